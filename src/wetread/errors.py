@@ -1,0 +1,118 @@
+"""The errors of Wetread, one tree.
+
+::
+
+    WetreadError                 anything Wetread raises on purpose           exit 1
+    ├── NotRead                  the input was understood and must not be
+    │                            read; carries a stable refusal code          exit 3
+    ├── BadInput                 the input could not be found or understood   exit 4
+    ├── SettingsError            a setting has an impossible value            exit 2
+    ├── ModelError               a model folder must not be loaded
+    │   ├── ModelDigestError     a file differs from its declared SHA-256
+    │   └── GoldenMismatch       the golden output is not reproduced
+    ├── EngineError              an inference engine failed or is missing
+    ├── DocumentError            a document failed our own checker; it does
+    │                            not leave
+    ├── StoreError               the durable store cannot promise durability
+    └── WireError                a peer refused, broke off or did not answer
+        ├── PeerUnreachable      no connection or no answer in time
+        └── PeerRefused          the peer answered with a failure status
+
+A message says what was expected, what came, where, and what to do.  It never
+holds a patient identifier.
+"""
+
+from __future__ import annotations
+
+
+class WetreadError(Exception):
+    """Base of every error that Wetread raises on purpose."""
+
+
+class BadInput(WetreadError):
+    """The input could not be found, opened or understood at all."""
+
+
+class SettingsError(WetreadError):
+    """A setting has an impossible value."""
+
+
+class ModelError(WetreadError):
+    """A model folder must not be loaded."""
+
+
+class ModelDigestError(ModelError):
+    """A file of a model differs from the SHA-256 that `model.toml` declares."""
+
+
+class GoldenMismatch(ModelError):
+    """A build does not reproduce its golden output on this host."""
+
+
+class EngineError(WetreadError):
+    """An inference engine is missing, failed, or gave a value that is no number."""
+
+
+class DocumentError(WetreadError):
+    """A document failed our own checker and must not leave."""
+
+
+class StoreError(WetreadError):
+    """The durable store cannot promise durability."""
+
+
+class WireError(WetreadError):
+    """A peer on the network did not do what was asked."""
+
+
+class PeerUnreachable(WireError):
+    """No connection to the peer, or no answer in time."""
+
+
+class PeerRefused(WireError):
+    """The peer answered with a failure status."""
+
+
+#: Stable refusal codes (at most 16 characters: DICOM VR SH) and what each says to people.
+REFUSALS: dict[str, str] = {
+    "NOT-AN-IMAGE": "The object holds no image to read.",
+    "NOT-DICOM": "The file is neither DICOM nor a PNG or JPEG picture.",
+    "DAMAGED-FILE": "The file is damaged and cannot be parsed.",
+    "UNKNOWN-SYNTAX": "The transfer syntax of the pixels is not supported.",
+    "TRUNCATED-PIXELS": "There are fewer pixels than the header declares.",
+    "BAD-PIXELS": "The pixels cannot be decoded.",
+    "MISSING-TAG": "An attribute that is needed to read the image safely is missing or empty.",
+    "BAD-TAG": "An attribute has a value that contradicts the image or the standard.",
+    "TOO-LARGE": "The image is larger than the node is configured to read.",
+    "TOO-SMALL": "The image is too small to be read.",
+    "BLANK-IMAGE": "The image has no content: all pixels are nearly equal.",
+    "COLOUR-IMAGE": "The image is in colour; a greyscale image was expected.",
+    "MULTI-FRAME": "The image has several frames where one was expected.",
+    "WRONG-MODALITY": "No model reads this modality.",
+    "WRONG-BODY-PART": "No model reads this part of the body.",
+    "WRONG-VIEW": "No model reads this view.",
+    "NOT-A-CHEST": "No plausible pair of lungs was found: this may not be a frontal chest film.",
+    "SECONDARY-IMAGE": "A secondary image (a capture or a result) was sent; only acquired images are read.",
+    "MIXED-PATIENTS": "Images of different patients stand under one study.",
+    "DUPLICATE-UID": "Two different images carry the same SOP Instance UID.",
+    "MODEL-FAILED": "The model gave no usable answer.",
+    "CRASHED": "Reading failed unexpectedly; the study was set aside for a person.",
+}
+
+
+class NotRead(WetreadError):
+    """The input was understood and must not be read: a coded refusal, never a guess.
+
+    Parameters
+    ----------
+    code
+        A key of `REFUSALS`.
+    detail
+        What was expected, what came and where; without patient identifiers.
+    """
+
+    def __init__(self, code: str, detail: str = "") -> None:
+        self.code = code
+        self.sentence = REFUSALS[code]
+        self.detail = detail
+        super().__init__(f"{code}: {self.sentence}" + (f" {detail}" if detail else ""))

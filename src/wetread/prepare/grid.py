@@ -1,0 +1,150 @@
+"""The grid of a model on an image, and the way back.
+
+One rule relates the two: pixel i covers the half-open interval [i, i+1), so the
+centre of pixel i stands at i + 0.5.  A box of the image is scaled, by axis, onto
+a box of the model's grid; the rest of the grid is padding.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from wetread.records import Box, Grid, Mask, Pixels, Tensor
+
+
+def whole(shape: tuple[int, int]) -> Box:
+    """The box that covers an image of `shape` (y, x)."""
+    return Box(0, 0, shape[0], shape[1])
+
+
+def letterbox(shape: tuple[int, int], pixel_aspect: float, target: tuple[int, int], region: Box | None = None) -> Grid:
+    """Lay a region of an image, centred and in its physical aspect ratio, on a model's grid.
+
+    Parameters
+    ----------
+    shape
+        (y, x) of the image, pixels.
+    pixel_aspect
+        Height of a pixel over its width.
+    target
+        (y, x) of the model's grid, pixels.
+    region
+        The part of the image to lay on the grid; all of it by default.
+    """
+    region = region or whole(shape)
+    height = (region.y1 - region.y0) * pixel_aspect
+    width = float(region.x1 - region.x0)
+    scale = min(target[0] / height, target[1] / width)
+    size = (max(1, min(target[0], round(height * scale))), max(1, min(target[1], round(width * scale))))
+    y0, x0 = (target[0] - size[0]) // 2, (target[1] - size[1]) // 2
+    return Grid(shape, region, target, Box(y0, x0, y0 + size[0], x0 + size[1]))
+
+
+def forward(pixels: Pixels, grid: Grid) -> tuple[Tensor, Tensor]:
+    """Resample an image onto a model's grid: area-averaged when it shrinks.
+
+    Parameters
+    ----------
+    pixels
+        (y, x), any real dtype; its shape is `grid.source_shape`.
+
+    Returns
+    -------
+    canvas
+        (y, x) float32 of `grid.target_shape`; zero outside the content.
+    content
+        View of the canvas where the region lies.
+    """
+    region, box = grid.region, grid.content
+    part = _resizable(pixels[region.y0 : region.y1, region.x0 : region.x1])
+    size = (box.y1 - box.y0, box.x1 - box.x0)
+    canvas = np.zeros(grid.target_shape, np.float32)
+    content = canvas[box.y0 : box.y1, box.x0 : box.x1]
+    content[...] = _resize(part, size)
+    return canvas, content
+
+
+def _resizable(part: Pixels) -> Pixels:
+    """The dtypes that OpenCV resizes; the others become float32."""
+    return part if part.dtype in (np.uint8, np.uint16, np.int16, np.float32) else part.astype(np.float32)
+
+
+def _resize(part: Pixels, size: tuple[int, int]) -> Pixels:
+    """Each axis by its own rule: area when it shrinks, linear when it grows."""
+    rows, columns = part.shape
+    if size[0] <= rows and size[1] <= columns:
+        return cv2.resize(part, size[::-1], interpolation=cv2.INTER_AREA)
+    if size[0] > rows and size[1] > columns:
+        return cv2.resize(part.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)
+    part = part.astype(np.float32)
+    first = (size[0], columns) if size[0] <= rows else (rows, size[1])
+    shrunk = cv2.resize(part, first[::-1], interpolation=cv2.INTER_AREA)
+    return cv2.resize(shrunk, size[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def back(values: Tensor, grid: Grid, fill: float = 0.0) -> Tensor:
+    """Resample a map from a model's grid onto the original grid of the image, linearly.
+
+    Parameters
+    ----------
+    values
+        (y, x) float32 over the whole of the model's grid; a coarser map (the last
+        feature map of a network) is taken to cover the same extent.
+    fill
+        Value outside the region that the model saw.
+
+    Returns
+    -------
+    (y, x) float32 of `grid.source_shape`.
+    """
+    region, box = grid.region, grid.content
+    target = grid.target_shape
+    step = (values.shape[0] / target[0], values.shape[1] / target[1])
+    size = (region.y1 - region.y0, region.x1 - region.x0)
+    # pixel centre c of the region -> index on `values`: ((c / size * content + origin) * step) - 0.5
+    scale_y, scale_x = (box.y1 - box.y0) / size[0] * step[0], (box.x1 - box.x0) / size[1] * step[1]
+    matrix = np.array(
+        [
+            [scale_x, 0.0, box.x0 * step[1] + 0.5 * scale_x - 0.5],
+            [0.0, scale_y, box.y0 * step[0] + 0.5 * scale_y - 0.5],
+        ]
+    )
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    part = cv2.warpAffine(values.astype(np.float32), matrix, size[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    if (region.y0, region.x0) == (0, 0) and size == grid.source_shape:
+        return part
+    out = np.full(grid.source_shape, fill, np.float32)
+    out[region.y0 : region.y1, region.x0 : region.x1] = part
+    return out
+
+
+def back_mask(values: Tensor, grid: Grid, level: float = 0.0) -> Mask:
+    """A mask on the original grid: where the resampled `values` (logits) exceed `level`."""
+    return back(values, grid, fill=level - 1.0) > level
+
+
+def bounds(values: Tensor, grid: Grid, level: float = 0.0, margin: float = 0.0) -> Box | None:
+    """The box on the image around `values` > `level` on the model's grid, or None if empty.
+
+    `margin` grows it on each side by that share of its size; it stays inside the image.
+    """
+    inside = values > level
+    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+    if not rows.size:
+        return None
+    region, box = grid.region, grid.content
+    scale_y = (region.y1 - region.y0) / (box.y1 - box.y0) * grid.target_shape[0] / values.shape[0]
+    scale_x = (region.x1 - region.x0) / (box.x1 - box.x0) * grid.target_shape[1] / values.shape[1]
+    origin_y = region.y0 - box.y0 * (region.y1 - region.y0) / (box.y1 - box.y0)
+    origin_x = region.x0 - box.x0 * (region.x1 - region.x0) / (box.x1 - box.x0)
+    y0, y1 = rows[0] * scale_y + origin_y, (rows[-1] + 1) * scale_y + origin_y
+    x0, x1 = columns[0] * scale_x + origin_x, (columns[-1] + 1) * scale_x + origin_x
+    grow_y, grow_x = (y1 - y0) * margin, (x1 - x0) * margin
+    height, width = grid.source_shape
+    return Box(
+        max(0, int(np.floor(y0 - grow_y))),
+        max(0, int(np.floor(x0 - grow_x))),
+        min(height, int(np.ceil(y1 + grow_y))),
+        min(width, int(np.ceil(x1 + grow_x))),
+    )

@@ -1,0 +1,245 @@
+"""The frozen records that the rooms hand to each other.
+
+They hold values, never work.  Axis order is (z, y, x) everywhere: z along the
+stack, y down the rows, x along the columns; a film has one slice.  Lengths are
+millimetres, areas square millimetres, times milliseconds, unless the name says
+otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[Any]
+Tensor = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A coded concept: PS3.3 Section 8.8."""
+
+    value: str
+    scheme: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why something was not read: a key of `wetread.errors.REFUSALS` and its detail."""
+
+    code: str
+    sentence: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One film or volume as it was acquired, with its identity.
+
+    `header` is a read-only pydicom `Dataset` without pixel data.  Only `acquire`
+    and `report` look inside; a PNG or JPEG gets one made for it.
+    """
+
+    pixels: Pixels  # (z, y, x), integer or float32, after the modality LUT; larger = more attenuating
+    spacing_mm: tuple[float, float, float] | None  # (z, y, x); None: not known
+    pixel_aspect: float  # height of a pixel over its width, 1.0 when square
+    modality: str  # DICOM Modality (0008,0060)
+    body_part: str  # DICOM Body Part Examined (0018,0015), "" when absent
+    view: str  # DICOM View Position (0018,5101), "" when absent
+    study_uid: str
+    series_uid: str
+    sop_uids: tuple[str, ...]  # one an instance, in slice order
+    digest: str  # SHA-256 of the bytes that were read, hex
+    source: str  # file name or "dimse", for people; never a patient identifier
+    header: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """One instance of a study that must not be read; `header` is None if it has none."""
+
+    refusal: Refusal
+    source: str
+    digest: str
+    header: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """Everything of one DICOM study that arrived, decoded or refused."""
+
+    study_uid: str
+    images: tuple[Image, ...]
+    rejected: tuple[Rejected, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A half-open box of rows and columns on an image: [y0, y1) x [x0, x1), in pixels."""
+
+    y0: int
+    x0: int
+    y1: int
+    x1: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """How a model's grid lies on the image: a crop, a scale by axis, a padding.
+
+    A continuous index i of the image (pixel centres at integers) stands at
+    ``(i - origin + 0.5) * scale - 0.5 + offset`` on the model's grid.
+    """
+
+    source_shape: tuple[int, int]  # (y, x) of the whole image, pixels
+    region: Box  # the part of the image that lies on the grid
+    target_shape: tuple[int, int]  # (y, x) of the model's grid, pixels
+    content: Box  # where the region lies on the model's grid; outside is padding
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A tensor that a model accepts, and the way back to the image."""
+
+    tensor: Tensor  # (n, c, y, x) float32
+    grid: Grid
+    recipe: str  # digest of the recipe, hex
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """The exact build that answered; equal in every document (AIR Rev 1.3, 6.5.3.1)."""
+
+    id: str
+    version: str
+    build: str  # name of the build: its precision is part of it, e.g. "pruned-int8"
+    sha256: str  # of the ONNX file, hex
+    device_uid: str  # DICOM Device UID (0018,1002) of this build
+    manufacturer: str
+    family: Code  # CID 7162
+    engine: str  # "openvino" or "onnxruntime"
+    engine_version: str
+    device: str  # "CPU", "GPU"
+    recipe: str  # digest of the recipe, hex
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The outputs of one model on its own grid."""
+
+    model: ModelIdentity
+    outputs: dict[str, Tensor]  # output name -> (n, k, ...) float32, raw logits
+    grid: Grid
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One statement of a classifier about the image."""
+
+    code: Code
+    probability: float  # calibrated, 0..1
+    threshold: float  # 0..1; present when probability >= threshold
+    present: bool
+    model: ModelIdentity
+    tracking_uid: str
+    tracking_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One number with its UCUM unit."""
+
+    code: Code
+    value: float
+    unit: Code  # scheme "UCUM"
+    site: Code | None = None
+    laterality: Code | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One segmented structure on the original grid of the image."""
+
+    label: str
+    mask: Mask  # (z, y, x) bool, the image's own grid
+    category: Code
+    type: Code
+    laterality: Code | None
+    model: ModelIdentity
+    tracking_uid: str
+    tracking_id: str
+    measurements: tuple[Measurement, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Where a classifier looked, and whether that deserves trust."""
+
+    finding: Code
+    method: str  # "class activation map (equals Grad-CAM on a pooled linear head)"
+    map: Tensor  # (y, x) float32 0..1 on the image's own grid
+    inside_share: float  # share of the map's mass inside the lungs, 0..1
+    bound: float  # below it the map is not trustworthy
+    trustworthy: bool
+    sentence: str
+    model: ModelIdentity
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture for people: the film as displayed, with or without something drawn on it."""
+
+    name: str  # "film", "contours", "heat"
+    caption: str
+    rgb: npt.NDArray[np.uint8]  # (y, x, 3), reduced; rows and columns keep the physical aspect
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Wall time of one stage."""
+
+    stage: str
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What is said about one image, or why nothing is said."""
+
+    study_uid: str
+    source: str
+    digest: str  # SHA-256 of the source bytes, hex
+    header: Any  # pydicom Dataset without pixels, or None for bytes without one
+    image: Image | None
+    findings: tuple[Finding, ...] = ()
+    regions: tuple[Region, ...] = ()
+    explanations: tuple[Explanation, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    models: tuple[ModelIdentity, ...] = ()
+    refusal: Refusal | None = None
+    timings: tuple[Timing, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One finished document, checked and encoded."""
+
+    kind: str  # "SR", "SEG", "PM", "SC", "HTML", "JSON"
+    name: str  # file name, without patient identifiers
+    data: bytes
+    sop_class_uid: str = ""  # "" when it is no DICOM object
+    sop_instance_uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A result together with its documents and the time that everything took."""
+
+    result: Result
+    documents: tuple[Document, ...]
+    timings: tuple[Timing, ...] = field(default=())

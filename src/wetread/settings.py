@@ -1,0 +1,166 @@
+"""Every setting once: name, default, unit, help.  The only place that reads the environment.
+
+A setting comes, in rising order of precedence, from its default, from the TOML
+file that ``--config`` or ``WETREAD_CONFIG`` names, from the environment
+(``WETREAD_`` and the name in capitals) and from the command line.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from wetread.errors import SettingsError
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """A PACS that gets results by C-STORE."""
+
+    ae_title: str
+    host: str
+    port: int
+    documents: tuple[str, ...] = ("SR", "SEG", "PM", "SC")
+
+
+def _setting(default: Any, text: str, unit: str = "") -> Any:
+    """A dataclass field that carries its own help and unit."""
+    metadata = {"help": text, "unit": unit}
+    if isinstance(default, (list, dict)):  # pragma: no cover - guarded by the tests
+        raise TypeError("settings are immutable: use a tuple")
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The configuration of one Wetread process, passed in and never global."""
+
+    models: Path = _setting(Path(""), "folder of model folders; empty: the models that ship")
+    engine: str = _setting("auto", "inference engine: auto, openvino or onnxruntime")
+    build: str = _setting("auto", "build of each model: auto (fastest certified) or a build's name")
+    threads: int = _setting(0, "inference threads; 0: all cores", "1")
+    state: Path = _setting(Path("~/.local/state/wetread"), "folder for the spool, index and profile")
+    ae_title: str = _setting("WETREAD", "our DICOM application entity title")
+    host: str = _setting("127.0.0.1", "address to listen on")
+    port: int = _setting(11112, "DICOM port; 0: one from the operating system")
+    http_port: int = _setting(8042, "port of /health, /ready and /metrics; 0: one from the system")
+    destinations: tuple[Destination, ...] = _setting((), "where results go: AE@host:port, comma-separated")
+    quiet_s: float = _setting(5.0, "fallback: a study is complete after this silence", "s")
+    peer_timeout_s: float = _setting(10.0, "how long a peer may take to answer", "s")
+    retry_first_s: float = _setting(1.0, "wait before the first new try of a delivery", "s")
+    retry_most_s: float = _setting(300.0, "longest wait between two tries of a delivery", "s")
+    max_tries: int = _setting(3, "readings of one study before it is set aside", "1")
+    max_pdu_bytes: int = _setting(1 << 20, "largest PDU that is accepted", "byte")
+    max_pixels: int = _setting(100_000_000, "largest image that is decoded", "pixel")
+    max_associations: int = _setting(20, "DICOM associations at the same time", "1")
+    institution: str = _setting("", "Institution Name (0008,0080) of our documents")
+    log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR")
+
+    @property
+    def models_dir(self) -> Path:
+        """The folder of model folders in force."""
+        return self.models.expanduser() if str(self.models) not in ("", ".") else shipped_models()
+
+
+def shipped_models() -> Path:
+    """The folder of the models that ship: inside the wheel, or beside `src` in a checkout."""
+    here = Path(__file__).resolve().parent
+    inside = here / "models"
+    return inside if inside.is_dir() else here.parents[1] / "models"
+
+
+def parse_destination(text: str) -> Destination:
+    """Parse ``AE@host:port`` or ``AE@host:port/SR+SEG``.
+
+    Raises
+    ------
+    SettingsError
+        The text has another form.
+    """
+    address, _, kinds = text.partition("/")
+    title, at, rest = address.partition("@")
+    host, colon, port = rest.rpartition(":")
+    if not (at and colon and title and host and port.isdigit()):
+        raise SettingsError(f"destination: expected AE@host:port, got {text!r}; for example PACS@127.0.0.1:104")
+    if kinds:
+        return Destination(title, host, int(port), tuple(kinds.upper().split("+")))
+    return Destination(title, host, int(port))
+
+
+def _value(name: str, kind: Any, raw: Any) -> Any:
+    """Turn a raw value into the type of its setting, or say what was expected."""
+    try:
+        if name == "destinations":
+            return _destinations(raw)
+        if kind in ("int", "float"):
+            number = int(raw) if kind == "int" else float(raw)
+            if number < 0:
+                raise ValueError("negative")
+            return number
+        if kind == "Path":
+            return Path(str(raw))
+        return str(raw)
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"setting {name}: expected {kind}, got {raw!r}") from error
+
+
+def _destinations(raw: Any) -> tuple[Destination, ...]:
+    if isinstance(raw, str):
+        return tuple(parse_destination(part.strip()) for part in raw.split(",") if part.strip())
+    made = []
+    for item in raw:
+        if isinstance(item, Destination):
+            made.append(item)
+        elif isinstance(item, str):
+            made.append(parse_destination(item))
+        else:
+            made.append(Destination(**{**item, "documents": tuple(item.get("documents", Destination.__dataclass_fields__["documents"].default))}))
+    return tuple(made)
+
+
+def load(
+    config: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    **given: Any,
+) -> Settings:
+    """Gather the settings from file, environment and command line.
+
+    Parameters
+    ----------
+    config
+        TOML file; without it the one that ``WETREAD_CONFIG`` names, if any.
+    environ
+        The environment; the process's own by default.
+    given
+        Values from the command line; None means not given.
+
+    Raises
+    ------
+    SettingsError
+        An unknown name, a value of the wrong type, or a file that cannot be read.
+    """
+    environ = os.environ if environ is None else environ
+    kinds = {item.name: item.type for item in fields(Settings)}
+    raw: dict[str, Any] = {}
+    path = config or (Path(environ["WETREAD_CONFIG"]) if environ.get("WETREAD_CONFIG") else None)
+    if path is not None:
+        raw.update(_read_file(path))
+    raw.update({name: environ[f"WETREAD_{name.upper()}"] for name in kinds if f"WETREAD_{name.upper()}" in environ})
+    raw.update({name: value for name, value in given.items() if value is not None})
+    unknown = sorted(set(raw) - set(kinds))
+    if unknown:
+        raise SettingsError(f"unknown setting {unknown[0]!r}; known are {', '.join(kinds)}")
+    return replace(Settings(), **{name: _value(name, kinds[name], value) for name, value in raw.items()})
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"settings file {path}: cannot be read: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"settings file {path}: is not TOML: {error}") from error

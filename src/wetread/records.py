@@ -57,6 +57,7 @@ class Image:
     digest: str  # SHA-256 of the bytes that were read, hex
     source: str  # file name or "dimse", for people; never a patient identifier
     header: Any
+    row_direction: str = ""  # first value of Patient Orientation (0020,0020): "L" or "R" where columns grow; "" unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +91,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """How a model's grid lies on the image: a crop, a scale by axis, a padding.
-
-    A continuous index i of the image (pixel centres at integers) stands at
-    ``(i - origin + 0.5) * scale - 0.5 + offset`` on the model's grid.
-    """
+    """How a model's grid lies on the image: a crop, a scale by axis, a padding."""
 
     source_shape: tuple[int, int]  # (y, x) of the whole image, pixels
     region: Box  # the part of the image that lies on the grid
@@ -103,12 +100,25 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True)
+class Recipe:
+    """How an image becomes a tensor: data that travels with the model; the steps in their order."""
+
+    grid: tuple[int, int]  # (y, x) of the model's grid, pixels; the physical aspect ratio is kept
+    region: str = "image"  # "image", or "lungs": the box around them
+    region_margin: float = 0.0  # grown on each side, as a share of the region's size
+    percentiles: tuple[float, float] = (0.5, 99.5)  # of the content, after the resize; become 0 and 1
+    channels: int = 1  # the grey image is repeated
+    mean: tuple[float, ...] = (0.0,)  # by channel
+    std: tuple[float, ...] = (1.0,)  # by channel
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared:
     """A tensor that a model accepts, and the way back to the image."""
 
     tensor: Tensor  # (n, c, y, x) float32
     grid: Grid
-    recipe: str  # digest of the recipe, hex
+    recipe: Recipe
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,17 +29,14 @@ class Destination:
 
 def _setting(default: Any, text: str, unit: str = "") -> Any:
     """A dataclass field that carries its own help and unit."""
-    metadata = {"help": text, "unit": unit}
-    if isinstance(default, (list, dict)):  # pragma: no cover - guarded by the tests
-        raise TypeError("settings are immutable: use a tuple")
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata={"help": text, "unit": unit})
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The configuration of one Wetread process, passed in and never global."""
 
-    models: Path = _setting(Path(""), "folder of model folders; empty: the models that ship")
+    models: Path = _setting(Path(), "folder of model folders; empty: the models that ship")
     engine: str = _setting("auto", "inference engine: auto, openvino or onnxruntime")
     build: str = _setting("auto", "build of each model: auto (fastest certified) or a build's name")
     threads: int = _setting(0, "inference threads; 0: all cores", "1")
@@ -63,7 +60,17 @@ class Settings:
     @property
     def models_dir(self) -> Path:
         """The folder of model folders in force."""
-        return self.models.expanduser() if str(self.models) not in ("", ".") else shipped_models()
+        return self.models.expanduser() if self.models != Path() else shipped_models()
+
+    @property
+    def state_dir(self) -> Path:
+        """The folder of the spool, the index and the profile."""
+        return self.state.expanduser()
+
+    @property
+    def profile_path(self) -> Path:
+        """Where `wetread tune` remembers what it measured."""
+        return self.state_dir / "profile.json"
 
 
 def shipped_models() -> Path:
@@ -109,17 +116,16 @@ def _value(name: str, kind: Any, raw: Any) -> Any:
 
 
 def _destinations(raw: Any) -> tuple[Destination, ...]:
-    if isinstance(raw, str):
-        return tuple(parse_destination(part.strip()) for part in raw.split(",") if part.strip())
-    made = []
-    for item in raw:
-        if isinstance(item, Destination):
-            made.append(item)
-        elif isinstance(item, str):
-            made.append(parse_destination(item))
-        else:
-            made.append(Destination(**{**item, "documents": tuple(item.get("documents", Destination.__dataclass_fields__["documents"].default))}))
-    return tuple(made)
+    """Destinations from text, or from the tables of a settings file."""
+    items = [part.strip() for part in raw.split(",") if part.strip()] if isinstance(raw, str) else raw
+    return tuple(item if isinstance(item, Destination) else _destination(item) for item in items)
+
+
+def _destination(item: Any) -> Destination:
+    if isinstance(item, str):
+        return parse_destination(item)
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in item.items()}
+    return Destination(**values)
 
 
 def load(

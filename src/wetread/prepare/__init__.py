@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from wetread.prepare.grid import back, back_mask, bounds, forward, letterbox
 from wetread.prepare.intensity import normalise, stretch
-from wetread.prepare.recipe import Recipe, from_table
-from wetread.records import Box, Pixels, Prepared
+from wetread.records import Box, Pixels, Prepared, Recipe
 
-__all__ = ["Recipe", "back", "back_mask", "bounds", "forward", "from_table", "letterbox", "prepare"]
+__all__ = ["back", "back_mask", "bounds", "forward", "letterbox", "prepare"]
 
 
 def prepare(pixels: Pixels, pixel_aspect: float, recipe: Recipe, region: Box | None = None) -> Prepared:
@@ -35,4 +34,4 @@ def prepare(pixels: Pixels, pixel_aspect: float, recipe: Recipe, region: Box | N
     grid = letterbox((pixels.shape[0], pixels.shape[1]), pixel_aspect, recipe.grid, region)
     canvas, content = forward(pixels, grid)
     stretch(content, recipe.percentiles)
-    return Prepared(normalise(canvas, recipe), grid, recipe.digest)
+    return Prepared(normalise(canvas, recipe), grid, recipe)

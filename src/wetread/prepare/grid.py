@@ -113,7 +113,7 @@ def back(values: Tensor, grid: Grid, fill: float = 0.0) -> Tensor:
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     part = cv2.warpAffine(values.astype(np.float32), matrix, size[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
     if (region.y0, region.x0) == (0, 0) and size == grid.source_shape:
-        return part
+        return np.asarray(part, np.float32)
     out = np.full(grid.source_shape, fill, np.float32)
     out[region.y0 : region.y1, region.x0 : region.x1] = part
     return out
@@ -121,7 +121,7 @@ def back(values: Tensor, grid: Grid, fill: float = 0.0) -> Tensor:
 
 def back_mask(values: Tensor, grid: Grid, level: float = 0.0) -> Mask:
     """A mask on the original grid: where the resampled `values` (logits) exceed `level`."""
-    return back(values, grid, fill=level - 1.0) > level
+    return np.asarray(back(values, grid, fill=level - 1.0) > level, bool)
 
 
 def bounds(values: Tensor, grid: Grid, level: float = 0.0, margin: float = 0.0) -> Box | None:

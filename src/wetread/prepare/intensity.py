@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from wetread.prepare.recipe import Recipe
-from wetread.records import Tensor
+from wetread.records import Recipe, Tensor
 
 
 def stretch(content: Tensor, percentiles: tuple[float, float]) -> None:

@@ -1,0 +1,77 @@
+"""Pictures for people: the film as displayed, with the lungs' contours and the heat on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from wetread.records import Mask, Picture, Pixels, Tensor
+
+RGB = npt.NDArray[np.uint8]
+#: Largest height and width of a picture, pixels.
+LARGEST = 640
+#: RGB of the contours, by order of the masks; distinguishable without red and green.
+COLOURS = ((86, 180, 233), (240, 228, 66))
+
+
+def display(pixels: Pixels, pixel_aspect: float) -> npt.NDArray[np.uint8]:
+    """Reduce a film to at most 640 pixels a side and stretch its grey values for the eye.
+
+    Parameters
+    ----------
+    pixels
+        (y, x), any real dtype, larger = more attenuating = brighter.
+    pixel_aspect
+        Height of a pixel over its width.
+
+    Returns
+    -------
+    (y, x) uint8.
+    """
+    height, width = pixels.shape[0] * pixel_aspect, float(pixels.shape[1])
+    scale = min(1.0, LARGEST / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    part = pixels if pixels.dtype in (np.uint8, np.uint16, np.int16) else pixels.astype(np.float32)
+    small = cv2.resize(part, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    low, high = np.percentile(small[::2, ::2], (0.5, 99.5))
+    small = (small - low) * (255.0 / max(high - low, 1e-6))
+    return np.asarray(np.clip(small, 0, 255), np.uint8)
+
+
+def contours(film: npt.NDArray[np.uint8], masks: Sequence[Mask]) -> RGB:
+    """Draw the outline of each mask, given on the image's grid, on a displayed film."""
+    rgb = cv2.cvtColor(film, cv2.COLOR_GRAY2RGB)
+    for mask, colour in zip(masks, COLOURS * len(masks), strict=False):
+        small = cv2.resize(mask.view(np.uint8), film.shape[::-1], interpolation=cv2.INTER_NEAREST)
+        lines, _ = cv2.findContours(small, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(rgb, lines, -1, colour, 2, cv2.LINE_AA)
+    return np.asarray(rgb, np.uint8)
+
+
+def heated(film: RGB, heat: Tensor, strength: float) -> RGB:
+    """Lay a map (y, x) float32 0..1, given on the image's grid, over an RGB film.
+
+    `strength` 0..1 is the opacity where the map is 1.
+    """
+    small = cv2.resize(heat, film.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    colour = cv2.applyColorMap((small * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+    alpha = np.clip(small * 1.4, 0.0, 1.0)[..., None] * np.float32(strength)
+    return np.asarray(film + (colour.astype(np.float32) - film) * alpha, np.uint8)
+
+
+def pictures(
+    film: npt.NDArray[np.uint8], masks: Sequence[Mask], heat: Tensor | None, strength: float
+) -> tuple[Picture, ...]:
+    """The film, the film with contours, and with the heat of the first finding if there is one."""
+    plain = np.asarray(cv2.cvtColor(film, cv2.COLOR_GRAY2RGB), np.uint8)
+    outlined = contours(film, masks)
+    made = [
+        Picture("film", "The film, stretched for display", plain),
+        Picture("contours", "Outline of the lungs", outlined),
+    ]
+    if heat is not None:
+        made.append(Picture("heat", "Where the model found its evidence", heated(outlined, heat, strength)))
+    return tuple(made)

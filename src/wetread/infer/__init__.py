@@ -1,0 +1,41 @@
+"""Prepared -> Prediction, without torch: model folder, engines, mask cleaning.
+
+May change freely: an engine file.  Must not: import torch, DICOM or another engine.
+"""
+
+from __future__ import annotations
+
+from wetread.infer.answers import findings
+from wetread.infer.host import Choice, Loaded, candidates, choose, golden, load, open_all, tune
+from wetread.infer.masks import lungs, soft
+from wetread.infer.model import Build, Label, Model, find, read
+from wetread.infer.profile import Measured, Profile
+from wetread.infer.profile import read as read_profile
+from wetread.infer.profile import write as write_profile
+from wetread.infer.regions import pair
+from wetread.infer.routing import route
+
+__all__ = [
+    "Build",
+    "Choice",
+    "Label",
+    "Loaded",
+    "Measured",
+    "Model",
+    "Profile",
+    "candidates",
+    "choose",
+    "find",
+    "findings",
+    "golden",
+    "load",
+    "lungs",
+    "open_all",
+    "pair",
+    "read",
+    "read_profile",
+    "route",
+    "soft",
+    "tune",
+    "write_profile",
+]

@@ -1,0 +1,75 @@
+"""Mask cleaning on the model's own grid: what a pair of lungs can look like, and what it cannot."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from wetread.records import Mask, Tensor
+
+
+def lungs(logits: Tensor, content: tuple[int, int]) -> tuple[Mask, Mask] | None:
+    """The two largest parts of a lung mask, if they can be a pair of lungs.
+
+    Parameters
+    ----------
+    logits
+        (y, x) float32 on the model's grid.
+    content
+        (y, x) size of the part of the grid that holds the image, pixels.
+
+    Returns
+    -------
+    The lung at the left and the one at the right of the picture, (y, x) bool on the
+    model's grid, without holes.  None when no plausible pair is there: each lung covers 1.5 to 40 % of the image,
+    the smaller at least a fifth of the larger, side by side.
+    """
+    mask = (logits > 0).astype(np.uint8)
+    count, labels, stats, centroids = cv2.connectedComponentsWithStats(mask, connectivity=4)
+    size = stats[:, cv2.CC_STAT_AREA]
+    parts = sorted(range(1, count), key=lambda i: -size[i])
+    if not parts:
+        return None
+    area = float(content[0] * content[1])
+    if len(parts) == 1 or size[parts[1]] < 0.2 * size[parts[0]]:
+        return _plausible(*_cut(labels == parts[0]), area)
+    first, second = sorted(parts[:2], key=lambda i: centroids[i][0])
+    return _plausible(labels == first, labels == second, area)
+
+
+def _cut(joined: Mask) -> tuple[Mask, Mask]:
+    """Cut one connected part at its thinnest column near the middle."""
+    columns = joined.sum(0)
+    where = np.flatnonzero(columns)
+    left, right = int(where[0]), int(where[-1]) + 1
+    third = max(1, (right - left) // 3)
+    middle = columns[left + third : right - third]
+    cut = left + third + int(np.argmin(middle)) if middle.size else (left + right) // 2
+    image_left, image_right = joined.copy(), joined.copy()
+    image_left[:, cut:] = False
+    image_right[:, :cut] = False
+    return image_left, image_right
+
+
+def _plausible(image_left: Mask, image_right: Mask, area: float) -> tuple[Mask, Mask] | None:
+    shares = (image_left.sum() / area, image_right.sum() / area)
+    if not (min(shares) >= 0.015 and max(shares) <= 0.4 and min(shares) >= 0.2 * max(shares)):
+        return None
+    rows = [np.flatnonzero(side.any(1)) for side in (image_left, image_right)]
+    overlap = min(rows[0][-1], rows[1][-1]) - max(rows[0][0], rows[1][0])
+    if overlap < 0.4 * min(rows[0][-1] - rows[0][0], rows[1][-1] - rows[1][0]):
+        return None
+    return filled(image_left), filled(image_right)
+
+
+def filled(side: Mask) -> Mask:
+    """The side without holes: what is enclosed by lung is lung."""
+    outside = np.pad(~side, 1, constant_values=True).astype(np.uint8)
+    cv2.floodFill(outside, None, (0, 0), 2)
+    return np.asarray(outside[1:-1, 1:-1] != 2, bool)
+
+
+def soft(side: Mask, logits: Tensor) -> Tensor:
+    """Logits that agree with a cleaned mask: their zero crossing keeps its sub-pixel place."""
+    size = np.maximum(np.abs(logits), np.float32(0.05))
+    return np.where(side, size, -size)

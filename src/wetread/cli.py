@@ -1,0 +1,372 @@
+"""One command; its verbs are subcommands.  The only file that prints.
+
+Exit codes: 0 done (for `read`: every image was read); 1 something failed; 2 wrong
+usage or setting; 3 at least one image was not read (coded reason); 4 bad input.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wetread import __version__
+from wetread.errors import BadInput, NotRead, SettingsError, WetreadError
+from wetread.settings import Settings, load, parse_destination
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from wetread.records import Document, Reading
+
+OK, FAILED, USAGE, NOT_READ, BAD_INPUT = 0, 1, 2, 3, 4
+NOTICE = "Decision support for research and evaluation; not a certified medical device."
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+
+
+def main() -> None:
+    """Run the command and turn our errors into messages and exit codes."""
+    try:
+        sys.exit(commands.main(standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(USAGE)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except WetreadError as error:
+        click.echo(f"wetread: {error}", err=True)
+        sys.exit(exit_code(error))
+
+
+def exit_code(error: WetreadError) -> int:
+    """The documented exit code of an error."""
+    if isinstance(error, BadInput):
+        return BAD_INPUT
+    if isinstance(error, NotRead):
+        return NOT_READ
+    return USAGE if isinstance(error, SettingsError) else FAILED
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=NOTICE)
+@click.version_option(__version__, "--version", message="wetread %(version)s")
+@click.option("--config", type=click.Path(path_type=Path), help="Settings file (TOML).")
+@click.option("--models", type=click.Path(path_type=Path), help="Folder of model folders.")
+@click.option("--engine", help="auto, openvino or onnxruntime.")
+@click.option("--build", help="auto, or the name of a build, such as fp32.")
+@click.option("--threads", type=int, help="Inference threads; 0: all cores.")
+@click.option("--state", type=click.Path(path_type=Path), help="Folder of the spool, the index and the profile.")
+@click.pass_context
+def commands(context: click.Context, config: Path | None, **given: Any) -> None:
+    """Wetread gives an X-ray, CT or MRI study an AI wet read and puts it where clinicians work."""
+    context.obj = lambda **more: load(config, **given, **more)
+
+
+def settings_of(context: click.Context, **given: Any) -> Settings:
+    """The settings in force for a verb, with what its own options give."""
+    make: Callable[..., Settings] = context.obj
+    return make(**given)
+
+
+def console() -> Console:
+    """A console on standard output."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def emit(value: Any) -> None:
+    """Print JSON."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+@commands.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the documents.")
+@json_option
+@click.pass_context
+def read(context: click.Context, paths: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
+    """Read DICOM files, folders, ZIPs, PNGs or JPEGs: a table, and documents under --out."""
+    from wetread import acquire, pipeline, report
+
+    settings = settings_of(context)
+    start = time.perf_counter()
+    studies = acquire.load(list(paths), settings)
+    decoded = pipeline.Timing("acquire", (time.perf_counter() - start) * 1e3)
+    reader = pipeline.open_reader(settings)
+    readings = [reading for study in studies for reading in reader.read(study, decoded)]
+    places = {id(reading): write(reading.documents, out, reading) for reading in readings} if out else {}
+    if as_json:
+        emit([{**report.summary(r.result), "documents": [str(p) for p in places.get(id(r), [])]} for r in readings])
+    else:
+        show_readings(readings, places)
+    context.exit(OK if all(r.result.refusal is None for r in readings) else NOT_READ)
+
+
+def write(documents: tuple[Document, ...], out: Path, reading: Reading) -> list[Path]:
+    """Write the documents of one reading into a folder of their own."""
+    folder = out / reading.result.digest[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    places = [folder / document.name for document in documents]
+    for place, document in zip(places, documents, strict=True):
+        place.write_bytes(document.data)
+    return places
+
+
+def show_readings(readings: list[Reading], places: dict[int, list[Path]]) -> None:
+    """A table for people, one block a reading."""
+    for reading in readings:
+        show_reading(reading, places.get(id(reading), []))
+    click.secho(NOTICE, dim=True)
+
+
+def show_reading(reading: Reading, places: list[Path]) -> None:
+    """One reading: what was found, or why nothing is said, and the time of each stage."""
+    from rich.table import Table
+
+    screen, result = console(), reading.result
+    table = Table(title=result.source, title_justify="left", title_style="bold", show_header=False)
+    if result.refusal:
+        table.add_row("[bold yellow]NOT READ", f"{result.refusal.code}: {result.refusal.sentence}")
+        table.add_row("", result.refusal.detail)
+    for finding in result.findings:
+        word = "[bold red]present" if finding.present else "[green]not found"
+        chance = f"{finding.probability:.0%} (threshold {finding.threshold:.0%})"
+        table.add_row(finding.code.meaning, f"{word}[/]  probability {chance}")
+    for region in result.regions:
+        sizes = ", ".join(f"{m.value:.1f} {m.unit.value}" for m in region.measurements)
+        table.add_row(region.label, sizes)
+    for explanation in result.explanations:
+        table.add_row("Heat map", explanation.sentence)
+    for model in result.models:
+        table.add_row("Model", f"{model.id} {model.version}+{model.build} on {model.engine} {model.engine_version}")
+    table.add_row("Time", "  ".join(f"{name} {ms:.1f} ms" for name, ms in stage_times(reading).items()))
+    screen.print(table)
+    for place in places:
+        click.echo(f"  {place}")
+
+
+def stage_times(reading: Reading) -> dict[str, float]:
+    """Milliseconds by stage, a stage that ran in parts added up, in the order of the row."""
+    times: dict[str, float] = {}
+    for timing in reading.timings:
+        times[timing.stage] = times.get(timing.stage, 0.0) + timing.ms
+    return times
+
+
+@commands.command()
+@json_option
+@click.pass_context
+def models(context: click.Context, as_json: bool) -> None:
+    """List the models: what each reads, its builds, and which of them hold a certificate."""
+    from rich.table import Table
+
+    from wetread import infer
+
+    settings = settings_of(context)
+    found = infer.find(settings.models_dir)
+    if as_json:
+        emit([dataclasses.asdict(model) for model in found])
+        return
+    profile = infer.read_profile(settings.profile_path)
+    table = Table("model", "version", "reads", "build", "certified", "fastest here, ms", "chosen")
+    for model in found:
+        choice = infer.choose(model, profile, settings.engine, settings.build)
+        for build in model.builds:
+            times = [row.median_ms for row in profile.rows if row.sha256 == build.sha256]
+            table.add_row(
+                model.id,
+                model.version,
+                f"{'/'.join(model.modality)} {model.body_part[0]}, {model.task}",
+                build.name,
+                "yes" if build.certified else "no: does not load",
+                f"{min(times):.1f}" if times else "not measured",
+                choice.engine if choice.build == build.name else "",
+            )
+    console().print(table)
+
+
+@commands.command()
+@json_option
+@click.pass_context
+def tune(context: click.Context, as_json: bool) -> None:
+    """Measure every certified build on every engine of this host, and remember the fastest."""
+    from wetread import infer
+
+    settings = settings_of(context)
+    rows = []
+    for model, measured in infer.tune(infer.find(settings.models_dir), settings):
+        rows.append(measured)
+        if not as_json:
+            name = next(build.name for build in model.builds if build.sha256 == measured.sha256)
+            click.echo(f"{model.id:16} {name:12} {measured.engine:12} {measured.median_ms:8.2f} ms")
+    profile = dataclasses.replace(infer.read_profile(settings.profile_path), rows=tuple(rows))
+    infer.write_profile(settings.profile_path, profile)
+    if as_json:
+        emit(dataclasses.asdict(profile))
+    else:
+        click.echo(f"Remembered in {settings.profile_path}")
+
+
+@commands.command()
+@json_option
+@click.pass_context
+def doctor(context: click.Context, as_json: bool) -> None:
+    """Say what is installed, which engines work, what is missing and how to get it."""
+    from wetread.serve import doctor as checks
+
+    rows = checks.examine(settings_of(context))
+    if as_json:
+        emit([dataclasses.asdict(row) for row in rows])
+    else:
+        for row in rows:
+            mark = click.style("ok     ", fg="green") if row.ok else click.style("missing", fg="yellow")
+            click.echo(f"{mark}  {row.what:28} {row.found}" + (f"\n         {row.remedy}" if row.remedy else ""))
+    context.exit(OK if all(row.ok or row.optional for row in rows) else FAILED)
+
+
+@commands.command()
+@click.option("--ae-title", help="Our AE title.")
+@click.option("--host", help="Address to listen on.")
+@click.option("--port", type=int, help="DICOM port.")
+@click.option("--http-port", type=int, help="Port of /health, /ready and /metrics.")
+@click.option("--destination", "destinations", multiple=True, help="Where results go: AE@host:port; repeatable.")
+@click.pass_context
+def serve(context: click.Context, destinations: tuple[str, ...], **given: Any) -> None:
+    """Run the node: C-STORE in, wet read, results out by C-STORE."""
+    from wetread.serve.node import run
+
+    settings = settings_of(context, destinations=",".join(destinations) or None, **given)
+    run(settings)
+
+
+@commands.command()
+@click.argument("destination")
+@json_option
+@click.pass_context
+def echo(context: click.Context, destination: str, as_json: bool) -> None:
+    """C-ECHO a DICOM node: AE@host:port."""
+    from wetread.wire import dimse
+
+    settings = settings_of(context)
+    start = time.perf_counter()
+    dimse.echo(parse_destination(destination), settings.ae_title, settings.peer_timeout_s)
+    ms = (time.perf_counter() - start) * 1e3
+    if as_json:
+        emit({"destination": destination, "ok": True, "ms": round(ms, 1)})
+    else:
+        click.echo(f"{destination} answers ({ms:.0f} ms)")
+
+
+@commands.command()
+@click.argument("destination")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@json_option
+@click.pass_context
+def send(context: click.Context, destination: str, paths: tuple[Path, ...], as_json: bool) -> None:
+    """C-STORE files or folders of DICOM to a node: AE@host:port."""
+    from wetread.wire import dimse
+
+    settings = settings_of(context)
+    files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    files = [file for file in files if file.is_file()]
+    if not files:
+        raise BadInput(f"{paths[0]}: expected a DICOM file or a folder of them, found no file")
+    statuses = dimse.send(
+        parse_destination(destination),
+        [file.read_bytes() for file in files],
+        settings.ae_title,
+        settings.peer_timeout_s,
+    )
+    rows = [{"file": str(file), "status": f"0x{status:04X}"} for file, status in zip(files, statuses, strict=True)]
+    if as_json:
+        emit(rows)
+    else:
+        for row in rows:
+            click.echo(f"{row['status']}  {row['file']}")
+    context.exit(OK if all(row["status"] == "0x0000" for row in rows) else FAILED)
+
+
+@commands.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@json_option
+@click.pass_context
+def check(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
+    """Judge SR, SEG, PM and SC objects against our table of the standard's rules."""
+    from wetread import report
+
+    found = {str(path): [dataclasses.asdict(p) for p in report.check(path.read_bytes())] for path in paths}
+    if as_json:
+        emit(found)
+    else:
+        for path, problems in found.items():
+            click.echo(f"{path}: {'no problem' if not problems else f'{len(problems)} problems'}")
+            for problem in problems:
+                click.echo(f"  {problem['sentence']} [{problem['clause']}]")
+    context.exit(OK if not any(found.values()) else FAILED)
+
+
+@commands.command()
+@click.argument("film", required=False, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), default=Path("out/demo"), help="Folder for the documents.")
+@json_option
+@click.pass_context
+def demo(context: click.Context, film: Path | None, out: Path, as_json: bool) -> None:
+    """Start a node and a small receiver on loopback, send a film, show the wet read, end."""
+    from wetread.serve import demo as show
+
+    outcome = show.run(settings_of(context), film, out, say=(lambda line: None) if as_json else click.echo)
+    if as_json:
+        emit({"seconds": outcome.seconds, "documents": [str(place) for place in outcome.documents]})
+        return
+    for reading in outcome.readings:
+        show_reading(reading, [])
+    click.echo(f"Documents, as the receiver got them ({outcome.seconds:.2f} s after the film was sent):")
+    for place in outcome.documents:
+        click.echo(f"  {place}")
+    click.echo(f"Open the page: {outcome.page}")
+    click.secho(NOTICE, dim=True)
+
+
+@commands.command("settings")
+@json_option
+@click.pass_context
+def show_settings(context: click.Context, as_json: bool) -> None:
+    """List every setting: value in force, unit, help, and the name of its environment variable."""
+    settings = settings_of(context)
+    rows = [
+        {
+            "name": f.name,
+            "value": str(getattr(settings, f.name)),
+            "unit": f.metadata["unit"],
+            "help": f.metadata["help"],
+        }
+        for f in dataclasses.fields(Settings)
+    ]
+    if as_json:
+        emit(rows)
+        return
+    for row in rows:
+        click.echo(f"WETREAD_{row['name'].upper():20} {row['value']:28} {row['help']}")
+
+
+@commands.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script of a shell: `eval "$(wetread completion bash)"`."""
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise SettingsError(f"shell: expected bash, zsh or fish, got {shell!r}")
+    click.echo(kind(commands, {}, "wetread", "_WETREAD_COMPLETE").source())
+
+
+if __name__ == "__main__":
+    main()

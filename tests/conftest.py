@@ -1,0 +1,14 @@
+"""What every test stands on: a clean environment and seeds that do not wander."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the developer's own reaches a test."""
+    for name in [name for name in os.environ if name.startswith("WETREAD_")]:
+        monkeypatch.delenv(name)

@@ -1,0 +1,74 @@
+"""A map, its trust, and the pictures made of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from wetread.explain import BOUND, display, explain, pictures, positive
+from wetread.explain.cam import inside_share
+from wetread.records import Code, Finding, ModelIdentity
+
+MODEL = ModelIdentity("m", "1", "fp32", "0" * 64, "2.25.1", "Wetread", Code("123110", "DCM", "AI"), "e", "1", "CPU", "")
+FINDING = Finding(Code("233604007", "SCT", "Pneumonia"), 0.9, 0.5, True, MODEL, "2.25.2", "pneumonia")
+
+
+def organ() -> np.ndarray:
+    mask = np.zeros((200, 160), bool)
+    mask[40:160, 20:70] = mask[40:160, 90:140] = True
+    return mask
+
+
+def test_positive_keeps_what_speaks_for_the_finding() -> None:
+    evidence = np.array([[-3.0, 0.0], [2.0, 4.0]], np.float32)
+    np.testing.assert_allclose(positive(evidence), [[0, 0], [0.5, 1.0]])
+    assert not positive(-np.ones((3, 3), np.float32)).any()
+
+
+def test_share_inside_the_organ() -> None:
+    heat = np.zeros((200, 160), np.float32)
+    heat[60:100, 30:60] = 1.0
+    assert inside_share(heat, organ()) == pytest.approx(1.0)
+    heat[:] = 1.0
+    assert inside_share(heat, organ(), step=1) == pytest.approx(organ().mean())
+    assert inside_share(np.zeros((200, 160), np.float32), organ()) == 0.0
+
+
+def test_map_that_looks_elsewhere_is_not_trusted() -> None:
+    heat = np.zeros((200, 160), np.float32)
+    heat[:20, :20] = 1.0
+    heat[60:64, 30:34] = 1.0
+    judged = explain(FINDING, heat, organ())
+    assert not judged.trustworthy
+    assert judged.inside_share < BOUND
+    assert "Do not trust" in judged.sentence
+    heat[:20, :20] = 0.0
+    assert explain(FINDING, heat, organ()).trustworthy
+
+
+def test_empty_map_is_not_trusted() -> None:
+    judged = explain(FINDING, np.zeros((200, 160), np.float32), organ())
+    assert not judged.trustworthy
+    assert "no evidence" in judged.sentence
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "int32", "float32"])
+def test_display_spans_the_grey_scale_in_the_physical_aspect(dtype: str) -> None:
+    pixels = (np.add.outer(np.arange(900), np.arange(1000)) / 8).astype(dtype)
+    film = display(pixels, 2.0)
+    assert film.dtype == np.uint8
+    assert film.shape == (640, 356)
+    assert film.min() == 0
+    assert film.max() == 255
+
+
+def test_pictures_show_contour_and_heat() -> None:
+    film = display(np.tile(np.arange(160, dtype=np.uint16), (200, 1)), 1.0)
+    heat = np.zeros((200, 160), np.float32)
+    heat[100:110, 40:50] = 1.0
+    plain, outlined, heated = pictures(film, [organ()], heat, 0.8)
+    assert [p.name for p in (plain, outlined, heated)] == ["film", "contours", "heat"]
+    assert (plain.rgb[40, 45] != outlined.rgb[40, 45]).any()
+    assert (plain.rgb[100, 10] == outlined.rgb[100, 10]).all()
+    assert int(heated.rgb[105, 45, 0]) > int(outlined.rgb[105, 45, 0])
+    assert [p.name for p in pictures(film, [organ()], None, 0.8)] == ["film", "contours"]

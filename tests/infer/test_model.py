@@ -1,0 +1,200 @@
+"""A model loads only if it is what it says, and answers as it should."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests import toy
+
+from wetread import infer
+from wetread.errors import EngineError, GoldenMismatch, ModelDigestError, ModelError
+from wetread.infer.engine import installed
+from wetread.infer.profile import Measured, Profile
+from wetread.prepare import prepare
+from wetread.records import Recipe
+from wetread.settings import Settings
+
+ENGINES = sorted(installed())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    builds = {"fp32": toy.lungs_graph(), "other": toy.lungs_graph(gain=1.01)}
+    return toy.make_model(tmp_path / "cxr-lungs", "segmentation", builds)
+
+
+def edit(folder: Path, old: str, new: str) -> None:
+    path = folder / "model.toml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_engine_reproduces_the_golden_output(folder: Path, engine: str) -> None:
+    loaded = infer.load(infer.read(folder), infer.Choice("fp32", engine))
+    assert loaded.identity.engine == engine
+    assert loaded.identity.build == "fp32"
+    assert loaded.identity.device_uid.startswith("2.25.")
+
+
+def test_engines_agree(folder: Path) -> None:
+    model = infer.read(folder)
+    image = np.random.default_rng(5).random((90, 70)).astype(np.float32)
+    prepared = prepare(image, 1.0, model.recipe)
+    answers = [infer.load(model, infer.Choice("fp32", e)).predict(prepared).outputs["logits"] for e in ENGINES]
+    for answer in answers[1:]:
+        np.testing.assert_allclose(answer, answers[0], atol=1e-4)
+
+
+def test_changed_weights_do_not_load(folder: Path) -> None:
+    path = folder / "fp32.onnx"
+    data = bytearray(path.read_bytes())
+    data[-20] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ModelDigestError, match="expected SHA-256"):
+        infer.load(infer.read(folder), infer.Choice("fp32", ENGINES[0]))
+
+
+def test_changed_golden_file_does_not_load(folder: Path) -> None:
+    (folder / "golden.npz").write_bytes((folder / "golden.npz").read_bytes() + b"x")
+    with pytest.raises(ModelDigestError):
+        infer.load(infer.read(folder), infer.Choice("fp32", ENGINES[0]))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_build_that_answers_otherwise_does_not_load(tmp_path: Path, engine: str) -> None:
+    """The golden output of another graph: the digest is right, the answer is not."""
+    folder = toy.make_model(tmp_path / "cxr-lungs", "segmentation", {"fp32": toy.lungs_graph()})
+    other = toy.lungs_graph(gain=1.02)
+    old = toy._digest((folder / "fp32.onnx").read_bytes())
+    (folder / "fp32.onnx").write_bytes(other)
+    edit(folder, old, toy._digest(other))
+    with pytest.raises(GoldenMismatch, match="logits differs"):
+        infer.load(infer.read(folder), infer.Choice("fp32", engine))
+
+
+def test_golden_without_the_build_does_not_load(folder: Path) -> None:
+    edit(folder, 'name = "other"', 'name = "third"')
+    rows = json.loads((folder / "certificate.json").read_text())
+    rows["builds"][1]["build"] = "third"
+    (folder / "certificate.json").write_text(json.dumps(rows))
+    with pytest.raises(GoldenMismatch, match="no output of build third"):
+        infer.load(infer.read(folder), infer.Choice("third", ENGINES[0]))
+
+
+def test_build_without_certificate_does_not_load(tmp_path: Path) -> None:
+    builds = {"fp32": toy.lungs_graph(), "int8": toy.lungs_graph(gain=1.01)}
+    model = infer.read(toy.make_model(tmp_path / "cxr-lungs", "segmentation", builds, certified=False))
+    assert [choice.build for choice in infer.candidates(model)] == ["fp32"] * len(ENGINES)
+    with pytest.raises(ModelError, match="no certificate"):
+        infer.load(model, infer.Choice("int8", ENGINES[0]))
+    with pytest.raises(ModelError, match="no certificate"):
+        infer.candidates(model, build="int8")
+
+
+def test_certificate_of_another_file_does_not_count(folder: Path) -> None:
+    rows = json.loads((folder / "certificate.json").read_text())
+    rows["builds"][1]["sha256"] = "0" * 64
+    (folder / "certificate.json").write_text(json.dumps(rows))
+    assert not infer.read(folder).build("other").certified
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('id = "cxr-lungs"', "id = ", "TOML"),
+        ('version = "0.0.1"\n', "", "version"),
+        ("grid = [64, 64]", "grid = [64, 4]", "grid"),
+        ("grid = [64, 64]", "grid = [64, 64]\ncrop = 3", "crop"),
+        ("grid = [64, 64]", "grid = [64, 64]\npercentiles = [99, 1]", "percentiles"),
+        ("grid = [64, 64]", "grid = [64, 64]\nchannels = 2", "channels"),
+        ('region = "image"', 'region = "hat"', "region"),
+        ('file = "fp32.onnx"', 'file = "../fp32.onnx"', "bare file name"),
+        ('file = "golden.npz"', 'file = "/etc/passwd"', "bare file name"),
+    ],
+)
+def test_ill_declared_model_says_what_is_wrong(folder: Path, old: str, new: str, said: str) -> None:
+    edit(folder, old, new)
+    with pytest.raises(ModelError, match=said):
+        infer.read(folder)
+
+
+def test_external_data_is_refused(tmp_path: Path) -> None:
+    """Weights outside the file would not be covered by its digest; neither engine gets a path to follow."""
+    import onnx
+
+    graph = onnx.load_from_string(toy.lungs_graph())
+    weight = graph.graph.initializer[0]
+    (tmp_path / "w.bin").write_bytes(weight.raw_data)
+    weight.ClearField("raw_data")
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="../w.bin")
+    folder = toy.make_model(tmp_path / "cxr-lungs", "segmentation", {"fp32": toy.lungs_graph()})
+    old = toy._digest((folder / "fp32.onnx").read_bytes())
+    data = graph.SerializeToString()
+    (folder / "fp32.onnx").write_bytes(data)
+    edit(folder, old, toy._digest(data))
+    for engine in ENGINES:
+        with pytest.raises(EngineError):
+            infer.load(infer.read(folder), infer.Choice("fp32", engine))
+
+
+def test_tensor_of_another_recipe_is_refused(folder: Path) -> None:
+    loaded = infer.load(infer.read(folder), infer.Choice("fp32", ENGINES[0]))
+    prepared = prepare(np.random.default_rng(0).random((80, 80)).astype(np.float32), 1.0, Recipe((64, 64)))
+    with pytest.raises(EngineError, match="another recipe"):
+        loaded.predict(prepared)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_answer_that_is_no_number_is_never_passed_on(folder: Path, engine: str) -> None:
+    model = infer.read(folder)
+    loaded = infer.load(model, infer.Choice("fp32", engine))
+    prepared = prepare(np.random.default_rng(0).random((80, 80)).astype(np.float32), 1.0, model.recipe)
+    prepared.tensor[0, 0, 3, 3] = np.nan
+    with pytest.raises(EngineError, match="finite"):
+        loaded.predict(prepared)
+
+
+def test_fastest_measured_build_is_chosen(folder: Path) -> None:
+    model = infer.read(folder)
+    rows = tuple(
+        Measured(model.build(name).sha256, engine, ms, ms, 3)
+        for name, engine, ms in [("fp32", "onnxruntime", 4.0), ("other", "onnxruntime", 2.0), ("fp32", "openvino", 3.0)]
+    )
+    assert infer.choose(model, Profile("here", rows)) == infer.Choice("other", "onnxruntime")
+    assert infer.choose(model, Profile("here", rows), build="fp32") == infer.Choice("fp32", "openvino")
+    assert infer.choose(model, Profile("here", rows), engine="openvino") == infer.Choice("fp32", "openvino")
+    assert infer.choose(model, Profile("here")).build == "fp32"
+
+
+def test_tune_measures_and_remembers(folder: Path, tmp_path: Path) -> None:
+    model = infer.read(folder)
+    rows = tuple(row for _, row in infer.tune([model], Settings(state=tmp_path / "state")))
+    assert {(row.sha256, row.engine) for row in rows} == {(b.sha256, e) for b in model.builds for e in ENGINES}
+    path = tmp_path / "state" / "profile.json"
+    infer.write_profile(path, Profile(infer.read_profile(path).host, rows))
+    assert infer.read_profile(path).rows == rows
+    table = json.loads(path.read_text())
+    path.write_text(json.dumps({**table, "host": "another machine"}))
+    assert infer.read_profile(path).rows == ()
+
+
+def test_engine_that_fails_gives_way(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The preferred engine cannot compile: the next candidate loads."""
+    from wetread.infer import host
+
+    real = host.loader
+
+    def failing(name: str) -> object:
+        if name == "openvino":
+            raise EngineError("no")
+        return real(name)
+
+    monkeypatch.setattr(host, "loader", failing)
+    (loaded,) = infer.open_all([infer.read(folder)], Profile("here"), Settings())
+    assert loaded.identity.engine == "onnxruntime"

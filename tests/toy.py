@@ -1,0 +1,126 @@
+"""Two toy models in real model folders, small enough to make in a test: they see what the phantoms show.
+
+`cxr-lungs` calls dark pixels inside the body lung; `cxr-pneumonia` calls bright lungs pneumonia.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+from wetread.uids import derive
+
+Array = npt.NDArray[np.float32]
+
+
+def _array(name: str, values: Any) -> onnx.TensorProto:
+    return numpy_helper.from_array(np.asarray(values, np.float32), name)
+
+
+def _save(nodes: list[Any], weights: list[Any], outputs: dict[str, list[Any]], channels: int, size: int) -> bytes:
+    graph = helper.make_graph(
+        nodes,
+        "toy",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", channels, size, size])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
+        weights,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    onnx.checker.check_model(model)
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def lungs_graph(size: int = 64, gain: float = 1.0) -> bytes:
+    """Logits = 8 * (0.45 - image) * gain on an image blurred by 3 x 3."""
+    weights = [_array("w", np.full((1, 1, 3, 3), -8.0 * gain / 9)), _array("b", [8.0 * 0.45 * gain])]
+    nodes = [helper.make_node("Conv", ["image", "w", "b"], ["logits"], pads=[1, 1, 1, 1])]
+    return _save(nodes, weights, {"logits": ["n", 1, size, size]}, 1, size)
+
+
+def pneumonia_graph(size: int = 64) -> bytes:
+    """Features = 8 x 8 means; the head weighs them; the map is the weighed features."""
+    weights = [_array("w", np.full((1, 1, 8, 8), 1 / 64)), _array("head", [[[[20.0]]]]), _array("b", [-9.0])]
+    nodes = [
+        helper.make_node("Conv", ["image", "w"], ["features"], strides=[8, 8]),
+        helper.make_node("Conv", ["features", "head"], ["map"]),
+        helper.make_node("GlobalAveragePool", ["map"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        helper.make_node("Add", ["flat", "b"], ["logits"]),
+    ]
+    return _save(nodes, weights, {"logits": ["n", 1], "map": ["n", 1, size // 8, size // 8]}, 1, size)
+
+
+def _outputs(data: bytes, image: Array) -> dict[str, Array]:
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    names = [item.name for item in session.get_outputs()]
+    return dict(zip(names, session.run(names, {"image": image}), strict=True))
+
+
+def make_model(folder: Path, task: str, builds: dict[str, bytes], certified: bool = True) -> Path:
+    """Write a complete model folder; `builds` is name -> ONNX bytes, the first the fp32 parent."""
+    folder.mkdir(parents=True)
+    size = 64
+    image = np.random.default_rng(1).random((1, 1, size, size), np.float32)
+    golden: dict[str, Array] = {"image": image}
+    for name, data in builds.items():
+        (folder / f"{name}.onnx").write_bytes(data)
+        golden |= {f"{name}/{output}": value for output, value in _outputs(data, image).items()}
+    np.savez(folder / "golden.npz", **golden)  # type: ignore[arg-type]
+    (folder / "model.toml").write_text(_toml(folder, task, builds, size), encoding="utf-8")
+    rows = [{"build": name, "sha256": _digest(data), "passed": certified} for name, data in builds.items()]
+    (folder / "certificate.json").write_text(json.dumps({"builds": rows}), encoding="utf-8")
+    return folder
+
+
+def make_models(folder: Path) -> Path:
+    """Both toy models below one folder."""
+    make_model(folder / "cxr-lungs", "segmentation", {"fp32": lungs_graph()})
+    make_model(folder / "cxr-pneumonia", "classification", {"fp32": pneumonia_graph()})
+    return folder
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _toml(folder: Path, task: str, builds: dict[str, bytes], size: int) -> str:
+    label = ("pneumonia", "233604007", "Pneumonia") if task == "classification" else ("lung", "39607008", "Lung")
+    region = "lungs" if task == "classification" else "image"
+    lines = [
+        f'id = "{folder.name}"',
+        'version = "0.0.1"',
+        f'task = "{task}"',
+        'licence = "Apache-2.0"',
+        'training_data = ["none: a toy"]',
+        'modality = ["CR", "DX"]',
+        'body_part = ["CHEST", "THORAX"]',
+        'views = ["PA", "AP"]',
+        "[[label]]",
+        f'name = "{label[0]}"',
+        f'code = "{label[1]}"',
+        'scheme = "SCT"',
+        f'meaning = "{label[2]}"',
+        "threshold = 0.5",
+        'threshold_rule = "none: a toy"',
+        "[recipe]",
+        f"grid = [{size}, {size}]",
+        f'region = "{region}"',
+        "region_margin = 0.05",
+        "[golden]",
+        'file = "golden.npz"',
+        f'sha256 = "{_digest((folder / "golden.npz").read_bytes())}"',
+        "tolerance = 0.001",
+    ]
+    for name, data in builds.items():
+        lines += ["[[build]]", f'name = "{name}"', f'file = "{name}.onnx"', 'precision = "fp32"']
+        lines += [f'sha256 = "{_digest(data)}"', f'device_uid = "{derive("device", _digest(data))}"']
+    return "\n".join(lines) + "\n"

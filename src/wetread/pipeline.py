@@ -73,6 +73,11 @@ class Reader:
         readings = [self._reading(image, before) for image in study.images]
         return (*readings, *(self._refused(study.study_uid, item, before) for item in study.rejected))
 
+    def answer(self, image: Image) -> Result:
+        """Classes, maps and masks of one image, without documents; raises what stops it."""
+        blank = Result(image.study_uid, image.source, image.digest, image.header, image)
+        return self._row(image, blank, Clock())
+
     def _reading(self, image: Image, before: Sequence[Timing]) -> Reading:
         clock = Clock(list(before))
         blank = Result(image.study_uid, image.source, image.digest, image.header, image)

@@ -1,0 +1,98 @@
+"""What is installed, which engines work, what is missing and how to get it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from wetread import __version__, infer
+from wetread.errors import WetreadError
+from wetread.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One thing that was looked at."""
+
+    what: str
+    ok: bool
+    found: str
+    remedy: str = ""
+    optional: bool = False
+
+
+#: package -> what cannot be done without it, how to get it, whether the node does without it
+PACKAGES: dict[str, tuple[str, str, bool]] = {
+    "pydicom": ("DICOM files", "pip install wetread", False),
+    "pyjpegls": ("JPEG-LS pixels", "pip install wetread", False),
+    "pylibjpeg-libjpeg": ("JPEG pixels", "pip install wetread", False),
+    "pylibjpeg-openjpeg": ("JPEG 2000 pixels", "pip install wetread", False),
+    "pylibjpeg-rle": ("fast RLE pixels", "pip install wetread", False),
+    "pynetdicom": ("wetread serve, echo, send", "pip install 'wetread[serve]'", True),
+    "sqlalchemy": ("wetread serve", "pip install 'wetread[serve]'", True),
+    "uvicorn": ("/health, /ready, /metrics", "pip install 'wetread[serve]'", True),
+    "torch": ("wetread lab: training", "pip install 'wetread[lab]'", True),
+}
+#: Debian's programs that the tests speak with
+PEERS = {"Orthanc": "orthanc", "storescu": "dcmtk", "dciodvfy": "dicom3tools"}
+
+
+def examine(settings: Settings) -> tuple[Row, ...]:
+    """Look at everything; nothing is changed."""
+    return (*_host(), *_packages(), *_engines(settings), *_state(settings), *_peers())
+
+
+def _host() -> Iterator[Row]:
+    yield Row("wetread", True, __version__)
+    yield Row("Python", True, platform.python_version())
+    yield Row("processor", True, f"{os.cpu_count()} cores, {platform.machine()}")
+
+
+def _packages() -> Iterator[Row]:
+    for name, (use, remedy, optional) in PACKAGES.items():
+        try:
+            yield Row(name, True, f"{version(name)} ({use})", optional=optional)
+        except PackageNotFoundError:
+            yield Row(name, False, f"not installed: no {use}", remedy, optional)
+
+
+def _engines(settings: Settings) -> Iterator[Row]:
+    """Every certified build on every engine reproduces its golden output, or says why not."""
+    try:
+        models = infer.find(settings.models_dir)
+    except WetreadError as error:
+        yield Row("models", False, str(error), "name the folder with --models")
+        return
+    if not models:
+        yield Row("models", False, f"none in {settings.models_dir}", "name another folder with --models")
+    for model in models:
+        for choice in infer.candidates(model):
+            what = f"{model.id} {choice.build}"
+            try:
+                loaded = infer.load(model, choice, settings.threads)
+                found = f"{choice.engine} {loaded.identity.engine_version} reproduces its golden output"
+                yield Row(what, True, found)
+            except WetreadError as error:
+                yield Row(what, False, f"{choice.engine}: {error}", optional=choice.engine == "onnxruntime")
+
+
+def _state(settings: Settings) -> Iterator[Row]:
+    place = settings.state_dir
+    parent = next(folder for folder in [place, *place.parents] if folder.exists())
+    ok = os.access(parent, os.W_OK)
+    free = shutil.disk_usage(parent).free // (1 << 20)
+    yield Row("state folder", ok, f"{place}, {free} MiB free", "" if ok else "name another with --state")
+    rows = infer.read_profile(settings.profile_path).rows
+    found = f"{len(rows)} builds measured on this host" if rows else "nothing measured on this host"
+    yield Row("profile", bool(rows), found, "" if rows else "wetread tune", optional=True)
+
+
+def _peers() -> Iterator[Row]:
+    for program, package in PEERS.items():
+        path = shutil.which(program, path="/usr/sbin:/usr/bin:/usr/local/bin")
+        remedy = "" if path else f"only for the tests: apt-get install {package}"
+        yield Row(program, bool(path), path or "not installed", remedy, optional=True)

@@ -35,6 +35,8 @@ def display(pixels: Pixels, pixel_aspect: float) -> npt.NDArray[np.uint8]:
     scale = min(1.0, LARGEST / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     part = pixels if pixels.dtype in (np.uint8, np.uint16, np.int16) else pixels.astype(np.float32)
+    if min(part.shape) >= 2 * LARGEST:
+        part = cv2.resize(part, (part.shape[1] // 2, part.shape[0] // 2), interpolation=cv2.INTER_AREA)
     small = cv2.resize(part, size, interpolation=cv2.INTER_AREA).astype(np.float32)
     low, high = np.percentile(small[::2, ::2], (0.5, 99.5))
     small = (small - low) * (255.0 / max(high - low, 1e-6))
@@ -47,7 +49,7 @@ def contours(film: npt.NDArray[np.uint8], masks: Sequence[Mask]) -> RGB:
     for mask, colour in zip(masks, COLOURS * len(masks), strict=False):
         small = cv2.resize(mask.view(np.uint8), film.shape[::-1], interpolation=cv2.INTER_NEAREST)
         lines, _ = cv2.findContours(small, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(rgb, lines, -1, colour, 2, cv2.LINE_AA)
+        cv2.drawContours(rgb, lines, -1, colour, 2)
     return np.asarray(rgb, np.uint8)
 
 
@@ -58,8 +60,8 @@ def heated(film: RGB, heat: Tensor, strength: float) -> RGB:
     """
     small = cv2.resize(heat, film.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     colour = cv2.applyColorMap((small * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
-    alpha = np.clip(small * 1.4, 0.0, 1.0)[..., None] * np.float32(strength)
-    return np.asarray(film + (colour.astype(np.float32) - film) * alpha, np.uint8)
+    alpha = np.minimum(small * np.float32(1.4), np.float32(1.0)) * np.float32(strength)
+    return np.asarray(cv2.blendLinear(np.ascontiguousarray(colour), film, alpha, 1 - alpha), np.uint8)
 
 
 def pictures(

@@ -32,13 +32,24 @@ def letterbox(shape: tuple[int, int], pixel_aspect: float, target: tuple[int, in
     region
         The part of the image to lay on the grid; all of it by default.
     """
-    region = region or whole(shape)
+    region = _halvable(region or whole(shape), target)
     height = (region.y1 - region.y0) * pixel_aspect
     width = float(region.x1 - region.x0)
     scale = min(target[0] / height, target[1] / width)
     size = (max(1, min(target[0], round(height * scale))), max(1, min(target[1], round(width * scale))))
     y0, x0 = (target[0] - size[0]) // 2, (target[1] - size[1]) // 2
     return Grid(shape, region, target, Box(y0, x0, y0 + size[0], x0 + size[1]))
+
+
+def _halvable(region: Box, target: tuple[int, int]) -> Box:
+    """Drop the last odd row and column of a region that shrinks at least fourfold.
+
+    Halving by 2 x 2 means first is exact then, and three times faster.
+    """
+    height, width = region.y1 - region.y0, region.x1 - region.x0
+    if height < 4 * target[0] or width < 4 * target[1]:
+        return region
+    return Box(region.y0, region.x0, region.y1 - height % 2, region.x1 - width % 2)
 
 
 def forward(pixels: Pixels, grid: Grid) -> tuple[Tensor, Tensor]:
@@ -73,6 +84,8 @@ def _resizable(part: Pixels) -> Pixels:
 def _resize(part: Pixels, size: tuple[int, int]) -> Pixels:
     """Each axis by its own rule: area when it shrinks, linear when it grows."""
     rows, columns = part.shape
+    if rows % 2 == columns % 2 == 0 and rows >= 4 * size[0] and columns >= 4 * size[1]:
+        return _resize(cv2.resize(part, (columns // 2, rows // 2), interpolation=cv2.INTER_AREA), size)
     if size[0] <= rows and size[1] <= columns:
         return cv2.resize(part, size[::-1], interpolation=cv2.INTER_AREA)
     if size[0] > rows and size[1] > columns:
@@ -98,30 +111,31 @@ def back(values: Tensor, grid: Grid, fill: float = 0.0) -> Tensor:
     -------
     (y, x) float32 of `grid.source_shape`.
     """
+    return np.asarray(_back(values.astype(np.float32, copy=False), grid, fill), np.float32)
+
+
+def _back(values: Pixels, grid: Grid, fill: float) -> Pixels:
     region, box = grid.region, grid.content
-    target = grid.target_shape
-    step = (values.shape[0] / target[0], values.shape[1] / target[1])
+    if values.shape != grid.target_shape:
+        values = cv2.resize(values, grid.target_shape[::-1], interpolation=cv2.INTER_LINEAR)
     size = (region.y1 - region.y0, region.x1 - region.x0)
-    # pixel centre c of the region -> index on `values`: ((c / size * content + origin) * step) - 0.5
-    scale_y, scale_x = (box.y1 - box.y0) / size[0] * step[0], (box.x1 - box.x0) / size[1] * step[1]
-    matrix = np.array(
-        [
-            [scale_x, 0.0, box.x0 * step[1] + 0.5 * scale_x - 0.5],
-            [0.0, scale_y, box.y0 * step[0] + 0.5 * scale_y - 0.5],
-        ]
-    )
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    part = cv2.warpAffine(values.astype(np.float32), matrix, size[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    if (region.y0, region.x0) == (0, 0) and size == grid.source_shape:
-        return np.asarray(part, np.float32)
-    out = np.full(grid.source_shape, fill, np.float32)
+    content = np.ascontiguousarray(values[box.y0 : box.y1, box.x0 : box.x1])
+    part = cv2.resize(content, size[::-1], interpolation=cv2.INTER_LINEAR)
+    if size == grid.source_shape:
+        return part
+    out = np.full(grid.source_shape, fill, part.dtype)
     out[region.y0 : region.y1, region.x0 : region.x1] = part
     return out
 
 
 def back_mask(values: Tensor, grid: Grid, level: float = 0.0) -> Mask:
-    """A mask on the original grid: where the resampled `values` (logits) exceed `level`."""
-    return np.asarray(back(values, grid, fill=level - 1.0) > level, bool)
+    """A mask on the original grid: where the resampled `values` exceed `level`.
+
+    Only the place of the crossing matters, so the values travel in 8 bits, 1/64 a step
+    around the level: a quarter of the bytes, and within half a pixel all the same.
+    """
+    steps = np.clip((values - np.float32(level)) * np.float32(64.0) + np.float32(128.0), 0.0, 255.0)
+    return np.asarray(_back(np.rint(steps).astype(np.uint8), grid, 0.0) > 128, bool)
 
 
 def bounds(values: Tensor, grid: Grid, level: float = 0.0, margin: float = 0.0) -> Box | None:

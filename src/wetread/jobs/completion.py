@@ -1,0 +1,102 @@
+"""When a study is complete: its associations were released; a quiet timer only as the fallback."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+#: An association that stays open without bringing objects delays its studies by so many quiet times.
+OPEN_FACTOR = 12
+
+
+@dataclass(slots=True)
+class _Arriving:
+    last: float
+    open: set[int] = field(default_factory=set)  # associations that brought objects
+
+
+class Completion:
+    """Watches the studies that still take objects.
+
+    Parameters
+    ----------
+    complete
+        Declares a study complete; called from the thread of an association or of this object.
+    quiet_s
+        Silence after which a study is complete although its association was not released.
+    clock
+        Monotonic seconds.
+    """
+
+    def __init__(
+        self, complete: Callable[[str], None], quiet_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._complete = complete
+        self._quiet_s = quiet_s
+        self._clock = clock
+        self._arriving: dict[str, _Arriving] = {}
+        self._changed = threading.Condition()
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name="wetread-completion", daemon=True)
+
+    def start(self) -> None:
+        """Start the quiet timers."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop the quiet timers; studies that wait are taken up at the next start."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify()
+        self._thread.join()
+
+    def touch(self, study_uid: str, association: int | None = None) -> None:
+        """An object of a study arrives by an association, or the study was found after a start."""
+        with self._changed:
+            arriving = self._arriving.setdefault(study_uid, _Arriving(0.0))
+            arriving.last = self._clock()
+            if association is not None:
+                arriving.open.add(association)
+            self._changed.notify()
+
+    def end(self, association: int, released: bool) -> None:
+        """An association is over; studies that only waited for its release are complete."""
+        done = []
+        with self._changed:
+            for study_uid, arriving in self._arriving.items():
+                if association in arriving.open:
+                    arriving.open.discard(association)
+                    if released and not arriving.open:
+                        done.append(study_uid)
+            for study_uid in done:
+                del self._arriving[study_uid]
+            self._changed.notify()
+        for study_uid in done:
+            self._complete(study_uid)
+
+    def due(self) -> list[str]:
+        """Return the studies whose silence is long enough, and forget them."""
+        now = self._clock()
+        with self._changed:
+            done = [study_uid for study_uid, arriving in self._arriving.items() if self._until(arriving) <= now]
+            for study_uid in done:
+                del self._arriving[study_uid]
+        return done
+
+    def _until(self, arriving: _Arriving) -> float:
+        return arriving.last + self._quiet_s * (OPEN_FACTOR if arriving.open else 1)
+
+    def _run(self) -> None:
+        while self._wait():
+            for study_uid in self.due():
+                self._complete(study_uid)
+
+    def _wait(self) -> bool:
+        """Sleep until the next study may be due; return False at the end."""
+        with self._changed:
+            if not self._ended:
+                first = min(map(self._until, self._arriving.values()), default=self._clock() + 3600.0)
+                self._changed.wait(max(0.001, first - self._clock()))
+            return not self._ended

@@ -1,0 +1,25 @@
+"""Named places where a test may cut the power.  In service nothing is attached to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+#: Called with the name of a place when it is reached.
+Failpoint = Callable[[str], None]
+
+NAMES = (
+    "blob-unsynced",  # an object's bytes are written but not fsynced
+    "blob-written",  # its file is fsynced and named, its folder is not
+    "folder-synced",  # its folder is fsynced, the index knows nothing
+    "indexed",  # the index is committed, the peer has no answer
+    "completed",  # the study is complete, nothing has begun
+    "reading",  # a try is counted, the reader has begun
+    "documents-spooled",  # the documents' blobs are durable, the index does not know
+    "documents-stored",  # documents, outbox and state are committed
+    "sent",  # the destination confirmed a document, nothing is recorded
+    "recorded",  # the confirmation is recorded
+)
+
+
+def none(name: str) -> None:
+    """Do nothing: the fail point of a node in service."""

@@ -1,0 +1,69 @@
+"""Acknowledges only what is on disk; objects that arrive together share one commit."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from concurrent.futures import Future
+
+from wetread.errors import StoreError
+from wetread.jobs.store import Arrival, Effect, Store
+
+MOST = 128  # objects in one commit
+
+
+class Receipts:
+    """The one thread that indexes arrivals.
+
+    While one commit is being synced, the objects that arrive meanwhile gather for the next.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._queue: queue.SimpleQueue[tuple[Arrival, Future[Effect]] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="wetread-receipts", daemon=True)
+
+    def start(self) -> None:
+        """Start to admit."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Admit what is queued, then end."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def admit(self, arrival: Arrival) -> Effect:
+        """Return when the object may be acknowledged.
+
+        Raises
+        ------
+        StoreError, OSError
+            It is not durable.
+        """
+        future: Future[Effect] = Future()
+        self._queue.put((arrival, future))
+        return future.result()
+
+    def _run(self) -> None:
+        while True:
+            batch = [self._queue.get()]
+            while len(batch) < MOST and not self._queue.empty():
+                batch.append(self._queue.get())
+            self._admit([entry for entry in batch if entry is not None])
+            if None in batch:
+                return
+
+    def _admit(self, batch: list[tuple[Arrival, Future[Effect]]]) -> None:
+        if not batch:
+            return
+        try:
+            effects = self._store.admit([arrival for arrival, _ in batch])
+        except (StoreError, OSError) as error:
+            if len(batch) > 1:  # one of them may be to blame: each for itself
+                for entry in batch:
+                    self._admit([entry])
+                return
+            batch[0][1].set_exception(error)
+            return
+        for (_, future), effect in zip(batch, effects, strict=True):
+            future.set_result(effect)

@@ -1,0 +1,63 @@
+"""When to try again: exponential waits with jitter, capped, without end."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long to wait after a number of failures.
+
+    Parameters
+    ----------
+    first_s, most_s
+        The wait after the first failure and the longest wait.
+    chance
+        Gives 0..1; half of each wait is left to it, so that nodes do not knock all at once.
+    """
+
+    first_s: float
+    most_s: float
+    chance: random.Random = field(default_factory=random.Random)
+
+    def wait_s(self, failures: int) -> float:
+        """Return the wait after `failures` failures in a row, s; at least one failure."""
+        full = min(self.most_s, self.first_s * 2.0 ** min(failures - 1, 60))
+        return full * (0.5 + 0.5 * self.chance.random())
+
+
+class RetryClock:
+    """Which of several things must wait, and until when.
+
+    Parameters
+    ----------
+    backoff
+        How long after each failure.
+    """
+
+    def __init__(self, backoff: Backoff) -> None:
+        self._backoff = backoff
+        self._failures: dict[int, int] = {}
+        self._until: dict[int, float] = {}
+
+    def failed(self, key: int, now: float) -> float:
+        """Record a failure of `key`; return the time of its next try."""
+        self._failures[key] = self._failures.get(key, 0) + 1
+        self._until[key] = now + self._backoff.wait_s(self._failures[key])
+        return self._until[key]
+
+    def succeeded(self, key: int) -> None:
+        """Forget the failures of `key`."""
+        self._failures.pop(key, None)
+        self._until.pop(key, None)
+
+    def waiting(self, now: float) -> frozenset[int]:
+        """Return what must not be tried yet."""
+        return frozenset(key for key, until in self._until.items() if until > now)
+
+    def next(self, now: float) -> float | None:
+        """Return how long until something may be tried again, s, or None if nothing waits."""
+        waits = [until - now for until in self._until.values() if until > now]
+        return min(waits, default=None)

@@ -1,0 +1,188 @@
+"""The threads that take every accepted study to its terminal state."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from wetread.errors import StoreError
+from wetread.jobs.completion import Completion
+from wetread.jobs.delivery import Outbox, Send
+from wetread.jobs.receipt import Receipts
+from wetread.jobs.states import State
+from wetread.jobs.store import Arrival, Effect, Store
+from wetread.jobs.watch import Watch
+from wetread.jobs.worker import Reader, Worker, destination_name
+from wetread.settings import Destination, Settings, parse_destination
+from wetread.wire.dimse import Received, Status, send
+
+log = logging.getLogger("wetread.jobs")
+
+PAUSE_S = 1.0  # after the index could not be read or written
+
+
+class Loop:
+    """A thread that works while there is something to do and sleeps until it is woken."""
+
+    def __init__(self, name: str, step: Callable[[], float | None]) -> None:
+        self._step = step
+        self._wake = threading.Event()
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Start to work."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There may be something to do."""
+        self._wake.set()
+
+    def stop(self, grace_s: float) -> bool:
+        """End after the present step; return whether it ended within `grace_s`."""
+        self._ended = True
+        self._wake.set()
+        self._thread.join(grace_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while not self._ended:
+            self._wake.clear()
+            try:
+                pause = self._step()
+            except StoreError as error:  # the disk may be full: nothing is lost, try again
+                log.error("store failed", extra={"reason": str(error)})
+                pause = PAUSE_S
+            except Exception as error:  # noqa: BLE001 - the worker's door
+                log.error("step failed", extra={"reason": type(error).__name__})
+                pause = PAUSE_S
+            if pause != 0.0 and not self._ended:
+                self._wake.wait(pause)
+
+
+class Runner:
+    """Receipt, completion, reading and delivery of one node.
+
+    Parameters
+    ----------
+    store
+        Open; the caller closes it after `stop`.
+    settings
+        `destinations`, `quiet_s`, `max_tries`, `retry_*`, `ae_title` and `peer_timeout_s` are used.
+    deliver
+        How documents leave; C-STORE by default.
+    clock
+        Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        watch: Watch | None = None,
+        deliver: Send | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._watch = watch or Watch()
+        self._clock = clock
+        self._deliver = deliver or self._send
+        self._receipts = Receipts(store)
+        self._completion = Completion(self._complete, settings.quiet_s, clock)
+        self._reading: Loop | None = None
+        self._outboxes: list[Loop] = []
+
+    def start(self) -> None:
+        """Take up what an earlier process left, and start; studies are read once `read_with` is called."""
+        for job, state in self._store.recover(self._settings.max_tries):
+            log.warning("reading was cut off", extra={"job": job.id, "tries": job.tries, "state": state})
+            if state is State.FAILED:
+                self._watch.ended(state)
+        for study_uid in self._store.incomplete():
+            self._completion.touch(study_uid)
+        configured = {destination_name(one): one for one in self._settings.destinations}
+        left = [name for name in self._store.waiting_destinations() if name not in configured]
+        for name, destination in {**configured, **{name: parse_destination(name) for name in left}}.items():
+            outbox = Outbox(name, destination, self._store, self._deliver, self._settings, self._watch, self._clock)
+            self._outboxes.append(Loop(f"wetread-outbox-{name}", outbox.step))
+        self._receipts.start()
+        self._completion.start()
+        for loop in self._outboxes:
+            loop.start()
+
+    def read_with(self, reader: Reader) -> None:
+        """Begin to read studies."""
+        worker = Worker(self._store, reader, self._settings, self._watch, self._clock)
+        self._reading = Loop("wetread-worker", partial(self._read, worker))
+        self._reading.start()
+
+    def stop(self, grace_s: float = 10.0) -> None:
+        """End in order; call it after the listener has stopped.
+
+        A reading that takes longer than `grace_s` is cut off and counts as a try.
+        """
+        end = time.monotonic() + grace_s
+        self._receipts.stop()
+        self._completion.stop()
+        loops = [*self._outboxes, *([self._reading] if self._reading else [])]
+        for loop in loops:
+            if not loop.stop(max(0.0, end - time.monotonic())):
+                log.warning("cut off while working")
+
+    def receive(self, received: Received) -> int:
+        """Keep one object; return its C-STORE status when it is durable.
+
+        Raises
+        ------
+        StoreError, OSError
+            It is not durable; the peer must keep it.
+        """
+        self._completion.touch(received.study_uid, received.association)
+        arrival = Arrival(
+            received.sop_class_uid,
+            received.sop_instance_uid,
+            received.study_uid,
+            received.transfer_syntax,
+            received.calling_ae,
+            self._store.spool.put(received.data),
+            len(received.data),
+        )
+        effect = self._receipts.admit(arrival)
+        self._completion.touch(received.study_uid, received.association)
+        self._watch.admitted(effect)
+        if effect is Effect.CONFLICT:
+            log.warning("same SOP Instance UID with other bytes: the first is kept, see the audit table")
+            return Status.COERCED
+        return Status.SUCCESS
+
+    def association_ended(self, number: int, released: bool) -> None:
+        """Complete the studies that only waited for the release of this association."""
+        self._completion.end(number, released)
+
+    def _complete(self, study_uid: str) -> None:
+        try:
+            job = self._store.complete(study_uid)
+        except StoreError as error:
+            log.error("store failed", extra={"reason": str(error)})
+            self._completion.touch(study_uid)  # again after the quiet time
+            return
+        if job is not None:
+            log.info("study complete", extra={"job": job})
+            if self._reading is not None:
+                self._reading.wake()
+
+    def _read(self, worker: Worker) -> float | None:
+        if not worker.step():
+            return worker.next()
+        for loop in self._outboxes:
+            loop.wake()
+        return 0.0
+
+    def _send(
+        self, destination: Destination, files: Sequence[bytes], on_status: Callable[[int, int], None]
+    ) -> list[int]:
+        return send(destination, files, self._settings.ae_title, self._settings.peer_timeout_s, on_status)

@@ -1,0 +1,112 @@
+"""Blobs on disk, named by the SHA-256 of their bytes.
+
+A blob is written to a temporary file, fsynced, renamed, and its folder fsynced; only then may
+anything refer to it.  Blobs are never changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from wetread.errors import StoreError
+from wetread.jobs import failpoints
+
+FOLDERS = tuple(f"{number:02x}" for number in range(256))
+
+
+class Spool:
+    """A folder of blobs.
+
+    Parameters
+    ----------
+    root
+        The folder; it is made if it is missing.
+    failpoint
+        See `wetread.jobs.failpoints`.
+    """
+
+    def __init__(self, root: Path, failpoint: failpoints.Failpoint = failpoints.none) -> None:
+        self.root = root
+        self._failpoint = failpoint
+        self._names = itertools.count()
+        self._temporary = root / "tmp"
+        for folder in (self._temporary, *(root / name for name in FOLDERS)):
+            folder.mkdir(parents=True, exist_ok=True)
+        for leftover in self._temporary.iterdir():
+            leftover.unlink()
+        for folder in (root, root.parent):
+            sync_folder(folder)
+
+    def put(self, data: bytes) -> str:
+        """Write a blob whose name is not yet durable: call `sync` before referring to it.
+
+        Returns
+        -------
+        str
+            SHA-256 of `data`, hex.
+        """
+        digest = hashlib.sha256(data).hexdigest()
+        path = self.path(digest)
+        if path.exists():
+            return digest
+        temporary = self._temporary / f"{os.getpid()}-{next(self._names)}"
+        try:
+            with temporary.open("wb", buffering=0) as file:
+                view = memoryview(data)
+                while view:
+                    view = view[file.write(view) :]
+                self._failpoint("blob-unsynced")
+                os.fsync(file.fileno())
+            temporary.rename(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        self._failpoint("blob-written")
+        return digest
+
+    def sync(self, digests: Iterable[str]) -> None:
+        """Make the names of these blobs durable."""
+        for folder in sorted({digest[:2] for digest in digests}):
+            sync_folder(self.root / folder)
+
+    def get(self, digest: str) -> bytes:
+        """Return a blob.
+
+        Raises
+        ------
+        StoreError
+            It is missing, cannot be read, or its bytes have changed.
+        """
+        try:
+            data = self.path(digest).read_bytes()
+        except OSError as error:
+            raise StoreError(f"spool: blob {digest[:12]} cannot be read: {error.strerror}") from error
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise StoreError(f"spool: blob {digest[:12]} has changed on disk; restore it or ask for the study again")
+        return data
+
+    def remove(self, digest: str) -> None:
+        """Remove a blob that nothing refers to."""
+        self.path(digest).unlink(missing_ok=True)
+
+    def digests(self) -> Iterator[str]:
+        """Yield the names of all blobs."""
+        for folder in FOLDERS:
+            yield from os.listdir(self.root / folder)
+
+    def path(self, digest: str) -> Path:
+        """Where a blob lies."""
+        return self.root / digest[:2] / digest
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

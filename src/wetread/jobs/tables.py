@@ -1,0 +1,90 @@
+"""The index: which objects, jobs, documents and deliveries there are.
+
+Times are seconds since the epoch and only for people and metrics; what is due when is kept in
+memory, so that a clock that jumps delays nothing.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, UniqueConstraint
+
+SCHEMA = 1
+
+metadata = MetaData()
+
+#: One row: tells that this index belongs to this spool.
+store = Table(
+    "store",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("schema", Integer, nullable=False),
+)
+
+#: One version of one study.
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study_uid", String(64), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("state", String(16), nullable=False, index=True),
+    Column("tries", Integer, nullable=False, default=0),
+    Column("reason", String, nullable=False, default=""),  # refusal code, or why it failed
+    Column("created_at", Float, nullable=False),
+    Column("changed_at", Float, nullable=False),
+    UniqueConstraint("study_uid", "version"),
+)
+
+#: Every object that was acknowledged.
+instances = Table(
+    "instances",
+    metadata,
+    Column("sop_instance_uid", String(64), primary_key=True),
+    Column("sop_class_uid", String(64), nullable=False),
+    Column("transfer_syntax", String(64), nullable=False),
+    Column("job", Integer, ForeignKey("jobs.id"), nullable=False, index=True),
+    Column("digest", String(64), nullable=False, index=True),
+    Column("bytes", Integer, nullable=False),
+    Column("source", String(16), nullable=False),  # AE title of who sent it
+    Column("received_at", Float, nullable=False),
+)
+
+#: Everything that was made for a job.
+documents = Table(
+    "documents",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("job", Integer, ForeignKey("jobs.id"), nullable=False, index=True),
+    Column("kind", String(8), nullable=False),
+    Column("name", String, nullable=False),
+    Column("sop_instance_uid", String(64), nullable=False, index=True),  # "" when it is no DICOM object
+    Column("digest", String(64), nullable=False, index=True),
+)
+
+#: Each document on its way to each destination.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("document", Integer, ForeignKey("documents.id"), nullable=False),
+    Column("job", Integer, ForeignKey("jobs.id"), nullable=False, index=True),
+    Column("destination", String, nullable=False),  # AE@host:port
+    Column("state", String(8), nullable=False),
+    Column("tries", Integer, nullable=False, default=0),
+    Column("status", Integer, nullable=False, default=0),  # last C-STORE status that was no success
+    Column("queued_at", Float, nullable=False),
+    Column("sent_at", Float),
+    UniqueConstraint("document", "destination"),
+    Index("outbox_due", "destination", "state", "id"),
+)
+
+#: What a person may have to look into.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("event", String(32), nullable=False),
+    Column("job", Integer),
+    Column("detail", String, nullable=False),
+)

@@ -1,0 +1,28 @@
+"""What the jobs tell whoever watches them: a person's log and metrics hang here, not in the jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wetread.jobs.states import State
+from wetread.jobs.store import Effect
+from wetread.records import Reading
+
+
+class Watch:
+    """Ignores everything; override what is of interest.  Called from several threads."""
+
+    def admitted(self, effect: Effect) -> None:
+        """One object is durable, or was here before."""
+
+    def read(self, readings: Sequence[Reading], seconds: float) -> None:
+        """One job was read; `seconds` is the wall time of the reader."""
+
+    def crashed(self) -> None:
+        """One reading ended with an error."""
+
+    def ended(self, state: State) -> None:
+        """One job reached a terminal state; FAILED is an alarm."""
+
+    def sent(self, destination: str, outcome: str) -> None:
+        """One document was tried: "stored", "rejected" or "unreachable"."""

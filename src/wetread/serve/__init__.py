@@ -1,0 +1,10 @@
+"""Doors for people and machines: the node, its HTTP endpoints, and a small receiver of results.
+
+::
+
+    node        one process: DICOM port, jobs, HTTP port
+    http        /health, /ready, /metrics, /studies/{uid}
+    metrics     what is counted, in Prometheus's text format
+    logs        structured logs without patient identifiers
+    receiver    takes objects into a folder: stands in for a PACS
+"""

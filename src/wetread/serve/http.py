@@ -1,0 +1,90 @@
+"""The HTTP endpoints for machines: /health, /ready, /metrics and /studies/{uid}."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from wetread.errors import SettingsError
+from wetread.jobs.store import Store
+from wetread.serve.metrics import Metrics
+
+PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def application(store: Store, metrics: Metrics, ready: Callable[[], str]) -> Starlette:
+    """Return the application.
+
+    Parameters
+    ----------
+    ready
+        Says "" when the node is ready, else what is missing.
+    """
+
+    def health(_request: Request) -> Response:
+        return JSONResponse({"status": "alive"})
+
+    def readiness(_request: Request) -> Response:
+        missing = ready()
+        body = {"status": "not ready", "missing": missing} if missing else {"status": "ready"}
+        return JSONResponse(body, status_code=503 if missing else 200)
+
+    def prometheus(_request: Request) -> Response:
+        return Response(metrics.text(), media_type=PROMETHEUS)
+
+    def study(request: Request) -> Response:
+        versions = store.versions(request.path_params["uid"])
+        jobs = [
+            {"job": job.id, "version": job.version, "state": job.state, "tries": job.tries, "reason": job.reason}
+            for job in versions
+        ]
+        return JSONResponse({"jobs": jobs}, status_code=200 if jobs else 404)
+
+    return Starlette(
+        routes=[
+            Route("/health", health),
+            Route("/ready", readiness),
+            Route("/metrics", prometheus),
+            Route("/studies/{uid}", study),
+        ]
+    )
+
+
+class HttpServer:
+    """Serves an application from a thread.
+
+    Raises
+    ------
+    SettingsError
+        The address cannot be bound.
+    """
+
+    def __init__(self, app: Starlette, host: str, port: int) -> None:
+        try:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            self._socket = socket.create_server((host, port), family=family)
+        except OSError as error:
+            raise SettingsError(f"HTTP port: {host}:{port} cannot be bound: {error.strerror}") from error
+        self.port = int(self._socket.getsockname()[1])
+        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none")
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, name="wetread-http", daemon=True
+        )
+
+    def start(self) -> None:
+        """Start to serve."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Answer what was asked, then end."""
+        self._server.should_exit = True
+        self._thread.join()
+        self._socket.close()

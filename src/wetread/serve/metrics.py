@@ -1,0 +1,118 @@
+"""What is counted, in Prometheus's text format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from wetread.jobs.states import State
+from wetread.jobs.store import Effect, Store
+from wetread.jobs.watch import Watch
+from wetread.records import Reading
+from wetread.wire.dimse import STORED
+
+BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Metrics(Watch):
+    """The counters of one node; give it to the jobs as their watch."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        registry = self.registry
+        ProcessCollector(registry=registry)  # process_resident_memory_bytes and others
+        self._received = Counter("wetread_objects_received", "C-STORE requests", registry=registry)
+        self._acknowledged = Counter("wetread_objects_acknowledged", "Objects answered as stored", registry=registry)
+        self._refused = Counter(
+            "wetread_objects_refused", "Objects answered with a failure", ["status"], registry=registry
+        )
+        self._effects = Counter("wetread_objects_effects", "What objects changed", ["effect"], registry=registry)
+        self._stages = Histogram(
+            "wetread_stage_seconds",
+            "Wall time of a stage of a reading",
+            ["stage"],
+            buckets=BUCKETS_S,
+            registry=registry,
+        )
+        self._readings = Histogram(
+            "wetread_reading_seconds", "Wall time of the reading of a study", buckets=BUCKETS_S, registry=registry
+        )
+        self._results = Counter("wetread_results", "Results by refusal code", ["refusal"], registry=registry)
+        self._crashes = Counter("wetread_readings_crashed", "Readings that crashed", registry=registry)
+        self._ended = Counter("wetread_jobs_ended", "Jobs by terminal state", ["state"], registry=registry)
+        self._sent = Counter(
+            "wetread_deliveries", "Deliveries by destination", ["destination", "outcome"], registry=registry
+        )
+
+    def observe(self, store: Store, ready: Callable[[], bool], associations: Callable[[], int]) -> None:
+        """Let the state of a node be read whenever the metrics are."""
+        self.registry.register(_Depths(store, ready, associations))
+
+    def text(self) -> bytes:
+        """Return everything in Prometheus's text format."""
+        return generate_latest(self.registry)
+
+    def answered(self, status: int) -> None:
+        """One C-STORE was answered."""
+        self._received.inc()
+        if status in STORED:
+            self._acknowledged.inc()
+        else:
+            self._refused.labels(f"0x{status:04X}").inc()
+
+    def admitted(self, effect: Effect) -> None:
+        """One object is durable, or was here before."""
+        self._effects.labels(effect.value).inc()
+
+    def read(self, readings: Sequence[Reading], seconds: float) -> None:
+        """One job was read."""
+        self._readings.observe(seconds)
+        for reading in readings:
+            self._results.labels(reading.result.refusal.code if reading.result.refusal else "").inc()
+            for timing in reading.timings:
+                self._stages.labels(timing.stage).observe(timing.ms / 1000.0)
+
+    def crashed(self) -> None:
+        """One reading ended with an error."""
+        self._crashes.inc()
+
+    def ended(self, state: State) -> None:
+        """One job reached a terminal state."""
+        self._ended.labels(state.value).inc()
+
+    def sent(self, destination: str, outcome: str) -> None:
+        """One document was tried."""
+        self._sent.labels(destination, outcome).inc()
+
+
+class _Depths(Collector):
+    """Reads the store at each scrape."""
+
+    def __init__(self, store: Store, ready: Callable[[], bool], associations: Callable[[], int]) -> None:
+        self._store = store
+        self._ready = ready
+        self._associations = associations
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """Declare nothing beforehand: the store may not be open yet."""
+        return iter(())
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the present values."""
+        yield GaugeMetricFamily("wetread_ready", "1 when models are loaded and the store is open", float(self._ready()))
+        yield GaugeMetricFamily("wetread_associations", "Associations now", float(self._associations()))
+        jobs = GaugeMetricFamily("wetread_jobs", "Jobs by state", labels=["state"])
+        for state, number in self._store.counts().items():
+            jobs.add_metric([state], number)
+        yield jobs
+        yield GaugeMetricFamily("wetread_oldest_job_seconds", "Age of the oldest unended job", self._store.oldest_s())
+        depth = GaugeMetricFamily("wetread_outbox_depth", "Documents that wait", labels=["destination"])
+        age = GaugeMetricFamily("wetread_outbox_oldest_seconds", "Age of the oldest of them", labels=["destination"])
+        for destination, (number, oldest_s) in self._store.depths().items():
+            depth.add_metric([destination], number)
+            age.add_metric([destination], oldest_s)
+        yield depth
+        yield age

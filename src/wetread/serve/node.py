@@ -1,0 +1,164 @@
+"""One node: a DICOM port, the jobs behind it, and an HTTP port."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from wetread.jobs import failpoints
+from wetread.jobs.runner import Runner
+from wetread.jobs.store import Store
+from wetread.jobs.worker import Reader
+from wetread.serve import logs
+from wetread.serve.http import HttpServer, application
+from wetread.serve.metrics import Metrics
+from wetread.settings import Settings
+from wetread.wire.dimse import Listener
+
+log = logging.getLogger("wetread.serve")
+
+GRACE_S = 10.0
+
+
+class Node:
+    """Takes studies by C-STORE, has them read, and sends the results on.
+
+    Parameters
+    ----------
+    settings
+        The configuration.
+    load
+        Loads the models and returns the reader; called in a thread of its own, so that objects
+        are taken while models load.
+    failpoint
+        See `wetread.jobs.failpoints`.
+    """
+
+    def __init__(
+        self, settings: Settings, load: Callable[[], Reader], failpoint: failpoints.Failpoint = failpoints.none
+    ) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.failure: Exception | None = None  # why the models did not load
+        self._load = load
+        self._failpoint = failpoint
+        self._loaded = False
+        self._settled = threading.Event()  # loaded, or failed to load
+        self._over = threading.Event()
+        self.port = settings.port
+        self.http_port = settings.http_port
+
+    def start(self) -> None:
+        """Open the store, then both ports, and begin to load the models; returns at once.
+
+        Raises
+        ------
+        StoreError
+            The store cannot promise durability.
+        SettingsError
+            A port cannot be bound.
+        """
+        settings = self.settings
+        with ExitStack() as undo:  # what was opened is closed again if the rest cannot be
+            self.store = Store(settings.state.expanduser(), failpoint=self._failpoint)
+            undo.callback(self.store.close)
+            self._runner = Runner(self.store, settings, self.metrics)
+            self._listener = Listener(
+                settings, self._runner.receive, self._runner.association_ended, self.metrics.answered
+            )
+            self.metrics.observe(self.store, lambda: self.ready, lambda: self._listener.associations)
+            app = application(self.store, self.metrics, self.missing)
+            self._http = HttpServer(app, settings.host, settings.http_port)
+            undo.callback(self._http.stop)
+            self._http.start()
+            self._runner.start()
+            undo.callback(self._runner.stop)
+            self._listener.start()
+            undo.pop_all()
+        self.port, self.http_port = self._listener.port, self._http.port
+        threading.Thread(target=self._load_models, name="wetread-load", daemon=True).start()
+        log.info("listening", extra={"port": self.port})
+
+    def _load_models(self) -> None:
+        try:
+            reader = self._load()
+        except Exception as error:  # noqa: BLE001 - reported by `missing`, `run` and the log
+            self.failure = error
+            log.error("models not loaded", extra={"reason": type(error).__name__})
+            self._over.set()
+            self._settled.set()
+            return
+        self._runner.read_with(reader)
+        self._loaded = True
+        self._settled.set()
+        log.info("ready")
+
+    @property
+    def ready(self) -> bool:
+        """Whether models are loaded and the store is open."""
+        return not self.missing()
+
+    def missing(self) -> str:
+        """Return what keeps the node from being ready, or ""."""
+        if self._over.is_set():
+            return "models failed to load" if self.failure else "stopping"
+        return "" if self._loaded else "models are loading"
+
+    def wait_ready(self, timeout_s: float) -> bool:
+        """Wait for the models; return whether the node is ready."""
+        self._settled.wait(timeout_s)
+        return self.ready
+
+    def stop(self, grace_s: float = GRACE_S) -> None:
+        """Take no more objects, finish what is in hand, close the store."""
+        self._over.set()
+        self._listener.stop(grace_s / 2)
+        self._runner.stop(grace_s / 2)
+        self._http.stop()
+        self.store.close()
+        log.info("stopped")
+
+    def run(self, on_start: Callable[[Node], None] = lambda node: None) -> None:
+        """Serve until SIGTERM or SIGINT; call it from the main thread.
+
+        Parameters
+        ----------
+        on_start
+            Called once both ports are open, for a line to people.
+
+        Raises
+        ------
+        StoreError, SettingsError
+            As `start`.
+        Exception
+            What the loading of the models raised.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: self._over.set())
+        self.start()
+        on_start(self)
+        self._over.wait()
+        self.stop()
+        if self.failure is not None:
+            raise self.failure
+
+
+def run(settings: Settings) -> None:
+    """Serve with the models of the settings until SIGTERM or SIGINT; logs go to standard error.
+
+    Raises
+    ------
+    StoreError, SettingsError, ModelError, EngineError
+        As `Node.run` and `wetread.pipeline.open_reader`.
+    """
+
+    def load() -> Reader:
+        from wetread.pipeline import open_reader  # the engines load while the ports are open already
+
+        return open_reader(settings).read_blobs
+
+    logs.configure(settings.log_level)
+    Node(settings, load).run()

@@ -1,0 +1,181 @@
+"""The side that grants an association: C-ECHO and C-STORE as SCP, one thread an association.
+
+References
+----------
+PS3.8 Section 9.2 (state machine: Sta3, Sta6 and Sta13 of the acceptor), PS3.7 Sections 9.1.1 and 9.1.5,
+PS3.4 Annexes A (verification) and B (storage).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from wetread.errors import BadInput, PeerUnreachable, StoreError
+from wetread.settings import Settings
+from wetread.wire.associate import Associate, Context, answer, encode
+from wetread.wire.command import Command, Field, Message, Status, fragments, pdus
+from wetread.wire.part10 import header, identify
+from wetread.wire.transport import AbortReason, BadPdu, Pdu, Transport, abort, pdu
+
+log = logging.getLogger("wetread.wire")
+
+LINGER_S = 2.0  # how long we wait in Sta13 for the peer to close
+UNLIMITED_BYTES = 1 << 17  # PDU that we send to a peer that names no limit
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One object as it arrived: the encoded bytes unchanged behind our file meta information."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_uid: str
+    transfer_syntax: str
+    data: bytes  # a DICOM file, PS3.10
+    calling_ae: str
+    association: int
+
+
+#: Keeps an object and returns a storage status; it may raise `StoreError`, `OSError` (0xA700)
+#: or `BadInput` (0xC000).
+OnObject = Callable[[Received], int]
+#: Told once when an association is over: its number, and whether the peer released it in order.
+OnEnd = Callable[[int, bool], None]
+#: Told the status of every C-STORE response.
+OnStatus = Callable[[int], None]
+
+
+class Association:
+    """One association that was granted.
+
+    Parameters
+    ----------
+    number
+        Tells it from all others of this process.
+    transport
+        The connection, whose A-ASSOCIATE-RQ was read.
+    request
+        What the peer asked for.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        transport: Transport,
+        request: Associate,
+        settings: Settings,
+        on_object: OnObject,
+        on_status: OnStatus,
+    ) -> None:
+        self.number = number
+        self.transport = transport
+        self.busy = False  # between a request and its response
+        self._request = request
+        self._settings = settings
+        self._on_object = on_object
+        self._on_status = on_status
+        self._granted: dict[int, Context] = {}
+        room = request.max_length or UNLIMITED_BYTES
+        self._room = max(128, min(room, UNLIMITED_BYTES))
+
+    def run(self) -> bool:
+        """Serve until the end; return whether the peer released the association in order."""
+        try:
+            answered, self._granted = answer(self._request, self._settings.max_pdu_bytes)
+            self._write(encode(Pdu.ASSOCIATE_AC, answered))
+            return self._serve()
+        except BadPdu as error:
+            log.warning("association aborted", extra={"association": self.number, "reason": str(error)})
+            self._give_up(error.reason)
+        except PeerUnreachable as error:
+            log.info("association lost", extra={"association": self.number, "reason": str(error)})
+        return False
+
+    def _serve(self) -> bool:
+        message = Message()
+        while True:
+            kind, body = self.transport.read(self._settings.idle_timeout_s, self._settings.peer_timeout_s)
+            if kind is Pdu.P_DATA_TF:
+                for context_id, control, fragment in fragments(body):
+                    if context_id not in self._granted:
+                        raise BadPdu(AbortReason.UNEXPECTED_PARAMETER, "message: on a context that was not accepted")
+                    if message.add(context_id, control, fragment, self._settings.max_object_bytes):
+                        self._handle(message)
+                        message = Message()
+            elif kind is Pdu.RELEASE_RQ:
+                self._write(pdu(Pdu.RELEASE_RP, bytes(4)))
+                return True
+            elif kind is Pdu.ABORT:
+                return False
+            else:
+                raise BadPdu(AbortReason.UNEXPECTED_PDU, f"expected data, release or abort, got {kind.name}")
+
+    def _handle(self, message: Message) -> None:
+        command = message.command
+        assert command is not None
+        context = self._granted[message.context_id]
+        self.busy = True
+        if command.field == Field.C_STORE_RQ:
+            status, comment = self._store(command, context, message.data)
+            self._respond(context, command, status, comment)
+            self._on_status(status)
+        elif command.field == Field.C_ECHO_RQ:
+            self._respond(context, command, Status.SUCCESS)
+        elif command.field != Field.C_CANCEL_RQ and not command.field & 0x8000:
+            self._respond(context, command, Status.UNRECOGNIZED_OPERATION)
+        self.busy = False
+
+    def _store(self, command: Command, context: Context, data: bytearray) -> tuple[int, str]:
+        """Keep one object; every failure becomes a status, so that the peer keeps its copy."""
+        if command.sop_class_uid != context.abstract:
+            return Status.SOP_CLASS_NOT_SUPPORTED, "SOP class differs from the presentation context"
+        (transfer,) = context.transfers
+        try:
+            found = identify(data, transfer)
+            if (found.sop_class_uid, found.sop_instance_uid) != (command.sop_class_uid, command.sop_instance_uid):
+                return Status.DATA_SET_MISMATCH, "UIDs of command and data set differ"
+            head = header(found.sop_class_uid, found.sop_instance_uid, transfer)
+            status = self._on_object(
+                Received(
+                    found.sop_class_uid,
+                    found.sop_instance_uid,
+                    found.study_uid,
+                    transfer,
+                    b"".join((head, data)),
+                    self._request.calling,
+                    self.number,
+                )
+            )
+        except BadInput as error:
+            log.warning("object refused", extra={"association": self.number, "reason": str(error)})
+            return Status.CANNOT_UNDERSTAND, "data set cannot be understood"
+        except (StoreError, OSError, MemoryError) as error:
+            log.error("object not stored", extra={"association": self.number, "reason": type(error).__name__})
+            return Status.OUT_OF_RESOURCES, "cannot store durably now; send again later"
+        except Exception as error:  # noqa: BLE001 - the SCP's door: one object must not end the service
+            log.error("object not stored", extra={"association": self.number, "reason": type(error).__name__})
+            return Status.OUT_OF_RESOURCES, "internal error; send again later"
+        return status, "first version kept" if status == Status.COERCED else ""
+
+    def _respond(self, context: Context, command: Command, status: int, comment: str = "") -> None:
+        response = Command(
+            command.field | 0x8000,
+            command.message_id,
+            command.sop_class_uid,
+            command.sop_instance_uid,
+            status=status,
+            comment=comment,
+        )
+        data = b"".join(pdus(context, response, memoryview(b""), self._room))
+        self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        self.transport.write(data, self._settings.peer_timeout_s)
+
+    def _give_up(self, reason: AbortReason) -> None:
+        try:
+            self._write(abort(reason))
+        except PeerUnreachable:
+            return

@@ -1,0 +1,198 @@
+"""The association PDUs: A-ASSOCIATE-RQ, -AC and -RJ.
+
+References
+----------
+PS3.8 Sections 9.3.2 to 9.3.4 and Annex D (user information), PS3.7 Annex D.3.3.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from wetread.errors import BadInput
+from wetread.wire.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION, uid
+from wetread.wire.transport import AbortReason, BadPdu, Pdu, pdu
+
+APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
+VERIFICATION = "1.2.840.10008.1.1"
+MAX_CONTEXTS = 128
+
+ACCEPTED, ABSTRACT_NOT_SUPPORTED, TRANSFER_NOT_SUPPORTED = 0, 3, 4  # PS3.8 Table 9-18
+
+
+class Reject(IntEnum):
+    """Result, source and reason of an A-ASSOCIATE-RJ as one number, PS3.8 Table 9-21."""
+
+    APPLICATION_CONTEXT = 0x010102
+    CALLING_AE = 0x010103
+    CALLED_AE = 0x010107
+    PROTOCOL_VERSION = 0x010202
+    LOCAL_LIMIT = 0x020302
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One presentation context; in an answer it holds the one transfer syntax that was chosen."""
+
+    id: int
+    abstract: str
+    transfers: tuple[str, ...]
+    result: int = ACCEPTED
+
+
+@dataclass(frozen=True, slots=True)
+class Associate:
+    """The contents of an A-ASSOCIATE-RQ or -AC."""
+
+    called: str
+    calling: str
+    contexts: tuple[Context, ...]
+    max_length: int  # bytes; 0: no limit
+    version: int = 1
+    application: str = APPLICATION_CONTEXT
+
+
+def encode(kind: Pdu, associate: Associate) -> bytes:
+    """Return an A-ASSOCIATE-RQ or -AC."""
+    answer = kind is Pdu.ASSOCIATE_AC
+    items = [_item(0x10, associate.application.encode())]
+    for context in associate.contexts:
+        syntaxes = b"".join(_item(0x40, transfer.encode()) for transfer in context.transfers)
+        head = bytes((context.id, 0, context.result, 0))
+        abstract = b"" if answer else _item(0x30, context.abstract.encode())
+        items.append(_item(0x21 if answer else 0x20, head + abstract + syntaxes))
+    user = (
+        _item(0x51, struct.pack(">L", associate.max_length))
+        + _item(0x52, IMPLEMENTATION_CLASS_UID.encode())
+        + _item(0x55, IMPLEMENTATION_VERSION.encode())
+    )
+    titles = b"".join(name.encode("ascii", "replace").ljust(16)[:16] for name in (associate.called, associate.calling))
+    return pdu(kind, struct.pack(">HH", 1, 0), titles, bytes(32), *items, _item(0x50, user))
+
+
+def reject(why: Reject) -> bytes:
+    """Return an A-ASSOCIATE-RJ."""
+    return pdu(Pdu.ASSOCIATE_RJ, b"\0", int(why).to_bytes(3, "big"))
+
+
+def decode(body: bytes | bytearray | memoryview) -> Associate:
+    """Read the body of an A-ASSOCIATE-RQ or -AC.
+
+    Raises
+    ------
+    BadPdu
+        It is too short, an item is longer than what holds it, a UID is malformed, or there are
+        more than 128 presentation contexts, or two with one id, or one with an even id.
+    """
+    raw = bytes(body)
+    if len(raw) < 68:
+        raise BadPdu(AbortReason.INVALID_PARAMETER, f"association: expected at least 68 bytes, got {len(raw)}")
+    contexts: list[Context] = []
+    application, max_length = "", 0
+    try:
+        for kind, value in _items(raw[68:]):
+            if kind == 0x10:
+                application = uid(value)
+            elif kind in (0x20, 0x21):
+                contexts.append(_context(value))
+            elif kind == 0x50:
+                lengths = [sub for tag, sub in _items(value) if tag == 0x51]
+                max_length = struct.unpack(">L", lengths[0])[0] if lengths else 0
+    except (BadInput, struct.error) as error:
+        raise BadPdu(AbortReason.INVALID_PARAMETER, "association: an item is malformed") from error
+    ids = [context.id for context in contexts]
+    if len(set(ids)) != len(ids) or len(ids) > MAX_CONTEXTS or not all(number % 2 for number in ids):
+        raise BadPdu(AbortReason.INVALID_PARAMETER, "association: expected at most 128 contexts with odd, unequal ids")
+    (version,) = struct.unpack_from(">H", raw)
+    return Associate(title(raw[4:20]), title(raw[20:36]), tuple(contexts), max_length, version, application)
+
+
+def title(raw: bytes) -> str:
+    """Return an AE title without padding; anything but printable ASCII becomes a question mark."""
+    return "".join(chr(byte) if 32 <= byte < 127 else "?" for byte in raw).strip()
+
+
+def _context(value: bytes) -> Context:
+    if len(value) < 4:
+        raise BadInput("presentation context: too short")
+    subs = list(_items(value[4:]))
+    abstract = next((uid(sub) for kind, sub in subs if kind == 0x30), "")
+    return Context(value[0], abstract, tuple(_name(sub) for kind, sub in subs if kind == 0x40), value[2])
+
+
+def _name(raw: bytes) -> str:
+    """A transfer syntax; a rejected context may carry an empty one, which is not significant."""
+    return uid(raw) if raw.strip(b"\0 ") else ""
+
+
+def _item(kind: int, value: bytes) -> bytes:
+    return struct.pack(">BBH", kind, 0, len(value)) + value
+
+
+def _items(raw: bytes) -> Iterator[tuple[int, bytes]]:
+    position = 0
+    while position < len(raw):
+        kind, _, length = struct.unpack_from(">BBH", raw, position)
+        position += 4
+        if position + length > len(raw):
+            raise BadInput("association: an item ends past the end")
+        yield kind, raw[position : position + length]
+        position += length
+
+
+def answer(request: Associate, max_length: int) -> tuple[Associate, dict[int, Context]]:
+    """Grant what we can: C-ECHO and every storage class, in the first transfer syntax that we keep.
+
+    Returns
+    -------
+    Associate
+        The contents of the A-ASSOCIATE-AC.
+    dict
+        The accepted contexts by id, each with its abstract syntax and the chosen transfer syntax.
+    """
+    made: list[Context] = []
+    granted: dict[int, Context] = {}
+    for context in request.contexts:
+        chosen = choose(context)
+        made.append(chosen)
+        if chosen.result == ACCEPTED:
+            granted[chosen.id] = chosen
+    return Associate(request.called, request.calling, tuple(made), max_length), granted
+
+
+def choose(context: Context) -> Context:
+    """Answer one proposed context."""
+    first = context.transfers[:1] or ("",)
+    if context.abstract != VERIFICATION and not is_storage(context.abstract):
+        return Context(context.id, context.abstract, first, ABSTRACT_NOT_SUPPORTED)
+    kept = tuple(transfer for transfer in context.transfers if is_kept(transfer))
+    if not kept:
+        return Context(context.id, context.abstract, first, TRANSFER_NOT_SUPPORTED)
+    return Context(context.id, context.abstract, kept[:1])
+
+
+def is_storage(abstract: str) -> bool:
+    """Whether a SOP class belongs to the storage service: the standard's arc, retired ones included."""
+    return abstract.startswith("1.2.840.10008.5.1.4.1.1.") or abstract in _OTHER_STORAGE
+
+
+#: Storage outside the arc of images: hanging protocols, color palettes and other non-patient objects.
+_OTHER_STORAGE = frozenset(f"1.2.840.10008.5.1.4.{arc}" for arc in ("34.7", "38.1", "39.1", "43.1", "44.1", "45.1"))
+
+#: Pixels elsewhere (JPIP), MIME and XML: there is nothing in the object that could be kept.
+_NOT_KEPT = ("1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.204", "1.2.840.10008.1.2.4.205")
+
+
+def is_kept(transfer: str) -> bool:
+    """Whether objects in this transfer syntax are taken: every one that carries its own pixels."""
+    arc = "1.2.840.10008.1.2"
+    outside = transfer.startswith((f"{arc}.6.", f"{arc}.7.")) or transfer in _NOT_KEPT
+    return (transfer == arc or transfer.startswith(f"{arc}.")) and not outside
+
+
+def propose(pairs: Sequence[tuple[str, str]]) -> tuple[Context, ...]:
+    """Return one context for each pair of abstract and transfer syntax, ids 1, 3, 5, ..."""
+    return tuple(Context(2 * i + 1, abstract, (transfer,)) for i, (abstract, transfer) in enumerate(pairs))

@@ -1,0 +1,183 @@
+"""DIMSE messages: command sets and the fragments that carry them.
+
+References
+----------
+PS3.7 Sections 6.3.1 (command set), 9.3.1 (C-STORE), 9.3.5 (C-ECHO), Annex C (statuses) and E (elements);
+PS3.8 Annex E (message control header); PS3.4 Table B.2-1 (storage statuses).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from wetread.wire.associate import Context
+from wetread.wire.transport import AbortReason, BadPdu, Pdu, pdu
+
+MAX_COMMAND_BYTES = 1 << 16
+NO_DATA_SET = 0x0101
+
+
+class Field(IntEnum):
+    """Command Field (0000,0100), PS3.7 Annex E.1; a response has bit 15 set."""
+
+    C_STORE_RQ = 0x0001
+    C_ECHO_RQ = 0x0030
+    C_CANCEL_RQ = 0x0FFF
+
+
+class Status(IntEnum):
+    """Statuses of C-STORE and C-ECHO that we give."""
+
+    SUCCESS = 0x0000
+    SOP_CLASS_NOT_SUPPORTED = 0x0122
+    UNRECOGNIZED_OPERATION = 0x0211
+    OUT_OF_RESOURCES = 0xA700
+    DATA_SET_MISMATCH = 0xA900
+    COERCED = 0xB000
+    CANNOT_UNDERSTAND = 0xC000
+
+
+#: Warning statuses of C-STORE: the object is stored (PS3.4 Table B.2-1).
+STORED = frozenset((0x0000, 0xB000, 0xB006, 0xB007))
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """The elements of a command set that C-ECHO and C-STORE use."""
+
+    field: int  # Command Field (0000,0100)
+    message_id: int = 0  # Message ID, or in a response Message ID Being Responded To
+    sop_class_uid: str = ""
+    sop_instance_uid: str = ""
+    data_set: bool = False
+    status: int = 0
+    comment: str = ""  # Error Comment (0000,0902), at most 64 characters
+
+
+def encode(command: Command) -> bytes:
+    """Return a command set: Implicit VR Little Endian, ascending tags, group length first."""
+    response = bool(command.field & 0x8000)
+    elements = [_text(0x0002, command.sop_class_uid), _number(0x0100, command.field)]
+    elements.append(_number(0x0120 if response else 0x0110, command.message_id))
+    if command.field == Field.C_STORE_RQ:
+        elements.append(_number(0x0700, 0))  # Priority: medium
+    elements.append(_number(0x0800, 0x0001 if command.data_set else NO_DATA_SET))
+    if response:
+        elements.append(_number(0x0900, command.status))
+        elements.append(_text(0x0902, command.comment[:64], pad=b" "))
+    elements.append(_text(0x1000, command.sop_instance_uid))
+    body = b"".join(elements)
+    return struct.pack("<HHLL", 0, 0, 4, len(body)) + body
+
+
+def decode(raw: bytes | bytearray) -> Command:
+    """Read a command set.
+
+    Raises
+    ------
+    BadPdu
+        An element ends past the end, or the command field is missing.
+    """
+    found: dict[int, bytes] = {}
+    position = 0
+    try:
+        while position < len(raw):
+            group, element, length = struct.unpack_from("<HHL", raw, position)
+            position += 8
+            if group != 0 or position + length > len(raw):
+                raise BadPdu(AbortReason.INVALID_PARAMETER, "command set: an element is malformed")
+            found[element] = bytes(raw[position : position + length])
+            position += length
+        number = {tag: struct.unpack("<H", value)[0] for tag, value in found.items() if len(value) == 2}
+        return Command(
+            field=number[0x0100],
+            message_id=number.get(0x0110, number.get(0x0120, 0)),
+            sop_class_uid=_string(found.get(0x0002, b"")),
+            sop_instance_uid=_string(found.get(0x1000, b"")),
+            data_set=number.get(0x0800, NO_DATA_SET) != NO_DATA_SET,
+            status=number.get(0x0900, 0),
+            comment=_string(found.get(0x0902, b"")),
+        )
+    except (struct.error, KeyError) as error:
+        raise BadPdu(AbortReason.INVALID_PARAMETER, "command set: malformed or without a command field") from error
+
+
+def _string(raw: bytes) -> str:
+    return raw.decode("ascii", "replace").rstrip("\0 ")
+
+
+def _text(element: int, value: str, pad: bytes = b"\0") -> bytes:
+    if not value:
+        return b""
+    raw = value.encode("ascii", "replace")
+    raw += pad * (len(raw) % 2)
+    return struct.pack("<HHL", 0, element, len(raw)) + raw
+
+
+def _number(element: int, value: int) -> bytes:
+    return struct.pack("<HHLH", 0, element, 2, value)
+
+
+@dataclass(slots=True)
+class Message:
+    """One message as its fragments arrive."""
+
+    command: Command | None = None
+    context_id: int = 0
+    data: bytearray = field(default_factory=bytearray)
+    _head: bytearray = field(default_factory=bytearray)
+
+    def add(self, context_id: int, control: int, fragment: memoryview, limit: int) -> bool:
+        """Take one fragment; return whether the message is complete.
+
+        Raises
+        ------
+        BadPdu
+            Fragments of two messages are mixed, or one of the parts is above its limit.
+        """
+        self.context_id = self.context_id or context_id
+        if context_id != self.context_id or bool(control & 1) == (self.command is not None):
+            raise BadPdu(AbortReason.UNEXPECTED_PARAMETER, "message: fragments of another message or part came between")
+        into, most = (self._head, MAX_COMMAND_BYTES) if control & 1 else (self.data, limit)
+        if len(into) + len(fragment) > most:
+            raise BadPdu(AbortReason.INVALID_PARAMETER, f"message: expected at most {most} bytes, got more")
+        into += fragment
+        if not control & 2:
+            return False
+        if control & 1:
+            self.command = decode(self._head)
+            return not self.command.data_set
+        return True
+
+
+def fragments(body: memoryview) -> Iterator[tuple[int, int, memoryview]]:
+    """Yield context id, message control header and data of each PDV of a P-DATA-TF.
+
+    Raises
+    ------
+    BadPdu
+        A PDV is shorter than its head or longer than its PDU.
+    """
+    position = 0
+    while position < len(body):
+        if position + 6 > len(body):
+            raise BadPdu(AbortReason.INVALID_PARAMETER, "PDV: ends inside its head")
+        length, context_id, control = struct.unpack_from(">LBB", body, position)
+        end = position + 4 + length
+        if length < 2 or end > len(body):
+            raise BadPdu(AbortReason.INVALID_PARAMETER, f"PDV: a length of {length} bytes does not fit its PDU")
+        yield context_id, control, body[position + 6 : end]
+        position = end
+
+
+def pdus(context: Context, command: Command, data: memoryview, max_length: int) -> Iterator[bytes]:
+    """Yield the P-DATA-TF PDUs of one message, none longer than `max_length` bytes after its head."""
+    room = (max_length - 6) & ~1  # fragments of even length, PS3.8 Annex D.1
+    for control, part in ((1, memoryview(encode(command))), (0, data)):
+        for start in range(0, len(part), room):
+            piece = part[start : start + room]
+            last = 2 if start + room >= len(part) else 0
+            yield pdu(Pdu.P_DATA_TF, struct.pack(">LBB", len(piece) + 2, context.id, control | last), piece)

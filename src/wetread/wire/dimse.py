@@ -1,0 +1,240 @@
+"""The door to DICOM peers: ask them for a sign of life, send them objects, take theirs.
+
+References
+----------
+PS3.4 Annexes A (verification) and B (storage); PS3.8 Section 9.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from wetread.errors import PeerRefused, SettingsError
+from wetread.settings import Destination, Settings
+from wetread.wire.acceptor import LINGER_S, Association, OnEnd, OnObject, OnStatus, Received
+from wetread.wire.associate import APPLICATION_CONTEXT, MAX_CONTEXTS, VERIFICATION, Associate, Reject, decode, reject
+from wetread.wire.command import STORED, Status
+from wetread.wire.guard import Guard
+from wetread.wire.part10 import IMPLICIT_LITTLE, Meta, meta
+from wetread.wire.requestor import Requestor
+from wetread.wire.transport import BadPdu, Transport, abort
+
+__all__ = ["STORED", "Listener", "Received", "Status", "echo", "send"]
+
+log = logging.getLogger("wetread.wire")
+
+
+def echo(destination: Destination, calling_ae: str = "WETREAD", timeout_s: float = 10.0) -> float:
+    """Send a C-ECHO.
+
+    Returns
+    -------
+    float
+        Time from the connection to the answer, s.
+
+    Raises
+    ------
+    PeerUnreachable
+        No connection, or no answer in time.
+    PeerRefused
+        The peer rejected the association or answered with a failure status.
+    """
+    begin = time.monotonic()
+    pair = (VERIFICATION, IMPLICIT_LITTLE)
+    with Requestor(destination, calling_ae, [pair], timeout_s) as peer:
+        if not peer.accepts(*pair):
+            raise PeerRefused(f"{destination.ae_title}: does not answer C-ECHO")
+        status = peer.echo(*pair)
+    if status != Status.SUCCESS:
+        raise PeerRefused(f"{destination.ae_title}: C-ECHO answered with status 0x{status:04X}")
+    return time.monotonic() - begin
+
+
+def send(
+    destination: Destination,
+    items: Sequence[bytes],
+    calling_ae: str = "WETREAD",
+    timeout_s: float = 10.0,
+    on_status: Callable[[int, int], None] | None = None,
+) -> list[int]:
+    """Send DICOM files by C-STORE, each in the transfer syntax it is encoded in.
+
+    Parameters
+    ----------
+    items
+        DICOM files (PS3.10); the data sets leave byte for byte.
+    on_status
+        Called with index and status of an item as soon as the peer has answered it.
+
+    Returns
+    -------
+    list of int
+        The status of each item; those in `STORED` are kept by the peer.  0x0122 stands also for
+        a class or transfer syntax that the peer did not accept.
+
+    Raises
+    ------
+    BadInput
+        An item is no DICOM file.
+    PeerUnreachable
+        No connection, no answer in time, or the peer broke off; `on_status` was called for
+        everything that was answered before.
+    PeerRefused
+        The peer rejected the association.
+    """
+    metas = [meta(item) for item in items]
+    statuses = [int(Status.SOP_CLASS_NOT_SUPPORTED)] * len(items)
+    for indices in _associations(metas):
+        pairs = dict.fromkeys((metas[i].sop_class_uid, metas[i].transfer_syntax) for i in indices)
+        with Requestor(destination, calling_ae, list(pairs), timeout_s) as peer:
+            for i in indices:
+                pair = (metas[i].sop_class_uid, metas[i].transfer_syntax)
+                if peer.accepts(*pair):
+                    body = memoryview(items[i])[metas[i].offset :]
+                    statuses[i] = peer.store(*pair, metas[i].sop_instance_uid, body)
+                if on_status is not None:
+                    on_status(i, statuses[i])
+    return statuses
+
+
+def _associations(metas: Sequence[Meta]) -> Iterator[list[int]]:
+    """Split into runs that need at most 128 presentation contexts each."""
+    indices: list[int] = []
+    pairs: set[tuple[str, str]] = set()
+    for i, one in enumerate(metas):
+        pair = (one.sop_class_uid, one.transfer_syntax)
+        if pair not in pairs and len(pairs) == MAX_CONTEXTS:
+            yield indices
+            indices, pairs = [], set()
+        indices.append(i)
+        pairs.add(pair)
+    if indices:
+        yield indices
+
+
+class Listener:
+    """A DICOM node that answers C-ECHO and takes C-STORE of every storage class.
+
+    Parameters
+    ----------
+    settings
+        `ae_title`, `host`, `port`, `max_pdu_bytes`, `max_object_bytes`, `max_associations`,
+        `peer_timeout_s` and `idle_timeout_s` are used.
+    on_object
+        Keeps an object and returns the status of its C-STORE; runs in the association's thread.
+    on_association_end
+        Told the number of an association that had begun, and whether it was released in order.
+    on_status
+        Told the status of every C-STORE response after it was sent.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        on_object: OnObject,
+        on_association_end: OnEnd = lambda number, released: None,
+        on_status: OnStatus = lambda status: None,
+    ) -> None:
+        self._settings = settings
+        self._on_object = on_object
+        self._on_end = on_association_end
+        self._on_status = on_status
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._active: dict[Association, threading.Thread] = {}
+        self._guard: Guard | None = None
+        self.port = settings.port
+
+    def start(self) -> None:
+        """Bind and accept; afterwards `port` is the port in use.
+
+        Raises
+        ------
+        SettingsError
+            The address cannot be bound.
+        """
+        try:
+            family = socket.AF_INET6 if ":" in self._settings.host else socket.AF_INET
+            listening = socket.create_server(
+                (self._settings.host, self._settings.port), family=family, backlog=256, reuse_port=False
+            )
+        except OSError as error:
+            address = f"{self._settings.host}:{self._settings.port}"
+            raise SettingsError(f"DICOM port: {address} cannot be bound: {error.strerror}") from error
+        self.port = int(listening.getsockname()[1])
+        self._guard = Guard(listening, self._settings.peer_timeout_s, self._request)
+        self._guard.start()
+
+    def stop(self, grace_s: float = 5.0) -> None:
+        """Accept no more, let associations end for `grace_s`, then cut them off."""
+        if self._guard is None:
+            return
+        self._guard.stop()
+        self._guard = None
+        end = time.monotonic() + grace_s
+        with self._lock:
+            active = dict(self._active)
+        for thread in active.values():
+            thread.join(max(0.0, end - time.monotonic()))
+        for association, thread in active.items():
+            association.transport.interrupt()
+            thread.join()
+
+    @property
+    def associations(self) -> int:
+        """How many associations there are now."""
+        return len(self._active)
+
+    def _request(self, sock: socket.socket, body: memoryview) -> bytes | None:
+        """Grant or refuse one A-ASSOCIATE-RQ; runs in the guard's thread and never waits."""
+        try:
+            request = decode(body)
+        except BadPdu as error:
+            return abort(error.reason)
+        why = self._objection(request)
+        if why is not None:
+            log.warning("association rejected", extra={"reason": why.name})
+            return reject(why)
+        sock.setblocking(True)
+        transport = Transport(sock, self._settings.max_pdu_bytes)
+        number = next(self._numbers)
+        association = Association(number, transport, request, self._settings, self._on_object, self._on_status)
+        thread = threading.Thread(target=self._run, args=(association,), name=f"wetread-dimse-{number}", daemon=True)
+        with self._lock:
+            self._active[association] = thread
+        thread.start()
+        return None
+
+    def _objection(self, request: Associate) -> Reject | None:
+        if not request.version & 1:
+            return Reject.PROTOCOL_VERSION
+        if request.application != APPLICATION_CONTEXT:
+            return Reject.APPLICATION_CONTEXT
+        if request.called != self._settings.ae_title:
+            return Reject.CALLED_AE
+        return Reject.LOCAL_LIMIT if self._full() else None
+
+    def _full(self) -> bool:
+        """Whether no association is free; one that is idle for long gives way to the next request."""
+        with self._lock:
+            if len(self._active) < self._settings.max_associations:
+                return False
+            idle = min((one for one in self._active if not one.busy), key=lambda one: one.transport.last, default=None)
+        if idle is not None and time.monotonic() - idle.transport.last > self._settings.peer_timeout_s:
+            idle.transport.interrupt()
+        return True
+
+    def _run(self, association: Association) -> None:
+        released = False
+        try:
+            released = association.run()
+        finally:
+            with self._lock:
+                del self._active[association]
+            self._on_end(association.number, released)
+            association.transport.close(LINGER_S if released else 0.0)

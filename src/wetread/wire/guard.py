@@ -1,0 +1,176 @@
+"""Sockets that have not yet asked for an association: they cost a file descriptor, never a thread.
+
+A connection reaches the rest of the node only with one whole A-ASSOCIATE-RQ of a sane length.
+Until then one thread watches all of them; a silent one is closed by the ARTIM timer, and when
+there are too many, the oldest goes first, so that whoever speaks at once is always served.
+
+References
+----------
+PS3.8 Sections 9.1.5 (ARTIM timer) and 9.2 (Sta2 and Sta13).
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from wetread.wire.transport import HEAD, AbortReason, BadPdu, Pdu, abort, check_head
+
+MAX_WAITING = 512  # sockets
+MAX_REQUEST_BYTES = 1 << 18  # 128 contexts with all transfer syntaxes need about 180 kB
+MAX_WAITING_BYTES = 1 << 25  # over all sockets
+CLOSING_S = 1.0
+
+#: Takes a socket and the body of its A-ASSOCIATE-RQ; returns what to send before closing, or
+#: None when it keeps the socket.
+OnRequest = Callable[[socket.socket, memoryview], bytes | None]
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    sock: socket.socket
+    until: float
+    closing: bool = False
+    data: bytearray = field(default_factory=bytearray)
+
+
+class Guard:
+    """The accepting thread.
+
+    Parameters
+    ----------
+    listening
+        A bound and listening socket; the guard closes it.
+    artim_s
+        How long a peer may take from the connection to its whole A-ASSOCIATE-RQ.
+    on_request
+        What to do with a whole request.
+    """
+
+    def __init__(self, listening: socket.socket, artim_s: float, on_request: OnRequest) -> None:
+        self._listening = listening
+        self._artim_s = artim_s
+        self._on_request = on_request
+        self._selector = selectors.DefaultSelector()
+        self._waiting: dict[_Waiting, None] = {}  # in order of age
+        self._bell, self._rope = socket.socketpair()
+        self._thread = threading.Thread(target=self._run, name="wetread-guard", daemon=True)
+
+    def start(self) -> None:
+        """Start to accept."""
+        self._listening.setblocking(False)
+        self._selector.register(self._listening, selectors.EVENT_READ)
+        self._selector.register(self._bell, selectors.EVENT_READ)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop to accept and close every socket that has no association."""
+        self._rope.send(b"x")
+        self._thread.join()
+        for waiting in list(self._waiting):
+            self._drop(waiting)
+        self._selector.close()
+        for sock in (self._listening, self._bell, self._rope):
+            sock.close()
+
+    def _run(self) -> None:
+        while True:
+            first = min((waiting.until for waiting in self._waiting), default=time.monotonic() + 60.0)
+            for key, _ in self._selector.select(max(0.0, first - time.monotonic())):
+                if key.fileobj is self._bell:
+                    return
+                if key.fileobj is self._listening:
+                    self._accept()
+                elif key.data in self._waiting:  # it may have been dropped in this very round
+                    self._read(key.data)
+            now = time.monotonic()
+            for waiting in [waiting for waiting in self._waiting if waiting.until <= now]:
+                self._drop(waiting)
+
+    def _accept(self) -> None:
+        for _ in range(64):  # then the others have their turn
+            try:
+                sock, _ = self._listening.accept()
+            except BlockingIOError:
+                return
+            except OSError:  # no file descriptor left, or the peer is gone already
+                self._drop_oldest()
+                return
+            sock.setblocking(False)
+            waiting = _Waiting(sock, time.monotonic() + self._artim_s)
+            self._waiting[waiting] = None
+            self._selector.register(sock, selectors.EVENT_READ, waiting)
+            if len(self._waiting) > MAX_WAITING:
+                self._drop_oldest()
+
+    def _read(self, waiting: _Waiting) -> None:
+        try:
+            got = waiting.sock.recv(1 << 16 if waiting.closing else self._missing(waiting))
+        except BlockingIOError:
+            return
+        except OSError:
+            got = b""
+        if not got:
+            self._drop(waiting)
+        elif not waiting.closing:
+            waiting.data += got
+            self._check(waiting)
+
+    def _missing(self, waiting: _Waiting) -> int:
+        have = len(waiting.data)
+        if have < HEAD:
+            return HEAD - have
+        return HEAD + check_head(waiting.data[:HEAD], MAX_REQUEST_BYTES)[1] - have
+
+    def _check(self, waiting: _Waiting) -> None:
+        try:
+            if waiting.data[0] != Pdu.ASSOCIATE_RQ:
+                known = Pdu.ASSOCIATE_RQ <= waiting.data[0] <= Pdu.ABORT
+                reason = AbortReason.UNEXPECTED_PDU if known else AbortReason.UNRECOGNIZED_PDU
+                raise BadPdu(reason, "expected an A-ASSOCIATE-RQ")
+            if len(waiting.data) < HEAD or self._missing(waiting):
+                self._relieve()
+                return
+        except BadPdu as error:
+            self._refuse(waiting, abort(error.reason))
+            return
+        body = memoryview(waiting.data)[HEAD:]
+        self._forget(waiting)
+        refusal = self._on_request(waiting.sock, body)
+        if refusal is not None:
+            self._waiting[waiting] = None
+            waiting.sock.setblocking(False)
+            self._selector.register(waiting.sock, selectors.EVENT_READ, waiting)
+            self._refuse(waiting, refusal)
+
+    def _refuse(self, waiting: _Waiting, data: bytes) -> None:
+        """Say why, then wait a little for the peer to close (Sta13)."""
+        try:
+            waiting.sock.send(data)
+            waiting.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._drop(waiting)
+            return
+        waiting.data = bytearray()
+        waiting.closing = True
+        waiting.until = time.monotonic() + CLOSING_S
+
+    def _relieve(self) -> None:
+        while sum(len(waiting.data) for waiting in self._waiting) > MAX_WAITING_BYTES:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        if self._waiting:
+            self._drop(next(iter(self._waiting)))
+
+    def _drop(self, waiting: _Waiting) -> None:
+        self._forget(waiting)
+        waiting.sock.close()
+
+    def _forget(self, waiting: _Waiting) -> None:
+        self._waiting.pop(waiting, None)
+        self._selector.unregister(waiting.sock)

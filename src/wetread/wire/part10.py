@@ -1,0 +1,191 @@
+"""DICOM files around encoded objects, and the UIDs inside them, without decoding anything.
+
+References
+----------
+PS3.10 Section 7.1 (file meta information), PS3.5 Sections 7.1 and 7.5 (encoding, nesting), A.5 (deflate).
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from dataclasses import dataclass
+
+from wetread.errors import BadInput
+
+#: Identifies this implementation, PS3.7 Section D.3.3.2.
+IMPLEMENTATION_CLASS_UID = "2.25.119871553269408317926145802318776451209"
+IMPLEMENTATION_VERSION = "WETREAD"
+
+IMPLICIT_LITTLE = "1.2.840.10008.1.2"
+EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
+DEFLATED_LITTLE = "1.2.840.10008.1.2.1.99"
+EXPLICIT_BIG = "1.2.840.10008.1.2.2"
+
+#: Nesting beyond this is refused (guarantee G9).
+MAX_DEPTH = 32
+#: So much of a deflated object is inflated to find its UIDs.
+MAX_INFLATED = 1 << 20
+
+_LONG_VRS = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
+_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_UNDEFINED = 0xFFFFFFFF
+_UID = re.compile(r"[0-9.]{1,64}")
+_SOP_CLASS, _SOP_INSTANCE, _STUDY = 0x00080016, 0x00080018, 0x0020000D
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which object a data set is and which study it belongs to."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What the file meta information of a DICOM file says, and where its data set begins."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax: str
+    offset: int
+
+
+def uid(raw: bytes) -> str:
+    """Return the UID that `raw` encodes.
+
+    Raises
+    ------
+    BadInput
+        It holds anything but digits and dots, or more than 64 of them (PS3.5 Section 9.1).
+    """
+    text = raw.decode("ascii", "replace").rstrip("\0 ")
+    if not _UID.fullmatch(text):
+        raise BadInput("UID: expected up to 64 digits and dots, got something else; the object is not kept")
+    return text
+
+
+def header(sop_class_uid: str, sop_instance_uid: str, transfer_syntax: str) -> bytes:
+    """Return preamble, prefix and file meta information; the encoded data set follows it unchanged.
+
+    The same three UIDs always give the same bytes, so that an object sent twice is one file.
+    """
+    group = (
+        struct.pack("<HH2sHLH", 2, 0x0001, b"OB", 0, 2, 0x0100)
+        + _element(0x0002, b"UI", sop_class_uid)
+        + _element(0x0003, b"UI", sop_instance_uid)
+        + _element(0x0010, b"UI", transfer_syntax)
+        + _element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID)
+        + _element(0x0013, b"SH", IMPLEMENTATION_VERSION)
+    )
+    return bytes(128) + b"DICM" + struct.pack("<HH2sHL", 2, 0, b"UL", 4, len(group)) + group
+
+
+def _element(element: int, vr: bytes, value: str) -> bytes:
+    raw = value.encode("ascii")
+    raw += (b"\0" if vr == b"UI" else b" ") * (len(raw) % 2)
+    return struct.pack("<HH2sH", 2, element, vr, len(raw)) + raw
+
+
+def meta(data: bytes) -> Meta:
+    """Read the file meta information of a DICOM file.
+
+    Raises
+    ------
+    BadInput
+        There is no prefix, or one of the three UIDs is missing or malformed.
+    """
+    if data[128:132] != b"DICM":
+        raise BadInput("file: expected a DICOM file with the prefix DICM at byte 128, got none")
+    found: dict[int, bytes] = {}
+    position = 132
+    while position + 8 <= len(data) and data[position : position + 2] == b"\x02\x00":
+        tag, value, position = _next(data, position, "<", implicit=False)
+        found[tag & 0xFFFF] = value
+    try:
+        return Meta(uid(found[0x0002]), uid(found[0x0003]), uid(found[0x0010]), position)
+    except KeyError as error:
+        raise BadInput("file meta information: expected class, instance and transfer syntax, got fewer") from error
+
+
+def identify(data: bytes | bytearray | memoryview, transfer_syntax: str) -> Identity:
+    """Find the three UIDs of an encoded data set, skipping everything else.
+
+    Parameters
+    ----------
+    data
+        The data set as it was encoded, without file meta information.
+    transfer_syntax
+        How it is encoded.
+
+    Raises
+    ------
+    BadInput
+        A length points past the end, nesting is deeper than `MAX_DEPTH`, a deflated data set
+        is broken, or a UID is missing or malformed.
+    """
+    if transfer_syntax == DEFLATED_LITTLE:
+        try:
+            data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, MAX_INFLATED)
+        except zlib.error as error:
+            raise BadInput("deflated data set: cannot be inflated") from error
+    order = ">" if transfer_syntax == EXPLICIT_BIG else "<"
+    found = _find(data, order, implicit=transfer_syntax == IMPLICIT_LITTLE)
+    missing = [f"{tag:08X}" for tag in (_SOP_CLASS, _SOP_INSTANCE, _STUDY) if tag not in found]
+    if missing:
+        raise BadInput(f"data set: expected UIDs at {', '.join(missing)}, got none; the object cannot be filed")
+    return Identity(uid(found[_SOP_CLASS]), uid(found[_SOP_INSTANCE]), uid(found[_STUDY]))
+
+
+def _find(data: bytes | bytearray | memoryview, order: str, implicit: bool) -> dict[int, bytes]:
+    """Walk the elements up to the Study Instance UID and keep those of the outermost level."""
+    wanted = (_SOP_CLASS, _SOP_INSTANCE, _STUDY)
+    found: dict[int, bytes] = {}
+    modes = [implicit]  # one a level that is open
+    position = 0
+    while position + 8 <= len(data):
+        tag, value, position = _next(data, position, order, modes[-1])
+        if tag in (_ITEM_END, _SEQUENCE_END):
+            if len(modes) == 1:
+                raise BadInput("data set: a sequence ends that never began")
+            modes.pop()
+        elif value is _OPEN or value is _OPEN_IMPLICIT:
+            modes.append(modes[-1] or value is _OPEN_IMPLICIT)
+            if len(modes) > MAX_DEPTH:
+                raise BadInput(f"data set: nested deeper than {MAX_DEPTH} levels")
+        elif len(modes) == 1:
+            if tag in wanted:
+                found[tag] = value
+            if tag >= _STUDY:
+                break
+    return found
+
+
+_OPEN, _OPEN_IMPLICIT = b"open", b"open implicit"  # told apart by identity from any value read
+
+
+def _next(data: bytes | bytearray | memoryview, at: int, order: str, implicit: bool) -> tuple[int, bytes, int]:
+    """Read one element: its tag, its value (short ones only) and where the next begins."""
+    group, element = struct.unpack_from(order + "HH", data, at)
+    tag = group << 16 | element
+    vr = b""
+    try:
+        if implicit or group == 0xFFFE:
+            (length,) = struct.unpack_from(order + "L", data, at + 4)
+            start = at + 8
+        else:
+            vr = bytes(data[at + 4 : at + 6])
+            wide = vr in _LONG_VRS
+            (length,) = struct.unpack_from(order + ("L" if wide else "H"), data, at + (8 if wide else 6))
+            start = at + (12 if wide else 8)
+    except struct.error as error:
+        raise BadInput("data set: ends inside the head of an element") from error
+    if length == _UNDEFINED:
+        # An undefined length UN holds implicit VR (PS3.5 Section 6.2.2, note 2).
+        return tag, _OPEN_IMPLICIT if vr == b"UN" else _OPEN, start
+    if start + length > len(data):
+        raise BadInput(f"data set: an element of {length} bytes ends past the end")
+    return tag, bytes(data[start : start + length]) if length <= 64 else b"", start + length

@@ -1,0 +1,152 @@
+"""The side that asks for an association: C-ECHO and C-STORE as SCU.
+
+References
+----------
+PS3.8 Sections 7.1 and 9.3 (association), PS3.7 Sections 9.1.1 (C-STORE) and 9.1.5 (C-ECHO).
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from types import TracebackType
+
+from wetread.errors import PeerRefused, PeerUnreachable
+from wetread.settings import Destination
+from wetread.wire.acceptor import LINGER_S, UNLIMITED_BYTES
+from wetread.wire.associate import Associate, Context, decode, encode, propose
+from wetread.wire.command import Command, Field, Message, fragments, pdus
+from wetread.wire.transport import AbortReason, BadPdu, Pdu, Transport, abort, pdu
+
+OUR_MAX_PDU = 1 << 16  # answers of a peer are small
+_REASONS = {
+    (1, 1, 2): "application context not supported",
+    (1, 1, 3): "calling AE title not recognized",
+    (1, 1, 7): "called AE title not recognized",
+    (2, 3, 1): "temporary congestion",
+    (2, 3, 2): "local limit of associations exceeded",
+}
+
+
+class Requestor:
+    """One association with a peer; use it in a ``with`` statement.
+
+    Parameters
+    ----------
+    destination
+        The peer.
+    calling_ae
+        Our AE title.
+    pairs
+        Abstract and transfer syntax of each presentation context to propose, at most 128.
+    timeout_s
+        How long the peer may take for each answer.
+
+    Raises
+    ------
+    PeerUnreachable
+        No connection, no answer in time, or the peer broke off.
+    PeerRefused
+        The peer rejected the association.
+    """
+
+    def __init__(
+        self, destination: Destination, calling_ae: str, pairs: Sequence[tuple[str, str]], timeout_s: float
+    ) -> None:
+        self._name = f"{destination.ae_title}@{destination.host}:{destination.port}"
+        self._timeout_s = timeout_s
+        self._message_id = 0
+        try:
+            sock = socket.create_connection((destination.host, destination.port), timeout=timeout_s)
+        except OSError as error:
+            raise PeerUnreachable(f"{self._name}: no connection: {error.strerror or error}") from error
+        self._transport = Transport(sock, OUR_MAX_PDU)
+        try:
+            self._associate(Associate(destination.ae_title, calling_ae, propose(pairs), OUR_MAX_PDU))
+        except BaseException:
+            self._transport.close()
+            raise
+
+    def _associate(self, request: Associate) -> None:
+        self._transport.write(encode(Pdu.ASSOCIATE_RQ, request), self._timeout_s)
+        kind, body = self._read()
+        if kind is Pdu.ASSOCIATE_RJ:
+            why = _REASONS.get(tuple(body[1:4]), "no reason given")  # type: ignore[arg-type]
+            raise PeerRefused(f"{self._name}: association rejected: {why}")
+        if kind is not Pdu.ASSOCIATE_AC:
+            raise PeerRefused(f"{self._name}: expected an answer to the association, got {kind.name}")
+        try:
+            accepted = decode(body)
+        except BadPdu as error:
+            raise PeerRefused(f"{self._name}: {error}") from error
+        asked = {context.id: context for context in request.contexts}
+        self._granted = {
+            (asked[context.id].abstract, asked[context.id].transfers[0]): asked[context.id]
+            for context in accepted.contexts
+            if context.result == 0 and context.id in asked
+        }
+        self._room = max(128, min(accepted.max_length or UNLIMITED_BYTES, UNLIMITED_BYTES))
+
+    def accepts(self, abstract: str, transfer: str) -> bool:
+        """Whether the peer accepted this pair of abstract and transfer syntax."""
+        return (abstract, transfer) in self._granted
+
+    def echo(self, abstract: str, transfer: str) -> int:
+        """Send a C-ECHO and return its status."""
+        return self._ask(self._granted[abstract, transfer], Command(Field.C_ECHO_RQ, sop_class_uid=abstract))
+
+    def store(self, abstract: str, transfer: str, sop_instance_uid: str, data: memoryview) -> int:
+        """Send one encoded data set by C-STORE and return the status of the answer."""
+        command = Command(Field.C_STORE_RQ, 0, abstract, sop_instance_uid, data_set=True)
+        return self._ask(self._granted[abstract, transfer], command, data)
+
+    def _ask(self, context: Context, command: Command, data: memoryview = memoryview(b"")) -> int:  # noqa: B008
+        self._message_id = self._message_id % 0xFFFF + 1
+        numbered = Command(
+            command.field,
+            self._message_id,
+            command.sop_class_uid,
+            command.sop_instance_uid,
+            command.data_set,
+        )
+        for piece in pdus(context, numbered, data, self._room):
+            self._transport.write(piece, self._timeout_s)
+        answer = Message()
+        while True:
+            kind, body = self._read()
+            if kind is not Pdu.P_DATA_TF:
+                raise PeerUnreachable(f"{self._name}: the peer ended the association ({kind.name})")
+            try:
+                complete = any(answer.add(*fragment, limit=OUR_MAX_PDU) for fragment in fragments(body))
+            except BadPdu as error:
+                raise PeerUnreachable(f"{self._name}: the answer is malformed: {error}") from error
+            if complete:
+                assert answer.command is not None
+                if answer.command.message_id != self._message_id:
+                    raise PeerUnreachable(f"{self._name}: the answer belongs to another message")
+                return answer.command.status
+
+    def _read(self) -> tuple[Pdu, memoryview]:
+        try:
+            return self._transport.read(self._timeout_s, self._timeout_s)
+        except BadPdu as error:
+            raise PeerUnreachable(f"{self._name}: {error}") from error
+        except PeerUnreachable as error:
+            raise PeerUnreachable(f"{self._name}: {error}") from error
+
+    def __enter__(self) -> Requestor:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self._transport.write(pdu(Pdu.RELEASE_RQ, bytes(4)), self._timeout_s)
+                self._transport.read(LINGER_S, LINGER_S)
+            else:
+                self._transport.write(abort(AbortReason.NOT_SPECIFIED), LINGER_S)
+        except (PeerUnreachable, BadPdu):
+            pass  # what was confirmed stays confirmed; the peer may be gone
+        finally:
+            self._transport.close()

@@ -1,0 +1,178 @@
+"""PDUs on a socket: every length is checked before it is read, every wait has an end.
+
+References
+----------
+PS3.8 Section 9.3 (structure of PDUs), 9.1.4 and 9.1.5 (transport connection, ARTIM timer), 9.3.8 (abort reasons).
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from enum import IntEnum
+
+from wetread.errors import PeerUnreachable, WireError
+
+HEAD = 6  # type, reserved, length
+
+
+class Pdu(IntEnum):
+    """PDU types, PS3.8 Section 9.3."""
+
+    ASSOCIATE_RQ = 0x01
+    ASSOCIATE_AC = 0x02
+    ASSOCIATE_RJ = 0x03
+    P_DATA_TF = 0x04
+    RELEASE_RQ = 0x05
+    RELEASE_RP = 0x06
+    ABORT = 0x07
+
+
+class AbortReason(IntEnum):
+    """Why the service provider aborts, PS3.8 Table 9-26."""
+
+    NOT_SPECIFIED = 0
+    UNRECOGNIZED_PDU = 1
+    UNEXPECTED_PDU = 2
+    UNRECOGNIZED_PARAMETER = 4
+    UNEXPECTED_PARAMETER = 5
+    INVALID_PARAMETER = 6
+
+
+class BadPdu(WireError):
+    """The peer broke the protocol; `reason` goes into the A-ABORT."""
+
+    def __init__(self, reason: AbortReason, message: str) -> None:
+        self.reason = reason
+        super().__init__(message)
+
+
+def check_head(head: bytes | bytearray | memoryview, limit: int) -> tuple[Pdu, int]:
+    """Return type and length of the PDU that begins with these six bytes.
+
+    Raises
+    ------
+    BadPdu
+        The type is unknown, or the length is above the limit.
+    """
+    kind, _, length = struct.unpack_from(">BBL", head)
+    try:
+        known = Pdu(kind)
+    except ValueError as error:
+        raise BadPdu(AbortReason.UNRECOGNIZED_PDU, f"PDU type: expected 1 to 7, got {kind}") from error
+    if length > limit:
+        raise BadPdu(AbortReason.INVALID_PARAMETER, f"PDU length: expected at most {limit} bytes, got {length}")
+    return known, length
+
+
+def pdu(kind: Pdu, *parts: bytes | bytearray | memoryview) -> bytes:
+    """Return one encoded PDU."""
+    return b"".join((struct.pack(">BBL", kind, 0, sum(map(len, parts))), *parts))
+
+
+def abort(reason: AbortReason) -> bytes:
+    """Return an A-ABORT of the service provider, PS3.8 Section 9.3.8."""
+    return pdu(Pdu.ABORT, bytes((0, 0, 2, reason)))
+
+
+class Transport:
+    """One connection to a peer.
+
+    Parameters
+    ----------
+    sock
+        A connected socket; this object closes it.
+    limit
+        Largest PDU that is read, bytes.
+    """
+
+    def __init__(self, sock: socket.socket, limit: int) -> None:
+        self._socket = sock
+        self._limit = limit
+        self._buffer = bytearray(min(limit, 1 << 16))
+        self.last = time.monotonic()  # when the last PDU was read
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def read(self, wait_s: float, body_s: float) -> tuple[Pdu, memoryview]:
+        """Read one PDU; its body stays valid until the next call.
+
+        Parameters
+        ----------
+        wait_s
+            How long the peer may be silent before the PDU.
+        body_s
+            How long the PDU may take from its first to its last byte.
+
+        Raises
+        ------
+        BadPdu
+            Unknown type or a length above the limit; nothing of the body was read.
+        PeerUnreachable
+            The peer was silent, slow, or closed the connection.
+        """
+        head = bytearray(HEAD)
+        self._fill(memoryview(head)[:1], wait_s)
+        end = time.monotonic() + body_s
+        self._fill(memoryview(head)[1:], body_s)
+        kind, length = check_head(head, self._limit)
+        if length > len(self._buffer):
+            self._buffer = bytearray(length)
+        body = memoryview(self._buffer)[:length]
+        self._fill(body, end - time.monotonic())
+        self.last = time.monotonic()
+        return kind, body
+
+    def _fill(self, view: memoryview, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        done = 0
+        try:
+            while done < len(view):
+                self._socket.settimeout(max(0.001, end - time.monotonic()))
+                got = self._socket.recv_into(view[done:])
+                if not got:
+                    raise PeerUnreachable("the peer closed the connection")
+                done += got
+                if done < len(view) and time.monotonic() > end:
+                    raise TimeoutError
+        except TimeoutError as error:
+            raise PeerUnreachable(f"the peer sent nothing complete within {seconds:.1f} s") from error
+        except OSError as error:
+            raise PeerUnreachable(f"the connection broke: {error.strerror}") from error
+
+    def write(self, data: bytes, seconds: float) -> None:
+        """Send all of `data`.
+
+        Raises
+        ------
+        PeerUnreachable
+            The peer did not take it in time or closed the connection.
+        """
+        try:
+            self._socket.settimeout(seconds)
+            self._socket.sendall(data)
+        except TimeoutError as error:
+            raise PeerUnreachable(f"the peer did not take our data within {seconds:.1f} s") from error
+        except OSError as error:
+            raise PeerUnreachable(f"the connection broke: {error.strerror}") from error
+
+    def interrupt(self) -> None:
+        """Wake whoever reads or writes, from another thread: the connection is over."""
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return  # already gone
+
+    def close(self, linger_s: float = 0.0) -> None:
+        """Close; with `linger_s` wait so long for the peer to close first (PS3.8 state Sta13)."""
+        if linger_s:
+            end = time.monotonic() + linger_s
+            try:
+                self._socket.shutdown(socket.SHUT_WR)
+                while (left := end - time.monotonic()) > 0:
+                    self._socket.settimeout(left)
+                    if not self._socket.recv(1 << 16):
+                        break
+            except OSError:
+                pass
+        self._socket.close()

@@ -146,18 +146,10 @@ def show_reading(reading: Reading, places: list[Path]) -> None:
         table.add_row("Heat map", explanation.sentence)
     for model in result.models:
         table.add_row("Model", f"{model.id} {model.version}+{model.build} on {model.engine} {model.engine_version}")
-    table.add_row("Time", "  ".join(f"{name} {ms:.1f} ms" for name, ms in stage_times(reading).items()))
+    table.add_row("Time", "  ".join(f"{timing.stage} {timing.ms:.1f} ms" for timing in reading.timings))
     screen.print(table)
     for place in places:
         click.echo(f"  {place}")
-
-
-def stage_times(reading: Reading) -> dict[str, float]:
-    """Milliseconds by stage, a stage that ran in parts added up, in the order of the row."""
-    times: dict[str, float] = {}
-    for timing in reading.timings:
-        times[timing.stage] = times.get(timing.stage, 0.0) + timing.ms
-    return times
 
 
 @commands.command()

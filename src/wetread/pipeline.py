@@ -35,9 +35,9 @@ from wetread.settings import Settings
 
 @dataclass(slots=True)
 class Clock:
-    """Wall time by stage, in the order in which the stages ended."""
+    """Wall time by stage; a stage that runs in parts is added up."""
 
-    timings: list[Timing] = field(default_factory=list)
+    ms: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -46,7 +46,12 @@ class Clock:
         try:
             yield
         finally:
-            self.timings.append(Timing(name, (time.perf_counter() - start) * 1e3))
+            self.ms[name] = self.ms.get(name, 0.0) + (time.perf_counter() - start) * 1e3
+
+    @property
+    def timings(self) -> tuple[Timing, ...]:
+        """The stages in the order in which they first ended."""
+        return tuple(Timing(stage, ms) for stage, ms in self.ms.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,7 @@ class Reader:
         return self._row(image, blank, Clock())
 
     def _reading(self, image: Image, before: Sequence[Timing]) -> Reading:
-        clock = Clock(list(before))
+        clock = Clock({timing.stage: timing.ms for timing in before})
         blank = Result(image.study_uid, image.source, image.digest, image.header, image)
         try:
             result = self._row(image, blank, clock)
@@ -91,13 +96,13 @@ class Reader:
 
     def _refused(self, study_uid: str, item: Rejected, before: Sequence[Timing]) -> Reading:
         result = Result(study_uid, item.source, item.digest, item.header, None, refusal=item.refusal)
-        return self._documented(result, Clock(list(before)))
+        return self._documented(result, Clock({timing.stage: timing.ms for timing in before}))
 
     def _documented(self, result: Result, clock: Clock) -> Reading:
-        result = replace(result, timings=tuple(clock.timings))
+        result = replace(result, timings=clock.timings)
         with clock.stage("report"):
             documents = report.documents(result, self.settings.institution)
-        return Reading(result, documents, tuple(clock.timings))
+        return Reading(result, documents, clock.timings)
 
     def _row(self, image: Image, blank: Result, clock: Clock) -> Result:
         """Lungs first, then the classifiers on what the lungs bound."""

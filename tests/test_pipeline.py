@@ -1,0 +1,209 @@
+"""The whole row on real and made films: whatever comes in, a result with its documents comes out."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pydicom
+import pytest
+from pydicom.data import get_testdata_file
+
+from tests import toy
+from wetread import acquire, pipeline
+from wetread.evidence.film import real_film
+from wetread.records import Reading
+from wetread.settings import Settings, load
+
+KINDS = {"SEG", "SR", "PM", "SC", "HTML", "JSON"}
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> pipeline.Reader:
+    folder = tmp_path_factory.mktemp("toy")
+    return pipeline.open_reader(Settings(models=toy.make_models(folder / "models"), state=folder / "state"))
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> pipeline.Reader:
+    return pipeline.open_reader(load(state=tmp_path_factory.mktemp("state"), environ={}))
+
+
+def read_one(reader: pipeline.Reader, data: bytes) -> Reading:
+    (reading,) = reader.read_blobs([("film.dcm", data)])
+    return reading
+
+
+def edited(**changes: object) -> bytes:
+    """The real film with other attributes; None deletes one."""
+    film = pydicom.dcmread(real_film())
+    for name, value in changes.items():
+        if value is None:
+            delattr(film, name)
+        else:
+            setattr(film, name, value)
+    out = io.BytesIO()
+    film.save_as(out)
+    return out.getvalue()
+
+
+def test_real_film_through_the_shipped_models(shipped: pipeline.Reader) -> None:
+    reading = read_one(shipped, real_film().read_bytes())
+    result = reading.result
+    assert result.refusal is None
+    assert {d.kind for d in reading.documents} == KINDS
+    assert [f.code.meaning for f in result.findings] == ["Pneumonia"]
+    assert 0.0 <= result.findings[0].probability <= 1.0
+    assert [r.label for r in result.regions] == ["Right lung", "Left lung"]
+    right, left = (region.mask[0] for region in result.regions)
+    assert right.shape == (1955, 1841)
+    assert 0.08 < right.mean() < 0.3
+    assert 0.08 < left.mean() < 0.3
+    # Patient Orientation L\F: columns grow towards the patient's left, so the right lung is at the picture's left.
+    assert right[:, :900].sum() > 0.9 * right.sum()
+    assert left[:, 900:].sum() > 0.9 * left.sum()
+    assert {"acquire", "prepare", "infer", "explain", "report"} == {t.stage for t in reading.timings}
+    assert {m.id for m in result.models} == {"cxr-lungs", "cxr-pneumonia"}
+    assert all(m.sha256 and m.device_uid and m.engine_version for m in result.models)
+
+
+def test_leg_is_refused_by_its_header(shipped: pipeline.Reader) -> None:
+    reading = read_one(shipped, Path(str(get_testdata_file("RG3_UNCR.dcm"))).read_bytes())
+    assert reading.result.refusal is not None
+    assert reading.result.refusal.code == "WRONG-BODY-PART"
+    assert {d.kind for d in reading.documents} == {"SR", "HTML", "JSON"}
+
+
+def test_leg_without_a_header_is_refused_by_its_pixels(shipped: pipeline.Reader) -> None:
+    film = pydicom.dcmread(str(get_testdata_file("RG3_UNCR.dcm")))
+    del film.BodyPartExamined, film.ViewPosition
+    out = io.BytesIO()
+    film.save_as(out)
+    reading = read_one(shipped, out.getvalue())
+    assert reading.result.refusal is not None
+    assert reading.result.refusal.code == "NOT-A-CHEST"
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"Modality": "MG"}, "WRONG-MODALITY"),
+        ({"BodyPartExamined": "SKULL"}, "WRONG-BODY-PART"),
+        ({"ViewPosition": "LL"}, "WRONG-VIEW"),
+        ({"PhotometricInterpretation": None}, "MISSING-TAG"),
+        ({"PixelData": b"\0" * 1000}, "TRUNCATED-PIXELS"),
+        ({"PixelData": b"\0" * (1955 * 1841 * 2)}, "BLANK-IMAGE"),
+    ],
+)
+def test_every_refusal_is_a_document_too(reader: pipeline.Reader, changes: dict[str, object], code: str) -> None:
+    reading = read_one(reader, edited(**changes))
+    assert reading.result.refusal is not None
+    assert reading.result.refusal.code == code
+    assert {d.kind for d in reading.documents} == {"SR", "HTML", "JSON"}
+    report = pydicom.dcmread(io.BytesIO(next(d.data for d in reading.documents if d.kind == "SR")))
+    assert code in str(report)
+    assert not reading.result.findings
+    assert not reading.result.regions
+
+
+def test_absent_body_part_and_view_are_read(reader: pipeline.Reader) -> None:
+    reading = read_one(reader, edited(BodyPartExamined=None, ViewPosition=None))
+    assert reading.result.refusal is None
+
+
+def test_without_orientation_nobody_knows_which_lung_is_the_right_one(reader: pipeline.Reader) -> None:
+    reading = read_one(reader, edited(PatientOrientation=None))
+    assert [(r.label, r.laterality) for r in reading.result.regions] == [("Lung", None)]
+
+
+def test_mirrored_film_swaps_the_sides(reader: pipeline.Reader) -> None:
+    straight = read_one(reader, real_film().read_bytes()).result.regions
+    mirrored = read_one(reader, edited(PatientOrientation=["R", "F"])).result.regions
+    assert [r.label for r in mirrored] == ["Right lung", "Left lung"]
+    assert (straight[0].mask == mirrored[1].mask).all()
+
+
+def test_spacing_gives_square_centimetres(reader: pipeline.Reader) -> None:
+    regions = read_one(reader, edited(PixelSpacing=[0.2, 0.2])).result.regions
+    for region in regions:
+        (size,) = region.measurements
+        assert size.unit.value == "cm2"
+        assert size.value == pytest.approx(region.mask.sum() * 0.04 / 100)
+    assert read_one(reader, real_film().read_bytes()).result.regions[0].measurements[0].unit.value == "%"
+
+
+def test_same_film_and_build_give_the_same_bytes(reader: pipeline.Reader) -> None:
+    first, second = (read_one(reader, real_film().read_bytes()).documents for _ in range(2))
+    for one, other in zip(first, second, strict=True):
+        assert one.sop_instance_uid == other.sop_instance_uid
+        if one.sop_class_uid:
+            assert one.data == other.data
+
+
+def test_failing_engine_is_a_refusal_and_never_a_guess(reader: pipeline.Reader) -> None:
+    class Broken:
+        name, version, device = "broken", "0", "CPU"
+
+        def run(self, tensor: object) -> dict[str, object]:
+            from wetread.errors import EngineError
+
+            raise EngineError("the device was lost")
+
+    from dataclasses import replace
+
+    models = tuple(replace(m, engine=Broken()) if m.model.task == "classification" else m for m in reader.models)
+    reading = read_one(pipeline.Reader(models, reader.settings), real_film().read_bytes())
+    assert reading.result.refusal is not None
+    assert reading.result.refusal.code == "MODEL-FAILED"
+    assert not reading.result.findings
+
+
+def test_two_films_of_one_study_give_two_readings(reader: pipeline.Reader) -> None:
+    lateral = edited(ViewPosition="LL", SOPInstanceUID="1.2.3.4.5")
+    readings = reader.read_blobs([("pa.dcm", real_film().read_bytes()), ("ll.dcm", lateral)])
+    assert sorted(r.result.refusal.code if r.result.refusal else "read" for r in readings) == ["WRONG-VIEW", "read"]
+    uids = [d.sop_instance_uid for r in readings for d in r.documents if d.sop_instance_uid]
+    assert len(set(uids)) == len(uids)
+
+
+def test_no_document_names_the_patient_outside_dicom(reader: pipeline.Reader) -> None:
+    for document in read_one(reader, real_film().read_bytes()).documents:
+        if not document.sop_class_uid:
+            for secret in (b"9RG1", b"CompressedSamples", b"19400305", b"26210"):
+                assert secret not in document.data
+
+
+def test_reads_with_torch_blocked() -> None:
+    """The node's install has no torch: the run-time twin of the import contracts."""
+    script = """
+import importlib, pkgutil, sys
+for name in ("torch", "monai", "nncf", "timm"):
+    sys.modules[name] = None
+import wetread
+for module in pkgutil.walk_packages(wetread.__path__, "wetread."):
+    if not module.name.startswith("wetread.lab"):
+        importlib.import_module(module.name)
+from wetread import pipeline
+from wetread.evidence.film import real_film
+from wetread.settings import load
+reader = pipeline.open_reader(load(state=sys.argv[1]))
+(reading,) = reader.read_blobs([("film.dcm", real_film().read_bytes())])
+assert reading.result.refusal is None and len(reading.documents) == 6
+print("read")
+"""
+    done = subprocess.run([sys.executable, "-c", script, "/nonexistent"], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "read\n", done.stderr
+
+
+def test_assumed_identity_of_a_picture(reader: pipeline.Reader, tmp_path: Path) -> None:
+    """A PNG has no identity: it is read, and its documents invent none."""
+    import cv2
+
+    film = acquire.load([real_film()], reader.settings)[0].images[0]
+    cv2.imwrite(str(tmp_path / "film.png"), film.pixels[0])
+    (study,) = acquire.load([tmp_path / "film.png"], reader.settings)
+    (reading,) = reader.read(study)
+    assert reading.result.refusal is None
+    assert {"HTML", "JSON"} <= {d.kind for d in reading.documents}

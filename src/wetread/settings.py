@@ -52,6 +52,8 @@ class Settings:
     retry_most_s: float = _setting(300.0, "longest wait between two tries of a delivery", "s")
     max_tries: int = _setting(3, "readings of one study before it is set aside", "1")
     max_pdu_bytes: int = _setting(1 << 20, "largest PDU that is accepted", "byte")
+    max_object_bytes: int = _setting(1 << 29, "largest DICOM object that is taken", "byte")
+    idle_timeout_s: float = _setting(60.0, "an association without traffic is closed after this silence", "s")
     max_pixels: int = _setting(100_000_000, "largest image that is decoded", "pixel")
     max_associations: int = _setting(20, "DICOM associations at the same time", "1")
     institution: str = _setting("", "Institution Name (0008,0080) of our documents")

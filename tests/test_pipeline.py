@@ -175,7 +175,7 @@ def test_no_document_names_the_patient_outside_dicom(reader: pipeline.Reader) ->
                 assert secret not in document.data
 
 
-def test_reads_with_torch_blocked() -> None:
+def test_reads_with_torch_blocked(tmp_path: Path) -> None:
     """The node's install has no torch: the run-time twin of the import contracts."""
     script = """
 import importlib, pkgutil, sys
@@ -193,7 +193,7 @@ reader = pipeline.open_reader(load(state=sys.argv[1]))
 assert reading.result.refusal is None and len(reading.documents) == 6
 print("read")
 """
-    done = subprocess.run([sys.executable, "-c", script, "/nonexistent"], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=120)
     assert done.stdout == "read\n", done.stderr
 
 

@@ -19,10 +19,10 @@ class OpenVINOEngine:
     name = "openvino"
     device = "CPU"
 
-    def __init__(self, compiled: Any) -> None:
+    def __init__(self, compiled: Any, outputs: list[str]) -> None:
         self.version = version("openvino")
         self._request = compiled.create_infer_request()
-        self._outputs = [port.get_any_name() for port in compiled.outputs]
+        self._outputs = outputs
 
     def run(self, tensor: Tensor) -> dict[str, Tensor]:
         """Run (n, c, y, x) float32 through the graph."""
@@ -55,6 +55,9 @@ def load(data: bytes, precision: str, threads: int, cache: Path | None) -> OpenV
         options["CACHE_DIR"] = str(cache)
     try:
         core = openvino.Core()
-        return OpenVINOEngine(core.compile_model(core.read_model(data, b""), "CPU", options))
+        graph = core.read_model(data, b"")
+        # Before compiling: afterwards an output may bear the names of nodes that were fused into it.
+        outputs = [port.get_any_name() for port in graph.outputs]
+        return OpenVINOEngine(core.compile_model(graph, "CPU", options), outputs)
     except RuntimeError as error:
         raise EngineError(f"openvino cannot compile the graph: {str(error)[:300]}") from error

@@ -1,0 +1,163 @@
+"""The command: what it prints for people and machines, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydicom.data import get_testdata_file
+
+from tests import toy
+from wetread import cli
+from wetread.evidence.film import real_film
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return toy.make_models(tmp_path_factory.mktemp("toy") / "models")
+
+
+@pytest.fixture
+def run(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(*words: object) -> tuple[int, str, str]:
+        start = ["wetread", "--models", str(models), "--state", str(tmp_path / "state")]
+        monkeypatch.setenv("COLUMNS", "200")
+        monkeypatch.setattr(sys, "argv", [*start, *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(stop.value.code or 0), out, err
+
+    return call
+
+
+def leg() -> Path:
+    return Path(str(get_testdata_file("RG3_UNCR.dcm")))
+
+
+def test_read_for_people(run: Run, tmp_path: Path) -> None:
+    code, out, err = run("read", real_film(), "--out", tmp_path / "out")
+    assert code == 0
+    assert err == ""
+    for word in ("Pneumonia", "probability", "Right lung", "Heat map", "acquire", "not a certified medical device"):
+        assert word in out
+    written = sorted(path.suffix for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert written == [".dcm"] * 4 + [".html", ".json"]
+
+
+def test_read_for_machines(run: Run) -> None:
+    code, out, _ = run("read", real_film(), "--json")
+    (reading,) = json.loads(out)
+    assert code == 0
+    assert reading["findings"][0]["code"]["value"] == "233604007"
+    assert {"probability", "threshold", "present"} <= set(reading["findings"][0])
+
+
+def test_not_read_is_3(run: Run) -> None:
+    code, out, _ = run("read", leg(), "--json")
+    assert code == 3
+    assert json.loads(out)[0]["refusal"]["code"] == "WRONG-BODY-PART"
+    code, out, _ = run("read", leg(), real_film())
+    assert code == 3
+    assert "NOT READ" in out
+
+
+@pytest.mark.parametrize("words", [("read",), ("read", "--colour", "x"), ("reed",), ("--threads", "-1", "models")])
+def test_usage_is_2(run: Run, words: tuple[str, ...]) -> None:
+    code, _, err = run(*words)
+    assert code == 2
+    assert err
+
+
+def test_bad_input_is_4(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("read", tmp_path / "nothing-here")
+    assert code == 4
+    assert "nothing-here" in err
+    assert "Traceback" not in err
+    (tmp_path / "empty").mkdir()
+    assert run("read", tmp_path / "empty")[0] == 4
+
+
+def test_file_that_is_no_image_is_not_read(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "letter.txt"
+    path.write_text("Dear colleague")
+    code, out, _ = run("read", path)
+    assert code == 3
+    assert "NOT-DICOM" in out
+
+
+def test_missing_models_are_1(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("--models", tmp_path / "no", "models")
+    assert code == 1
+    assert "does not exist" in err
+
+
+def test_models_and_tune(run: Run) -> None:
+    code, out, _ = run("models")
+    assert code == 0
+    assert "cxr-lungs" in out
+    assert "not measured" in out
+    assert run("tune")[0] == 0
+    code, out, _ = run("models", "--json")
+    assert {model["id"] for model in json.loads(out)} == {"cxr-lungs", "cxr-pneumonia"}
+    assert "not measured" not in run("models")[1]
+
+
+def test_doctor(run: Run) -> None:
+    code, out, _ = run("doctor")
+    assert code == 0
+    assert "reproduces its golden output" in out
+    code, out, _ = run("doctor", "--json")
+    assert {"what", "ok", "found", "remedy", "optional"} == set(json.loads(out)[0])
+
+
+def test_settings_lists_every_one(run: Run) -> None:
+    import dataclasses
+
+    from wetread.settings import Settings
+
+    code, out, _ = run("settings")
+    assert code == 0
+    for field in dataclasses.fields(Settings):
+        assert f"WETREAD_{field.name.upper()}" in out
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(run: Run, shell: str) -> None:
+    code, out, _ = run("completion", shell)
+    assert code == 0
+    assert "_WETREAD_COMPLETE" in out
+
+
+def test_check_judges_our_own_documents(run: Run, tmp_path: Path) -> None:
+    run("read", real_film(), "--out", tmp_path / "out")
+    ours = sorted((tmp_path / "out").rglob("*.dcm"))
+    code, out, _ = run("check", *ours)
+    assert code == 0, out
+    assert out.count("no problem") == 4
+
+
+def test_check_finds_what_is_wrong(run: Run, tmp_path: Path) -> None:
+    import pydicom
+
+    run("read", real_film(), "--out", tmp_path / "out")
+    path = next(p for p in (tmp_path / "out").rglob("*.dcm") if "seg" in p.name)
+    dataset = pydicom.dcmread(path)
+    del dataset.SegmentSequence
+    dataset.save_as(path)
+    code, out, _ = run("check", path, "--json")
+    assert code == 1
+    assert next(iter(json.loads(out).values()))
+
+
+def test_every_verb_has_help_and_json() -> None:
+    without = {"serve", "completion", "lab"}
+    for name, command in cli.commands.commands.items():
+        assert command.help, name
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert "--json" in options or name in without, name

@@ -77,6 +77,7 @@ class PeerRefused(WireError):
 REFUSALS: dict[str, str] = {
     "NOT-AN-IMAGE": "The object holds no image to read.",
     "NOT-DICOM": "The file is neither DICOM nor a PNG or JPEG picture.",
+    "UNSAFE-ARCHIVE": "The archive is encrypted, or a path or link in it leads out of it.",
     "DAMAGED-FILE": "The file is damaged and cannot be parsed.",
     "UNKNOWN-SYNTAX": "The transfer syntax of the pixels is not supported.",
     "TRUNCATED-PIXELS": "There are fewer pixels than the header declares.",

@@ -1,0 +1,91 @@
+"""How large a pixel is and where its row runs to, or that nobody knows."""
+
+from __future__ import annotations
+
+from pydicom.dataset import Dataset
+
+from wetread.acquire.attributes import as_float, text, values
+
+#: Detector elements and CT, MR or ultrasound pixels lie well inside, in millimetres.
+SMALLEST_MM, LARGEST_MM = 0.005, 20.0
+_MOST_ASPECT = 5.0
+
+
+def spacing_mm(header: Dataset) -> tuple[float, float, float] | None:
+    """Return the distance between pixel centres as (z, y, x).
+
+    Parameters
+    ----------
+    header
+        The attributes of the image.
+
+    Returns
+    -------
+    tuple or None
+        Pixel Spacing, else Imager Pixel Spacing divided by the magnification, else
+        Nominal Scanned Pixel Spacing.  z is the slice thickness, 1.0 for a film.
+        Values that no detector has (0 among them) count as missing.
+
+    References
+    ----------
+    DICOM PS3.3 Section 10.7.1.3.
+    """
+    magnification = as_float(header.get("EstimatedRadiographicMagnificationFactor", None) or 1.0) or 1.0
+    if not 1.0 <= magnification <= _MOST_ASPECT:
+        magnification = 1.0
+    for keyword, scale in (
+        ("PixelSpacing", 1.0),
+        ("ImagerPixelSpacing", 1.0 / magnification),
+        ("NominalScannedPixelSpacing", 1.0),
+    ):
+        pair = _pair(header, keyword, SMALLEST_MM, LARGEST_MM)
+        if pair is not None:
+            return (_slice_mm(header), pair[0] * scale, pair[1] * scale)
+    return None
+
+
+def pixel_aspect(header: Dataset, spacing: tuple[float, float, float] | None) -> float:
+    """Return the height of a pixel over its width.
+
+    Parameters
+    ----------
+    header
+        The attributes of the image.
+    spacing
+        What `spacing_mm` found: it wins over Pixel Aspect Ratio.
+
+    References
+    ----------
+    DICOM PS3.3 Section C.7.6.3.1.7: vertical over horizontal.
+    """
+    if spacing is not None:
+        return spacing[1] / spacing[2]
+    ratio = _pair(header, "PixelAspectRatio", 1e-6, 1e9)
+    return ratio[0] / ratio[1] if ratio is not None else 1.0
+
+
+def row_direction(header: Dataset) -> str:
+    """Return "L" or "R", the patient's side that a row runs to, "" when it is another or unknown.
+
+    References
+    ----------
+    DICOM PS3.3 Section C.7.6.1.1.1 (Patient Orientation).
+    """
+    side = text(header, "PatientOrientation")[:1]
+    return side if side in ("L", "R") else ""
+
+
+def _pair(header: Dataset, keyword: str, low: float, high: float) -> tuple[float, float] | None:
+    """Two plausible numbers: rows first."""
+    numbers = [as_float(value) for value in values(header, keyword)]
+    if len(numbers) != 2:
+        return None
+    first, second = numbers
+    if first is None or second is None or not (low <= first <= high and low <= second <= high):
+        return None
+    return (first, second) if 1 / _MOST_ASPECT <= first / second <= _MOST_ASPECT else None
+
+
+def _slice_mm(header: Dataset) -> float:
+    thickness = as_float((values(header, "SliceThickness") or [None])[0])
+    return thickness if thickness is not None and SMALLEST_MM <= thickness <= 100 else 1.0

@@ -1,0 +1,114 @@
+"""One file -> one image, or one coded refusal.  Bad content never raises."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from wetread.acquire.attributes import is_uid, text, values
+from wetread.acquire.geometry import pixel_aspect, row_direction, spacing_mm
+from wetread.acquire.layout import check_identity, check_kind, read_layout
+from wetread.acquire.parse import Parsed, looks_like_dicom, parse
+from wetread.acquire.picture import Assumption, is_picture, read_picture
+from wetread.acquire.pixels import decode_pixels
+from wetread.errors import NotRead
+from wetread.records import Image, Refusal, Rejected
+from wetread.settings import Settings
+
+_IDENTITY = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """What became of one file, with the identity that grouping needs."""
+
+    outcome: Image | Rejected
+    study_uid: str = ""  # "" when the file names no valid one
+    sop_uid: str = ""
+    order: tuple[str, int, str] = ("", 0, "")  # series, instance number, SOP instance
+
+    @property
+    def header(self) -> Any:
+        """Its attributes, None when it has none that can be trusted."""
+        return self.outcome.header
+
+
+def reject(refusal: NotRead, source: str, digest: str, header: Any = None) -> Rejected:
+    """Turn a refusal that was raised into the record of it."""
+    return Rejected(Refusal(refusal.code, refusal.sentence, refusal.detail), source, digest, header)
+
+
+def max_file_bytes(settings: Settings) -> int:
+    """Return the most bytes that one file, or one inflated data set, may have."""
+    return 4 * settings.max_pixels + (64 << 20)
+
+
+def read_instance(source: str, data: bytes, settings: Settings, assume: Assumption) -> Instance:
+    """Read one file.
+
+    Parameters
+    ----------
+    source
+        File name or "dimse", for people.
+    data
+        The file.
+    settings
+        `max_pixels` bounds what is decoded.
+    assume
+        What a PNG or JPEG cannot say itself.
+    """
+    digest = hashlib.sha256(data).hexdigest()
+    try:
+        if len(data) > max_file_bytes(settings):
+            raise NotRead("TOO-LARGE", f"Expected at most {max_file_bytes(settings)} bytes, got {len(data)}.")
+        if is_picture(data) and not looks_like_dicom(data):
+            image = read_picture(source, data, digest, settings.max_pixels, assume)
+            return Instance(image, image.study_uid, image.sop_uids[0], (image.series_uid, 1, image.sop_uids[0]))
+        parsed = parse(data, max_file_bytes(settings))
+    except NotRead as refusal:
+        return Instance(reject(refusal, source, digest))
+    return _read_parsed(parsed, source, digest, settings)
+
+
+def _read_parsed(parsed: Parsed, source: str, digest: str, settings: Settings) -> Instance:
+    header = parsed.header
+    uids = [_uid_or_empty(header, keyword) for keyword in _IDENTITY]
+    study_uid, series_uid, sop_uid = uids[:3]
+    order = (series_uid, _instance_number(header), sop_uid)
+    try:
+        check_kind(parsed)
+        check_identity(header)
+        layout = read_layout(header, settings.max_pixels)
+        pixels = decode_pixels(parsed, layout)
+    except NotRead as refusal:
+        # Nothing may be filed under an identity that is none.
+        trusted = header if all(uids) else None
+        return Instance(reject(refusal, source, digest, trusted), study_uid, sop_uid, order)
+    spacing = spacing_mm(header)
+    image = Image(
+        pixels=pixels,
+        spacing_mm=spacing,
+        pixel_aspect=pixel_aspect(header, spacing),
+        modality=text(header, "Modality"),
+        body_part=text(header, "BodyPartExamined"),
+        view=text(header, "ViewPosition"),
+        study_uid=study_uid,
+        series_uid=series_uid,
+        sop_uids=(sop_uid,),
+        digest=digest,
+        source=source,
+        header=header,
+        row_direction=row_direction(header),
+    )
+    return Instance(image, study_uid, sop_uid, order)
+
+
+def _uid_or_empty(header: Any, keyword: str) -> str:
+    found = values(header, keyword)
+    return str(found[0]) if len(found) == 1 and is_uid(found[0]) else ""
+
+
+def _instance_number(header: Any) -> int:
+    found = values(header, "InstanceNumber")
+    return int(found[0]) if found and isinstance(found[0], int) else 0

@@ -1,0 +1,190 @@
+"""Stored values -> what the detector measured: unused bits, polarity and the modality LUT, each once.
+
+Windows are never applied here, and nothing is normalised.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from wetread.acquire.attributes import bad, number, values
+from wetread.acquire.frames import raw_frames
+from wetread.acquire.layout import Layout
+from wetread.acquire.parse import Parsed
+from wetread.acquire.syntaxes import SYNTAXES
+from wetread.errors import NotRead
+from wetread.records import Pixels
+
+#: An image is blank when all but this share of its pixels lie within `BLANK_LEVELS` of the median.
+BLANK_SHARE = 0.01
+BLANK_LEVELS = 2
+_SAMPLE_SIDE = 128
+_MAX_LUT = 1 << 16
+
+
+def decode_pixels(parsed: Parsed, layout: Layout) -> Pixels:
+    """Decode an image up to the modality LUT.
+
+    Parameters
+    ----------
+    parsed
+        A file with Pixel Data.
+    layout
+        Its checked Image Pixel Module.
+
+    Returns
+    -------
+    numpy.ndarray
+        (z, y, x), read-only; uint8, uint16, int16 or int32, and float32 only where
+        the rescale is no whole number; larger = more attenuating.
+
+    Raises
+    ------
+    NotRead
+        BLANK-IMAGE, BAD-TAG, and what `wetread.acquire.frames.raw_frames` raises.
+
+    References
+    ----------
+    DICOM PS3.3 Sections C.7.6.3 and C.11.1, PS3.5 Section 8.1.1.
+    """
+    raw = raw_frames(parsed, layout)
+    syntax = SYNTAXES.get(parsed.syntax)
+    # Codestreams other than RLE hold values, not words: they have no bits below the lowest.
+    shift = layout.high + 1 - layout.stored if syntax is None or syntax.family in ("", "RLE") else 0
+    stored = stored_values(raw, layout, shift)
+    refuse_blank(stored, layout)
+    if values(parsed.header, "ModalityLUTSequence"):
+        made = _through_lut(stored, parsed.header, layout, parsed.little_endian)
+    else:
+        made = _rescaled(_upright(stored, layout), parsed.header, layout)
+    made.flags.writeable = False
+    return made
+
+
+def stored_values(raw: Pixels, layout: Layout, shift: int) -> Pixels:
+    """Cut the unused bits off and extend the sign.
+
+    Parameters
+    ----------
+    raw
+        Unsigned words of `layout.allocated` bits.
+    layout
+        Bits stored and signedness.
+    shift
+        Bits below the value.
+    """
+    if layout.signed:
+        above = layout.allocated - layout.stored - shift
+        if above:
+            raw = np.left_shift(raw, raw.dtype.type(above))
+        signed = raw.view(f"=i{raw.dtype.itemsize}")
+        if above or shift:
+            signed = np.right_shift(signed, signed.dtype.type(above + shift))
+        return signed
+    if shift:
+        raw = np.right_shift(raw, raw.dtype.type(shift))
+    mask = (1 << layout.stored) - 1
+    if layout.stored + shift < layout.allocated and int(raw.max()) > mask:
+        raw = np.bitwise_and(raw, raw.dtype.type(mask))
+    return raw
+
+
+def refuse_blank(stored: Pixels, layout: Layout) -> None:
+    """Refuse an image without content.
+
+    A regular sample is looked at first; it is enough for every image that has content.
+
+    Parameters
+    ----------
+    stored
+        (z, y, x) integers.
+    layout
+        Bits stored: below 8 of them every level counts.
+
+    Raises
+    ------
+    NotRead
+        BLANK-IMAGE.
+    """
+    levels = BLANK_LEVELS if layout.stored >= 8 else 0
+    steps = tuple(max(1, side // _SAMPLE_SIDE) for side in stored.shape[1:])
+    for seen in (stored[:, :: steps[0], :: steps[1]], stored):
+        wide = seen.astype(np.int64)
+        away = np.count_nonzero(np.abs(wide - int(np.median(wide))) > levels)
+        if away >= BLANK_SHARE * wide.size:
+            return
+    raise NotRead("BLANK-IMAGE", f"More than 99 % of the pixels lie within {levels} levels of the median.")
+
+
+def _limits(layout: Layout) -> tuple[int, int]:
+    """Smallest and largest value that the stored bits can hold."""
+    if layout.signed:
+        return -(1 << layout.stored - 1), (1 << layout.stored - 1) - 1
+    return 0, (1 << layout.stored) - 1
+
+
+def _upright(stored: Pixels, layout: Layout) -> Pixels:
+    """Mirror MONOCHROME1 within the range of its stored bits (PS3.3 Section C.7.6.3.1.2)."""
+    if not layout.inverse:
+        return stored
+    if layout.signed:
+        mirrored: Pixels = np.invert(stored)
+    else:
+        mirrored = np.bitwise_xor(stored, stored.dtype.type((1 << layout.stored) - 1))
+    return mirrored
+
+
+def _rescaled(stored: Pixels, header: Dataset, layout: Layout) -> Pixels:
+    """Apply Rescale Slope and Intercept; for MONOCHROME1 the mirrored values stand in for the stored."""
+    slope = number(header, "RescaleSlope")
+    intercept = number(header, "RescaleIntercept")
+    slope, intercept = 1.0 if slope is None else slope, 0.0 if intercept is None else intercept
+    if slope == 0:
+        raise bad("RescaleSlope", "a number other than 0", "0")
+    ends = [slope * end + intercept for end in _limits(layout)]
+    if max(abs(end) for end in ends) > 1e30:
+        raise bad("RescaleSlope", "values that can be measured", "a slope and intercept beyond them")
+    if not (slope.is_integer() and intercept.is_integer()):
+        return (stored.astype(np.float64) * slope + intercept).astype(np.float32)
+    kind = _integer_kind(int(min(ends)), int(max(ends)), layout)
+    if kind is None:
+        return (stored.astype(np.float64) * slope + intercept).astype(np.float32)
+    if slope == 1 and intercept == 0:
+        return stored.astype(kind, copy=False)
+    fits = max(abs(slope) * max(map(abs, _limits(layout))), abs(intercept)) < 1 << 30
+    wide: Pixels = stored.astype(np.int32 if fits else np.int64)
+    wide *= int(slope)
+    wide += int(intercept)
+    return wide.astype(kind, copy=False)
+
+
+def _integer_kind(low: int, high: int, layout: Layout) -> np.dtype[np.integer] | None:
+    """Find the integer type that `wetread.records.Image` allows for a range, None when none holds it."""
+    kinds = ("u1", "u2", "i2", "i4") if layout.allocated == 8 else ("u2", "i2", "i4")
+    for kind in kinds:
+        limits = np.iinfo(kind)
+        if limits.min <= low and high <= limits.max:
+            return np.dtype(f"={kind}")
+    return None
+
+
+def _through_lut(stored: Pixels, header: Dataset, layout: Layout, little_endian: bool) -> Pixels:
+    """Look the values up in the Modality LUT, and mirror MONOCHROME1 in its output range."""
+    item = values(header, "ModalityLUTSequence")[0]
+    descriptor, entries = values(item, "LUTDescriptor"), values(item, "LUTData")
+    if len(descriptor) != 3 or not all(isinstance(part, int) for part in descriptor):
+        raise bad("LUTDescriptor", "three whole numbers", f"{len(descriptor)} values")
+    count, first, bits = descriptor[0] or _MAX_LUT, descriptor[1], descriptor[2]
+    if len(entries) == 1 and isinstance(entries[0], bytes):
+        entries = list(np.frombuffer(entries[0][: len(entries[0]) & ~1], "<u2" if little_endian else ">u2"))
+    if not 1 <= bits <= 16 or not 1 <= count <= len(entries):
+        raise bad("LUTDescriptor", f"at most {len(entries)} entries of 1 to 16 bits", f"{count} of {bits}")
+    if layout.signed and first > 0x7FFF:
+        first -= 1 << 16
+    table = (np.asarray(entries[:count], dtype=np.int64) & ((1 << bits) - 1)).astype(np.uint16)
+    if layout.inverse:
+        table = np.bitwise_xor(table, np.uint16((1 << bits) - 1))
+    index = np.clip(stored.astype(np.int64) - first, 0, count - 1)
+    looked_up: Pixels = table[index]
+    return looked_up

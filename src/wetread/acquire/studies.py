@@ -1,0 +1,109 @@
+"""Instances -> studies: duplicates, mixed patients, order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from wetread.acquire.attributes import text
+from wetread.acquire.instances import Instance, read_instance, reject
+from wetread.acquire.picture import Assumption
+from wetread.acquire.quiet import quiet
+from wetread.errors import NotRead
+from wetread.records import Image, Rejected, Study
+from wetread.settings import Settings
+
+
+def decode(
+    blobs: Sequence[tuple[str, bytes]],
+    settings: Settings,
+    assume: Assumption = Assumption(),  # noqa: B008 - frozen
+) -> tuple[Study, ...]:
+    """Decode files that are already in memory.
+
+    Parameters
+    ----------
+    blobs
+        (source, bytes) of DICOM files with their preamble, PNG or JPEG pictures.
+    settings
+        `max_pixels` bounds what is decoded.
+    assume
+        Modality, body part and view of pictures.
+
+    Returns
+    -------
+    tuple of Study
+        One a Study Instance UID, in the order of arrival; inside by series, instance
+        number and UID.  A file that names no valid study stands alone, under "".  Bad
+        content never raises: every instance becomes an image or a coded refusal.
+        Identical files count once.
+
+    References
+    ----------
+    DICOM PS3.3 Section C.7 (identity), PS3.5 Section 9 (unique identifiers).
+    """
+    return gather(read_each(blobs, settings, assume))
+
+
+def read_each(blobs: Iterable[tuple[str, bytes]], settings: Settings, assume: Assumption) -> list[Instance]:
+    """Read files one after the other; of identical ones the first."""
+    seen: set[str] = set()
+    made = []
+    with quiet():
+        for source, data in blobs:
+            instance = read_instance(source, data, settings, assume)
+            if instance.outcome.digest not in seen:
+                seen.add(instance.outcome.digest)
+                made.append(instance)
+    return made
+
+
+def gather(instances: Sequence[Instance]) -> tuple[Study, ...]:
+    """Group instances by study, and refuse what makes a study ambiguous."""
+    instances = _without_duplicates(instances)
+    studies: dict[str, list[Instance]] = {}
+    for index, instance in enumerate(instances):
+        studies.setdefault(instance.study_uid or f"alone {index}", []).append(instance)
+    return tuple(_study(members) for members in studies.values())
+
+
+def _study(members: list[Instance]) -> Study:
+    members = sorted(members, key=lambda member: member.order)
+    patients = {_patient(member) for member in members if member.header is not None}
+    if len(patients) > 1:
+        mixed = NotRead("MIXED-PATIENTS", f"Expected one patient, got {len(patients)} under one Study Instance UID.")
+        members = [_refused(member, mixed) for member in members]
+    outcomes = [member.outcome for member in members]
+    return Study(
+        members[0].study_uid,
+        tuple(outcome for outcome in outcomes if isinstance(outcome, Image)),
+        tuple(outcome for outcome in outcomes if isinstance(outcome, Rejected)),
+    )
+
+
+def _patient(member: Instance) -> tuple[str, ...]:
+    """Return who the patient is: Patient ID and its issuer; without an ID the name and birth date."""
+    identifier = text(member.header, "PatientID")
+    issuer = text(member.header, "IssuerOfPatientID")
+    if identifier:
+        return (identifier, issuer)
+    name = text(member.header, "PatientName").rstrip("^ ").casefold()
+    return ("", issuer, name, text(member.header, "PatientBirthDate"))
+
+
+def _without_duplicates(instances: Sequence[Instance]) -> Sequence[Instance]:
+    """Refuse every instance whose SOP Instance UID stands for different bytes."""
+    counts = Counter(instance.sop_uid for instance in instances if instance.sop_uid)
+    twice = {sop_uid for sop_uid, count in counts.items() if count > 1}
+    if not twice:
+        return instances
+    refusal = NotRead("DUPLICATE-UID", "Expected one content for a SOP Instance UID, got several.")
+    return [_refused(item, refusal) if item.sop_uid in twice else item for item in instances]
+
+
+def _refused(member: Instance, refusal: NotRead) -> Instance:
+    """Return the instance refused; one that was refused before keeps its reason."""
+    outcome = member.outcome
+    if isinstance(outcome, Image):
+        outcome = reject(refusal, outcome.source, outcome.digest, outcome.header)
+    return Instance(outcome, member.study_uid, member.sop_uid, member.order)

@@ -1,0 +1,193 @@
+"""Stored bits to values, against answers worked out the slow way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom import uid
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+from tests import phantoms
+from wetread.acquire import decode
+from wetread.records import Image
+from wetread.settings import Settings
+
+SETTINGS = Settings()
+
+
+def image_of(data: bytes) -> Image:
+    (study,) = decode([("film.dcm", data)], SETTINGS)
+    assert study.rejected == ()
+    (image,) = study.images
+    return image
+
+
+def answer(stored: phantoms.Array, bits: int, signed: bool, inverse: bool, slope: float, intercept: float) -> Any:
+    """Work the measured values out, one step at a time, in float64."""
+    low, high = phantoms.stored_range(bits, signed)
+    upright = high + low - stored if inverse else stored
+    return upright * slope + intercept
+
+
+def fits(image: Image, expected: Any) -> None:
+    assert image.pixels.dtype in (np.uint8, np.uint16, np.int16, np.int32, np.float32)
+    assert not image.pixels.flags.writeable
+    if image.pixels.dtype == np.float32:
+        np.testing.assert_allclose(image.pixels[0], expected, rtol=1e-6)
+    else:
+        np.testing.assert_array_equal(image.pixels[0], expected)
+
+
+@st.composite
+def layouts(draw: st.DrawFn) -> tuple[tuple[int, int, int], bool]:
+    allocated = draw(st.sampled_from([8, 16, 32]))
+    stored = draw(st.integers(4, allocated))
+    return (allocated, stored, draw(st.integers(stored - 1, allocated - 1))), draw(st.booleans())
+
+
+NATIVE = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian)
+RESCALES = ((1, 0), (1, -1024), (2, 7), (-1, 0), (-3, 5), (0.5, 0), (1, 0.25), (1e-3, -2))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    layout=layouts(),
+    inverse=st.booleans(),
+    rescale=st.sampled_from(RESCALES),
+    junk=st.sampled_from([0, 0xFFFFFFFF, 0xA5A5A5A5]),
+    syntax=st.sampled_from(NATIVE),
+    shape=st.tuples(st.integers(32, 41), st.integers(32, 41)),
+)
+def test_any_bits_give_the_measured_values(
+    layout: tuple[tuple[int, int, int], bool],
+    inverse: bool,
+    rescale: tuple[float, float],
+    junk: int,
+    syntax: str,
+    shape: tuple[int, int],
+) -> None:
+    bits, signed = layout
+    stored = phantoms.chest(*shape, *phantoms.stored_range(bits[1], signed))
+    film = phantoms.make_film(
+        stored,
+        bits=bits,
+        signed=signed,
+        photometric="MONOCHROME1" if inverse else "MONOCHROME2",
+        syntax=syntax,
+        junk=junk,
+        RescaleSlope=str(rescale[0]),
+        RescaleIntercept=str(rescale[1]),
+    )
+    image = image_of(phantoms.to_bytes(film))
+    assert image.pixels.shape == (1, *shape)
+    fits(image, answer(stored, bits[1], signed, inverse, *rescale))
+
+
+COMPRESSED = (uid.RLELossless, uid.JPEGLSLossless, uid.JPEG2000Lossless, uid.DeflatedExplicitVRLittleEndian)
+
+
+@pytest.mark.parametrize("syntax", COMPRESSED)
+@pytest.mark.parametrize("bits", [(8, 8, 7), (16, 10, 9), (16, 12, 11), (16, 15, 14), (16, 16, 15)])
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_a_lossless_syntax_changes_nothing(
+    syntax: str, bits: tuple[int, int, int], signed: bool, photometric: str
+) -> None:
+    stored = phantoms.chest(45, 37, *phantoms.stored_range(bits[1], signed))
+    film = phantoms.make_film(stored, bits=bits, signed=signed, photometric=photometric, syntax=syntax)
+    fits(image_of(phantoms.to_bytes(film)), answer(stored, bits[1], signed, photometric == "MONOCHROME1", 1, 0))
+
+
+@pytest.mark.parametrize(
+    ("bits", "signed", "kind"),
+    [
+        ((8, 8, 7), False, np.uint8),
+        ((8, 8, 7), True, np.int16),
+        ((16, 12, 11), False, np.uint16),
+        ((16, 12, 11), True, np.int16),
+        ((32, 24, 23), False, np.int32),
+        ((32, 32, 31), False, np.float32),
+    ],
+)
+def test_whole_numbers_stay_whole(bits: tuple[int, int, int], signed: bool, kind: type) -> None:
+    assert image_of(phantoms.to_bytes(phantoms.make_film(bits=bits, signed=signed))).pixels.dtype == kind
+
+
+def test_frames_of_a_ct_become_slices() -> None:
+    stored = np.stack([phantoms.chest(40, 44) + frame for frame in range(4)])
+    for syntax in (uid.ExplicitVRLittleEndian, uid.RLELossless, uid.JPEGLSLossless):
+        film = phantoms.make_film(stored, bits=(16, 13, 12), modality="CT", syntax=syntax)
+        np.testing.assert_array_equal(image_of(phantoms.to_bytes(film)).pixels, stored)
+
+
+def test_a_frame_in_many_fragments() -> None:
+    stored = phantoms.chest(40, 44)
+    whole = phantoms.to_bytes(phantoms.make_film(stored, syntax=uid.JPEGLSLossless))
+    start = whole.index(b"\xff\xd8\xff")
+    frame = whole[start : whole.rindex(b"\xff\xd9") + 2]
+    parts = [frame[at : at + 100] + b"" for at in range(0, len(frame), 100)]
+    data = phantoms.encapsulated(phantoms.make_film(stored), uid.JPEGLSLossless, parts)
+    np.testing.assert_array_equal(image_of(data).pixels[0], stored)
+
+
+def lut(entries: list[int], first: int, bits: int, signed: bool = False) -> Sequence:
+    item = Dataset()
+    item.add_new(0x00283002, "SS" if signed else "US", [len(entries), first, bits])
+    item.add_new(0x00283004, "LO", "US")
+    item.add_new(0x00283006, "OW", np.asarray(entries, "<u2").tobytes())
+    return Sequence([item])
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_modality_lut_is_looked_up_and_clipped_at_its_ends(inverse: bool, signed: bool) -> None:
+    low, high = phantoms.stored_range(8, signed)
+    stored = phantoms.chest(40, 40, low, high)
+    first = low + 40
+    entries = [(index * index) % 4096 for index in range(100)]
+    film = phantoms.make_film(
+        stored,
+        bits=(16, 8, 7),
+        signed=signed,
+        photometric="MONOCHROME1" if inverse else "MONOCHROME2",
+        ModalityLUTSequence=lut(entries, first, 12, signed),
+    )
+    expected = np.array(entries)[np.clip(stored - first, 0, 99)]
+    fits(image_of(phantoms.to_bytes(film)), 4095 - expected if inverse else expected)
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_larger_means_more_attenuating(photometric: str) -> None:
+    shown = phantoms.chest()
+    stored = shown if photometric == "MONOCHROME2" else 4095 - shown
+    image = image_of(phantoms.to_bytes(phantoms.make_film(stored, photometric=photometric)))
+    np.testing.assert_array_equal(image.pixels[0], shown)
+
+
+def test_windows_are_not_applied() -> None:
+    film = phantoms.make_film(WindowCenter="100", WindowWidth="10")
+    np.testing.assert_array_equal(image_of(phantoms.to_bytes(film)).pixels[0], phantoms.chest())
+
+
+def test_few_bits_are_content_enough() -> None:
+    stored = (phantoms.chest(40, 40, 0, 99) > 50).astype(int)
+    assert set(np.unique(image_of(phantoms.to_bytes(phantoms.make_film(stored, bits=(8, 1, 0)))).pixels)) == {0, 1}
+
+
+def test_the_header_carries_no_pixels_and_no_blobs() -> None:
+    film = phantoms.make_film()
+    film.add_new(0x00091001, "OB", b"\1" * 10_000)
+    film.add_new(0x00091002, "LO", "small")
+    film.add_new(0x60003000, "OW", b"\0" * 960)
+    film.add_new(0x00880200, "SQ", [Dataset()])
+    header = image_of(phantoms.to_bytes(film)).header
+    for tag in (0x7FE00010, 0x00091001, 0x60003000, 0x00880200):
+        assert tag not in header
+    assert header[0x00091002].value == "small"
+    assert header.PatientID == phantoms.SECRETS[1]
+    assert header.file_meta.TransferSyntaxUID == uid.ExplicitVRLittleEndian

@@ -1,0 +1,133 @@
+"""The main job on one film, whole and real: a node, a small receiver in place of the PACS, loopback."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from wetread.errors import BadInput, PeerUnreachable, WetreadError
+from wetread.evidence.film import real_film
+from wetread.jobs.worker import Reader
+from wetread.records import Document, Reading
+from wetread.serve.node import Node
+from wetread.serve.receiver import Receiver
+from wetread.settings import Destination, Settings
+from wetread.wire import dimse
+
+PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of the demonstration."""
+
+    readings: tuple[Reading, ...]
+    documents: tuple[Path, ...]  # as the receiver got them, then the page and the JSON
+    page: Path
+    seconds: float  # from the first byte sent to the last document received
+
+
+def run(settings: Settings, film: Path | None, out: Path, say: Callable[[str], None]) -> Outcome:
+    """Start a node and a receiver, send a film, gather what comes back, stop both.
+
+    Parameters
+    ----------
+    film
+        A DICOM file; by default the chest film of `pydicom-data`.
+    out
+        Folder for the documents; files of an earlier run are replaced.
+    say
+        Told what happens, a line at a time.
+
+    Raises
+    ------
+    BadInput
+        The film is not there.
+    WetreadError
+        A model did not load, or a document did not come back in time.
+    """
+    film = film or real_film()
+    if not film.is_file():
+        raise BadInput(f"{film}: expected a DICOM file, found none")
+    with tempfile.TemporaryDirectory(prefix="wetread-demo-") as folder:
+        return _with_state(settings, film, out, say, Path(folder))
+
+
+def _with_state(settings: Settings, film: Path, out: Path, say: Callable[[str], None], folder: Path) -> Outcome:
+    readings: list[Reading] = []
+    pacs = Receiver(folder / "pacs")
+    pacs.start()
+    place = Destination("PACS", "127.0.0.1", pacs.port)
+    state = folder / "state"
+    if settings.profile_path.is_file():
+        state.mkdir()
+        shutil.copy(settings.profile_path, state / settings.profile_path.name)
+    here = replace(settings, host="127.0.0.1", port=0, http_port=0, destinations=(place,), state=state)
+    node = Node(here, lambda: _remembering(here, readings))
+    node.start()
+    try:
+        if not node.wait_ready(PATIENCE_S):
+            raise node.failure or WetreadError(f"node: expected ready within {PATIENCE_S:.0f} s, got {node.missing()}")
+        say(f"Node WETREAD listens on 127.0.0.1:{node.port}, health and metrics on 127.0.0.1:{node.http_port}.")
+        address = Destination(here.ae_title, "127.0.0.1", node.port)
+        dimse.echo(address)
+        data = film.read_bytes()
+        start = time.perf_counter()
+        dimse.send(address, [data])
+        say(f"Sent {film.name} by C-STORE ({len(data) / 1e6:.1f} MB); it is on the node's disk.")
+        _wait_for(pacs, readings, start)
+        seconds = time.perf_counter() - start
+        say(f"The receiver PACS got {len(pacs.receipts)} documents by C-STORE.")
+        return _gathered(readings, pacs, out, seconds)
+    finally:
+        node.stop()
+        pacs.stop()
+
+
+def _remembering(settings: Settings, readings: list[Reading]) -> Reader:
+    """The real reader, which also remembers what it gave."""
+    from wetread.pipeline import open_reader
+
+    reader = open_reader(settings)
+
+    def read(blobs: Sequence[tuple[str, bytes]]) -> tuple[Reading, ...]:
+        made = reader.read_blobs(blobs)
+        readings.extend(made)
+        return made
+
+    return read
+
+
+def _dicom(readings: Sequence[Reading]) -> list[Document]:
+    return [document for reading in readings for document in reading.documents if document.sop_class_uid]
+
+
+def _wait_for(pacs: Receiver, readings: list[Reading], start: float) -> None:
+    """Wait until the receiver has every DICOM document of the reading."""
+    while not readings and time.perf_counter() - start < PATIENCE_S:
+        time.sleep(0.001)
+    expected = len(_dicom(readings))
+    if not readings or not pacs.wait(expected, PATIENCE_S):
+        raise PeerUnreachable(f"demo: expected {expected} documents at the receiver, got {len(pacs.receipts)}")
+
+
+def _gathered(readings: list[Reading], pacs: Receiver, out: Path, seconds: float) -> Outcome:
+    """Put the received objects, the page and the JSON under names for people."""
+    out.mkdir(parents=True, exist_ok=True)
+    received = {receipt.sop_instance_uid: receipt.path for receipt in pacs.receipts}
+    places = []
+    page = out
+    for reading in readings:
+        for document in reading.documents:
+            place = out / document.name
+            if document.sop_class_uid:
+                shutil.copy(received[document.sop_instance_uid], place)
+            else:
+                place.write_bytes(document.data)
+            page = place if document.kind == "HTML" else page
+            places.append(place)
+    return Outcome(tuple(readings), tuple(places), page, seconds)

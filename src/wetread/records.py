@@ -158,6 +158,7 @@ class Finding:
     model: ModelIdentity
     tracking_uid: str
     tracking_id: str
+    site: Code | None = None  # where in the body, when the model says so
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +234,7 @@ class Result:
     models: tuple[ModelIdentity, ...] = ()
     refusal: Refusal | None = None
     timings: tuple[Timing, ...] = ()
+    read_at: str = ""  # when, UTC, ISO 8601 to the second; never part of a DICOM document
 
 
 @dataclass(frozen=True, slots=True)

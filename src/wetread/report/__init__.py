@@ -1,0 +1,80 @@
+"""Result -> clinical documents.
+
+Reads a `Result` and says it as DICOM SEG, SR, PM and SC, as one HTML page and as
+JSON.  It decides nothing clinical: labels, codes and thresholds come with the model.
+Every document passes our own checker before it leaves, or nothing leaves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+from wetread.errors import DocumentError
+from wetread.records import Document, Result
+from wetread.report import page, pm, sc, seg, sr
+from wetread.report.checker import check, problems_of
+from wetread.report.context import Context, context_of
+from wetread.report.elements import Item, encode, get
+from wetread.report.problem import Problem
+from wetread.report.summary import encoded as encoded_summary
+from wetread.report.summary import summary
+
+__all__ = ["Problem", "check", "documents", "summary"]
+
+
+def _datasets(context: Context) -> Iterator[tuple[str, Item]]:
+    """Make the DICOM documents that a result calls for."""
+    result = context.result
+    read = result.refusal is None
+    if read and result.regions and context.source.referable:
+        yield "SEG", seg.dataset(context)
+    if read and result.explanations and context.source.referable:
+        yield "PM", pm.dataset(context, result.explanations[0])
+    yield "SR", sr.dataset(context)
+    picture = sc.picture_of(result)
+    if read and picture is not None:
+        yield "SC", sc.dataset(context, picture)
+
+
+def _checked(kind: str, data: bytes, context: Context) -> None:
+    problems = problems_of(data, context.source)
+    if problems:
+        said = "; ".join(str(problem) for problem in problems[:5])
+        raise DocumentError(f"{kind}: expected a document without problems, got {len(problems)}: {said}")
+
+
+def documents(result: Result, institution: str = "") -> tuple[Document, ...]:
+    """Write every document of a result.
+
+    Parameters
+    ----------
+    result
+        Read or refused; a refused one gives an SR that says so.  Without a header,
+        or with one that names no study, only the page and the JSON are written.
+    institution
+        Institution Name (0008,0080) of the documents; "" leaves it out.
+
+    Returns
+    -------
+    tuple of Document
+        SEG, PM, SR, SC as far as the result calls for them, then HTML and JSON.
+        Two results that differ in their timings only give the same DICOM bytes.
+
+    Raises
+    ------
+    DocumentError
+        A document did not pass our own checker; none leaves.
+    """
+    context = context_of(result, institution)
+    stem = hashlib.sha256(f"{result.digest}{result.study_uid}{result.source}".encode()).hexdigest()[:8]
+    made = []
+    for kind, data in _datasets(context) if context is not None else ():
+        written = encode(data)
+        if context is not None:
+            _checked(kind, written, context)
+        name = f"{stem}-{kind.lower()}.dcm"
+        made.append(Document(kind, name, written, get(data, "SOPClassUID"), get(data, "SOPInstanceUID")))
+    made.append(Document("HTML", f"{stem}-page.html", page.html(result)))
+    made.append(Document("JSON", f"{stem}-result.json", encoded_summary(result)))
+    return tuple(made)

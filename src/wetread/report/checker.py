@@ -1,0 +1,213 @@
+"""The checker: judges a document by the table of rules before it may leave.
+
+It judges the bytes, not what we meant to write.  It knows our own four kinds of
+document; another SOP class is a problem of its own.
+
+References
+----------
+DICOM PS3.3, PS3.5, PS3.10 and PS3.16; IHE AIR Rev 1.3, Section 6.5.3.1.  The table
+is `wetread.report.rules`.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from wetread.errors import DocumentError
+from wetread.report import raster, tree, values
+from wetread.report.context import KINDS
+from wetread.report.elements import (
+    CHARACTER_SET,
+    CHARACTER_SETS,
+    EXPLICIT_LE,
+    Item,
+    decode,
+    entry_of,
+    get,
+    sequence,
+    walk,
+)
+from wetread.report.identity import OPTIONAL, REQUIRED, Source, identify
+from wetread.report.problem import Problem
+from wetread.report.rules import RULES, Rule
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+_KIND_OF = {kind.sop_class_uid: name for name, kind in KINDS.items()}
+
+
+def check(data: bytes | Dataset, source: Dataset | None = None) -> tuple[Problem, ...]:
+    """Judge a document.
+
+    Parameters
+    ----------
+    data
+        A DICOM file or a pydicom data set.
+    source
+        Header of the image that the document is about; with it, patient, study and
+        references are compared too.
+
+    Returns
+    -------
+    tuple of Problem
+        Empty when nothing is wrong.
+    """
+    try:
+        encoded = data if isinstance(data, bytes) else _encoded(data)
+        return problems_of(_explicit(encoded), None if source is None else identify(source))
+    except DocumentError as error:
+        return (Problem("file", str(error), "PS3.10 Section 7.1"),)
+
+
+def _encoded(dataset: Any) -> bytes:
+    """Encode a pydicom data set as a file in Explicit VR Little Endian."""
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import UID
+
+    target = io.BytesIO()
+    meta = getattr(dataset, "file_meta", None)
+    if meta is None:
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID = UID(str(dataset.get("SOPClassUID", "")))
+        meta.MediaStorageSOPInstanceUID = UID(str(dataset.get("SOPInstanceUID", "")))
+        meta.TransferSyntaxUID = UID(EXPLICIT_LE)
+        dataset.file_meta = meta
+    try:
+        dataset.save_as(target, enforce_file_format=True)
+    except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
+        raise DocumentError(f"data set: expected values that can be encoded: {error}") from error
+    return target.getvalue()
+
+
+def _explicit(encoded: bytes) -> bytes:
+    """Turn a file of another transfer syntax into Explicit VR Little Endian."""
+    if EXPLICIT_LE.encode() + b"\0" in encoded[132:1000]:
+        return encoded
+    from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
+    from pydicom.uid import UID
+
+    try:
+        dataset = dcmread(io.BytesIO(encoded))
+        if dataset.file_meta.TransferSyntaxUID.is_compressed and "PixelData" in dataset:
+            dataset.decompress()
+        dataset.file_meta.TransferSyntaxUID = UID(EXPLICIT_LE)
+        target = io.BytesIO()
+        dataset.save_as(target, implicit_vr=False, little_endian=True, enforce_file_format=True)
+    except (InvalidDicomError, ValueError, AttributeError, KeyError, RuntimeError, NotImplementedError) as error:
+        raise DocumentError(f"file: expected a DICOM file that can be read: {error}") from error
+    return target.getvalue()
+
+
+def problems_of(encoded: bytes, source: Source | None) -> tuple[Problem, ...]:
+    """Judge a file in Explicit VR Little Endian against an identified source.
+
+    Raises
+    ------
+    DocumentError
+        The bytes cannot be read at all.
+    """
+    meta, data = decode(encoded)
+    kind = _KIND_OF.get(get(data, "SOPClassUID", ""))
+    if kind is None:
+        return (Problem("SOPClassUID", f"expected that of {', '.join(KINDS)}, got another", "Wetread documents"),)
+    found = [*_file(meta, data)]
+    for rule in RULES[kind]:
+        found += _ruled(rule, [("", data)], 0)
+    found += values.problems(data, source.modules if source is not None else {})
+    found += _equipment(data)
+    for judge in _JUDGES[kind]:
+        found += judge(data)
+    if source is not None:
+        found += _same(kind, data, source)
+    return tuple(found)
+
+
+def _file(meta: Item, data: Item) -> Iterator[Problem]:
+    for here, there in (("MediaStorageSOPClassUID", "SOPClassUID"), ("MediaStorageSOPInstanceUID", "SOPInstanceUID")):
+        if get(meta, here) != get(data, there):
+            yield Problem(here, f"expected the value of {there}, got another", "PS3.10 Section 7.1")
+    declared = data.get(CHARACTER_SET, ("CS", ""))[1]
+    if declared not in CHARACTER_SETS:
+        yield Problem("SpecificCharacterSet", "expected a defined term, got another", "PS3.3 C.12.1.1.2")
+    if declared == "" and any(isinstance(value, str) and not value.isascii() for _, _, (_, value) in walk(data)):
+        yield Problem("SpecificCharacterSet", "expected one for text beyond ASCII, got none", "PS3.3 C.12.1")
+
+
+def _ruled(rule: Rule, items: list[tuple[str, Item]], depth: int) -> Iterator[Problem]:
+    tag, last = rule.tags[depth], depth == len(rule.tags) - 1
+    keyword = rule.path.split(".")[depth]
+    for path, data in items:
+        entry = data.get(tag)
+        if not last:
+            children = entry[1] if entry is not None and entry[0] == "SQ" else []
+            yield from _ruled(
+                rule, [(f"{path}{keyword}[{n}].", child) for n, child in enumerate(children, 1)], depth + 1
+            )
+        elif entry is None:
+            if rule.type != "3":
+                yield Problem(path + keyword, f"expected an attribute of type {rule.type}, got none", rule.clause)
+        elif rule.type == "1" and len(entry[1]) == 0:
+            yield Problem(path + keyword, "expected a value, got none", rule.clause)
+        elif rule.values and len(entry[1]) and _shown(entry[1]) not in rule.values:
+            allowed = ", ".join(rule.values)
+            yield Problem(path + keyword, f"expected one of {allowed}, got another value", rule.clause)
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else "\\".join(str(one) for one in value)
+
+
+def _equipment(data: Item) -> Iterator[Problem]:
+    """Judge that a kind names each algorithm once and by its own Device UID."""
+    items = sequence(data, "ContributingEquipmentSequence")
+    uids = [get(one, "DeviceUID", "") for one in items]
+    if len(set(uids)) != len(uids):
+        yield Problem("ContributingEquipmentSequence", "expected a Device UID of its own for each algorithm", "AIR")
+
+
+def _same(kind: str, data: Item, source: Source) -> Iterator[Problem]:
+    """Judge that the document is about the source: patient, study, references."""
+    for keyword in (*REQUIRED, *OPTIONAL, "StudyInstanceUID"):
+        tag = entry_of(keyword)[0]
+        if keyword == "StudyDescription" and tag not in data:
+            continue
+        if data.get(tag, ("", None))[1] != source.modules.get(tag, ("", None))[1]:
+            yield Problem(keyword, "expected the value of the source, got another", "PS3.3 C.7.1.1, C.7.2.1")
+    if not source.referable:
+        return
+    found = {
+        (get(item_, "ReferencedSOPInstanceUID"), get(item_, "ReferencedSOPClassUID")) for item_ in _references(data)
+    }
+    if (source.sop_uid, source.sop_class_uid) not in found:
+        yield Problem("ReferencedSOPInstanceUID", "expected a reference to the source image, got none", "AIR")
+    wanted = {"SR": "CurrentRequestedProcedureEvidenceSequence", "SEG": "", "PM": ""}.get(kind)
+    if wanted is None:
+        return
+    studies = sequence(data, wanted) if wanted else [data]
+    series = [get(one, "SeriesInstanceUID") for study in studies for one in sequence(study, "ReferencedSeriesSequence")]
+    if source.series_uid not in series:
+        yield Problem("ReferencedSeriesSequence", "expected the series of the source image, got none", "PS3.3 C.12.2")
+    if wanted and any(get(study, "StudyInstanceUID") != source.study_uid for study in studies):
+        yield Problem(wanted, "expected the study of the source, got another", "PS3.3 C.17.2.3")
+
+
+def _references(data: Item) -> Iterator[Item]:
+    tag = entry_of("ReferencedSOPInstanceUID")[0]
+    if tag in data:
+        yield data
+    for vr, value in data.values():
+        if vr == "SQ":
+            for child in value:
+                yield from _references(child)
+
+
+_JUDGES: dict[str, tuple[Callable[[Item], Iterator[Problem]], ...]] = {
+    "SEG": (raster.pixels, raster.frames, raster.segments),
+    "PM": (raster.pixels, raster.frames, raster.mapping),
+    "SR": (tree.problems,),
+    "SC": (raster.pixels,),
+}

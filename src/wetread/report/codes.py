@@ -1,0 +1,134 @@
+"""The coded concepts that the documents use besides those that come with a model.
+
+References
+----------
+DICOM PS3.16 Annex D (scheme DCM) and Section 8 (SCT, UCUM, UMLS); PS3.3 Section
+8.8 (code sequence macro).  Codes of the private scheme 99WETREAD are explained
+in ``docs/reference/documents.md``.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from wetread.records import Code
+from wetread.report.elements import Item, item
+
+PRIVATE_SCHEME = "99WETREAD"
+#: Identifies the private scheme in Coding Scheme Identification: PS3.3 Section C.12.1.1.14.
+PRIVATE_SCHEME_UID = "2.25.97241372518263184910925342271637310247"
+
+
+def _dcm(value: str, meaning: str) -> Code:
+    return Code(value, "DCM", meaning)
+
+
+def _sct(value: str, meaning: str) -> Code:
+    return Code(value, "SCT", meaning)
+
+
+def private(value: str, meaning: str) -> Code:
+    """Make a code of our own scheme; its meaning is cut to the 64 characters of VR LO."""
+    return Code(value, PRIVATE_SCHEME, shortened(meaning, 64))
+
+
+def shortened(text: str, most: int) -> str:
+    """Cut a text at a word so that it has at most `most` characters."""
+    if len(text) <= most:
+        return text
+    return text[: most - 2].rsplit(" ", 1)[0].rstrip(" .,;:") + " .."
+
+
+# The tree of TID 1500 and its templates.
+IMAGING_MEASUREMENT_REPORT = _dcm("126000", "Imaging Measurement Report")
+LANGUAGE = _dcm("121049", "Language of Content Item and Descendants")
+ENGLISH = Code("en", "RFC5646", "English")
+OBSERVER_TYPE = _dcm("121005", "Observer Type")
+DEVICE = _dcm("121007", "Device")
+DEVICE_UID = _dcm("121012", "Device Observer UID")
+DEVICE_NAME = _dcm("121013", "Device Observer Name")
+DEVICE_MANUFACTURER = _dcm("121014", "Device Observer Manufacturer")
+DEVICE_MODEL = _dcm("121015", "Device Observer Model Name")
+DEVICE_SERIAL = _dcm("121016", "Device Observer Serial Number")
+PROCEDURE_REPORTED = _dcm("121058", "Procedure reported")
+IMAGE_LIBRARY = _dcm("111028", "Image Library")
+IMAGE_LIBRARY_GROUP = _dcm("126200", "Image Library Group")
+MODALITY = _dcm("121139", "Modality")
+TARGET_REGION = _dcm("123014", "Target Region")
+PIXEL_ROWS = _dcm("110910", "Pixel Data Rows")
+PIXEL_COLUMNS = _dcm("110911", "Pixel Data Columns")
+IMAGING_MEASUREMENTS = _dcm("126010", "Imaging Measurements")
+QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
+MEASUREMENT_GROUP = _dcm("125007", "Measurement Group")
+TRACKING_ID = _dcm("112039", "Tracking Identifier")
+TRACKING_UID = _dcm("112040", "Tracking Unique Identifier")
+FINDING = _dcm("121071", "Finding")
+FINDING_CATEGORY = _sct("276214006", "Finding category")
+FINDING_SITE = _sct("363698007", "Finding Site")
+LATERALITY = _sct("272741003", "Laterality")
+ALGORITHM_FAMILY = _dcm("111000", "Algorithm Family")
+ALGORITHM_NAME = _dcm("111001", "Algorithm Name")
+ALGORITHM_PARAMETERS = _dcm("111002", "Algorithm Parameters")
+ALGORITHM_VERSION = _dcm("111003", "Algorithm Version")
+REFERENCED_SEGMENT = _dcm("121191", "Referenced Segment")
+SOURCE_IMAGE_FOR_SEGMENTATION = _dcm("121233", "Source image for segmentation")
+VISUAL_EXPLANATION = _dcm("130401", "Visual explanation")
+COMMENT = _dcm("121106", "Comment")
+PROBABILITY = _dcm("122157", "Probability")
+PRESENT = _sct("52101004", "Present")
+ABSENT = _sct("272519000", "Absent")
+
+# What our own scheme says.
+THRESHOLD = private("THRESHOLD", "Probability at or above which the finding is present")
+INSIDE_SHARE = private("INSIDE-SHARE", "Share of the visual explanation inside the lungs")
+TRUST = private("EXPL-TRUST", "Trust in the visual explanation")
+TRUSTED = private("TRUSTWORTHY", "Trustworthy by its own check")
+NOT_TRUSTED = private("NOT-TRUSTWORTHY", "Not trustworthy")
+READING_STATE = private("READING-STATE", "State of the reading")
+NOT_READ = private("NOT-READ", "Not read")
+NOT_READ_REASON = private("NOT-READ-REASON", "Reason why the image was not read")
+
+# Purposes and derivations.
+PROCESSING_EQUIPMENT = _dcm("109102", "Processing Equipment")
+SEGMENTATION = _dcm("113076", "Segmentation")
+IMAGE_PROCESSING_SOURCE = _dcm("121322", "Source image for image processing operation")
+IMAGE_PROCESSING = _dcm("113085", "Spatial resampling")
+QUANTITY = _sct("246205007", "Quantity")
+ARTIFICIAL_INTELLIGENCE = _dcm("123110", "Artificial Intelligence")
+
+PERCENT = Code("%", "UCUM", "percent")
+PIXELS = Code("{pixels}", "UCUM", "pixels")
+RATIO = Code("{ratio}", "UCUM", "ratio")
+
+#: Modality (0008,0060) to its code in CID 29 and to the imaging procedure it stands for.
+MODALITIES = {
+    "CR": (_dcm("CR", "Computed Radiography"), _sct("168537006", "Plain radiography")),
+    "DX": (_dcm("DX", "Digital Radiography"), _sct("168537006", "Plain radiography")),
+    "CT": (_dcm("CT", "Computed Tomography"), _sct("77477000", "Computed tomography")),
+    "MR": (_dcm("MR", "Magnetic Resonance"), _sct("113091000", "Magnetic resonance imaging")),
+    "MG": (_dcm("MG", "Mammography"), _sct("71651007", "Mammography")),
+    "US": (_dcm("US", "Ultrasound"), _sct("16310003", "Ultrasonography")),
+}
+IMAGING = _sct("363679005", "Imaging")
+CHEST_XRAY = _sct("399208008", "Plain chest X-ray")
+
+#: Body Part Examined (0018,0015) to its code in CID 4031.
+BODY_PARTS = {
+    "CHEST": _sct("816094009", "Chest"),
+    "THORAX": _sct("816094009", "Chest"),
+    "LUNG": _sct("39607008", "Lung"),
+    "HEAD": _sct("69536005", "Head"),
+    "BRAIN": _sct("12738006", "Brain"),
+    "ABDOMEN": _sct("818981001", "Abdomen"),
+    "BREAST": _sct("76752008", "Breast"),
+}
+
+
+@lru_cache(maxsize=1024)
+def coded(code: Code) -> Item:
+    """Encode a concept as an item of the code sequence macro (PS3.3 Table 8.8-1).
+
+    The item is shared: whoever adds to it copies it first.
+    """
+    keyword = "CodeValue" if len(code.value) <= 16 else "LongCodeValue"
+    return item(**{keyword: code.value}, CodingSchemeDesignator=code.scheme, CodeMeaning=code.meaning)

@@ -1,0 +1,245 @@
+"""What all DICOM documents of one result share: identity, equipment, series, moment.
+
+References
+----------
+DICOM PS3.3 Sections C.7.3.1 (general series), C.12.1 (SOP common), 10.3
+(SOP instance reference macro), C.7.6.16.2.6 (derivation image macro).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from wetread.errors import DocumentError
+from wetread.records import Code, Mask, Result
+from wetread.report.codes import coded
+from wetread.report.elements import Item, item
+from wetread.report.equipment import MANUFACTURER, contributing, contributors, equipment
+from wetread.report.fingerprint import fingerprint_of
+from wetread.report.identity import Source, identify
+from wetread.uids import derive
+
+NOTICE = "Decision support for research and evaluation; not a medical device."
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of DICOM document."""
+
+    sop_class_uid: str
+    modality: str  # "" stands for that of the source
+    series_number: int
+    description: str
+
+
+KINDS = {
+    "SEG": Kind("1.2.840.10008.5.1.4.1.1.66.4", "SEG", 9901, "AI regions (not a medical device)"),
+    "PM": Kind("1.2.840.10008.5.1.4.1.1.30", "", 9902, "AI visual explanation (not a medical device)"),
+    "SR": Kind("1.2.840.10008.5.1.4.1.1.88.34", "SR", 9903, "AI findings (not a medical device)"),
+    "SC": Kind("1.2.840.10008.5.1.4.1.1.7", "OT", 9904, "AI picture (not a medical device)"),
+}
+
+
+#: The letters of Patient Orientation (PS3.3 Section C.7.6.1.1.1) as directions in the patient.
+_AXES = {
+    "L": (1, 0, 0),
+    "R": (-1, 0, 0),
+    "P": (0, 1, 0),
+    "A": (0, -1, 0),
+    "H": (0, 0, 1),
+    "F": (0, 0, -1),
+}
+#: Body parts (PS3.16 Annex L) of which there is one.
+_UNPAIRED = (
+    "ABDOMEN",
+    "BRAIN",
+    "CHEST",
+    "CSPINE",
+    "HEAD",
+    "HEART",
+    "LSPINE",
+    "NECK",
+    "PELVIS",
+    "SKULL",
+    "SPINE",
+    "THORAX",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One result with everything its documents share."""
+
+    result: Result
+    source: Source
+    institution: str
+    fingerprint: str  # hex; names the content of all documents
+
+
+def _texts(result: Result, institution: str) -> list[str]:
+    """Every text of a result that may stand in a DICOM document."""
+    texts = [institution]
+    for model in result.models:
+        texts += (model.id, model.version, model.build, model.manufacturer, model.family.meaning)
+    for finding in result.findings:
+        texts += (finding.tracking_id, finding.code.meaning)
+    for region in result.regions:
+        texts += (region.label, region.tracking_id, region.category.meaning, region.type.meaning)
+        texts += (one.code.meaning for one in region.measurements)
+    for explanation in result.explanations:
+        texts += (explanation.method, explanation.sentence)
+    if result.refusal is not None:
+        texts += (result.refusal.sentence, result.refusal.detail)
+    return texts
+
+
+def context_of(result: Result, institution: str) -> Context | None:
+    """Gather what the documents share, or None when no study can be named."""
+    source = identify(result.header, result.study_uid, _texts(result, institution))
+    if source is None:
+        return None
+    return Context(result, source, institution, fingerprint_of(result, source.sop_uid, institution))
+
+
+def instance_uid(context: Context, kind: str) -> str:
+    """Give the SOP Instance UID of a kind of document of this result."""
+    return derive(context.fingerprint, kind, "instance")
+
+
+def beginning(context: Context, kind: str) -> Item:
+    """Make the modules that every document begins with."""
+    facts, source = KINDS[kind], context.source
+    date, time = source.moment
+    made = dict(source.modules)
+    made |= item(
+        SOPClassUID=facts.sop_class_uid,
+        SOPInstanceUID=instance_uid(context, kind),
+        Modality=facts.modality or source.modality or "OT",
+        SeriesInstanceUID=derive(context.fingerprint, kind, "series"),
+        SeriesNumber=str(facts.series_number),
+        SeriesDescription=facts.description,
+        SeriesDate=date,
+        SeriesTime=time,
+        ContentDate=date,
+        ContentTime=time,
+        InstanceNumber="1",
+    )
+    made |= equipment(context.result.models, context.institution)
+    return made | contributing(contributors(context.result.models))
+
+
+def reference(sop_class_uid: str, sop_uid: str) -> Item:
+    """Make an item of the SOP instance reference macro."""
+    return item(ReferencedSOPClassUID=sop_class_uid, ReferencedSOPInstanceUID=sop_uid)
+
+
+def source_reference(source: Source) -> Item:
+    """Refer to the source instance."""
+    return reference(source.sop_class_uid, source.sop_uid)
+
+
+def derivation(source: Source, derived: Code, purpose: Code) -> Item:
+    """Make the derivation image functional group: from which image, how, and for what."""
+    return item(
+        DerivationImageSequence=item(
+            DerivationCodeSequence=coded(derived),
+            SourceImageSequence=source_reference(source)
+            | item(SpatialLocationsPreserved="YES", PurposeOfReferenceCodeSequence=coded(purpose)),
+        )
+    )
+
+
+def referenced_series(source: Source) -> Item:
+    """Make the common instance reference module for the source instance."""
+    return item(
+        ReferencedSeriesSequence=item(
+            SeriesInstanceUID=source.series_uid, ReferencedInstanceSequence=source_reference(source)
+        )
+    )
+
+
+def body_part(source: Source, sided: bool = False) -> Item:
+    """Make Body Part Examined and Laterality.
+
+    Laterality is 2C: there with its value when the source knows it; there and empty,
+    in the kinds whose IOD asks for it (`sided`), when the part may be a paired one.
+    """
+    made = item(BodyPartExamined=source.body_part) if source.body_part else {}
+    if source.laterality in ("L", "R"):
+        return made | item(Laterality=source.laterality)
+    return made | item(Laterality="") if sided and source.body_part not in _UNPAIRED else made
+
+
+def orientation(source: Source) -> Item:
+    """Make Patient Orientation (2C): a projection has no plane orientation, so it is there."""
+    return item(PatientOrientation=source.orientation)
+
+
+def axes(orientation: str) -> str:
+    r"""Give Image Orientation (Patient) for a Patient Orientation such as ``L\F``."""
+    known = [_AXES[one[:1]] for one in orientation.split("\\") if one[:1] in _AXES]
+    usable = len(known) == 2 and not any(a and b for a, b in zip(*known, strict=True))
+    row, column = known if usable else ((1, 0, 0), (0, 1, 0))
+    return "\\".join(str(one) for one in (*row, *column))
+
+
+def place(source: Source) -> Item:
+    """Make the frame of reference module.
+
+    Parametric Map demands a frame of reference and planes, and some readers demand
+    them of a Segmentation too, but a projection image has none.  The documents then
+    get one of their own: it is derived from the source instance and shared with
+    nothing else, its axes follow Patient Orientation, its origin is the first pixel.
+    """
+    frame = source.frame_of_reference or derive(source.sop_uid, "frame of reference of the film")
+    return item(FrameOfReferenceUID=frame, PositionReferenceIndicator="")
+
+
+def pixel_measures(spacing_mm: tuple[float, float, float]) -> Item:
+    """Make the pixel measures functional group."""
+    depth, row, column = (f"{one:.10g}" for one in spacing_mm)
+    return item(PixelMeasuresSequence=item(PixelSpacing=f"{row}\\{column}", SliceThickness=depth))
+
+
+def position() -> Item:
+    """Make the plane position functional group: the first pixel is the origin."""
+    return item(PlanePositionSequence=item(ImagePositionPatient="0\\0\\0"))
+
+
+def direction(source: Source) -> Item:
+    """Make the plane orientation functional group."""
+    return item(PlaneOrientationSequence=item(ImageOrientationPatient=axes(source.orientation)))
+
+
+def single_slice(mask: Mask, what: str) -> Mask:
+    """Give the one slice of a mask (z, y, x) as contiguous (y, x).
+
+    Raises
+    ------
+    DocumentError
+        There are several slices: documents of volumes are not written yet.
+    """
+    if mask.ndim == 3 and mask.shape[0] == 1:
+        return np.ascontiguousarray(mask[0], dtype=np.bool_)
+    raise DocumentError(f"{what}: expected an array of one slice (1, y, x), got {mask.shape}")
+
+
+def image_pixel(rows: int, columns: int, bits: int) -> Item:
+    """Make the attributes of an unsigned greyscale pixel grid."""
+    return item(
+        SamplesPerPixel=1,
+        PhotometricInterpretation="MONOCHROME2",
+        Rows=rows,
+        Columns=columns,
+        BitsAllocated=bits,
+        BitsStored=bits,
+        HighBit=bits - 1,
+        PixelRepresentation=0,
+    )
+
+
+def labelled(label: str, description: str) -> Item:
+    """Make the content identification macro (PS3.3 Table 10-12)."""
+    return item(ContentLabel=label, ContentDescription=description, ContentCreatorName=f"{MANUFACTURER}^")

@@ -1,0 +1,247 @@
+"""Whose image this is: what the documents take over from the header of the source.
+
+References
+----------
+DICOM PS3.3 Sections C.7.1.1 (patient), C.7.2.1 (study), C.7.2.2 (patient study),
+C.7.1.3 (clinical trial), C.12.1 (SOP common).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pydicom.multival import MultiValue
+
+from wetread.report.elements import (
+    CHARACTER_SET,
+    CHARACTER_SETS,
+    CHARACTER_VRS,
+    Item,
+    entry_of,
+    get,
+    item,
+    sequence,
+    walk,
+)
+
+#: Type 2 attributes: always there, empty when the source has none.
+REQUIRED = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "ReferringPhysicianName",
+    "StudyID",
+    "AccessionNumber",
+)
+#: Taken over when the source has a value.
+OPTIONAL = (
+    "TimezoneOffsetFromUTC",
+    "IssuerOfPatientID",
+    "IssuerOfPatientIDQualifiersSequence",
+    "OtherPatientIDsSequence",
+    "OtherPatientNames",
+    "PatientBirthTime",
+    "EthnicGroup",
+    "PatientComments",
+    "PatientSpeciesDescription",
+    "PatientSpeciesCodeSequence",
+    "PatientBreedDescription",
+    "ResponsiblePerson",
+    "ResponsiblePersonRole",
+    "ResponsibleOrganization",
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
+    "DeidentificationMethodCodeSequence",
+    "QualityControlSubject",
+    "IssuerOfAccessionNumberSequence",
+    "StudyDescription",
+    "ProcedureCodeSequence",
+    "ReferringPhysicianIdentificationSequence",
+    "PhysiciansOfRecord",
+    "ConsultingPhysicianName",
+    "AdmittingDiagnosesDescription",
+    "PatientAge",
+    "PatientSize",
+    "PatientWeight",
+    "PatientSexNeutered",
+    "AdmissionID",
+    "Occupation",
+    "AdditionalPatientHistory",
+    "ClinicalTrialSponsorName",
+    "ClinicalTrialProtocolID",
+    "ClinicalTrialProtocolName",
+    "ClinicalTrialSiteID",
+    "ClinicalTrialSiteName",
+    "ClinicalTrialSubjectID",
+    "ClinicalTrialSubjectReadingID",
+    "ClinicalTrialTimePointID",
+    "ClinicalTrialTimePointDescription",
+)
+#: Where the date of our content comes from, best first: see `moment`.
+_MOMENTS = (
+    ("ContentDate", "ContentTime"),
+    ("AcquisitionDate", "AcquisitionTime"),
+    ("SeriesDate", "SeriesTime"),
+    ("StudyDate", "StudyTime"),
+    ("InstanceCreationDate", "InstanceCreationTime"),
+)
+#: Stands where no date is known at all.
+UNKNOWN_MOMENT = ("19000101", "000000")
+_DATE = re.compile(r"[12]\d{3}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")
+_TIME = re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The source instance, as the documents name it."""
+
+    modules: Item  # patient, study, patient study, clinical trial; with its character set
+    study_uid: str
+    series_uid: str  # "" when the header has none; then nothing refers to the instance
+    sop_uid: str
+    sop_class_uid: str
+    moment: tuple[str, str]  # DA, TM
+    modality: str
+    body_part: str
+    laterality: str
+    orientation: str  # Patient Orientation, as it travels
+    frame_of_reference: str
+    procedures: tuple[Item, ...]  # valid items of the source's Procedure Code Sequence
+    requests: tuple[Item, ...]  # Request Attributes of the source
+    lossy: Item  # Lossy Image Compression and its ratio and method, when the source is lossy
+
+    @property
+    def referable(self) -> bool:
+        """Whether an evidence sequence can name the instance."""
+        return bool(self.series_uid and self.sop_uid and self.sop_class_uid)
+
+
+def text_of(header: Any, keyword: str) -> str:
+    """Give the value of a source attribute as it travels, "" when absent or no text."""
+    element = header.get(entry_of(keyword)[0])
+    return "" if element is None else _plain(element.value)
+
+
+def _plain(value: Any) -> str:
+    if value is None or isinstance(value, bytes):
+        return ""
+    if isinstance(value, (list, tuple, MultiValue)):
+        return "\\".join(_plain(one) for one in value)
+    return str(value).rstrip(" \0")
+
+
+def _taken(header: Any, keywords: Iterable[str]) -> Item:
+    """Copy attributes, in depth, from a pydicom data set."""
+    made: Item = {}
+    for keyword in keywords:
+        element = header.get(entry_of(keyword)[0])
+        if element is not None and not element.is_empty:
+            made |= _copied(element)
+    return made
+
+
+def _copied(element: Any) -> Item:
+    vr = str(element.VR)
+    if vr == "SQ":
+        children = []
+        for child in element.value:
+            copied: Item = {}
+            for one in child:
+                copied |= _copied(one)
+            children.append(copied)
+        return {int(element.tag): ("SQ", children)}
+    if element.tag.is_private or vr not in CHARACTER_VRS | {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR"}:
+        return {}
+    text = _plain(element.value)
+    return {int(element.tag): (vr, text)} if vr in CHARACTER_VRS or text.isascii() else {}
+
+
+def moment(header: Any) -> tuple[str, str]:
+    """Give the date and time of our content: those of the image.
+
+    The content is a pure function of the image and the build, so it carries the
+    image's own moment, and two readings give the same bytes.  When it was read is
+    said by the page, the JSON and the audit trail.
+    """
+    for date_keyword, time_keyword in _MOMENTS:
+        date = text_of(header, date_keyword)
+        if _DATE.fullmatch(date):
+            time = text_of(header, time_keyword)
+            return date, time if _TIME.fullmatch(time) else "000000"
+    stamp = text_of(header, "AcquisitionDateTime")
+    if _DATE.fullmatch(stamp[:8]):
+        return stamp[:8], stamp[8:14] if _TIME.fullmatch(stamp[8:14]) else "000000"
+    return UNKNOWN_MOMENT
+
+
+def character_set(header: Any, texts: Iterable[str]) -> str:
+    """Choose the Specific Character Set: the source's own if it fits all texts, else UTF-8."""
+    declared = text_of(header, "SpecificCharacterSet")
+    codec = CHARACTER_SETS.get(declared)
+    if codec is not None:
+        try:
+            for text in texts:
+                text.encode(codec)
+        except UnicodeEncodeError:
+            return "ISO_IR 192"
+        return declared
+    return "ISO_IR 192"
+
+
+def _valid_code(code: Item) -> bool:
+    limits = (("CodeValue", 16), ("CodingSchemeDesignator", 16), ("CodeMeaning", 64))
+    return all(0 < len(get(code, keyword, "")) <= most for keyword, most in limits)
+
+
+def identify(header: Any, study_uid: str = "", texts: Iterable[str] = ()) -> Source | None:
+    """Take over the identity of a source.
+
+    Parameters
+    ----------
+    header
+        A pydicom data set, or None.
+    study_uid
+        Stands in where the header has no Study Instance UID.
+    texts
+        Further texts that the documents will hold; they decide the character set.
+
+    Returns
+    -------
+    Source or None
+        None when there is no header or no Study Instance UID.
+    """
+    study_uid = study_uid if header is None else text_of(header, "StudyInstanceUID") or study_uid
+    if header is None or not study_uid:
+        return None
+    modules = item(**dict.fromkeys(REQUIRED, "")) | _taken(header, REQUIRED + OPTIONAL)
+    modules |= item(StudyInstanceUID=study_uid)
+    requests = sequence(_taken(header, ("RequestAttributesSequence",)), "RequestAttributesSequence")
+    copied = [entry[1] for _, _, entry in walk(modules) if entry[0] in CHARACTER_VRS]
+    copied += [entry[1] for one in requests for _, _, entry in walk(one) if entry[0] in CHARACTER_VRS]
+    declared = character_set(header, [*copied, *texts])
+    if declared:
+        modules[CHARACTER_SET] = ("CS", declared)
+    return Source(
+        modules=modules,
+        study_uid=study_uid,
+        series_uid=text_of(header, "SeriesInstanceUID"),
+        sop_uid=text_of(header, "SOPInstanceUID"),
+        sop_class_uid=text_of(header, "SOPClassUID"),
+        moment=moment(header),
+        modality=text_of(header, "Modality"),
+        body_part=text_of(header, "BodyPartExamined"),
+        laterality=text_of(header, "Laterality") or text_of(header, "ImageLaterality"),
+        orientation=text_of(header, "PatientOrientation"),
+        frame_of_reference=text_of(header, "FrameOfReferenceUID"),
+        procedures=tuple(one for one in sequence(modules, "ProcedureCodeSequence") if _valid_code(one)),
+        requests=tuple(requests),
+        lossy=_taken(header, ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"))
+        if text_of(header, "LossyImageCompression") == "01"
+        else item(LossyImageCompression="00"),
+    )

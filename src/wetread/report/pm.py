@@ -1,0 +1,122 @@
+"""The parametric map: where a classifier looked, on the grid of the image.
+
+References
+----------
+DICOM PS3.3 Sections A.75, C.8.32 (parametric map), C.7.6.16.2.11 (real world value
+mapping), PS3.16 CID 7180.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from wetread.records import Code, Explanation
+from wetread.report import codes
+from wetread.report.codes import coded
+from wetread.report.context import (
+    Context,
+    beginning,
+    body_part,
+    derivation,
+    direction,
+    image_pixel,
+    labelled,
+    pixel_measures,
+    place,
+    position,
+    referenced_series,
+)
+from wetread.report.elements import Item, item
+from wetread.report.equipment import algorithm
+from wetread.uids import derive
+
+FULL_SCALE = 65535  # stored value that stands for 1.0
+_IN_STACK_POSITION = (0x00209057,)
+_FRAME_CONTENT = (0x00209111,)
+_FRAME_TYPE = "DERIVED\\PRIMARY\\STATIC\\NONE"
+
+
+def stored(map_: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
+    """Scale a map (y, x) from 0..1 to 16-bit stored values, rounded to the nearest."""
+    values = np.ascontiguousarray(map_, dtype=np.float32)
+    return np.asarray(cv2.addWeighted(values, float(FULL_SCALE), values, 0.0, 0.0, dtype=cv2.CV_16U), np.uint16)
+
+
+def _text(name: Code, value: str) -> Item:
+    return item(ValueType="TEXT", ConceptNameCodeSequence=coded(name), TextValue=value)
+
+
+def _real_world(explanation: Explanation) -> Item:
+    named = algorithm(explanation.model)
+    return item(
+        RealWorldValueMappingSequence=item(
+            LUTExplanation=f"Saliency by {explanation.method}"[:64],
+            LUTLabel="SALIENCY",
+            RealWorldValueFirstValueMapped=0,
+            RealWorldValueLastValueMapped=FULL_SCALE,
+            RealWorldValueIntercept=0.0,
+            RealWorldValueSlope=1.0 / FULL_SCALE,
+            MeasurementUnitsCodeSequence=coded(codes.RATIO),
+            QuantityDefinitionSequence=[
+                item(
+                    ValueType="CODE",
+                    ConceptNameCodeSequence=coded(codes.QUANTITY),
+                    ConceptCodeSequence=coded(codes.VISUAL_EXPLANATION),
+                ),
+                item(
+                    ValueType="CODE",
+                    ConceptNameCodeSequence=coded(codes.FINDING),
+                    ConceptCodeSequence=coded(explanation.finding),
+                ),
+                _text(codes.ALGORITHM_NAME, named.name),
+                _text(codes.ALGORITHM_VERSION, named.version),
+            ],
+        )
+    )
+
+
+def _groups(context: Context, explanation: Explanation) -> Item:
+    """Make the functional groups that the one frame has, as shared ones."""
+    image = context.result.image
+    spacing_mm = image.spacing_mm if image is not None else None
+    groups = pixel_measures(spacing_mm) if spacing_mm is not None else item(PixelMeasuresSequence=[{}])
+    groups |= _real_world(explanation) | direction(context.source)
+    groups |= derivation(context.source, codes.IMAGE_PROCESSING, codes.IMAGE_PROCESSING_SOURCE)
+    return groups | item(
+        ParametricMapFrameTypeSequence=item(FrameType=_FRAME_TYPE),
+        PixelValueTransformationSequence=item(RescaleIntercept="0", RescaleSlope="1", RescaleType="US"),
+        FrameVOILUTSequence=item(WindowCenter="32768", WindowWidth="65536"),
+    )
+
+
+def dataset(context: Context, explanation: Explanation) -> Item:
+    """Make the parametric map of one explanation."""
+    rows, columns = explanation.map.shape
+    dimension = derive(context.fingerprint, "PM", "dimension")
+    made = beginning(context, "PM") | body_part(context.source, sided=True) | context.source.lossy
+    made |= place(context.source) | referenced_series(context.source) | image_pixel(rows, columns, 16)
+    made |= labelled("SALIENCY", "Where a classifier looked; not a medical device")
+    return made | item(
+        ImageType=_FRAME_TYPE,
+        ContentQualification="RESEARCH",
+        BurnedInAnnotation="NO",
+        RecognizableVisualFeatures="NO",
+        PresentationLUTShape="IDENTITY",
+        NumberOfFrames="1",
+        AcquisitionContextSequence=[],
+        DimensionOrganizationSequence=item(DimensionOrganizationUID=dimension),
+        DimensionIndexSequence=item(
+            DimensionOrganizationUID=dimension,
+            DimensionIndexPointer=_IN_STACK_POSITION,
+            FunctionalGroupPointer=_FRAME_CONTENT,
+            DimensionDescriptionLabel="In-Stack Position",
+        ),
+        SharedFunctionalGroupsSequence=_groups(context, explanation),
+        PerFrameFunctionalGroupsSequence=item(
+            FrameContentSequence=item(DimensionIndexValues=1, StackID="1", InStackPositionNumber=1)
+        )
+        | position(),
+        PixelData=stored(explanation.map),
+    )

@@ -1,0 +1,134 @@
+"""Judges what hangs together in images: pixels, frames, segments, mapped values.
+
+References
+----------
+DICOM PS3.3 Sections C.7.6.3, C.7.6.16, C.7.6.17, C.8.20, C.8.32; PS3.5 Section 8;
+IHE AIR Rev 1.3, Section 6.5.3.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from wetread.report.elements import PIXEL_DATA, Item, get, sequence
+from wetread.report.problem import Problem
+
+_REFERENCES = ("ReferencedSOPInstanceUID", "ReferencedSOPClassUID")
+_FRAMES = "PerFrameFunctionalGroupsSequence"
+
+
+def _number(data: Item, keyword: str) -> int:
+    value = get(data, keyword)
+    if isinstance(value, tuple) and value:
+        return int(value[0])
+    return int(value) if isinstance(value, str) and value.strip().isdigit() else 0
+
+
+def pixels(data: Item) -> Iterator[Problem]:
+    """Judge the length of the pixel data and the bits (PS3.5 Section 8)."""
+    rows, columns, samples, bits = (
+        _number(data, keyword) for keyword in ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
+    )
+    frames = _number(data, "NumberOfFrames") or 1
+    expected = (rows * columns * samples * frames * bits + 7) // 8
+    got = len(data[PIXEL_DATA][1]) if PIXEL_DATA in data else 0
+    if got != expected + expected % 2 or not expected:
+        yield Problem("PixelData", f"expected {expected + expected % 2} bytes, got {got}", "PS3.5 Section 8.1.1")
+    stored = _number(data, "BitsStored")
+    if not 0 < stored <= bits or _number(data, "HighBit") != stored - 1:
+        yield Problem("HighBit", "expected one less than Bits Stored, which fits Bits Allocated", "PS3.5 Section 8.1.1")
+    colour = get(data, "PhotometricInterpretation") == "RGB"
+    if colour != (samples == 3) or (colour and get(data, "PlanarConfiguration") not in ((0,), (1,))):
+        yield Problem("PhotometricInterpretation", "expected RGB exactly with three samples", "PS3.3 C.7.6.3")
+    lossy = get(data, "LossyImageCompression") == "01"
+    if lossy and not (get(data, "LossyImageCompressionRatio") and get(data, "LossyImageCompressionMethod")):
+        yield Problem("LossyImageCompression", "expected ratio and method beside 01", "PS3.3 C.7.6.1.1.5")
+
+
+def frames(data: Item) -> Iterator[Problem]:
+    """Judge that frames, dimensions and references agree."""
+    shown = sequence(data, _FRAMES)
+    if len(shown) != _number(data, "NumberOfFrames"):
+        yield Problem("NumberOfFrames", f"expected the {len(shown)} frames described", "PS3.3 C.7.6.16")
+    organised = {get(one, "DimensionOrganizationUID") for one in sequence(data, "DimensionOrganizationSequence")}
+    dimensions = sequence(data, "DimensionIndexSequence")
+    if any(get(one, "DimensionOrganizationUID") not in organised for one in dimensions):
+        yield Problem("DimensionIndexSequence", "expected a UID of the dimension organization", "PS3.3 C.7.6.17")
+    for number, frame in enumerate(shown, 1):
+        for content in sequence(frame, "FrameContentSequence"):
+            if len(get(content, "DimensionIndexValues", ())) != len(dimensions):
+                where = f"{_FRAMES}[{number}].FrameContentSequence"
+                yield Problem(where, "expected one index a dimension, got another number", "PS3.3 C.7.6.17")
+    referenced = {
+        tuple(get(one, keyword) for keyword in _REFERENCES)
+        for series in sequence(data, "ReferencedSeriesSequence")
+        for one in sequence(series, "ReferencedInstanceSequence")
+    }
+    for group in [*shown, *sequence(data, "SharedFunctionalGroupsSequence")]:
+        for derivation in sequence(group, "DerivationImageSequence"):
+            for one in sequence(derivation, "SourceImageSequence"):
+                if tuple(get(one, keyword) for keyword in _REFERENCES) not in referenced:
+                    where = "DerivationImageSequence"
+                    yield Problem(where, "expected the source in ReferencedSeriesSequence", "PS3.3 C.12.2")
+
+
+def segments(data: Item) -> Iterator[Problem]:
+    """Judge segments, their algorithms and the frames that show them."""
+    described = sequence(data, "SegmentSequence")
+    numbers = [_number(one, "SegmentNumber") for one in described]
+    if numbers != list(range(1, len(numbers) + 1)):
+        yield Problem("SegmentSequence", "expected segment numbers 1, 2, 3 and so on", "PS3.3 C.8.20.2")
+    shown = [
+        _number(one, "ReferencedSegmentNumber")
+        for frame in sequence(data, _FRAMES)
+        for one in sequence(frame, "SegmentIdentificationSequence")
+    ]
+    if set(shown) != set(numbers):
+        yield Problem(_FRAMES, "expected a frame for every segment", "PS3.3 C.8.20.3.1")
+    for frame in sequence(data, _FRAMES):
+        index = [get(one, "DimensionIndexValues", ()) for one in sequence(frame, "FrameContentSequence")]
+        number = [_number(one, "ReferencedSegmentNumber") for one in sequence(frame, "SegmentIdentificationSequence")]
+        if len(get(data, "DimensionIndexSequence", [])) == 1 and index != [tuple(number)]:
+            yield Problem(_FRAMES, "expected the index of the frame's segment", "PS3.3 C.7.6.17")
+    tracked = [get(one, "TrackingUID") for one in described]
+    if len(set(tracked)) != len(tracked):
+        yield Problem("SegmentSequence", "expected a Tracking UID of its own for each segment", "PS3.3 C.8.20.4")
+    keywords = ("AlgorithmName", "AlgorithmVersion", "AlgorithmSource")
+    contributed = _contributed(data)
+    for number_, segment in enumerate(described, 1):
+        where = f"SegmentSequence[{number_}]"
+        automatic = get(segment, "SegmentAlgorithmType") != "MANUAL"
+        if automatic and not get(segment, "SegmentAlgorithmName"):
+            yield Problem(where, "expected a Segment Algorithm Name, got none", "PS3.3 C.8.20.4")
+        for one in sequence(segment, "SegmentationAlgorithmIdentificationSequence"):
+            if tuple(get(one, keyword) for keyword in keywords) not in contributed:
+                yield Problem(where, "expected the algorithm among the contributing equipment", "AIR")
+            if get(one, "AlgorithmName") != get(segment, "SegmentAlgorithmName"):
+                yield Problem(where, "expected Segment Algorithm Name equal to Algorithm Name", "AIR")
+
+
+def _contributed(data: Item) -> set[tuple[str, ...]]:
+    keywords = ("ManufacturerModelName", "SoftwareVersions", "Manufacturer")
+    items = sequence(data, "ContributingEquipmentSequence")
+    return {tuple(get(one, keyword, "") for keyword in keywords) for one in items}
+
+
+def mapping(data: Item) -> Iterator[Problem]:
+    """Judge the real world values of a parametric map."""
+    where = "RealWorldValueMappingSequence"
+    for group in sequence(data, "SharedFunctionalGroupsSequence"):
+        for one in sequence(group, "RealWorldValueMappingSequence"):
+            slope, first, last = (
+                get(one, f"RealWorldValue{name}", ()) for name in ("Slope", "FirstValueMapped", "LastValueMapped")
+            )
+            if not (slope and slope[0] > 0 and first and last and first[0] < last[0]):
+                yield Problem(where, "expected a rising map of stored values", "PS3.3 C.7.6.16.2.11")
+            elif get(one, "LUTLabel") == "SALIENCY" and abs(slope[0] * last[0] - 1) > 1e-9:
+                yield Problem(where, "expected a saliency of 0 to 1", "Wetread documents")
+            parts = sequence(one, "QuantityDefinitionSequence")
+            texts = tuple(get(part, "TextValue") for part in parts if get(part, "ValueType") == "TEXT")
+            if texts and texts not in {pair[:2] for pair in _contributed(data)}:
+                yield Problem(where, "expected the algorithm among the contributing equipment", "AIR")
+        kinds = [get(one, "FrameType") for one in sequence(group, "ParametricMapFrameTypeSequence")]
+        if kinds and kinds[0] != get(data, "ImageType"):
+            yield Problem("FrameType", "expected Frame Type equal to Image Type", "PS3.3 C.8.32.3.1")

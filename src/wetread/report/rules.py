@@ -1,0 +1,227 @@
+"""The table of rules by which the checker judges a document.
+
+A row reads: path, type, kinds, clause, allowed values, condition.  A path is a
+chain of keywords; each item of a sequence on the way is judged, and a rule below a
+sequence that is not there says nothing.  Type 1 is there with a value, type 2 is
+there, type 3 may be absent.  A sequence of type 1 has at least one item.  AIR is
+IHE AIR Rev 1.3, Section 6.5.3.1; other clauses are of PS3.3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wetread.report.elements import entry_of
+
+ALL = ("SEG", "PM", "SR", "SC")
+IMAGES = ("SEG", "PM", "SC")
+FRAMES = ("SEG", "PM")
+_SEG, _PM, _SR, _SC = ("SEG",), ("PM",), ("SR",), ("SC",)
+_EVIDENCE = "CurrentRequestedProcedureEvidenceSequence"
+_GROUPS = "PerFrameFunctionalGroupsSequence"
+_SHARED = "SharedFunctionalGroupsSequence"
+_MAPPING = f"{_SHARED}.RealWorldValueMappingSequence"
+_DERIVED = "DerivationImageSequence"
+_ALGORITHM = "SegmentSequence.SegmentationAlgorithmIdentificationSequence"
+
+Row = tuple[str, str, tuple[str, ...], str, tuple[str, ...]]
+
+TABLE: tuple[Row, ...] = (
+    # Patient and study.
+    ("PatientName", "2", ALL, "C.7.1.1", ()),
+    ("PatientID", "2", ALL, "C.7.1.1", ()),
+    ("PatientBirthDate", "2", ALL, "C.7.1.1", ()),
+    ("PatientSex", "2", ALL, "C.7.1.1", ()),
+    ("StudyInstanceUID", "1", ALL, "C.7.2.1", ()),
+    ("StudyDate", "2", ALL, "C.7.2.1", ()),
+    ("StudyTime", "2", ALL, "C.7.2.1", ()),
+    ("ReferringPhysicianName", "2", ALL, "C.7.2.1", ()),
+    ("StudyID", "2", ALL, "C.7.2.1", ()),
+    ("AccessionNumber", "2", ALL, "C.7.2.1", ()),
+    # Series and instance.
+    ("Modality", "1", ALL, "C.7.3.1", ()),
+    ("Modality", "1", _SEG, "C.8.20.1", ("SEG",)),
+    ("Modality", "1", _SR, "C.17.1", ("SR",)),
+    ("SeriesInstanceUID", "1", ALL, "C.7.3.1", ()),
+    ("SeriesNumber", "1", ("SEG", "PM", "SR"), "C.8.20.1, C.8.32.1, C.17.1", ()),
+    ("SeriesNumber", "2", _SC, "C.7.3.1", ()),
+    ("SOPClassUID", "1", ALL, "C.12.1", ()),
+    ("SOPInstanceUID", "1", ALL, "C.12.1", ()),
+    ("InstanceNumber", "1", ("SEG", "PM", "SR"), "C.8.20.2, C.8.32.2, C.17.2", ()),
+    ("InstanceNumber", "2", _SC, "C.7.6.1", ()),
+    ("ContentDate", "1", ("SEG", "PM", "SR"), "C.7.6.16, C.17.2", ()),
+    ("ContentTime", "1", ("SEG", "PM", "SR"), "C.7.6.16, C.17.2", ()),
+    # Equipment.
+    ("Manufacturer", "1", FRAMES, "C.7.5.2", ()),
+    ("ManufacturerModelName", "1", FRAMES, "C.7.5.2", ()),
+    ("DeviceSerialNumber", "1", FRAMES, "C.7.5.2", ()),
+    ("SoftwareVersions", "1", FRAMES, "C.7.5.2", ()),
+    ("Manufacturer", "2", ("SR", "SC"), "C.7.5.1", ()),
+    ("ContributingEquipmentSequence", "1", ALL, "AIR", ()),
+    ("ContributingEquipmentSequence.PurposeOfReferenceCodeSequence", "1", ALL, "AIR", ()),
+    ("ContributingEquipmentSequence.PurposeOfReferenceCodeSequence.CodeValue", "1", ALL, "AIR", ("109102",)),
+    ("ContributingEquipmentSequence.Manufacturer", "1", ALL, "AIR", ()),
+    ("ContributingEquipmentSequence.ManufacturerModelName", "1", ALL, "AIR", ()),
+    ("ContributingEquipmentSequence.SoftwareVersions", "1", ALL, "AIR", ()),
+    ("ContributingEquipmentSequence.DeviceUID", "1", ALL, "AIR", ()),
+    # Pixels.
+    ("ImageType", "1", IMAGES, "C.7.6.1, C.8.20.2, C.8.32.2", ()),
+    ("SamplesPerPixel", "1", FRAMES, "C.8.20.2, C.8.32.2", ("1",)),
+    ("SamplesPerPixel", "1", _SC, "C.7.6.3", ("1", "3")),
+    ("PhotometricInterpretation", "1", FRAMES, "C.8.20.2, C.8.32.2", ("MONOCHROME2",)),
+    ("PhotometricInterpretation", "1", _SC, "C.7.6.3", ()),
+    ("Rows", "1", IMAGES, "C.7.6.3", ()),
+    ("Columns", "1", IMAGES, "C.7.6.3", ()),
+    ("BitsAllocated", "1", _SEG, "C.8.20.2", ("1", "8", "16")),
+    ("BitsAllocated", "1", _PM, "C.8.32.2", ("16", "32", "64")),
+    ("BitsAllocated", "1", _SC, "C.7.6.3", ("8", "16")),
+    ("BitsStored", "1", IMAGES, "C.7.6.3", ()),
+    ("HighBit", "1", IMAGES, "C.7.6.3", ()),
+    ("PixelRepresentation", "1", FRAMES, "C.8.20.2, C.8.32.2", ("0",)),
+    ("PixelRepresentation", "1", _SC, "C.7.6.3", ("0",)),
+    ("PixelData", "1", IMAGES, "C.7.6.3", ()),
+    ("LossyImageCompression", "1", FRAMES, "C.8.20.2, C.8.32.2", ("00", "01")),
+    ("LossyImageCompression", "3", _SC, "C.7.6.1", ("00", "01")),
+    ("PatientOrientation", "2", ("SEG", "SC"), "C.7.6.1", ()),
+    ("BurnedInAnnotation", "1", _PM, "C.8.32.2", ("NO",)),
+    ("BurnedInAnnotation", "1", _SC, "C.7.6.1", ("YES", "NO")),
+    ("ConversionType", "1", _SC, "C.8.6.1", ("DV", "DI", "DF", "WSD", "SD", "SI", "DRW", "SYN")),
+    ("SourceImageSequence", "1", _SC, "C.7.6.1", ()),
+    ("SourceImageSequence.ReferencedSOPClassUID", "1", _SC, "Table 10-11", ()),
+    ("SourceImageSequence.ReferencedSOPInstanceUID", "1", _SC, "Table 10-11", ()),
+    # Several frames.
+    ("NumberOfFrames", "1", FRAMES, "C.7.6.16", ()),
+    (_SHARED, "1", FRAMES, "C.7.6.16", ()),
+    (_GROUPS, "1", FRAMES, "C.7.6.16", ()),
+    (f"{_GROUPS}.FrameContentSequence", "1", FRAMES, "C.7.6.16.2.2", ()),
+    (f"{_GROUPS}.FrameContentSequence.DimensionIndexValues", "1", FRAMES, "C.7.6.16.2.2", ()),
+    ("DimensionOrganizationSequence", "1", FRAMES, "C.7.6.17", ()),
+    ("DimensionOrganizationSequence.DimensionOrganizationUID", "1", FRAMES, "C.7.6.17", ()),
+    ("DimensionIndexSequence", "1", FRAMES, "C.7.6.17", ()),
+    ("DimensionIndexSequence.DimensionIndexPointer", "1", FRAMES, "C.7.6.17", ()),
+    ("DimensionIndexSequence.FunctionalGroupPointer", "1", FRAMES, "C.7.6.17", ()),
+    ("DimensionIndexSequence.DimensionOrganizationUID", "1", FRAMES, "C.7.6.17", ()),
+    ("ReferencedSeriesSequence", "1", FRAMES, "C.12.2", ()),
+    ("ReferencedSeriesSequence.SeriesInstanceUID", "1", FRAMES, "C.12.2", ()),
+    ("ReferencedSeriesSequence.ReferencedInstanceSequence", "1", FRAMES, "C.12.2", ()),
+    ("ReferencedSeriesSequence.ReferencedInstanceSequence.ReferencedSOPClassUID", "1", FRAMES, "Table 10-11", ()),
+    ("ReferencedSeriesSequence.ReferencedInstanceSequence.ReferencedSOPInstanceUID", "1", FRAMES, "Table 10-11", ()),
+    ("ContentLabel", "1", FRAMES, "Table 10-12", ()),
+    ("ContentDescription", "2", FRAMES, "Table 10-12", ()),
+    ("ContentCreatorName", "2", FRAMES, "Table 10-12", ()),
+    *(
+        (f"{group}.{_DERIVED}{path}", kind, kinds, "C.7.6.16.2.6", values)
+        for group, kinds in ((_GROUPS, _SEG), (_SHARED, _PM))
+        for path, kind, values in (
+            ("", "1", ()),
+            (".DerivationCodeSequence", "1", ()),
+            (".SourceImageSequence", "1", ()),
+            (".SourceImageSequence.ReferencedSOPClassUID", "1", ()),
+            (".SourceImageSequence.ReferencedSOPInstanceUID", "1", ()),
+            (".SourceImageSequence.PurposeOfReferenceCodeSequence", "1", ()),
+        )
+    ),
+    # Segmentation.
+    ("SegmentationType", "1", _SEG, "C.8.20.2", ("BINARY", "FRACTIONAL", "LABELMAP")),
+    ("SegmentsOverlap", "3", _SEG, "C.8.20.2", ("YES", "NO", "UNDEFINED")),
+    ("SegmentSequence", "1", _SEG, "C.8.20.2", ()),
+    ("SegmentSequence.SegmentNumber", "1", _SEG, "C.8.20.4", ()),
+    ("SegmentSequence.SegmentLabel", "1", _SEG, "C.8.20.4", ()),
+    ("SegmentSequence.SegmentAlgorithmType", "1", _SEG, "C.8.20.4", ("AUTOMATIC", "SEMIAUTOMATIC", "MANUAL")),
+    ("SegmentSequence.SegmentedPropertyCategoryCodeSequence", "1", _SEG, "C.8.20.4", ()),
+    ("SegmentSequence.SegmentedPropertyTypeCodeSequence", "1", _SEG, "C.8.20.4", ()),
+    ("SegmentSequence.TrackingID", "1", _SEG, "C.8.20.4", ()),
+    ("SegmentSequence.TrackingUID", "1", _SEG, "C.8.20.4", ()),
+    (_ALGORITHM, "1", _SEG, "C.8.20.4, AIR", ()),
+    (f"{_ALGORITHM}.AlgorithmFamilyCodeSequence", "1", _SEG, "Table 10-19", ()),
+    (f"{_ALGORITHM}.AlgorithmName", "1", _SEG, "Table 10-19", ()),
+    (f"{_ALGORITHM}.AlgorithmVersion", "1", _SEG, "Table 10-19", ()),
+    (f"{_ALGORITHM}.AlgorithmSource", "1", _SEG, "AIR", ()),
+    (f"{_GROUPS}.SegmentIdentificationSequence", "1", _SEG, "C.8.20.3.1", ()),
+    (f"{_GROUPS}.SegmentIdentificationSequence.ReferencedSegmentNumber", "1", _SEG, "C.8.20.3.1", ()),
+    # Parametric map.
+    ("ContentQualification", "1", _PM, "C.8.32.2", ("PRODUCT", "RESEARCH", "SERVICE")),
+    ("RecognizableVisualFeatures", "1", _PM, "C.8.32.2", ("YES", "NO")),
+    ("PresentationLUTShape", "1", _PM, "C.8.32.2", ("IDENTITY",)),
+    ("FrameOfReferenceUID", "1", _PM, "C.7.4.1", ()),
+    ("PositionReferenceIndicator", "2", _PM, "C.7.4.1", ()),
+    ("AcquisitionContextSequence", "2", _PM, "C.7.6.14", ()),
+    (f"{_SHARED}.PixelMeasuresSequence", "1", _PM, "C.7.6.16.2.1", ()),
+    (f"{_GROUPS}.PlanePositionSequence", "1", _PM, "C.7.6.16.2.3", ()),
+    (f"{_GROUPS}.PlanePositionSequence.ImagePositionPatient", "1", _PM, "C.7.6.16.2.3", ()),
+    (f"{_SHARED}.PlaneOrientationSequence", "1", _PM, "C.7.6.16.2.4", ()),
+    (f"{_SHARED}.PlaneOrientationSequence.ImageOrientationPatient", "1", _PM, "C.7.6.16.2.4", ()),
+    (f"{_SHARED}.ParametricMapFrameTypeSequence", "1", _PM, "C.8.32.3.1", ()),
+    (f"{_SHARED}.ParametricMapFrameTypeSequence.FrameType", "1", _PM, "C.8.32.3.1", ()),
+    (f"{_SHARED}.PixelValueTransformationSequence", "1", _PM, "C.7.6.16.2.9", ()),
+    (f"{_SHARED}.PixelValueTransformationSequence.RescaleIntercept", "1", _PM, "C.7.6.16.2.9", ()),
+    (f"{_SHARED}.PixelValueTransformationSequence.RescaleSlope", "1", _PM, "C.7.6.16.2.9", ()),
+    (f"{_SHARED}.PixelValueTransformationSequence.RescaleType", "1", _PM, "C.7.6.16.2.9", ()),
+    (_MAPPING, "1", _PM, "C.7.6.16.2.11", ()),
+    (f"{_MAPPING}.RealWorldValueFirstValueMapped", "1", _PM, "C.7.6.16.2.11", ()),
+    (f"{_MAPPING}.RealWorldValueLastValueMapped", "1", _PM, "C.7.6.16.2.11", ()),
+    (f"{_MAPPING}.RealWorldValueIntercept", "1", _PM, "C.7.6.16.2.11", ()),
+    (f"{_MAPPING}.RealWorldValueSlope", "1", _PM, "C.7.6.16.2.11", ()),
+    (f"{_MAPPING}.LUTExplanation", "1", _PM, "C.7.6.16.2.11", ()),
+    (f"{_MAPPING}.LUTLabel", "1", _PM, "C.7.6.16.2.11", ()),
+    (f"{_MAPPING}.MeasurementUnitsCodeSequence", "1", _PM, "C.7.6.16.2.11", ()),
+    (f"{_MAPPING}.QuantityDefinitionSequence", "1", _PM, "C.7.6.16.2.11, AIR", ()),
+    # Structured report.
+    ("CompletionFlag", "1", _SR, "C.17.2", ("COMPLETE", "PARTIAL")),
+    ("VerificationFlag", "1", _SR, "C.17.2", ("UNVERIFIED", "VERIFIED")),
+    ("PreliminaryFlag", "1", _SR, "C.17.2, AIR", ("PRELIMINARY", "FINAL")),
+    ("ReferencedPerformedProcedureStepSequence", "2", _SR, "C.17.1", ()),
+    ("PerformedProcedureCodeSequence", "2", _SR, "C.17.2", ()),
+    (f"{_EVIDENCE}.StudyInstanceUID", "1", _SR, "Table C.17-3a", ()),
+    (f"{_EVIDENCE}.ReferencedSeriesSequence", "1", _SR, "Table C.17-3a", ()),
+    (f"{_EVIDENCE}.ReferencedSeriesSequence.SeriesInstanceUID", "1", _SR, "Table C.17-3a", ()),
+    (f"{_EVIDENCE}.ReferencedSeriesSequence.ReferencedSOPSequence", "1", _SR, "Table C.17-3a", ()),
+    (f"{_EVIDENCE}.ReferencedSeriesSequence.ReferencedSOPSequence.ReferencedSOPClassUID", "1", _SR, "Table 10-11", ()),
+    (
+        f"{_EVIDENCE}.ReferencedSeriesSequence.ReferencedSOPSequence.ReferencedSOPInstanceUID",
+        "1",
+        _SR,
+        "Table 10-11",
+        (),
+    ),
+    ("ReferencedRequestSequence.StudyInstanceUID", "1", _SR, "C.17.2", ()),
+    ("ReferencedRequestSequence.ReferencedStudySequence", "2", _SR, "C.17.2", ()),
+    ("ReferencedRequestSequence.AccessionNumber", "2", _SR, "C.17.2", ()),
+    ("ReferencedRequestSequence.PlacerOrderNumberImagingServiceRequest", "2", _SR, "C.17.2", ()),
+    ("ReferencedRequestSequence.FillerOrderNumberImagingServiceRequest", "2", _SR, "C.17.2", ()),
+    ("ReferencedRequestSequence.RequestedProcedureID", "2", _SR, "C.17.2", ()),
+    ("ReferencedRequestSequence.RequestedProcedureDescription", "2", _SR, "C.17.2", ()),
+    ("ReferencedRequestSequence.RequestedProcedureCodeSequence", "2", _SR, "C.17.2", ()),
+    ("ContentTemplateSequence", "1", _SR, "C.18.8", ()),
+    ("ContentTemplateSequence.MappingResource", "1", _SR, "C.18.8", ("DCMR",)),
+    ("ContentTemplateSequence.TemplateIdentifier", "1", _SR, "C.18.8, AIR", ("1500",)),
+    ("ValueType", "1", _SR, "C.17.3", ("CONTAINER",)),
+    ("ConceptNameCodeSequence", "1", _SR, "C.17.3", ()),
+    ("ContinuityOfContent", "1", _SR, "C.18.8", ("SEPARATE", "CONTINUOUS")),
+    ("ContentSequence", "1", _SR, "C.17.3", ()),
+    ("CodingSchemeIdentificationSequence.CodingSchemeDesignator", "1", ALL, "C.12.1", ()),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One row, with its path as tags."""
+
+    path: str
+    tags: tuple[int, ...]
+    type: str  # "1", "2" or "3"
+    clause: str
+    values: tuple[str, ...]  # allowed values; () for any
+
+
+def _rules(kind: str) -> tuple[Rule, ...]:
+    made = []
+    for path, type_, kinds, clause, values in TABLE:
+        if kind in kinds:
+            tags = tuple(entry_of(keyword)[0] for keyword in path.split("."))
+            made.append(Rule(path, tags, type_, clause if clause == "AIR" else f"PS3.3 {clause}", values))
+    return tuple(made)
+
+
+#: The rules of each kind of document.
+RULES: dict[str, tuple[Rule, ...]] = {kind: _rules(kind) for kind in ALL}

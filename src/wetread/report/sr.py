@@ -1,0 +1,270 @@
+"""The structured report: findings, measurements and what they rest on, as TID 1500.
+
+References
+----------
+DICOM PS3.3 Sections A.35.13 (Comprehensive 3D SR), C.17 (SR modules); PS3.16
+TID 1500 (imaging measurement report), TID 1204 (language), TID 1001 to 1004
+(observer), TID 1600 to 1602 (image library), TID 1411 and 1501 (measurement
+groups), TID 300 (measurement), TID 4019 (algorithm identification).
+"""
+
+from __future__ import annotations
+
+from wetread.records import Code, Explanation, Finding, Measurement, Refusal, Region
+from wetread.report import codes
+from wetread.report.codes import coded
+from wetread.report.context import KINDS, Context, beginning, instance_uid, reference, source_reference
+from wetread.report.elements import Item, get, item
+from wetread.report.equipment import Algorithm, algorithm, contributors, serial_number
+from wetread.report.words import decimal, percent
+from wetread.uids import derive
+
+
+def _node(relation: str, kind: str, name: Code | None, **value: object) -> Item:
+    made = item(RelationshipType=relation, ValueType=kind, **value)
+    return made | item(ConceptNameCodeSequence=coded(name)) if name is not None else made
+
+
+def _code(relation: str, name: Code, value: Code | Item) -> Item:
+    return _node(relation, "CODE", name, ConceptCodeSequence=coded(value) if isinstance(value, Code) else value)
+
+
+def _text(relation: str, name: Code, value: str) -> Item:
+    return _node(relation, "TEXT", name, TextValue=value)
+
+
+def _number(name: Code, value: str, unit: Code, relation: str = "CONTAINS", **more: object) -> Item:
+    measured = item(NumericValue=value, MeasurementUnitsCodeSequence=coded(unit))
+    return _node(relation, "NUM", name, MeasuredValueSequence=measured, **more)
+
+
+def _container(name: Code, children: list[Item], template: str = "") -> Item:
+    made = _node("CONTAINS", "CONTAINER", name, ContinuityOfContent="SEPARATE")
+    if template:
+        made |= _template(template)
+    return made | item(ContentSequence=children) if children else made
+
+
+def _template(identifier: str) -> Item:
+    return item(ContentTemplateSequence=item(MappingResource="DCMR", TemplateIdentifier=identifier))
+
+
+def _observer(one: Algorithm, serial: str) -> list[Item]:
+    """Say which algorithm observed: TID 1002 and 1004."""
+    context = "HAS OBS CONTEXT"
+    return [
+        _code(context, codes.OBSERVER_TYPE, codes.DEVICE),
+        _node(context, "UIDREF", codes.DEVICE_UID, UID=one.device_uid),
+        _text(context, codes.DEVICE_NAME, one.name),
+        _text(context, codes.DEVICE_MANUFACTURER, one.manufacturer),
+        _text(context, codes.DEVICE_MODEL, one.name),
+        _text(context, codes.DEVICE_SERIAL, serial),
+    ]
+
+
+def _algorithm(one: Algorithm, *parameters: str) -> list[Item]:
+    """Name the algorithm of a group: TID 4019."""
+    relation = "HAS CONCEPT MOD"
+    return [
+        _code(relation, codes.ALGORITHM_FAMILY, one.family),
+        _text(relation, codes.ALGORITHM_NAME, one.name),
+        _text(relation, codes.ALGORITHM_VERSION, one.version),
+        *(_text(relation, codes.ALGORITHM_PARAMETERS, parameter) for parameter in parameters),
+    ]
+
+
+def procedures(context: Context) -> list[Code | Item]:
+    """Give the imaging procedure: the source's own codes, else what modality and body part say."""
+    source = context.source
+    if source.procedures:
+        return list(source.procedures)
+    if source.modality in ("CR", "DX") and codes.BODY_PARTS.get(source.body_part) == codes.BODY_PARTS["CHEST"]:
+        return [codes.CHEST_XRAY]
+    return [codes.MODALITIES[source.modality][1] if source.modality in codes.MODALITIES else codes.IMAGING]
+
+
+def _library(context: Context) -> Item:
+    """List the image that was read: TID 1600."""
+    source, image = context.source, context.result.image
+    children = []
+    if source.modality in codes.MODALITIES:
+        children.append(_code("HAS ACQ CONTEXT", codes.MODALITY, codes.MODALITIES[source.modality][0]))
+    if source.body_part in codes.BODY_PARTS:
+        children.append(_code("HAS ACQ CONTEXT", codes.TARGET_REGION, codes.BODY_PARTS[source.body_part]))
+    entry = _node("CONTAINS", "IMAGE", None, ReferencedSOPSequence=source_reference(source))
+    if image is not None:
+        _, rows, columns = image.pixels.shape
+        entry |= item(
+            ContentSequence=[
+                _number(codes.PIXEL_ROWS, str(rows), codes.PIXELS, "HAS ACQ CONTEXT"),
+                _number(codes.PIXEL_COLUMNS, str(columns), codes.PIXELS, "HAS ACQ CONTEXT"),
+            ]
+        )
+    return _container(codes.IMAGE_LIBRARY, [_container(codes.IMAGE_LIBRARY_GROUP, [*children, entry])])
+
+
+def _tracking(identifier: str, unique: str) -> list[Item]:
+    return [
+        _text("HAS OBS CONTEXT", codes.TRACKING_ID, identifier),
+        _node("HAS OBS CONTEXT", "UIDREF", codes.TRACKING_UID, UID=unique),
+    ]
+
+
+def _site(site: Code, laterality: Code | None = None) -> Item:
+    made = _code("HAS CONCEPT MOD", codes.FINDING_SITE, site)
+    if laterality is not None:
+        made |= item(ContentSequence=_code("HAS CONCEPT MOD", codes.LATERALITY, laterality))
+    return made
+
+
+def _explained(context: Context, explanation: Explanation) -> list[Item]:
+    """Refer to the map of a finding, and say whether it deserves trust."""
+    trust = codes.TRUSTED if explanation.trustworthy else codes.NOT_TRUSTED
+    made = [
+        _code("CONTAINS", codes.TRUST, trust),
+        _number(codes.INSIDE_SHARE, percent(explanation.inside_share), codes.PERCENT),
+        _text("CONTAINS", codes.COMMENT, explanation.sentence),
+    ]
+    if explanation is context.result.explanations[0] and context.source.referable:
+        map_ = reference(KINDS["PM"].sop_class_uid, instance_uid(context, "PM"))
+        made.append(_node("CONTAINS", "IMAGE", codes.VISUAL_EXPLANATION, ReferencedSOPSequence=map_))
+    return made
+
+
+def _finding(context: Context, finding: Finding) -> Item:
+    """State one finding: TID 1501."""
+    site = finding.site or codes.BODY_PARTS.get(context.source.body_part)
+    children = _tracking(finding.tracking_id, finding.tracking_uid)
+    children.append(_code("CONTAINS", codes.FINDING, finding.code))
+    children += [_site(site)] if site is not None else []
+    children += _algorithm(algorithm(finding.model), f"threshold={decimal(finding.threshold)}")
+    children.append(_number(codes.PROBABILITY, percent(finding.probability), codes.PERCENT))
+    children.append(_number(codes.THRESHOLD, percent(finding.threshold), codes.PERCENT))
+    children.append(_code("CONTAINS", finding.code, codes.PRESENT if finding.present else codes.ABSENT))
+    for explanation in context.result.explanations:
+        if explanation.finding == finding.code:
+            children += _explained(context, explanation)
+    return _container(codes.MEASUREMENT_GROUP, children, "1501")
+
+
+def _measurement(measurement: Measurement) -> Item:
+    made = _number(measurement.code, decimal(measurement.value), measurement.unit)
+    if measurement.site is not None:
+        made |= item(ContentSequence=_site(measurement.site, measurement.laterality))
+    return made
+
+
+def _region(context: Context, region: Region, number: int) -> Item:
+    """State one region and what was measured in it: TID 1411."""
+    segment = reference(KINDS["SEG"].sop_class_uid, instance_uid(context, "SEG")) | item(ReferencedSegmentNumber=number)
+    source = source_reference(context.source)
+    children = _tracking(region.tracking_id, region.tracking_uid)
+    children += [
+        _code("CONTAINS", codes.FINDING_CATEGORY, region.category),
+        _code("CONTAINS", codes.FINDING, region.type),
+        _node("CONTAINS", "IMAGE", codes.REFERENCED_SEGMENT, ReferencedSOPSequence=segment),
+        _node("CONTAINS", "IMAGE", codes.SOURCE_IMAGE_FOR_SEGMENTATION, ReferencedSOPSequence=source),
+        _site(region.type, region.laterality),
+        *_algorithm(algorithm(region.model)),
+        *(_measurement(one) for one in region.measurements),
+    ]
+    return _container(codes.MEASUREMENT_GROUP, children, "1411")
+
+
+def _refused(refusal: Refusal) -> Item:
+    """State that the image was not read, and why."""
+    text = f"NOT READ. {refusal.sentence} {refusal.detail}".strip()
+    children = [
+        _code("CONTAINS", codes.READING_STATE, codes.NOT_READ),
+        _code("CONTAINS", codes.NOT_READ_REASON, codes.private(refusal.code, refusal.sentence)),
+        _text("CONTAINS", codes.COMMENT, text),
+    ]
+    return _container(codes.QUALITATIVE_EVALUATIONS, children)
+
+
+def _tree(context: Context) -> list[Item]:
+    result = context.result
+    children = [_code("HAS CONCEPT MOD", codes.LANGUAGE, codes.ENGLISH)]
+    serial = serial_number(result.models)
+    for one in contributors(result.models):
+        children += _observer(one, serial)
+    children += [_code("HAS CONCEPT MOD", codes.PROCEDURE_REPORTED, one) for one in procedures(context)]
+    if context.source.referable:
+        children.append(_library(context))
+    if result.refusal is not None:
+        return [*children, _refused(result.refusal)]
+    groups = [_finding(context, finding) for finding in result.findings]
+    if context.source.referable:
+        groups += [_region(context, region, number) for number, region in enumerate(result.regions, 1)]
+    return [*children, _container(codes.IMAGING_MEASUREMENTS, groups)]
+
+
+def _evidence(context: Context) -> Item:
+    """List every instance that the tree refers to (PS3.3 Section C.17.2.3)."""
+    source, result = context.source, context.result
+    if not source.referable:
+        return {}
+    series = [item(SeriesInstanceUID=source.series_uid, ReferencedSOPSequence=source_reference(source))]
+    for kind, used in (("SEG", result.regions), ("PM", result.explanations)):
+        if used and result.refusal is None:
+            made = reference(KINDS[kind].sop_class_uid, instance_uid(context, kind))
+            series.append(
+                item(SeriesInstanceUID=derive(context.fingerprint, kind, "series"), ReferencedSOPSequence=made)
+            )
+    return item(
+        CurrentRequestedProcedureEvidenceSequence=item(
+            StudyInstanceUID=source.study_uid, ReferencedSeriesSequence=series
+        )
+    )
+
+
+def _requests(context: Context) -> Item:
+    """Name the requests that the study fulfils, when the source knows any."""
+    source = context.source
+    accession = get(source.modules, "AccessionNumber", "")
+    if not accession and not source.requests:
+        return {}
+    made = []
+    for request in source.requests or ({},):
+        known = {key: get(request, key, "") for key in ("RequestedProcedureID", "RequestedProcedureDescription")}
+        made.append(
+            item(
+                StudyInstanceUID=get(request, "StudyInstanceUID") or source.study_uid,
+                ReferencedStudySequence=[],
+                AccessionNumber=get(request, "AccessionNumber") or accession,
+                PlacerOrderNumberImagingServiceRequest="",
+                FillerOrderNumberImagingServiceRequest="",
+                RequestedProcedureCodeSequence=[],
+                **known,
+            )
+        )
+    return item(ReferencedRequestSequence=made)
+
+
+def dataset(context: Context) -> Item:
+    """Make the structured report of a result, read or refused.
+
+    The document is complete as to what the algorithms said, preliminary because no
+    person has seen it, and unverified.  A refused reading is partial, with its code.
+    """
+    made = beginning(context, "SR") | _evidence(context) | _requests(context) | _template("1500")
+    refusal = context.result.refusal
+    made |= item(
+        ReferencedPerformedProcedureStepSequence=[],
+        PerformedProcedureCodeSequence=[],
+        CompletionFlag="COMPLETE" if refusal is None else "PARTIAL",
+        CompletionFlagDescription="AI result; not a medical device" if refusal is None else f"Not read: {refusal.code}",
+        VerificationFlag="UNVERIFIED",
+        PreliminaryFlag="PRELIMINARY",
+        ValueType="CONTAINER",
+        ConceptNameCodeSequence=coded(codes.IMAGING_MEASUREMENT_REPORT),
+        ContinuityOfContent="SEPARATE",
+        ContentSequence=_tree(context),
+        CodingSchemeIdentificationSequence=item(
+            CodingSchemeDesignator=codes.PRIVATE_SCHEME,
+            CodingSchemeUID=codes.PRIVATE_SCHEME_UID,
+            CodingSchemeName="Wetread codes",
+            CodingSchemeResponsibleOrganization="Wetread",
+        ),
+    )
+    return made

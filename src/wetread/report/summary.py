@@ -1,0 +1,135 @@
+"""The result for machines: one JSON object without patient identifiers.
+
+The only identifiers are the UIDs of the study, the series and the instances, and
+the digest of the source.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from wetread import __version__
+from wetread.records import Code, Explanation, Finding, Measurement, ModelIdentity, Region, Result
+from wetread.report.context import NOTICE
+from wetread.report.identity import text_of
+
+
+def _code(code: Code | None) -> dict[str, str] | None:
+    return None if code is None else {"value": code.value, "scheme": code.scheme, "meaning": code.meaning}
+
+
+def _model(model: ModelIdentity) -> dict[str, Any]:
+    return {
+        "id": model.id,
+        "version": model.version,
+        "build": model.build,
+        "sha256": model.sha256,
+        "device_uid": model.device_uid,
+        "manufacturer": model.manufacturer,
+        "family": _code(model.family),
+        "engine": model.engine,
+        "engine_version": model.engine_version,
+        "device": model.device,
+        "recipe": model.recipe,
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "code": _code(finding.code),
+        "site": _code(finding.site),
+        "probability": round(finding.probability, 6),
+        "threshold": round(finding.threshold, 6),
+        "present": finding.present,
+        "model": finding.model.id,
+        "tracking_uid": finding.tracking_uid,
+        "tracking_id": finding.tracking_id,
+    }
+
+
+def _measurement(measurement: Measurement) -> dict[str, Any]:
+    return {
+        "code": _code(measurement.code),
+        "value": float(f"{measurement.value:.6g}"),
+        "unit": _code(measurement.unit),
+        "site": _code(measurement.site),
+        "laterality": _code(measurement.laterality),
+    }
+
+
+def _region(region: Region) -> dict[str, Any]:
+    return {
+        "label": region.label,
+        "category": _code(region.category),
+        "type": _code(region.type),
+        "laterality": _code(region.laterality),
+        "model": region.model.id,
+        "tracking_uid": region.tracking_uid,
+        "tracking_id": region.tracking_id,
+        "measurements": [_measurement(one) for one in region.measurements],
+    }
+
+
+def _explanation(explanation: Explanation) -> dict[str, Any]:
+    return {
+        "finding": _code(explanation.finding),
+        "method": explanation.method,
+        "inside_share": round(explanation.inside_share, 6),
+        "bound": explanation.bound,
+        "trustworthy": explanation.trustworthy,
+        "sentence": explanation.sentence,
+        "model": explanation.model.id,
+    }
+
+
+def _image(result: Result) -> dict[str, Any]:
+    header, image = result.header, result.image
+    made: dict[str, Any] = {
+        "study_uid": result.study_uid,
+        "series_uid": "" if header is None else text_of(header, "SeriesInstanceUID"),
+        "sop_uids": [] if header is None else [text_of(header, "SOPInstanceUID")],
+        "digest": result.digest,
+    }
+    if image is not None:
+        made |= {"series_uid": image.series_uid, "sop_uids": list(image.sop_uids)}
+        made |= {"modality": image.modality, "body_part": image.body_part, "view": image.view}
+        made |= {"shape": list(image.pixels.shape), "spacing_mm": image.spacing_mm and list(image.spacing_mm)}
+    return made
+
+
+def summary(result: Result) -> dict[str, Any]:
+    """Give a result as plain values that JSON can hold.
+
+    Parameters
+    ----------
+    result
+        Read or refused.
+
+    Returns
+    -------
+    dict
+        Probabilities and shares are 0..1; measurements carry a UCUM unit; times
+        are milliseconds by stage.
+    """
+    refusal = result.refusal
+    return {
+        "notice": NOTICE,
+        "wetread": __version__,
+        "read_at": result.read_at,
+        "state": "read" if refusal is None else "not read",
+        "refusal": None
+        if refusal is None
+        else {"code": refusal.code, "sentence": refusal.sentence, "detail": refusal.detail},
+        "image": _image(result),
+        "findings": [_finding(one) for one in result.findings],
+        "regions": [_region(one) for one in result.regions],
+        "explanations": [_explanation(one) for one in result.explanations],
+        "models": [_model(one) for one in result.models],
+        "timings_ms": {one.stage: round(one.ms, 3) for one in result.timings},
+    }
+
+
+def encoded(result: Result) -> bytes:
+    """Encode the summary as UTF-8 JSON."""
+    return (json.dumps(summary(result), ensure_ascii=False, indent=2) + "\n").encode()

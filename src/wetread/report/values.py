@@ -1,0 +1,115 @@
+"""Judges every value by its VR, every UID by its form, every code by its macro.
+
+References
+----------
+DICOM PS3.5 Sections 6.2 (value representations) and 9.1 (UIDs), PS3.3 Section 8.8
+(code sequence macro).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+
+from wetread.records import Code
+from wetread.report import codes
+from wetread.report.elements import Item, get, item, name_of, walk
+from wetread.report.problem import Problem
+
+_VR = "PS3.5 Section 6.2"
+_PATTERNS = {
+    "AE": re.compile(r"[ -\[\]-~]{1,16}"),
+    "AS": re.compile(r"\d{3}[DWMY]"),
+    "CS": re.compile(r"[A-Z0-9 _]{1,16}"),
+    "DA": re.compile(r"\d{4}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"),
+    "DS": re.compile(r" *[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)? *"),
+    "DT": re.compile(r"\d{4}(\d{2}){0,5}(\.\d{1,6})?([+-]\d{4})?"),
+    "IS": re.compile(r" *[+-]?\d{1,11} *"),
+    "TM": re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?"),
+    "UI": re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+"),
+}
+_LENGTHS = {"DS": 16, "IS": 12, "LO": 64, "LT": 10240, "SH": 16, "ST": 1024, "UI": 64}
+_SINGLE = frozenset({"LT", "ST", "UR", "UT"})
+#: Code sequences that hold exactly one item: PS3.3 Sections 8.8, C.17.3 and C.18.
+_ONE_ITEM = frozenset(
+    next(iter(item(**{keyword: []})))
+    for keyword in (
+        "ConceptNameCodeSequence",
+        "ConceptCodeSequence",
+        "MeasurementUnitsCodeSequence",
+        "SegmentedPropertyCategoryCodeSequence",
+        "SegmentedPropertyTypeCodeSequence",
+        "PurposeOfReferenceCodeSequence",
+    )
+)
+_KNOWN = [value for value in vars(codes).values() if isinstance(value, Code)]
+_MEANINGS = {(code.scheme, code.value): code.meaning.lower() for code in _KNOWN}
+_VALUES = {(code.scheme, code.meaning.lower()): code.value for code in _KNOWN}
+
+
+@lru_cache(maxsize=8192)
+def fault_of(vr: str, value: str) -> str:
+    """Say what is wrong with a text of a VR; "" when nothing is."""
+    for one in [value] if vr in _SINGLE else value.split("\\"):
+        if not one:
+            continue
+        pattern, most = _PATTERNS.get(vr), _LENGTHS.get(vr)
+        if pattern is not None and not pattern.fullmatch(one):
+            return f"expected a value of VR {vr}, got other characters"
+        if most is not None and len(one) > most:
+            return f"expected at most {most} characters for VR {vr}, got {len(one)}"
+        if vr == "PN" and any(len(group) > 64 for group in one.split("=")):
+            return "expected at most 64 characters a component group of VR PN, got more"
+    return ""
+
+
+def _code(where: str, code: Item) -> Iterator[Problem]:
+    clause = "PS3.3 Table 8.8-1"
+    value = get(code, "CodeValue") or get(code, "LongCodeValue") or get(code, "URNCodeValue")
+    scheme, meaning = get(code, "CodingSchemeDesignator", ""), get(code, "CodeMeaning", "")
+    if not value:
+        yield Problem(where, "expected a code value, got none", clause)
+    if not scheme and not get(code, "URNCodeValue"):
+        yield Problem(where, "expected a Coding Scheme Designator, got none", clause)
+    if not meaning:
+        yield Problem(where, "expected a Code Meaning, got none", clause)
+    if not (value and scheme and meaning):
+        return
+    known = _MEANINGS.get((scheme, value))
+    if known is not None and scheme in ("DCM", codes.PRIVATE_SCHEME) and known != meaning.lower():
+        yield Problem(where, f"expected the meaning of code {value} of {scheme}, got another", "PS3.16 Annex D")
+    known = _VALUES.get((scheme, meaning.lower()))
+    if known is not None and scheme != "UCUM" and known != value:
+        yield Problem(where, f"expected code {known} of {scheme} for its meaning, got {value}", "PS3.16 Annex D")
+
+
+def _coded(where: str, tag: int, items: list[Item]) -> Iterator[Problem]:
+    if tag in _ONE_ITEM and len(items) != 1:
+        yield Problem(where, f"expected exactly one item, got {len(items)}", "PS3.3 Section 8.8")
+    for number, code in enumerate(items, 1):
+        yield from _code(f"{where}[{number}]", code)
+
+
+def problems(data: Item, trusted: Item) -> Iterator[Problem]:
+    """Judge every value of a data set except those equal to the source's own.
+
+    Parameters
+    ----------
+    data
+        A whole data set.
+    trusted
+        Attributes of the source: where the top level repeats them, they are as the
+        source has them, right or wrong.
+    """
+    own = {tag: entry for tag, entry in data.items() if trusted.get(tag) != entry}
+    for path, tag, (vr, value) in walk(own):
+        if vr == "SQ":
+            if name_of(tag).endswith("CodeSequence"):
+                yield from _coded(path + name_of(tag), tag, value)
+        elif isinstance(value, str) and value:
+            fault = fault_of(vr, value)
+            if fault:
+                yield Problem(path + name_of(tag), fault, "PS3.5 Section 9.1" if vr == "UI" else _VR)
+            if "�" in value:
+                yield Problem(path + name_of(tag), "expected text in the declared character set", "PS3.3 C.12.1.1.2")

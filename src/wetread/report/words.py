@@ -1,0 +1,56 @@
+"""How a result is said in words, the same in every document.
+
+References
+----------
+DICOM PS3.5 Section 6.2 (VR DS: at most 16 characters).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wetread.records import Finding, Measurement, Result
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One finding in words."""
+
+    finding: Finding
+    name: str  # "Pneumonia"
+    verdict: str  # "present", "not seen"
+    percent: str  # "97.3 %"
+    threshold: str  # "50.0 %"
+    line: str  # all of it in one line
+
+
+def decimal(value: float) -> str:
+    """Print a number as a DS: six significant digits, at most 16 characters."""
+    text = f"{value:.6g}"
+    return text if text != "-0" else "0"
+
+
+def percent(share: float) -> str:
+    """Print a share of 0..1 as a number of percent with two decimals, as the documents do."""
+    return f"{share * 100:.2f}".rstrip("0").rstrip(".")
+
+
+def name(meaning: str) -> str:
+    """Write the meaning of a code as people would: without SNOMED's tag in brackets."""
+    return meaning.split(" (", 1)[0].strip()
+
+
+def statements(result: Result) -> tuple[Statement, ...]:
+    """Say each finding of a result."""
+    said = []
+    for finding in result.findings:
+        verdict = "present" if finding.present else "not seen"
+        shown, threshold = f"{finding.probability * 100:.1f} %", f"{finding.threshold * 100:.1f} %"
+        line = f"{name(finding.code.meaning)}: {verdict}, probability {shown} (threshold {threshold})"
+        said.append(Statement(finding, name(finding.code.meaning), verdict, shown, threshold, line))
+    return tuple(said)
+
+
+def measured(measurement: Measurement) -> str:
+    """Say a measurement with its unit, for people: four significant digits."""
+    return f"{measurement.value:.4g} {measurement.unit.value.strip('{}')}"

@@ -1,0 +1,209 @@
+"""What leaves: the set of documents, their identity, that they are always the same."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from pydicom import DataElement, Dataset, config, dcmread
+
+from tests.report import phantom
+from tests.report.conftest import HEADERS
+from wetread import report
+from wetread.errors import REFUSALS, DocumentError
+from wetread.records import Document, Result, Timing
+from wetread.report import checker
+from wetread.report.context import axes
+from wetread.report.identity import UNKNOWN_MOMENT, moment
+
+Documents = Callable[[str], dict[str, Document]]
+Results = Callable[[str], Result]
+DICOM = ("SEG", "PM", "SR", "SC")
+
+
+def read(document: Document) -> Dataset:
+    return dcmread(io.BytesIO(document.data))
+
+
+@pytest.mark.parametrize("kind", HEADERS)
+def test_a_reading_gives_all_documents(kind: str, documents_of: Documents, result_of: Results) -> None:
+    made = documents_of(kind)
+    assert tuple(made) == (*DICOM, "HTML", "JSON")
+    for name in DICOM:
+        dataset, source = read(made[name]), result_of(kind).header
+        assert str(dataset.PatientName) == str(source.PatientName)
+        assert (dataset.PatientID, dataset.StudyInstanceUID) == (source.PatientID, source.StudyInstanceUID)
+        assert dataset.SOPInstanceUID == made[name].sop_instance_uid
+        assert dataset.SOPClassUID == made[name].sop_class_uid
+        assert "InstanceCreationDate" not in dataset
+    assert len({one.name for one in made.values()}) == 6
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("real", "ISO_IR 100"), ("utf8", "ISO_IR 192"), ("iso2022", "ISO_IR 192")]
+)
+def test_the_character_set_is_kept_or_utf8(kind: str, expected: str, documents_of: Documents) -> None:
+    assert read(documents_of(kind)["SR"]).SpecificCharacterSet == expected
+
+
+def test_text_that_does_not_fit_the_source_set_turns_the_document_to_utf8() -> None:
+    made = {one.kind: one for one in report.documents(phantom.refused(), institution="Больница № 1")}
+    dataset = read(made["SR"])
+    assert dataset.SpecificCharacterSet == "ISO_IR 192"
+    assert dataset.InstitutionName == "Больница № 1"
+
+
+def test_two_readings_give_the_same_bytes() -> None:
+    first = phantom.result("spacing")
+    again = replace(phantom.result("spacing"), timings=(Timing("infer", 999.0),), read_at="2026-11-24T08:00:00Z")
+    one, two = report.documents(first), report.documents(again)
+    assert [item.data for item in one[:4]] == [item.data for item in two[:4]]
+    assert one[4].data != two[4].data
+
+
+@pytest.mark.parametrize("change", ["probability", "build", "digest"])
+def test_another_answer_never_shares_a_uid(change: str) -> None:
+    first = phantom.result()
+    if change == "probability":
+        other = phantom.result(probability=0.91)
+    elif change == "build":
+        other = replace(first, models=(phantom.model("cxr-lungs", "fp32"), *first.models[1:]))
+        other = replace(other, regions=tuple(replace(one, model=other.models[0]) for one in first.regions))
+    else:
+        other = replace(first, digest="00" * 32)
+    uids = [{one.sop_instance_uid for one in report.documents(given) if one.sop_class_uid} for given in (first, other)]
+    assert len(uids[0]) == len(uids[1]) == 4
+    assert not uids[0] & uids[1]
+
+
+@pytest.mark.parametrize("code", sorted(REFUSALS))
+def test_a_refusal_is_a_document_too(code: str) -> None:
+    made = {one.kind: one for one in report.documents(phantom.refused(code=code))}
+    assert tuple(made) == ("SR", "HTML", "JSON")
+    dataset = read(made["SR"])
+    assert dataset.CompletionFlag == "PARTIAL"
+    evaluations = dataset.ContentSequence[-1].ContentSequence
+    assert evaluations[0].ConceptCodeSequence[0].CodeMeaning == "Not read"
+    reason = evaluations[1].ConceptCodeSequence[0]
+    assert (reason.CodeValue, reason.CodingSchemeDesignator) == (code, "99WETREAD")
+    assert len(reason.CodeMeaning) <= 64
+    assert REFUSALS[code] in evaluations[2].TextValue
+    assert b"NOT READ" in made["HTML"].data
+    assert json.loads(made["JSON"].data)["refusal"]["code"] == code
+
+
+def test_a_refusal_without_header_gives_page_and_json() -> None:
+    assert [one.kind for one in report.documents(phantom.refused(with_header=False))] == ["HTML", "JSON"]
+
+
+def test_a_refusal_of_an_instance_without_uid_still_says_so() -> None:
+    given = phantom.refused()
+    for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "ContentDate", "PatientName"):
+        delattr(given.header, keyword)
+    assert [one.kind for one in report.documents(given)] == ["SR", "HTML", "JSON"]
+    del given.header.StudyInstanceUID
+    made = report.documents(replace(given, study_uid=""))
+    assert [one.kind for one in made] == ["HTML", "JSON"]
+
+
+def test_values_that_the_source_has_wrong_are_repeated_and_do_not_stop_the_reading() -> None:
+    given = phantom.result()
+    for tag, vr, value in ((0x00100020, "LO", "7" * 80), (0x00100030, "DA", "1940/03/05")):
+        given.header[tag] = DataElement(tag, vr, value, validation_mode=config.IGNORE)
+    made = {one.kind: one for one in report.documents(given)}
+    assert b"7" * 80 in made["SR"].data
+    assert b"1940/03/05" in made["SR"].data
+
+
+def test_nothing_leaves_when_the_checker_finds_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = phantom.result()
+    broken = replace(given.regions[0], tracking_uid="not a uid")
+    with pytest.raises(DocumentError, match="TrackingUID"):
+        report.documents(replace(given, regions=(broken, given.regions[1])))
+
+
+def test_a_volume_is_refused_with_words() -> None:
+    given = phantom.result()
+    stack = replace(given.regions[0], mask=np.repeat(given.regions[0].mask, 2, axis=0))
+    with pytest.raises(DocumentError, match="one slice"):
+        report.documents(replace(given, regions=(stack,)))
+
+
+def test_the_request_and_accession_are_named(documents_of: Documents) -> None:
+    request = read(documents_of("spacing")["SR"]).ReferencedRequestSequence[0]
+    assert (request.AccessionNumber, request.RequestedProcedureID) == ("A2026-17", "RP17")
+    assert "ReferencedRequestSequence" not in read(documents_of("empty")["SR"])
+
+
+def test_every_model_is_contributing_equipment(documents_of: Documents, result_of: Results) -> None:
+    for name in DICOM:
+        items = read(documents_of("real")[name]).ContributingEquipmentSequence
+        expected = [
+            (one.manufacturer, one.id, f"{one.version}+{one.build}", one.device_uid) for one in result_of("real").models
+        ]
+        got = [(one.Manufacturer, one.ManufacturerModelName, one.SoftwareVersions, one.DeviceUID) for one in items]
+        assert got == expected
+
+
+def test_the_moment_is_that_of_the_image() -> None:
+    header = phantom.header()
+    assert moment(header) == ("19950926", "125130")
+    del header.ContentDate
+    header.AcquisitionDate, header.AcquisitionTime = "20040826", ""
+    assert moment(header) == ("20040826", "000000")
+    assert moment(Dataset()) == UNKNOWN_MOMENT
+    stamped = Dataset()
+    stamped.AcquisitionDateTime = "20240131121530.5"
+    assert moment(stamped) == ("20240131", "121530")
+
+
+@pytest.mark.parametrize(
+    ("orientation", "expected"),
+    [
+        ("L\\F", "1\\0\\0\\0\\0\\-1"),
+        ("A\\F", "0\\-1\\0\\0\\0\\-1"),
+        ("", "1\\0\\0\\0\\1\\0"),
+        ("L\\R", "1\\0\\0\\0\\1\\0"),
+    ],
+)
+def test_axes_follow_the_patient(orientation: str, expected: str) -> None:
+    assert axes(orientation) == expected
+
+
+def test_the_secondary_capture_is_small_and_says_so(documents_of: Documents) -> None:
+    dataset = read(documents_of("real")["SC"])
+    assert dataset.Rows <= 640
+    assert dataset.BurnedInAnnotation == "YES"
+    assert dataset.PatientOrientation == ["L", "F"]
+    band = dataset.pixel_array[-55:]
+    assert band.max() > 200
+
+
+def test_json_holds_the_result_and_no_patient(documents_of: Documents, result_of: Results) -> None:
+    text = documents_of("utf8")["JSON"].data.decode()
+    said, given = json.loads(text), result_of("utf8")
+    assert said["notice"].endswith("not a medical device.")
+    assert said["findings"][0]["probability"] == 0.973
+    assert said["regions"][0]["measurements"][0]["unit"]["value"] == "%"
+    assert said["models"][0]["sha256"] == given.models[0].sha256
+    assert said["timings_ms"]["infer"] == 11.8
+    for secret in ("Wang", "王", "9RG1", "19400305", "Müller"):
+        assert secret not in text
+    assert report.summary(given) == said
+
+
+def test_the_room_needs_no_heavy_import() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, wetread.report; print(sorted({'highdicom', 'torch', 'scipy', 'openvino'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_kinds_of_the_checker_are_those_we_write() -> None:
+    assert set(checker._KIND_OF.values()) == set(DICOM)

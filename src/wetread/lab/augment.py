@@ -42,6 +42,7 @@ class Augment:
     border: float = 0.0
     outside: float = 0.0
     style: float = 0.0
+    truncate: float = 0.0
 
     @classmethod
     def from_table(cls, table: Mapping[str, float]) -> Augment:
@@ -78,9 +79,7 @@ def frame_matrix(
     return np.array([[sx, 0.0, tx], [0.0, sy, ty]])
 
 
-def affine_matrix(
-    rng: np.random.Generator, augment: Augment, grid: tuple[int, int]
-) -> NDArray[np.float64]:
+def affine_matrix(rng: np.random.Generator, augment: Augment, grid: tuple[int, int]) -> NDArray[np.float64]:
     """Return a random 3 x 3 matrix on the grid: turn, scale, stretch, shift, flip."""
     angle = np.deg2rad(np.clip(rng.normal(0, augment.rotate_deg), -25, 25))
     scale = np.exp(rng.uniform(-augment.scale, augment.scale))
@@ -107,9 +106,7 @@ def _resolution(image: Floats, rng: np.random.Generator, augment: Augment) -> Fl
     height, width = image.shape
     if rng.random() < augment.shrink:
         factor = rng.uniform(0.28, 0.8)
-        small = cv2.resize(
-            image, (round(width * factor), round(height * factor)), interpolation=cv2.INTER_AREA
-        )
+        small = cv2.resize(image, (round(width * factor), round(height * factor)), interpolation=cv2.INTER_AREA)
         mode = cv2.INTER_LINEAR if rng.random() < 0.5 else cv2.INTER_CUBIC
         image = np.asarray(cv2.resize(small, (width, height), interpolation=mode), np.float32)
     if rng.random() < augment.blur:
@@ -124,17 +121,17 @@ def _tone(image: Floats, rng: np.random.Generator, augment: Augment) -> Floats:
     if rng.random() < augment.equalise:
         cells = int(rng.integers(2, 9))
         clahe = cv2.createCLAHE(rng.uniform(1.0, 4.0), (cells, cells))
-        image = clahe.apply((image * 255).astype(np.uint8)).astype(np.float32) / 255
-    image = np.power(image, np.float32(np.exp(rng.normal(0, augment.gamma))))
+        image = np.asarray(clahe.apply((image * 255).astype(np.uint8)) / 255.0, np.float32)
+    image = np.asarray(image ** np.exp(rng.normal(0, augment.gamma)), np.float32)
     if rng.random() < augment.curve:
         # A random monotone curve stands for another vendor's look-up table.
         steps = rng.uniform(0.3, 1.7, 6)
         knots = np.concatenate([[0.0], np.cumsum(steps) / steps.sum()])
-        image = np.interp(image, np.linspace(0, 1, 7), knots).astype(np.float32)
+        image = np.asarray(np.interp(image, np.linspace(0, 1, 7), knots), np.float32)
     if rng.random() < augment.bias_field:
         field = smooth_field(rng, image.shape, int(rng.integers(2, 5)))
-        image = image * np.exp(rng.uniform(0.05, 0.3) * field) + rng.uniform(0, 0.06) * field
-        image = np.clip(image, 0, 1).astype(np.float32)
+        uneven = image * np.exp(rng.uniform(0.05, 0.3) * field) + rng.uniform(0, 0.06) * field
+        image = np.asarray(np.clip(uneven, 0, 1), np.float32)
     return image
 
 
@@ -143,15 +140,16 @@ def appearance(image: Floats, rng: np.random.Generator, augment: Augment) -> Flo
     image = _tone(image, rng, augment)
     image = _resolution(image, rng, augment)
     if rng.random() < augment.noise:
-        grain = rng.standard_normal(image.shape, dtype=np.float32)
+        grain = np.asarray(rng.standard_normal(image.shape), np.float32)
         if rng.random() < 0.5:
-            grain = 1.6 * cv2.GaussianBlur(grain, (0, 0), 0.7)
-        image = np.clip(image + rng.uniform(0.005, 0.06) * grain, 0, 1)
+            # Grain with a size, as film scanners and plates give; 1.6 restores its deviation.
+            grain = np.asarray(1.6 * cv2.GaussianBlur(grain, (0, 0), 0.7), np.float32)
+        image = np.asarray(np.clip(image + rng.uniform(0.005, 0.06) * grain, 0, 1), np.float32)
     if rng.random() < augment.jpeg:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 90))]
         code = cv2.imencode(".jpg", (image * 255).astype(np.uint8), quality)[1]
         decoded = cv2.imdecode(code, cv2.IMREAD_GRAYSCALE)
-        image = np.asarray(decoded, np.float32) / 255
+        image = np.asarray(np.asarray(decoded) / 255.0, np.float32)
     return np.asarray(image, np.float32)
 
 

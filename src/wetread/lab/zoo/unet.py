@@ -42,9 +42,7 @@ class UNet(nn.Module):
         Number of logits a pixel.
     """
 
-    def __init__(
-        self, channels: int = 1, widths: Sequence[int] = (24, 48, 96, 128), labels: int = 1
-    ) -> None:
+    def __init__(self, channels: int = 1, widths: Sequence[int] = (24, 48, 96, 128), labels: int = 1) -> None:
         super().__init__()
         self.stem = conv_block(channels, widths[0], stride=2)
         self.down = nn.ModuleList()
@@ -72,7 +70,5 @@ class UNet(nn.Module):
         skips.pop()
         for up, fuse in zip(self.up, self.fuse, strict=True):
             x = fuse(torch.cat([up(x), skips.pop()], dim=1))
-        logits: Tensor = functional.interpolate(
-            self.head(x), scale_factor=2.0, mode="bilinear", align_corners=False
-        )
+        logits: Tensor = functional.interpolate(self.head(x), scale_factor=2.0, mode="bilinear", align_corners=False)
         return logits

@@ -1,0 +1,137 @@
+"""The model card, written from figures: nobody types a number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from wetread.infer import Model
+from wetread.lab.evaluate import Figures, interval_text
+
+__all__ = ["card"]
+
+KERMANY_FAULTS = (
+    "The test split was published with the training split by one hospital (Guangzhou, children of one to five "
+    "years): it measures that hospital.",
+    "Films come squashed to 224 x 224; their true aspect ratio is restored from the manifest. Full-size films of a "
+    "PACS are sharper than anything the model was trained on.",
+    "The original image size alone tells the label (see the rivals): the sites or devices of the two classes differ. "
+    "Lung-centred crops hide the size, not the sharpness.",
+    "30 groups of duplicates, none across the split. 170 person numbers stand in both splits with another class "
+    "suffix (`personN_bacteria` and `personN_virus`); whether they are one child is not known.",
+)
+LUNG_FAULTS = (
+    "The file names of the masks were reconstructed by alignment (1 mismatch in 1,566 of known size); 5 training "
+    "films have no mask, 15 masks look odd.",
+    "Training and outside masks were drawn by the same company (V7 Labs): another reader's lungs may differ, most of "
+    "all behind the heart and the diaphragm.",
+    "The outside set is 84 films of 43 adults with COVID-19 in one hospital.",
+)
+NIH_FAULTS = (
+    "The outside labels (NIH) are text-mined; about a quarter of the positives are pneumonia alone; the view differs "
+    "by class; the patients are adults.",
+)
+
+
+def card(model: Model, figures: Figures, certificate: Mapping[str, Any], remarks: str) -> str:
+    """Return the card in Markdown.
+
+    Parameters
+    ----------
+    figures
+        What `evaluate` found.
+    remarks
+        What the recipe wants people to know, Markdown.
+    """
+    tables = _lung_tables if model.task == "segmentation" else _pneumonia_tables
+    faults = (*KERMANY_FAULTS, *(LUNG_FAULTS if model.task == "segmentation" else NIH_FAULTS))
+    parts = [
+        f"# {model.id} {model.version}",
+        model.summary,
+        "Decision support for research and evaluation; not a certified medical device.",
+        "Every figure below is written by `wetread lab evaluate " + model.id + "`; intervals are 95 %, by a bootstrap "
+        "of patients (2,000 draws); builds run on ONNX Runtime.",
+        *tables(model, figures),
+        "## Certificate\n\n" + _certificate(certificate),
+        "## What is known to be wrong with the data\n\n" + "\n".join(f"- {fault}" for fault in faults),
+        "## How it was made\n\n" + remarks.strip(),
+        "## Licence and sources\n\n" + f"{model.licence}.\n\n" + "\n".join(f"- {item}" for item in model.training_data),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
+    return "\n".join(lines)
+
+
+def _lung_tables(model: Model, figures: Figures) -> list[str]:
+    parts = []
+    names = {
+        "kermany test": "Test split, children, one site",
+        "hannover": "Hannover, adults, outside, never trained on",
+    }
+    for key, title in names.items():
+        rows = [
+            [
+                build,
+                interval_text(found[key]["dice"], 4),
+                f"{found[key]['dice_p05']:.3f}",
+                interval_text(found[key]["hd95_percent"], 2),
+                f"{found[key]['hd95_percent_median']:.2f}",
+            ]
+            for build, found in figures["builds"].items()
+        ]
+        one = next(iter(figures["builds"].values()))[key]["dice"]
+        head = ["build", "Dice, mean", "worst 5 %", "HD95, mean, % of diagonal", "HD95, median"]
+        parts.append(f"## {title}\n\n{one['n']} films of {one['groups']} patients.\n\n{_table(head, rows)}")
+    rivals = [[name, f"{value:.3f}"] for name, value in figures["baselines"].items()]
+    parts.append("## Trivial rivals, test split\n\n" + _table(["rival", "Dice"], rivals))
+    return parts
+
+
+def _pneumonia_tables(model: Model, figures: Figures) -> list[str]:
+    label = model.labels[0]
+    parts = [
+        f"Threshold {label.threshold:g} on the calibrated probability: {label.threshold_rule}. "
+        f"Temperature {model.temperature:g}, fitted on the same films."
+    ]
+    names = {"kermany test": "Test split, children, one site", "nih": "NIH, adults, never trained on"}
+    columns = {
+        "auc": "AUC",
+        "accuracy": "accuracy",
+        "sensitivity": "sensitivity",
+        "specificity": "specificity",
+        "calibration_error": "ECE",
+    }
+    for key, title in names.items():
+        rows = [
+            [build, *(interval_text(found[key][column]) for column in columns)]
+            for build, found in figures["builds"].items()
+        ]
+        one = next(iter(figures["builds"].values()))[key]["auc"]
+        told = f"{one['n']} films of {one['groups']} patients; deployment would refuse, for want of lungs, "
+        told += f"{figures['refused'][key]} (here they are read whole)."
+        parts.append(f"## {title}\n\n{told}\n\n{_table(['build', *columns.values()], rows)}")
+    rivals = [
+        [name, f"{right:.3f}", "-" if area is None else f"{area:.3f}"]
+        for name, (right, area) in figures["baselines"].items()
+    ]
+    parts.append("## Trivial rivals, test split\n\n" + _table(["rival", "accuracy", "AUC"], rivals))
+    return parts
+
+
+def _certificate(certificate: Mapping[str, Any]) -> str:
+    rows = [
+        [
+            row["build"],
+            row["metric"],
+            f"{row['value']:.4f}",
+            f"{row['difference']:+.4f} ({row['interval_95'][0]:+.4f} to {row['interval_95'][1]:+.4f})",
+            f"{row['margin']:g}",
+            "yes" if row["passed"] else "no: does not ship",
+        ]
+        for row in certificate["builds"]
+    ]
+    head = ["build", "metric", "value", "difference to fp32", "largest loss allowed", "passed"]
+    return f"{certificate['data']}; {certificate['method']}.\n\n{_table(head, rows)}"

@@ -1,0 +1,114 @@
+"""A build ships only if it is provably as good as its fp32 parent: a paired comparison on held-out films."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wetread.errors import BadInput
+from wetread.infer import Model, read
+from wetread.lab.data import Films
+from wetread.lab.folder import sha256_of
+from wetread.lab.lungs import film_dice
+from wetread.lab.predict import Predictor, built, lung_boxes, predict_lungs
+from wetread.measures import Interval, auroc, bootstrap_interval
+from wetread.records import Recipe
+
+__all__ = ["PARENT", "compare", "film_scores", "fit_temperature", "shipped_boxes", "shipped_segmenter", "verdict"]
+
+PARENT = "fp32"
+DRAWS, SEED = 2000, 0
+#: The order in which a host without measurements takes the builds.
+PREFERENCE = ("pruned-int8", "int8", "fp32")
+
+Scores = NDArray[np.float64]
+
+
+def compare(metric: str, truth: NDArray[Any], parent: Scores, build: Scores, patient: NDArray[Any]) -> Interval:
+    """Return how much better the build is than its parent, by patients drawn with replacement.
+
+    Parameters
+    ----------
+    metric
+        "auc": scores are logits; "dice": scores are one Dice a film.
+    """
+    if metric == "auc":
+        return bootstrap_interval(
+            lambda t, a, b: auroc(t, b) - auroc(t, a), (truth, parent, build), patient, DRAWS, SEED
+        )
+    return bootstrap_interval(lambda a, b: float((b - a).mean()), (parent, build), patient, DRAWS, SEED)
+
+
+def verdict(build: str, path: Path, metric: str, parent: float, change: Interval, margin: float) -> dict[str, Any]:
+    """Return one row of the certificate; it passes if the loss is below the margin with 97.5 % confidence."""
+    return {
+        "build": build,
+        "sha256": sha256_of(path),
+        "metric": metric,
+        "parent": parent,
+        "value": parent + change.value,
+        "difference": change.value,
+        "interval_95": [change.low, change.high],
+        "margin": margin,
+        "n": change.n,
+        "patients": change.groups,
+        "passed": bool(change.low >= -margin),
+    }
+
+
+def fit_temperature(truth: NDArray[Any], logits: Scores) -> float:
+    """Return what to divide the logits by so that probabilities fit best (Guo 2017, Section 4.2)."""
+
+    def loss(temperature: float) -> float:
+        scaled = logits / temperature
+        return float(np.mean(np.logaddexp(0, scaled) - truth * scaled))
+
+    candidates = np.exp(np.linspace(np.log(0.1), np.log(10), 400))
+    return float(candidates[int(np.argmin([loss(float(value)) for value in candidates]))])
+
+
+def shipped_segmenter(models: Path) -> tuple[Model, Predictor]:
+    """Return the segmenter as a host without measurements would choose it.
+
+    Raises
+    ------
+    BadInput
+        No segmenter has shipped yet.
+    """
+    folder = models / "cxr-lungs"
+    if not (folder / "model.toml").is_file():
+        raise BadInput(f"expected a certified cxr-lungs in {models}, found none; certify it first")
+    model = read(folder)
+    builds = {build.name: build for build in model.builds if build.certified}
+    best = next(builds[name] for name in PREFERENCE if name in builds)
+    return model, built(best.path, best.precision)
+
+
+def shipped_boxes(
+    models: Path, films: Films, recipe: Recipe, cache: Path
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the lung boxes (n, 4) of the segmenter that ships, and which films it refuses."""
+    model, predictor = shipped_segmenter(models)
+    boxes, _, refused = lung_boxes(predictor, model.recipe, films, recipe.region_margin, cache)
+    return boxes, refused
+
+
+def film_scores(predictor: Predictor, films: Films, rows: NDArray[np.int64], recipe: Recipe) -> Scores:
+    """Return one Dice a film."""
+    logits = predict_lungs(predictor, films, rows, recipe)
+    return np.array([film_dice(one, films, int(row), recipe) for one, row in zip(logits, rows, strict=True)])
+
+
+def document(model: str, data: str, rows: list[dict[str, Any]], notes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the certificate as it is written."""
+    return {
+        "model": model,
+        "parent": PARENT,
+        "data": data,
+        "method": f"paired bootstrap of patients, percentile interval, {DRAWS} draws, seed {SEED}, ONNX Runtime",
+        "builds": rows,
+    } | dict(notes)

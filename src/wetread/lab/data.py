@@ -1,0 +1,136 @@
+"""The folders of radiographs as arrays in memory, and the split by patient.
+
+The manifests are the truth; images are decoded once into a cache.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from wetread.errors import BadInput
+
+__all__ = ["Films", "hannover", "held_back", "kermany", "nih"]
+
+
+@dataclass(frozen=True, slots=True)
+class Films:
+    """Radiographs of one folder, one row a film, in the manifest's order."""
+
+    images: NDArray[np.uint8]  # (n, y, x)
+    masks: NDArray[np.uint8]  # (n, y, x): 0 background, 127 ignore, 255 lung; all 127 where there is none
+    aspect: NDArray[np.float64]  # (n,) height of a pixel over its width
+    label: NDArray[np.int64]  # (n,) 1 pneumonia, 0 not
+    patient: NDArray[np.str_]  # (n,)
+    split: NDArray[np.str_]  # (n,) "train", "test"
+    size: NDArray[np.int64]  # (n, 2) height, width of the original; 0 where not known
+
+    def __len__(self) -> int:
+        """Return the number of films."""
+        return len(self.images)
+
+    def take(self, rows: NDArray[np.int64]) -> Films:
+        """Return the films of the given rows."""
+        columns = (self.images, self.masks, self.aspect, self.label, self.patient, self.split, self.size)
+        return Films(*(column[rows] for column in columns))  # type: ignore[arg-type]
+
+
+def _rows(folder: Path) -> list[dict[str, str]]:
+    manifest = folder / "manifest.csv"
+    if not manifest.is_file():
+        raise BadInput(f"expected {manifest}, found none; name the data folder by --data or WETREAD_DATA")
+    with manifest.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _grey(path: Path) -> NDArray[np.uint8]:
+    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if image is None:
+        raise BadInput(f"expected an image, got none from {path.name}")
+    return np.asarray(image, np.uint8)
+
+
+def _mask(path: Path, side: int) -> NDArray[np.uint8]:
+    """Return a mask on a square grid, each value where it covers more than half a pixel."""
+    mask = _grey(path)
+    out = np.zeros((side, side), np.uint8)
+    for value in (255, 127):
+        share = cv2.resize((mask == value).astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+        out[share > 0.5] = value
+    return out
+
+
+def _decode(folder: Path, rows: list[dict[str, str]], side: int, cache: Path) -> tuple[NDArray[np.uint8], ...]:
+    key = hashlib.sha256((folder / "manifest.csv").read_bytes() + str(side).encode()).hexdigest()[:12]
+    files = [cache / f"{folder.name}-{key}-{kind}.npy" for kind in ("images", "masks")]
+    if not all(file.exists() for file in files):
+        cache.mkdir(parents=True, exist_ok=True)
+        images = np.zeros((len(rows), side, side), np.uint8)
+        masks = np.full_like(images, 127)
+        for at, row in enumerate(rows):
+            images[at] = _grey(folder / row["image"])
+            if row.get("lung_mask"):
+                masks[at] = _mask(folder / row["lung_mask"], side)
+        for file, array in zip(files, (images, masks), strict=True):
+            partial = file.with_suffix(".partial.npy")
+            np.save(partial, array)
+            partial.rename(file)
+    return tuple(np.load(file, mmap_mode="r") for file in files)
+
+
+def _films(folder: Path, side: int, cache: Path, square: bool) -> Films:
+    rows = _rows(folder)
+    images, masks = _decode(folder, rows, side, cache)
+    size = np.array([(int(row.get("orig_h") or 0), int(row.get("orig_w") or 0)) for row in rows])
+    labels = [row.get("label", "").upper() == "PNEUMONIA" for row in rows]
+    return Films(
+        images=images,
+        masks=masks,
+        aspect=np.ones(len(rows)) if square else _aspect(size),
+        label=np.array(labels, np.int64),
+        patient=np.array([row["patient_id"] for row in rows]),
+        split=np.array([row.get("split", "test") for row in rows]),
+        size=size.astype(np.int64),
+    )
+
+
+def _aspect(size: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return height over width; the median where the size is not known (5 training films)."""
+    known = size[:, 1] > 0
+    aspect = np.full(len(size), np.median(size[known, 0] / size[known, 1]))
+    aspect[known] = size[known, 0] / size[known, 1]
+    return aspect
+
+
+def kermany(data: Path, cache: Path) -> Films:
+    """Return the paediatric films, 224 x 224, squashed: the pixels are not square."""
+    return _films(data / "xray" / "kermany", 224, cache, square=False)
+
+
+def hannover(data: Path, cache: Path) -> Films:
+    """Return the adult films with lung masks, 512 x 512: lungs from another hospital."""
+    return _films(data / "xray" / "hannover_lungs", 512, cache, square=False)
+
+
+def nih(data: Path, cache: Path) -> Films:
+    """Return the adult films with text-mined labels, 512 x 512: pneumonia from another hospital."""
+    return _films(data / "xray" / "nih_pneumonia", 512, cache, square=True)
+
+
+def held_back(patient: NDArray[np.str_], share: float, seed: int) -> NDArray[np.bool_]:
+    """Return which rows belong to the held-back patients.
+
+    A patient's place is drawn from the hash of its id, so that it does not
+    depend on which other patients there are.
+    """
+
+    def place(name: str) -> float:
+        return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "big") / 2**64
+
+    return np.array([place(str(name)) < share for name in patient])

@@ -1,0 +1,118 @@
+"""Every figure of a card: the builds that ship, the site outside, the trivial rivals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wetread.infer import Build, Model
+from wetread.lab.baselines import lung_baselines, pneumonia_baselines
+from wetread.lab.certify import shipped_boxes
+from wetread.lab.data import Films, hannover, kermany, nih
+from wetread.lab.lungs import film_dice
+from wetread.lab.predict import built, predict_logits, predict_lungs
+from wetread.measures import (
+    Interval,
+    accuracy,
+    auroc,
+    bootstrap_interval,
+    calibration_error,
+    hausdorff95,
+    sensitivity,
+    specificity,
+)
+from wetread.prepare import back_mask, letterbox
+from wetread.records import Tensor
+
+__all__ = ["evaluate_lungs", "evaluate_pneumonia"]
+
+Figures = dict[str, Any]
+Rows = NDArray[np.int64]
+
+
+def evaluate_lungs(model: Model, data: Path, cache: Path) -> Figures:
+    """Return Dice and Hausdorff distance of each build on the test films and on Hannover's."""
+    inside, outside = kermany(data, cache), hannover(data, cache)
+    masked = np.array([bool((mask == 255).any()) for mask in inside.masks])
+    test = np.flatnonzero((inside.split == "test") & masked)
+    train = np.flatnonzero((inside.split == "train") & masked)
+    builds = {
+        build.name: {
+            "kermany test": _overlap(model, build, inside, test),
+            "hannover": _overlap(model, build, outside, np.arange(len(outside))),
+        }
+        for build in model.builds
+    }
+    return {"builds": builds, "baselines": lung_baselines(inside, train, test)}
+
+
+def _overlap(model: Model, build: Build, films: Films, rows: Rows) -> Figures:
+    logits = predict_lungs(built(build.path, build.precision), films, rows, model.recipe)
+    overlap = np.array([film_dice(one, films, int(row), model.recipe) for one, row in zip(logits, rows, strict=True)])
+    surface = np.array([_surface(one, films, int(row), model) for one, row in zip(logits, rows, strict=True)])
+    patient = films.patient[rows]
+    return {
+        "dice": asdict(bootstrap_interval(_mean, (overlap,), patient)),
+        "dice_p05": float(np.percentile(overlap, 5)),
+        "hd95_percent": asdict(bootstrap_interval(_mean, (surface,), patient)),
+        "hd95_percent_median": float(np.median(surface)),
+    }
+
+
+def _surface(logits: Tensor, films: Films, row: int, model: Model) -> float:
+    """Return the 95th percentile Hausdorff distance in % of the film's diagonal, with its true aspect."""
+    shape = (films.images.shape[1], films.images.shape[2])
+    aspect = float(films.aspect[row])
+    found = back_mask(logits, letterbox(shape, aspect, model.recipe.grid))
+    counted = films.masks[row] != 127
+    distance = hausdorff95(found & counted, films.masks[row] == 255, (aspect, 1.0))
+    diagonal = float(np.hypot(shape[0] * aspect, shape[1]))
+    return min(100.0, 100.0 * distance / diagonal)
+
+
+def evaluate_pneumonia(model: Model, models: Path, data: Path, cache: Path) -> Figures:
+    """Return discrimination, operating point and calibration of each build, inside and outside."""
+    inside, outside = kermany(data, cache), nih(data, cache)
+    test, train = np.flatnonzero(inside.split == "test"), np.flatnonzero(inside.split == "train")
+    builds: dict[str, Figures] = {build.name: {} for build in model.builds}
+    refused: dict[str, int] = {}
+    for name, films, rows in (("kermany test", inside, test), ("nih", outside, np.arange(len(outside)))):
+        boxes, unread = shipped_boxes(models, films, model.recipe, cache)
+        refused[name] = int(unread[rows].sum())
+        for build in model.builds:
+            logits = predict_logits(built(build.path, build.precision), films, rows, boxes, model.recipe)
+            builds[build.name][name] = _discrimination(model, films, rows, logits)
+    return {"builds": builds, "refused": refused, "baselines": pneumonia_baselines(inside, train, test)}
+
+
+def _discrimination(model: Model, films: Films, rows: Rows, logits: NDArray[np.float64]) -> Figures:
+    truth, patient = films.label[rows], films.patient[rows]
+    probability = 1 / (1 + np.exp(-logits / model.temperature))
+    present = probability >= model.labels[0].threshold
+
+    def interval(figure: Callable[..., float], column: NDArray[Any]) -> dict[str, Any]:
+        return asdict(bootstrap_interval(figure, (truth, column), patient))
+
+    return {
+        "auc": interval(auroc, logits),
+        "accuracy": interval(accuracy, present),
+        "sensitivity": interval(sensitivity, present),
+        "specificity": interval(specificity, present),
+        "calibration_error": interval(calibration_error, probability),
+        "accuracy_at_half": accuracy(truth, probability >= 0.5),
+    }
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    return float(values.mean())
+
+
+def interval_text(figure: dict[str, Any], digits: int = 3) -> str:
+    """Return "0.953 (0.949 to 0.957)"."""
+    one = Interval(**figure)
+    return f"{one.value:.{digits}f} ({one.low:.{digits}f} to {one.high:.{digits}f})"

@@ -1,0 +1,94 @@
+"""From torch to ONNX: norms folded into the convolutions, one file with its weights inside."""
+
+from __future__ import annotations
+
+import copy
+import io
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from wetread.records import Recipe
+
+__all__ = ["export_onnx", "fold_norms"]
+
+#: The newest operator set that both engines and the quantizers read without conversion.
+OPSET = 18
+
+
+def fold_norms(model: nn.Module) -> nn.Module:
+    """Return a copy in which each batch norm is part of the convolution before it."""
+    folded = copy.deepcopy(model).eval()
+    for parent in list(folded.modules()):
+        if not isinstance(parent, nn.Sequential):
+            continue
+        for name, layer in list(parent.named_children()):
+            after = str(int(name) + 1)
+            norm = parent._modules.get(after)
+            if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(parent, name, fuse_conv_bn_eval(layer, norm))
+                setattr(parent, after, nn.Identity())
+    return folded
+
+
+def export_onnx(model: nn.Module, recipe: Recipe, outputs: tuple[str, ...], path: Path) -> Path:
+    """Write a network as ONNX with the input "image" [N, C, H, W] and a free batch size.
+
+    Parameters
+    ----------
+    outputs
+        Names of what the network returns, in order.
+    path
+        File to write.
+
+    Returns
+    -------
+    The file.
+    """
+    folded = fold_norms(model).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    example = torch.zeros(2, recipe.channels, *recipe.grid)
+    stream = io.BytesIO()
+    program = torch.onnx.export(
+        folded,
+        (example,),
+        input_names=["image"],
+        output_names=list(outputs),
+        dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},),
+        opset_version=OPSET,
+        dynamo=True,
+        verbose=False,
+    )
+    assert program is not None
+    onnx.save_model(program.model_proto, stream)
+    graph = _join_padding(onnx.load_model_from_string(stream.getvalue()))
+    onnx.checker.check_model(graph, full_check=True)
+    onnx.save_model(graph, str(path))
+    return path
+
+
+def _join_padding(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Let each convolution do the padding that stands before it: one node less to run and to quantize."""
+    constants = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant":
+            constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+    made = {output: node for node in model.graph.node for output in node.output}
+    for node in list(model.graph.node):
+        pad = made.get(node.input[0]) if node.op_type == "Conv" else None
+        if pad is None or pad.op_type != "Pad":
+            continue
+        amounts = np.asarray(constants[pad.input[1]]).reshape(2, -1)
+        for attribute in list(node.attribute):
+            if attribute.name == "pads":
+                node.attribute.remove(attribute)
+            if attribute.name == "auto_pad":
+                attribute.s = b"NOTSET"
+        node.attribute.append(onnx.helper.make_attribute("pads", amounts[:, 2:].ravel().tolist()))
+        node.input[0] = pad.input[0]
+        model.graph.node.remove(pad)
+    return model

@@ -1,0 +1,107 @@
+"""The model folder that ships: ONNX builds, model.toml, golden.npz and certificate.json."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wetread.infer import engine
+from wetread.lab.phantom import LUNGS, chest
+from wetread.lab.plan import recipe_of
+from wetread.prepare import prepare
+from wetread.records import Tensor
+
+__all__ = ["PRECISION", "device_uid", "sha256_of", "write_folder"]
+
+#: Name of a build -> the precision it runs in.
+PRECISION = {"fp32": "fp32", "pruned-fp32": "fp32", "int8": "int8", "pruned-int8": "int8"}
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, hex."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def device_uid(sha256: str) -> str:
+    """Return the Device UID of a build: its digest's first 128 bits under 2.25 (PS3.5 B.2)."""
+    return f"2.25.{int(sha256[:32], 16)}"
+
+
+def write_folder(
+    folder: Path, table: Mapping[str, Any], builds: Mapping[str, Path], certificate: Mapping[str, Any]
+) -> Path:
+    """Write a model folder.
+
+    Parameters
+    ----------
+    table
+        The recipe of training; its ``[ship]`` table says what the model is, with
+        threshold and temperature filled in.
+    builds
+        Name -> ONNX file, the fp32 parent first.
+    certificate
+        What `certify` found.
+
+    Returns
+    -------
+    The folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.onnx"):
+        old.unlink()
+    files = {name: Path(shutil.copyfile(path, folder / f"{name}.onnx")) for name, path in builds.items()}
+    tolerance = _write_golden(folder / "golden.npz", table, files)
+    (folder / "certificate.json").write_text(json.dumps(certificate, indent=1) + "\n", encoding="utf-8")
+    (folder / "model.toml").write_text(_declaration(table, files, tolerance), encoding="utf-8")
+    return folder
+
+
+def _write_golden(path: Path, table: Mapping[str, Any], files: Mapping[str, Path]) -> float:
+    """Write the phantom and each build's answers; return the tolerance.
+
+    Twice the largest difference between the engines on this machine, so that a
+    host of another kind passes and another network does not.
+    """
+    recipe = recipe_of(table["recipe"])
+    image = prepare(chest(), 1.0, recipe, LUNGS if recipe.region == "lungs" else None).tensor
+    arrays: dict[str, Tensor] = {"image": image}
+    worst = 0.0
+    for name, file in files.items():
+        answers = [
+            engine.loader(kind)(file.read_bytes(), PRECISION[name], 1, None).run(image) for kind in engine.installed()
+        ]
+        for output, value in answers[0].items():
+            arrays[f"{name}/{output}"] = value
+            spread = max(float(np.abs(other[output] - value).max()) for other in answers)
+            worst = max(worst, spread / float(np.abs(value).max()))
+    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+    return round(max(0.02, 2 * worst), 3)
+
+
+def _declaration(table: Mapping[str, Any], files: Mapping[str, Path], tolerance: float) -> str:
+    ship = table["ship"]
+    plain = ("version", "summary", "licence", "training_data", "modality", "body_part", "views", "temperature")
+    lines = ["# Written by `wetread lab certify`; the figures are in card.md.", *_pairs(table, ("id", "task"))]
+    lines += _pairs(ship, [key for key in plain if key in ship])
+    for label in ship["label"]:
+        lines += ["", "[[label]]", *_pairs(label, label)]
+    lines += ["", "[recipe]", *_pairs(table["recipe"], table["recipe"])]
+    for name, file in files.items():
+        digest = sha256_of(file)
+        build = {"name": name, "file": file.name, "precision": PRECISION[name], "sha256": digest}
+        build["device_uid"] = device_uid(digest)
+        lines += ["", "[[build]]", *_pairs(build, build)]
+    golden = {"file": "golden.npz", "sha256": sha256_of(next(iter(files.values())).parent / "golden.npz")}
+    lines += ["", "[golden]", *_pairs(golden, golden), f"tolerance = {tolerance}", ""]
+    return "\n".join(lines)
+
+
+def _pairs(table: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
+    # JSON's strings, numbers and flat lists are TOML's.
+    return [f"{key} = {json.dumps(table[key], ensure_ascii=False)}" for key in keys]

@@ -1,0 +1,153 @@
+"""From weights to certified builds: export, quantize, certify."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wetread.errors import BadInput
+from wetread.lab.certify import PARENT, compare, document, film_scores, fit_temperature, shipped_boxes, verdict
+from wetread.lab.data import Films, held_back, kermany
+from wetread.lab.export import export_onnx
+from wetread.lab.folder import PRECISION, write_folder
+from wetread.lab.plan import load_plan, recipe_of
+from wetread.lab.predict import built, predict_logits
+from wetread.lab.quantize import quantize_onnx
+from wetread.lab.samples import exact
+from wetread.lab.train import Plan
+from wetread.lab.weights import load_weights
+from wetread.measures import auroc, sensitivity, specificity, threshold_at_sensitivity
+from wetread.records import Box, Tensor
+
+__all__ = ["certify", "export", "quantize"]
+
+OUTPUTS = {"segmentation": ("logits",), "classification": ("logits", "map")}
+#: Weights in the run folder -> build.
+FLOAT_BUILDS = {"weights.pt": "fp32", "weights-pruned.pt": "pruned-fp32"}
+CALIBRATION_FILMS = 320
+
+
+def export(model: str, out: Path) -> dict[str, Path]:
+    """Write the float builds of a model, whole and (if it was pruned) pruned, to ``<id>/builds``."""
+    builds: dict[str, Path] = {}
+    for file, name in FLOAT_BUILDS.items():
+        if file == "weights.pt" or (out / model / file).exists():
+            table, network = load_weights(out / model / file)
+            target = out / model / "builds" / f"{name}.onnx"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            builds[name] = export_onnx(network, recipe_of(table["recipe"]), OUTPUTS[table["task"]], target)
+    return builds
+
+
+def quantize(model: str, data: Path, out: Path, models: Path) -> dict[str, Path]:
+    """Write the int8 build of each float build, calibrated on films of the training split.
+
+    Raises
+    ------
+    BadInput
+        The model was not exported, or a classifier comes before cxr-lungs has shipped.
+    """
+    table, _ = load_weights(out / model / "weights.pt")
+    recipe, films = recipe_of(table["recipe"]), kermany(data, out / "cache")
+    rows = np.flatnonzero((films.split == "train") & ~_aside(table, films))
+    rows = np.random.default_rng(0).choice(rows, CALIBRATION_FILMS, replace=False)
+    boxes: list[Box | None] = [None] * len(films)
+    if recipe.region == "lungs":
+        found, _ = shipped_boxes(models, films, recipe, out / "cache")
+        boxes = [Box(*(int(edge) for edge in box)) for box in found]
+    samples: list[Tensor] = [exact(films, int(row), recipe, boxes[row]) for row in rows]
+    builds: dict[str, Path] = {}
+    for name in FLOAT_BUILDS.values():
+        parent = out / model / "builds" / f"{name}.onnx"
+        if parent.exists():
+            small = name.replace("fp32", "int8")
+            builds[small] = quantize_onnx(parent, samples, parent.with_name(f"{small}.onnx"))
+    if not builds:
+        raise BadInput(f"expected {out / model / 'builds'}/fp32.onnx, found none; export the model first")
+    return builds
+
+
+def certify(model: str, data: Path, out: Path, models: Path) -> dict[str, Any]:
+    """Compare each build with its parent on the test split and write the folder of those that pass.
+
+    Threshold and temperature are fixed here, on held-back training patients and the
+    fp32 build, by the rule in the recipe's ``[ship]`` table.
+
+    Returns
+    -------
+    The certificate, also of the builds that did not pass and do not ship.
+    """
+    table, _ = load_weights(out / model / "weights.pt")
+    table["ship"] = load_plan(model)["ship"]
+    films, folder = kermany(data, out / "cache"), out / model / "builds"
+    files = {name: folder / f"{name}.onnx" for name in (PARENT, "int8", "pruned-int8")}
+    files = {name: path for name, path in files.items() if path.exists()}
+    if PARENT not in files:
+        raise BadInput(f"expected {folder}/fp32.onnx, found none; export the model first")
+    rows = np.flatnonzero((films.split == "test") & np.array([bool((mask == 255).any()) for mask in films.masks]))
+    score = _scorer(table, films, models, out / "cache")
+    if table["task"] == "classification":
+        aside = np.flatnonzero((films.split == "train") & _aside(table, films))
+        operating = _operating_point(table, films.label[aside], score(files[PARENT], PARENT, aside), len(aside))
+        rows = np.flatnonzero(films.split == "test")
+    else:
+        operating = {}
+    scores = {name: score(path, name, rows) for name, path in files.items()}
+    metric, margin = table["ship"]["metric"], float(table["ship"]["margin"])
+    truth, patient = films.label[rows], films.patient[rows]
+    whole = auroc(truth, scores[PARENT]) if metric == "auc" else float(scores[PARENT].mean())
+    verdicts = [
+        verdict(name, path, metric, whole, compare(metric, truth, scores[PARENT], scores[name], patient), margin)
+        for name, path in files.items()
+    ]
+    certificate = document(model, "xray/kermany, test split", verdicts, operating)
+    passed = {row["build"]: files[row["build"]] for row in verdicts if row["passed"]}
+    write_folder(models / model, table, passed, certificate)
+    return certificate
+
+
+Score = Callable[[Path, str, NDArray[np.int64]], NDArray[np.float64]]
+
+
+def _scorer(table: Mapping[str, Any], films: Films, models: Path, cache: Path) -> Score:
+    recipe = recipe_of(table["recipe"])
+    if table["task"] == "segmentation":
+        return lambda path, name, rows: film_scores(built(path, PRECISION[name]), films, rows, recipe)
+    boxes, _ = shipped_boxes(models, films, recipe, cache)
+    return lambda path, name, rows: predict_logits(built(path, PRECISION[name]), films, rows, boxes, recipe)
+
+
+def _operating_point(
+    table: Mapping[str, Any], truth: NDArray[np.int64], logits: NDArray[np.float64], n: int
+) -> dict[str, Any]:
+    """Fix temperature and threshold in the table's ``[ship]``, and return what was fixed."""
+    ship = table["ship"]
+    wanted = float(ship.pop("sensitivity"))
+    ship["temperature"] = round(fit_temperature(truth, logits), 4)
+    probability = 1 / (1 + np.exp(-logits / ship["temperature"]))
+    threshold = np.floor(threshold_at_sensitivity(truth, probability, wanted) * 1e4) / 1e4
+    label = ship["label"][0]
+    label["threshold"] = float(threshold)
+    label["threshold_rule"] = (
+        f"the highest that keeps sensitivity {wanted:g} on {n} films of held-back training patients, fp32 build"
+    )
+    present = probability >= threshold
+    return {
+        "held_back": {
+            "n": n,
+            "auc": auroc(truth, logits),
+            "sensitivity": sensitivity(truth, present),
+            "specificity": specificity(truth, present),
+            "threshold": label["threshold"],
+            "temperature": ship["temperature"],
+        }
+    }
+
+
+def _aside(table: Mapping[str, Any], films: Films) -> NDArray[np.bool_]:
+    plan = Plan(**table["train"])
+    return held_back(films.patient, plan.held_back, plan.seed)

@@ -1,0 +1,240 @@
+"""Training that can be killed at any moment and goes on where it stood."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
+
+from wetread.lab.curves import draw_curves
+from wetread.lab.samples import Batches
+
+__all__ = ["Course", "Plan", "State", "channels_last", "fit"]
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+Validate = Callable[[nn.Module], dict[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The ``[train]`` table of a recipe."""
+
+    epochs: int
+    batch: int
+    learning_rate: float
+    weight_decay: float = 1e-4
+    warmup_steps: int = 100
+    ema: float = 0.998  # decay of the averaged weights, a step
+    held_back: float = 0.1  # share of training patients kept for validation
+    seed: int = 7
+    bf16: bool = True
+    workers: int = 1
+    checkpoint_steps: int = 100
+    label_smoothing: float = 0.0
+    mixup: float = 0.0  # share of batches that are mixed
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What a network is trained on, and how it is judged."""
+
+    samples: Dataset[tuple[Tensor, Tensor]]
+    rows: NDArray[np.int64]  # of `samples`, to train on
+    loss: Loss  # (logits, targets) -> scalar
+    validate: Validate  # averaged model -> named figures on held-back patients
+    teacher: nn.Module | None = None  # whose soft answers are learnt beside the labels
+
+
+@dataclass(slots=True)
+class State:
+    """Everything that a run needs to go on."""
+
+    model: nn.Module
+    average: nn.Module
+    optimiser: torch.optim.Optimizer
+    step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def save(self, path: Path) -> None:
+        """Write the state so that a power cut leaves the old or the new one."""
+        partial = path.with_suffix(".partial")
+        torch.save(
+            {
+                "model": self.model.state_dict(),
+                "average": self.average.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "step": self.step,
+                "history": self.history,
+                "rng": torch.get_rng_state(),
+            },
+            partial,
+        )
+        os.replace(partial, path)
+
+    def load(self, path: Path) -> None:
+        """Restore what `save` wrote."""
+        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        self.model.load_state_dict(saved["model"])
+        self.average.load_state_dict(saved["average"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.step, self.history = saved["step"], saved["history"]
+        torch.set_rng_state(saved["rng"])
+
+
+def channels_last(model: nn.Module) -> nn.Module:
+    """Return the model with its weights laid out as the CPU's convolutions like them."""
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def logits(model: nn.Module, images: Tensor) -> Tensor:
+    """Return the logits in float32; a classifier's maps are left out."""
+    answer = model(images)
+    first: Tensor = answer[0] if isinstance(answer, tuple) else answer
+    return first.float()
+
+
+def mixed(images: Tensor, targets: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Return a batch blended with its own reverse, in the given share of the batches.
+
+    References
+    ----------
+    Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018, arXiv:1710.09412.
+    """
+    if not share or float(torch.rand(())) >= share:
+        return images, targets
+    part = torch.distributions.Beta(0.4, 0.4).sample((len(images), 1, 1, 1))
+    images = part * images + (1 - part) * images.flip(0)
+    part = part.reshape(len(images), *[1] * (targets.ndim - 1))
+    return images, part * targets + (1 - part) * targets.flip(0)
+
+
+def learning_rate(plan: Plan, step: int, steps: int) -> float:
+    """Return the rate at a step: linear warm-up, then a half cosine to a hundredth."""
+    if step < plan.warmup_steps:
+        return plan.learning_rate * (step + 1) / plan.warmup_steps
+    share = (step - plan.warmup_steps) / max(1, steps - plan.warmup_steps)
+    return plan.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+def _start(model: nn.Module, plan: Plan) -> State:
+    # Norms and biases are not decayed: their size carries no complexity.
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    free = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": plan.weight_decay}, {"params": free, "weight_decay": 0.0}]
+    average = copy.deepcopy(model).eval().requires_grad_(False)
+    return State(model, average, torch.optim.AdamW(groups, lr=plan.learning_rate))
+
+
+def _average(state: State, decay: float) -> None:
+    # Early on the average must follow: the first weights are not worth keeping.
+    decay = min(decay, (1 + state.step) / (10 + state.step))
+    with torch.no_grad():
+        for kept, new in zip(state.average.state_dict().values(), state.model.state_dict().values(), strict=True):
+            if kept.dtype.is_floating_point:
+                kept.lerp_(new, 1 - decay)
+            else:
+                kept.copy_(new)
+
+
+def fit(
+    model: nn.Module,
+    course: Course,
+    plan: Plan,
+    out: Path,
+    *,
+    resume: bool = True,
+    stop_at: int | None = None,
+) -> State:
+    """Train, validate each epoch, and leave ``checkpoint.pt``, ``history.json`` and curves in `out`.
+
+    Parameters
+    ----------
+    resume
+        Go on from ``checkpoint.pt`` if there is one.
+    stop_at
+        Stop after this step, as a kill would: for tests.
+
+    Returns
+    -------
+    The state; its `average` is the model to keep.
+    """
+    torch.manual_seed(plan.seed)
+    out.mkdir(parents=True, exist_ok=True)
+    state, checkpoint = _start(channels_last(model), plan), out / "checkpoint.pt"
+    if resume and checkpoint.exists():
+        state.load(checkpoint)
+    batches = Batches(course.rows, plan.batch, plan.epochs, plan.seed, state.step)
+    steps = batches.per_epoch * plan.epochs
+    loader: Iterable[tuple[Tensor, Tensor]] = DataLoader(
+        course.samples,
+        batch_sampler=batches,
+        num_workers=plan.workers,
+        prefetch_factor=8 if plan.workers else None,
+        # Its own, or starting the loader would advance the generator that dropout and mixup draw from.
+        generator=torch.Generator().manual_seed(plan.seed),
+    )
+    running: list[float] = []
+    with _bar() as progress:
+        bar = progress.add_task(out.name, total=steps, completed=state.step, loss=0.0)
+        for images, targets in loader:
+            running.append(_step(state, plan, course, images, targets, steps))
+            progress.update(bar, advance=1, loss=float(np.mean(running[-50:])))
+            if state.step % batches.per_epoch == 0:
+                figures = {"epoch": state.step / batches.per_epoch, "loss": float(np.mean(running))}
+                state.history.append(figures | course.validate(state.average))
+                running.clear()
+                (out / "history.json").write_text(json.dumps(state.history, indent=1))
+                draw_curves(state.history, out / "curves.png")
+                state.save(checkpoint)
+            elif state.step % plan.checkpoint_steps == 0:
+                state.save(checkpoint)
+            if stop_at is not None and state.step >= stop_at:
+                break
+    return state
+
+
+def _step(state: State, plan: Plan, course: Course, images: Tensor, targets: Tensor, steps: int) -> float:
+    state.model.train()
+    for group in state.optimiser.param_groups:
+        group["lr"] = learning_rate(plan, state.step, steps)
+    images, targets = mixed(images, targets, plan.mixup)
+    images = images.contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16, enabled=plan.bf16):
+        answer = logits(state.model, images)
+        value = course.loss(answer, targets)
+        if course.teacher is not None:
+            with torch.no_grad():
+                wanted = torch.sigmoid(logits(course.teacher, images))
+            value = value + functional.binary_cross_entropy_with_logits(answer, wanted)
+    state.optimiser.zero_grad(set_to_none=True)
+    value.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(state.model.parameters(), 5.0)
+    state.optimiser.step()
+    state.step += 1
+    _average(state, plan.ema)
+    return float(value.detach())
+
+
+def _bar() -> Progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("loss {task.fields[loss]:.4f}"),
+    )
+    return Progress(*columns, console=Console(stderr=True), refresh_per_second=2)

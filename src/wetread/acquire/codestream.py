@@ -17,7 +17,7 @@ _SOC_SIZ = b"\xff\x4f\xff\x51"
 _SOF = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 _SOS = 0xDA
-_RLE_HEADER = 64
+RLE_HEADER_BYTES = 64
 #: Padding that real files carry behind the end of a codestream.
 _TAIL = 4096
 
@@ -122,13 +122,27 @@ def _check_tile_parts(frame: bytes) -> None:
 
 def _check_rle(frame: bytes, layout: Layout) -> None:
     """Check the RLE header against the frame (PS3.5 Section G.5)."""
-    if len(frame) < _RLE_HEADER:
+    if len(frame) < RLE_HEADER_BYTES:
         raise NotRead("TRUNCATED-PIXELS", f"The RLE frame has {len(frame)} bytes, its header alone needs 64.")
-    count, *offsets = struct.unpack("<16L", frame[:_RLE_HEADER])
+    count, *offsets = struct.unpack("<16L", frame[:RLE_HEADER_BYTES])
     if count != layout.allocated // 8:
         raise NotRead("BAD-PIXELS", f"Expected {layout.allocated // 8} RLE segments, got {count}.")
     offsets = offsets[:count]
-    if offsets[0] != _RLE_HEADER or sorted(set(offsets)) != offsets:
+    if offsets[0] != RLE_HEADER_BYTES or sorted(set(offsets)) != offsets:
         raise NotRead("BAD-PIXELS", "The offsets of the RLE segments do not rise from byte 64.")
     if offsets[-1] >= len(frame):
         raise NotRead("TRUNCATED-PIXELS", f"An RLE segment starts at byte {offsets[-1]} of {len(frame)}.")
+
+
+def packbits_length(segment: bytes) -> int:
+    """Return how many bytes an RLE segment decodes to, as far as it goes (PS3.5 Section G.3.2)."""
+    at, count = 0, 0
+    while at + 1 < len(segment):
+        control = segment[at]
+        if control < 128:
+            count += min(control + 1, len(segment) - at - 1)
+            at += control + 2
+        else:
+            count += 257 - control if control > 128 else 0
+            at += 2 if control > 128 else 1
+    return count

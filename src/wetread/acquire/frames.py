@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 
-from wetread.acquire.codestream import check_frame
+from wetread.acquire.codestream import RLE_HEADER_BYTES, check_frame, packbits_length
 from wetread.acquire.layout import Layout
 from wetread.acquire.parse import Parsed, PixelElement
 from wetread.acquire.quiet import FOREIGN_ERRORS
@@ -123,6 +124,37 @@ def _split(data: bytes, offset: int, count: int) -> list[bytes]:
 
 def _decoded(frame: bytes, syntax_uid: str, syntax: Syntax, layout: Layout) -> Pixels:
     """Decode one frame with the one decoder of its syntax."""
+    if syntax.family == "RLE":
+        return _decoded_rle(frame, syntax_uid, syntax, layout)
+    return _through_plugin(frame, syntax_uid, syntax, layout)
+
+
+def _decoded_rle(frame: bytes, syntax_uid: str, syntax: Syntax, layout: Layout) -> Pixels:
+    """Decode the byte planes of an RLE frame one by one, the most significant first (PS3.5 Annex G).
+
+    pylibjpeg-rle checks its bounds for one plane only: with several it panics on a run
+    that is too long, and writes about it to the terminal.
+    """
+    width = layout.allocated // 8
+    offsets = [*struct.unpack_from(f"<{width}L", frame, 4), len(frame)]
+    plane = replace(layout, allocated=8, stored=8, high=7, signed=False)
+    made = np.empty((layout.rows, layout.columns, width), dtype=np.uint8)
+    for index in range(width):
+        header = struct.pack("<16L", 1, RLE_HEADER_BYTES, *[0] * 14)
+        segment = frame[offsets[index] : offsets[index + 1]]
+        try:
+            made[..., width - 1 - index] = _through_plugin(header + segment, syntax_uid, syntax, plane)
+        except NotRead as refusal:
+            there = packbits_length(segment)
+            if there < layout.rows * layout.columns:
+                raise NotRead(
+                    "TRUNCATED-PIXELS", f"Expected {layout.rows * layout.columns} bytes in an RLE segment, got {there}."
+                ) from refusal
+            raise
+    return made.view(f"<u{width}")[..., 0]
+
+
+def _through_plugin(frame: bytes, syntax_uid: str, syntax: Syntax, layout: Layout) -> Pixels:
     options: dict[str, Any] = {
         "rows": layout.rows,
         "columns": layout.columns,
@@ -131,8 +163,7 @@ def _decoded(frame: bytes, syntax_uid: str, syntax: Syntax, layout: Layout) -> P
         "photometric_interpretation": "MONOCHROME2",
         "pixel_representation": int(layout.signed),
         "bits_allocated": layout.allocated,
-        # An RLE frame is the words themselves, whose unused bits are cut by the caller.
-        "bits_stored": layout.allocated if syntax.family == "RLE" else layout.stored,
+        "bits_stored": layout.stored,
         "pixel_keyword": "PixelData",
     }
     try:

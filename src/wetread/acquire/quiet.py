@@ -14,6 +14,8 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pydicom.errors import BytesLengthException, InvalidDicomError
+
 #: What pydicom, its plug-ins, zlib, zipfile and Pillow raise over damaged bytes.
 FOREIGN_ERRORS: tuple[type[Exception], ...] = (
     ArithmeticError,
@@ -29,6 +31,8 @@ FOREIGN_ERRORS: tuple[type[Exception], ...] = (
     ValueError,
     struct.error,
     zlib.error,
+    BytesLengthException,
+    InvalidDicomError,
 )
 
 _NEVER = logging.CRITICAL + 1

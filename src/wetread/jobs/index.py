@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, insert, select
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DBAPIError
 
 from wetread.errors import StoreError
 from wetread.jobs import tables
@@ -36,6 +36,14 @@ def _configure(connection: sqlite3.Connection, _record: Any) -> None:
     cursor.close()
 
 
+def translated(error: DBAPIError) -> StoreError:
+    """Return the error of the index as one of ours."""
+    name = type(error.orig).__name__
+    if name == "DatabaseError":  # SQLITE_CORRUPT or SQLITE_NOTADB; a busy or full disk is an OperationalError
+        return StoreError("index: is corrupt; nothing was changed; restore index.sqlite from a backup")
+    return StoreError(f"index: cannot be used now ({name})")
+
+
 def match(connection: Connection, spool: Spool) -> None:
     """Make the tables, and make sure that index and spool belong together.
 
@@ -44,11 +52,8 @@ def match(connection: Connection, spool: Spool) -> None:
     StoreError
         One of the two is missing or belongs to another node: starting would lose objects.
     """
-    try:
-        tables.metadata.create_all(connection)
-        row = connection.execute(select(tables.store)).first()
-    except DatabaseError as error:
-        raise StoreError("index: is corrupt; nothing was changed; restore index.sqlite from a backup") from error
+    tables.metadata.create_all(connection)
+    row = connection.execute(select(tables.store)).first()
     name = spool.root / "STORE"
     mark = name.read_text() if name.exists() else ""
     if row is None and not mark and next(spool.digests(), None) is None:

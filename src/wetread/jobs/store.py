@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -125,7 +125,7 @@ class Store:
             with self._write, self._engine.begin() as connection:
                 yield connection
         except DBAPIError as error:
-            raise StoreError(f"index: cannot be written ({type(error.orig).__name__})") from error
+            raise index.translated(error) from error
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -133,7 +133,7 @@ class Store:
             with self._engine.connect() as connection:
                 yield connection
         except DBAPIError as error:
-            raise StoreError(f"index: cannot be read ({type(error.orig).__name__})") from error
+            raise index.translated(error) from error
 
     def _remove_orphans(self) -> int:
         """Remove blobs that were written but never referred to: nobody was told that we keep them."""
@@ -293,7 +293,7 @@ class Store:
         return [(f"{digest[:16]}.dcm", self.spool.get(digest)) for digest in digests]
 
     def finish(
-        self, job: int, made: Sequence[Document], destinations: dict[str, tuple[str, ...]], refusal: str
+        self, job: int, made: Sequence[Document], destinations: Mapping[str, tuple[str, ...]], refusal: str
     ) -> State:
         """Store the documents of a job, queue them for every destination, and record its state.
 
@@ -328,7 +328,7 @@ class Store:
         job: int,
         document: Document,
         digest: str,
-        destinations: dict[str, tuple[str, ...]],
+        destinations: Mapping[str, tuple[str, ...]],
     ) -> None:
         """Index one document and queue it for whoever gets its kind and has not been given it."""
         queued = (
@@ -377,6 +377,11 @@ class Store:
             if new is State.FAILED:
                 self._audit(connection, "reading-failed", job.id, {"tries": job.tries, "reason": reason})
         return new
+
+    def state(self, job: int) -> State:
+        """Return the state of a job."""
+        with self._reading() as connection:
+            return State(connection.execute(select(jobs.c.state).where(jobs.c.id == job)).scalar_one())
 
     def put_back(self, job: int) -> None:
         """Return a job that was read but could not be stored; the try does not count."""

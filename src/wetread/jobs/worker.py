@@ -51,7 +51,7 @@ class Worker:
         self._watch = watch
         self._clock = clock
         self._retry = RetryClock(Backoff(settings.retry_first_s, settings.retry_most_s))
-        self._unrecorded: Callable[[], None] | None = None  # what the store could not take down
+        self._unrecorded: tuple[int, Callable[[], None]] | None = None  # what the store could not take down
 
     def step(self) -> bool:
         """Read one job; return whether there was one.
@@ -62,21 +62,21 @@ class Worker:
             The index cannot be written now; the next step makes up for it.
         """
         if self._unrecorded is not None:
-            self._record(self._unrecorded)
+            self._record(*self._unrecorded)
         job = self._store.take(self._retry.waiting(self._clock()))
         if job is None:
             return False
         try:
             made, refusal = self._read(job)
         except Exception as error:  # noqa: BLE001 - the worker's door: the next study must be read
-            self._record(partial(self._crashed, job, describe(error)))
+            self._record(job.id, partial(self._crashed, job, describe(error)))
             return True
         try:
             state = self._store.finish(job.id, made, self._destinations, refusal)
         except (StoreError, OSError) as error:  # not the study's fault: it does not count as a try
             log.error("documents not stored", extra={"job": job.id, "reason": describe(error)})
             self._retry.failed(job.id, self._clock())
-            self._record(partial(self._store.put_back, job.id))
+            self._record(job.id, partial(self._store.put_back, job.id))
             return True
         self._retry.succeeded(job.id)
         log.info("job read", extra={"job": job.id, "state": state, "documents": len(made), "refusal": refusal})
@@ -104,9 +104,10 @@ class Worker:
             return made, ""
         return made, codes[0] if codes else "NOT-AN-IMAGE"
 
-    def _record(self, what: Callable[[], None]) -> None:
-        self._unrecorded = what
-        what()
+    def _record(self, job: int, what: Callable[[], None]) -> None:
+        self._unrecorded = (job, what)
+        if self._store.state(job) is State.READING:  # else an earlier try got through after all
+            what()
         self._unrecorded = None
 
     def _crashed(self, job: Job, reason: str) -> None:

@@ -48,6 +48,7 @@ class Node:
         self._loaded = False
         self._settled = threading.Event()  # loaded, or failed to load
         self._over = threading.Event()
+        self._stopped = False
         self.port = settings.port
         self.http_port = settings.http_port
 
@@ -113,8 +114,11 @@ class Node:
         return self.ready
 
     def stop(self, grace_s: float = GRACE_S) -> None:
-        """Take no more objects, finish what is in hand, close the store."""
+        """Take no more objects, finish what is in hand, close the store; a second call does nothing."""
         self._over.set()
+        if self._stopped:
+            return
+        self._stopped = True
         self._listener.stop(grace_s / 2)
         self._runner.stop(grace_s / 2)
         self._http.stop()

@@ -1,0 +1,41 @@
+"""A reader that makes small true documents without any model: the same objects give the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tests.wire.objects import SR, film
+from wetread.errors import REFUSALS
+from wetread.records import Document, Reading, Refusal, Result, Timing
+from wetread.uids import derive
+from wetread.wire.part10 import identify, meta
+
+#: An object of this size is read as a refusal, one of the next size crashes the reader.
+REFUSED_BYTES, CRASHING_BYTES = 666, 668
+KINDS = ("SR", "SEG")
+
+
+def document_uids(instance: str) -> tuple[str, ...]:
+    """The SOP Instance UIDs of what `read` makes for an object."""
+    return tuple(derive("fake", instance, kind) for kind in KINDS)
+
+
+def read(files: Sequence[tuple[str, bytes]]) -> tuple[Reading, ...]:
+    """Return one reading an object, with an SR, a SEG (in name) and a page."""
+    return tuple(_reading(name, data) for name, data in files)
+
+
+def _reading(name: str, data: bytes) -> Reading:
+    head = meta(data)
+    found = identify(memoryview(data)[head.offset :], head.transfer_syntax)
+    pixels = len(data) - len(film(found.study_uid, found.sop_instance_uid, 0))
+    if pixels == CRASHING_BYTES:
+        raise ValueError("Canary^Patient cannot be read")
+    refusal = Refusal("WRONG-VIEW", REFUSALS["WRONG-VIEW"]) if pixels == REFUSED_BYTES else None
+    documents = [
+        Document(kind, f"{kind}.dcm", film(found.study_uid, made, 32, SR), SR, made)
+        for kind, made in zip(KINDS, document_uids(found.sop_instance_uid), strict=True)
+    ]
+    page = Document("HTML", "page.html", f"<p>{found.sop_instance_uid}</p>".encode())
+    result = Result(found.study_uid, name, "0" * 64, None, None, refusal=refusal)
+    return Reading(result, (*documents, page), (Timing("infer", 12.5), Timing("report", 3.0)))

@@ -1,0 +1,379 @@
+"""Completion, reading and delivery, with clocks that the tests turn."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.jobs import fake
+from tests.wire.objects import CR, film
+from wetread.errors import NotRead, PeerUnreachable, StoreError
+from wetread.jobs.completion import OPEN_FACTOR, Completion
+from wetread.jobs.delivery import Outbox
+from wetread.jobs.retry import Backoff
+from wetread.jobs.states import State
+from wetread.jobs.store import Arrival, Store
+from wetread.jobs.watch import Watch
+from wetread.jobs.worker import Worker
+from wetread.records import Reading
+from wetread.settings import Destination, Settings
+from wetread.wire.part10 import meta
+
+PACS = Destination("PACS", "pacs.invalid", 104, ("SR", "SEG"))
+SETTINGS = Settings(destinations=(PACS,), retry_first_s=1.0, retry_most_s=300.0, max_tries=3)
+
+
+class Clock:
+    """Seconds that pass only when told."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Seen(Watch):
+    """Remembers what was told."""
+
+    def __init__(self) -> None:
+        self.terminal: list[State] = []
+        self.outcomes: list[str] = []
+
+    def ended(self, state: State) -> None:
+        self.terminal.append(state)
+
+    def sent(self, destination: str, outcome: str) -> None:
+        self.outcomes.append(outcome)
+
+
+class Pacs:
+    """Answers as it is told and remembers what it stored."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.status: Callable[[str], int] = lambda instance: 0
+        self.stored: list[str] = []
+        self.calls = 0
+
+    def __call__(self, destination: Destination, files: Sequence[bytes], on_status: Callable[[int, int], None]) -> None:
+        self.calls += 1
+        if self.away:
+            raise PeerUnreachable("PACS: no connection")
+        for i, file in enumerate(files):
+            instance = meta(file).sop_instance_uid
+            status = self.status(instance)
+            if status == 0:
+                self.stored.append(instance)
+            on_status(i, status)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    made = Store(tmp_path / "state")
+    yield made
+    made.close()
+
+
+def receive(store: Store, study: str, *instances: str, size: int = 64) -> None:
+    """Store and complete a study."""
+    arrivals = []
+    for instance in instances:
+        data = film(study, instance, size)
+        arrivals.append(Arrival(CR, instance, study, "1.2.840.10008.1.2.1", "T", store.spool.put(data), len(data)))
+    store.admit(arrivals)
+    store.complete(study)
+
+
+def state(store: Store, study: str) -> State:
+    return store.versions(study)[-1].state
+
+
+# ---- completion -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def completed() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def completion(completed: list[str], clock: Clock) -> Completion:
+    return Completion(completed.append, 5.0, clock)
+
+
+def test_release_completes_at_once(completion: Completion, completed: list[str]) -> None:
+    completion.touch("1.1", 1)
+    completion.touch("1.2", 1)
+    completion.touch("1.3", 2)
+    completion.end(1, released=True)
+    assert completed == ["1.1", "1.2"]
+
+
+def test_the_last_of_parallel_associations_completes(completion: Completion, completed: list[str]) -> None:
+    completion.touch("1.1", 1)
+    completion.touch("1.1", 2)
+    completion.end(1, released=True)
+    assert completed == []
+    completion.end(2, released=True)
+    assert completed == ["1.1"]
+
+
+def test_a_broken_association_leaves_it_to_the_timer(
+    completion: Completion, completed: list[str], clock: Clock
+) -> None:
+    completion.touch("1.1", 1)
+    completion.end(1, released=False)
+    assert completed == []
+    clock.now += 4.9
+    assert completion.due() == []
+    clock.now += 0.2
+    assert completion.due() == ["1.1"]
+    assert completion.due() == []
+
+
+def test_an_association_that_never_ends_holds_nothing_back_for_ever(completion: Completion, clock: Clock) -> None:
+    completion.touch("1.1", 1)
+    clock.now += 5.0 * OPEN_FACTOR - 0.1
+    assert completion.due() == []
+    clock.now += 0.2
+    assert completion.due() == ["1.1"]
+
+
+def test_the_timer_runs_by_itself(completed: list[str]) -> None:
+    completion = Completion(completed.append, 0.05)
+    completion.start()
+    completion.touch("1.1")
+    for _ in range(100):
+        if completed:
+            break
+        time.sleep(0.02)
+    completion.stop()
+    assert completed == ["1.1"]
+
+
+# ---- reading ----------------------------------------------------------------------------------
+
+
+def test_a_study_is_read_and_queued(store: Store) -> None:
+    receive(store, "1.2.3", "1.2.3.1", "1.2.3.2")
+    seen = Seen()
+    assert Worker(store, fake.read, SETTINGS, seen).step()
+    assert state(store, "1.2.3") is State.READ
+    assert store.depths()["PACS@pacs.invalid:104"][0] == 4
+    assert seen.terminal == []
+
+
+def test_a_refusal_has_its_document_too(store: Store) -> None:
+    receive(store, "1.2.3", "1.2.3.1", size=fake.REFUSED_BYTES)
+    Worker(store, fake.read, SETTINGS, Watch()).step()
+    assert state(store, "1.2.3") is State.READ
+    assert store.versions("1.2.3")[0].reason == "WRONG-VIEW"
+    assert store.depths()["PACS@pacs.invalid:104"][0] == 2
+
+
+@pytest.mark.parametrize("reader", [lambda files: (), lambda files: (_ for _ in ()).throw(NotRead("NOT-AN-IMAGE"))])
+def test_nothing_to_read_is_a_refusal(store: Store, reader: Callable[..., tuple[Reading, ...]]) -> None:
+    receive(store, "1.2.3", "1.2.3.1")
+    seen = Seen()
+    Worker(store, reader, SETTINGS, seen).step()
+    assert seen.terminal == [State.REFUSED]
+    assert store.versions("1.2.3")[0].reason == "NOT-AN-IMAGE"
+
+
+def test_a_study_that_crashes_is_set_aside_and_blocks_nobody(
+    store: Store, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    receive(store, "1.1", "1.1.1", size=fake.CRASHING_BYTES)
+    receive(store, "1.2", "1.2.1")
+    seen = Seen()
+    worker = Worker(store, fake.read, SETTINGS, seen, clock)
+    assert worker.step()
+    assert state(store, "1.1") is State.COMPLETE
+    assert worker.step()
+    assert state(store, "1.2") is State.READ
+    assert not worker.step()  # the first one waits
+    for _ in range(2):
+        wait = worker.next()
+        assert wait is not None
+        clock.now += wait
+        assert worker.step()
+    assert state(store, "1.1") is State.FAILED
+    assert seen.terminal == [State.FAILED]
+    assert worker.next() is None
+    ((event, _, detail),) = store.audits()
+    assert (event, detail["tries"]) == ("reading-failed", 3)
+    assert detail["reason"].startswith("ValueError at fake.py:")
+    assert "Canary" not in "".join(str(record.__dict__) for record in caplog.records)
+
+
+def test_tries_cut_off_by_a_kill_count(store: Store, tmp_path: Path) -> None:
+    receive(store, "1.1", "1.1.1")
+    for left in (State.COMPLETE, State.COMPLETE, State.FAILED):
+        assert store.take() is not None
+        store.close()
+        store.__init__(tmp_path / "state")  # type: ignore[misc]
+        assert [after for _, after in store.recover(3)] == [left]
+
+
+def test_a_store_that_fails_is_not_the_study_s_fault(
+    store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receive(store, "1.1", "1.1.1")
+    worker = Worker(store, fake.read, SETTINGS, Watch(), clock)
+
+    put_back = store.put_back
+
+    def full(*_: object) -> State:
+        raise StoreError("index: cannot be written")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "finish", full)
+        for _ in range(5):  # more often than max_tries
+            assert worker.step()
+            clock.now += 400.0
+        broken = iter((True, True))
+        monkeypatch.setattr(store, "put_back", lambda job: full() if next(broken, False) else put_back(job))
+        with pytest.raises(StoreError):
+            worker.step()
+        with pytest.raises(StoreError):
+            worker.step()
+        assert state(store, "1.1") is State.READING
+    clock.now += 400.0
+    assert worker.step()
+    assert state(store, "1.1") is State.READ
+    assert store.versions("1.1")[0].tries == 1
+
+
+# ---- delivery ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pacs() -> Pacs:
+    return Pacs()
+
+
+@pytest.fixture
+def seen() -> Seen:
+    return Seen()
+
+
+@pytest.fixture
+def outbox(store: Store, pacs: Pacs, seen: Seen, clock: Clock) -> Outbox:
+    backoff = Backoff(1.0, 300.0, random.Random(1))
+    return Outbox("PACS@pacs.invalid:104", PACS, store, pacs, SETTINGS, seen, clock, backoff)
+
+
+def read_all(store: Store) -> None:
+    worker = Worker(store, fake.read, SETTINGS, Watch())
+    while worker.step():
+        pass
+
+
+def test_delivery_ends_the_job(store: Store, outbox: Outbox, pacs: Pacs, seen: Seen) -> None:
+    receive(store, "1.1", "1.1.1")
+    receive(store, "1.2", "1.2.1", size=fake.REFUSED_BYTES)
+    read_all(store)
+    assert outbox.step() == 0.0
+    assert outbox.step() is None
+    assert sorted(pacs.stored) == sorted(fake.document_uids("1.1.1") + fake.document_uids("1.2.1"))
+    assert seen.terminal == [State.DELIVERED, State.REFUSED]
+    assert seen.outcomes == ["stored"] * 4
+
+
+def test_an_outage_of_72_hours_needs_nobody(store: Store, outbox: Outbox, pacs: Pacs, seen: Seen, clock: Clock) -> None:
+    for number in range(20):
+        receive(store, f"1.{number}", f"1.{number}.1")
+    read_all(store)
+    pacs.away = True
+    end = clock.now + 72 * 3600
+    waits = []
+    while clock.now < end:
+        wait = outbox.step()
+        assert wait is not None
+        waits.append(wait)
+        clock.now += wait
+    assert max(waits) <= 300.0
+    assert waits[:6] == sorted(waits[:6])
+    assert pacs.calls < 2000  # a destination that is away is not hammered
+    pacs.away = False
+    begin = clock.now
+    while (wait := outbox.step()) is not None:
+        clock.now += wait
+    assert clock.now - begin <= 600
+    assert len(pacs.stored) == len(set(pacs.stored)) == 40
+    assert seen.terminal == [State.DELIVERED] * 20
+
+
+def test_one_document_that_is_rejected_holds_up_no_other(
+    store: Store, outbox: Outbox, pacs: Pacs, seen: Seen, clock: Clock
+) -> None:
+    receive(store, "1.1", "1.1.1")
+    receive(store, "1.2", "1.2.1")
+    read_all(store)
+    bad = fake.document_uids("1.1.1")[0]
+    pacs.status = lambda instance: 0xC000 if instance == bad else 0
+    while (wait := outbox.step()) == 0.0:
+        pass
+    assert len(pacs.stored) == 3
+    assert seen.terminal == [State.DELIVERED]
+    assert wait is not None
+    assert 0.5 <= wait <= 1.0
+    clock.now += wait
+    outbox.step()
+    assert seen.outcomes.count("rejected") == 2
+    pacs.status = lambda instance: 0xB000  # stored, with a warning
+    clock.now += 10.0
+    outbox.step()
+    assert seen.terminal == [State.DELIVERED] * 2
+
+
+def test_a_damaged_document_holds_up_no_other(store: Store, outbox: Outbox, pacs: Pacs, clock: Clock) -> None:
+    receive(store, "1.1", "1.1.1")
+    read_all(store)
+    first = store.parcels(outbox.name, frozenset(), 1)[0]
+    store.spool.path(first.digest).write_bytes(b"rot")
+    outbox.step()
+    assert len(pacs.stored) == 1
+    assert (outbox.step() or 0.0) > 0.0
+
+
+def test_breaking_off_keeps_what_was_confirmed(store: Store, outbox: Outbox, pacs: Pacs, clock: Clock) -> None:
+    receive(store, "1.1", "1.1.1")
+    read_all(store)
+    calls = 0
+
+    def break_off(instance: str) -> int:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise PeerUnreachable("PACS: the connection broke")
+        return 0
+
+    pacs.status = break_off
+    wait = outbox.step()
+    assert wait is not None
+    assert wait > 0
+    clock.now += wait
+    outbox.step()
+    assert sorted(pacs.stored) == sorted(fake.document_uids("1.1.1"))
+    assert state(store, "1.1") is State.DELIVERED
+
+
+def test_waits_grow_to_their_cap_and_vary() -> None:
+    backoff = Backoff(1.0, 300.0, random.Random(7))
+    waits = [backoff.wait_s(failures) for failures in (1, 2, 3, 8, 9, 10, 1000)]
+    for wait, full in zip(waits, (1, 2, 4, 128, 256, 300, 300), strict=True):
+        assert full / 2 <= wait <= full
+    assert backoff.wait_s(50) != backoff.wait_s(50)

@@ -1,0 +1,269 @@
+"""Spool and index: what is durable, what is kept, what is refused."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event
+
+from tests.wire.objects import CR, film
+from wetread.errors import StoreError
+from wetread.jobs import states
+from wetread.jobs.receipt import Receipts
+from wetread.jobs.spool import Spool
+from wetread.jobs.states import MAY_FOLLOW, TERMINAL, State
+from wetread.jobs.store import Arrival, Effect, Store
+from wetread.records import Document
+
+TO = {"PACS@127.0.0.1:104": ("SR",)}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    made = Store(tmp_path / "state")
+    yield made
+    made.close()
+
+
+def arrive(store: Store, instance: str = "1.2.3.1", study: str = "1.2.3", size: int = 64) -> Arrival:
+    data = film(study, instance, size)
+    return Arrival(CR, instance, study, "1.2.840.10008.1.2.1", "TEST", store.spool.put(data), len(data))
+
+
+def admit(store: Store, *arrivals: Arrival) -> list[Effect]:
+    return store.admit(arrivals)
+
+
+def sr(instance: str = "1.9.1", data: bytes = b"sr") -> Document:
+    return Document("SR", "sr.dcm", data, "1.2.840.10008.5.1.4.1.1.88.11", instance)
+
+
+def take(store: Store) -> int:
+    job = store.take()
+    assert job is not None
+    return job.id
+
+
+def test_the_index_syncs_at_every_commit(store: Store) -> None:
+    with store._engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+
+
+def test_file_folder_and_index_are_synced_in_this_order(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def record_fsync(handle: int) -> None:
+        path = os.readlink(f"/proc/self/fd/{handle}")
+        steps.append("folder" if os.path.isdir(path) else "file")
+        fsync(handle)
+
+    def record_rename(self: Path, target: Path) -> Path:
+        steps.append("rename")
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", record_fsync)
+    monkeypatch.setattr(Path, "rename", record_rename)
+    event.listen(store._engine, "commit", lambda connection: steps.append("commit"))
+    receipts = Receipts(store)
+    receipts.start()
+    for number in range(200):
+        receipts.admit(arrive(store, f"1.2.3.{number}"))
+        steps.append("acknowledge")
+    receipts.stop()
+    assert steps == ["file", "rename", "folder", "commit", "acknowledge"] * 200
+
+
+def test_objects_that_arrive_together_share_a_commit(store: Store) -> None:
+    commits: list[int] = []
+    gate = threading.Event()
+
+    def commit(_connection: object) -> None:
+        gate.wait(2)
+        commits.append(1)
+
+    event.listen(store._engine, "commit", commit)
+    receipts = Receipts(store)
+    receipts.start()
+    with ThreadPoolExecutor(16) as pool:
+        futures = [pool.submit(receipts.admit, arrive(store, f"1.2.3.{n}")) for n in range(16)]
+        gate.set()
+        assert [future.result(5) for future in futures] == [Effect.NEW] * 16
+    receipts.stop()
+    assert len(commits) < 16
+
+
+def test_one_bad_arrival_does_not_spoil_its_batch(store: Store) -> None:
+    good = [arrive(store, f"1.2.3.{n}") for n in range(3)]
+    bad = Arrival(CR, "1.2.3.9", None, "1.2.840.10008.1.2.1", "TEST", good[0].digest, 1)  # type: ignore[arg-type]
+    receipts = Receipts(store)
+    gate = threading.Event()
+    store.failpoint = lambda name: None if name != "folder-synced" else (gate.wait(2), None)[1]
+    receipts.start()
+    with ThreadPoolExecutor(4) as pool:
+        futures = [pool.submit(receipts.admit, arrival) for arrival in (good[0], good[1], bad, good[2])]
+        gate.set()
+        failed = [future.exception(5) for future in futures]
+    receipts.stop()
+    assert [type(error) for error in failed] == [type(None), type(None), StoreError, type(None)]
+
+
+def test_same_bytes_again_change_nothing(store: Store) -> None:
+    assert admit(store, arrive(store)) == [Effect.NEW]
+    assert admit(store, arrive(store), arrive(store)) == [Effect.DUPLICATE] * 2
+    store.complete("1.2.3")
+    assert len(store.files(take(store))) == 1
+    assert len(list(store.spool.digests())) == 1
+
+
+def test_other_bytes_under_one_uid_never_overwrite(store: Store) -> None:
+    first, second = arrive(store, size=64), arrive(store, size=66)
+    assert admit(store, first, second) == [Effect.NEW, Effect.CONFLICT]
+    assert list(store.spool.digests()) == [first.digest]
+    ((happened, _job, detail),) = store.audits()
+    assert happened == "conflicting-instance"
+    assert (detail["kept"], detail["refused"]) == (first.digest, second.digest)
+
+
+def test_our_own_documents_start_no_new_study(store: Store) -> None:
+    admit(store, arrive(store))
+    store.complete("1.2.3")
+    store.finish(take(store), [sr("1.9.1", film("1.2.3", "1.9.1"))], TO, "")
+    assert admit(store, arrive(store, "1.9.1"), arrive(store, "1.9.1", size=70)) == [Effect.OWN] * 2
+    assert [job.version for job in store.versions("1.2.3")] == [1]
+
+
+def test_a_late_object_makes_a_new_version_of_itself_alone(store: Store) -> None:
+    admit(store, arrive(store, "1.2.3.1"))
+    store.complete("1.2.3")
+    admit(store, arrive(store, "1.2.3.2"))  # nobody has begun: the same version goes on
+    assert [job.state for job in store.versions("1.2.3")] == [State.RECEIVED]
+    store.complete("1.2.3")
+    first = take(store)
+    admit(store, arrive(store, "1.2.3.3"))
+    assert store.finish(first, [sr()], {}, "") is State.DELIVERED
+    store.complete("1.2.3")
+    second = take(store)
+    assert [len(store.files(job)) for job in (first, second)] == [2, 1]
+    assert [job.version for job in store.versions("1.2.3")] == [1, 2]
+
+
+def test_a_document_is_queued_once_for_each_destination(store: Store) -> None:
+    for number in (1, 2):  # the second version makes the same document again
+        admit(store, arrive(store, f"1.2.3.{number}"))
+        store.complete("1.2.3")
+        store.finish(take(store), [sr(), Document("HTML", "page.html", b"<p>")], {**TO, "B@h:1": ("SR", "SEG")}, "")
+    assert {name: depth for name, (depth, _) in store.depths().items()} == {"PACS@127.0.0.1:104": 1, "B@h:1": 1}
+    assert store.counts()["DELIVERED"] == 1  # it had nothing left to deliver
+
+
+def test_a_job_ends_when_its_last_document_is_confirmed(store: Store) -> None:
+    admit(store, arrive(store))
+    store.complete("1.2.3")
+    assert store.finish(take(store), [sr("1.9.1"), sr("1.9.2")], TO, "WRONG-VIEW") is State.READ
+    first, second = store.parcels("PACS@127.0.0.1:104", frozenset(), 10)
+    store.rejected(first, 0xA700)
+    assert store.delivered(second) is State.READ
+    assert store.delivered(first) is State.REFUSED
+    assert store.versions("1.2.3")[0].reason == "WRONG-VIEW"
+    assert store.waiting_destinations() == []
+
+
+def test_only_declared_transitions_happen(store: Store) -> None:
+    admit(store, arrive(store))
+    job = store.versions("1.2.3")[0].id
+    with pytest.raises(StoreError, match="cannot become READ"):
+        store.finish(job, [], {}, "")
+    assert store.versions("1.2.3")[0].state is State.RECEIVED
+
+
+def test_states_are_sound() -> None:
+    assert set(MAY_FOLLOW) == set(State)
+    left = {old for olds in MAY_FOLLOW.values() for old in olds}
+    assert left == set(State) - TERMINAL
+    for state in State:
+        assert state.value in (states.__doc__ or "")
+
+
+def test_orphans_are_removed_at_the_next_start(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    kept = arrive(store)
+    admit(store, kept)
+    arrive(store, "1.2.3.2")
+    (tmp_path / "spool" / "tmp" / "1-1").write_bytes(b"cut off")
+    store.close()
+    store = Store(tmp_path)
+    assert list(store.spool.digests()) == [kept.digest]
+    assert not list((tmp_path / "spool" / "tmp").iterdir())
+    assert store.removed == 1
+    store.close()
+
+
+def test_a_lost_index_never_costs_a_blob(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    kept = arrive(store)
+    admit(store, kept)
+    store.close()
+    for path in tmp_path.glob("index.sqlite*"):
+        path.rename(tmp_path / f"lost-{path.name}")
+    with pytest.raises(StoreError, match="do not belong together"):
+        Store(tmp_path)
+    (tmp_path / "index.sqlite").write_bytes(b"this is no database" * 1000)
+    with pytest.raises(StoreError, match="corrupt"):
+        Store(tmp_path)
+    (tmp_path / "lost-index.sqlite").replace(tmp_path / "index.sqlite")
+    store = Store(tmp_path)
+    assert list(store.spool.digests()) == [kept.digest]
+    store.close()
+
+
+def test_another_schema_is_refused(tmp_path: Path) -> None:
+    Store(tmp_path).close()
+    with sqlite3.connect(tmp_path / "index.sqlite") as connection:
+        connection.execute("UPDATE store SET schema = 99")
+    connection.close()
+    with pytest.raises(StoreError, match="expected schema 1, got 99"):
+        Store(tmp_path)
+
+
+def test_a_second_process_is_kept_out(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="in use"):
+        Store(tmp_path / "state")
+
+
+def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot be used"):
+        Store(tmp_path / "file" / "state")
+
+
+def test_a_changed_blob_is_noticed(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    digest = spool.put(b"truth")
+    spool.path(digest).write_bytes(b"Truth")
+    with pytest.raises(StoreError, match="has changed"):
+        spool.get(digest)
+    spool.remove(digest)
+    with pytest.raises(StoreError, match="cannot be read"):
+        spool.get(digest)
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool(tmp_path)
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        spool.put(b"data")
+    assert not list(spool.digests())
+    assert not list((tmp_path / "tmp").iterdir())

@@ -1,0 +1,141 @@
+"""Third-party programs that the tests speak with, on loopback, on ports from the operating system."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+#: DCMTK waits for delayed acknowledgements of TCP without it.
+ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
+
+
+def require(program: str, package: str) -> str:
+    """Return the path of a program; without it skip loudly, or fail where CI=true promises it.
+
+    The path is looked up in the system's folders: a virtual environment may shadow DCMTK.
+    """
+    found = shutil.which(program, path="/usr/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/bin")
+    if found is None:
+        message = f"{program} is missing: install the package {package} (tests/install-peers does)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    return found
+
+
+def free_port() -> int:
+    """Return a port that is free now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes], timeout_s: float = 20.0) -> None:
+    """Wait until something listens."""
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            raise RuntimeError(f"the peer ended with {process.returncode}")
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+            return
+        except OSError:
+            time.sleep(0.02)
+    raise RuntimeError("the peer does not listen")
+
+
+@contextmanager
+def _running(command: list[str], port: int) -> Iterator[None]:
+    """A process for the time of a test; its output is dropped."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT)
+    try:
+        wait_for_port(port, process)
+        yield
+    finally:
+        process.kill()  # Orthanc takes seconds to end in order, and its folder is thrown away
+        process.wait()
+
+
+def dcmtk(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run one of DCMTK's programs to its end."""
+    return subprocess.run(
+        [require(program, "dcmtk"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        timeout=30,
+        check=False,
+    )
+
+
+@contextmanager
+def storescp(folder: Path) -> Iterator[int]:
+    """DCMTK's receiver, AE title STORESCP; yields its port."""
+    program = require("storescp", "dcmtk")
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    command = [program, "-aet", "STORESCP", "+B", "+xa", "-od", str(folder), str(port)]
+    with _running(command, port):
+        yield port
+
+
+@dataclass(frozen=True, slots=True)
+class Orthanc:
+    """A running Orthanc, AE title ORTHANC."""
+
+    port: int
+    http_port: int
+
+    def call(self, path: str, data: bytes | None = None, method: str | None = None) -> Any:
+        """Ask its REST interface; return the decoded JSON."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}", data=data, method=method)
+        with urllib.request.urlopen(request, timeout=20) as response:
+            body = response.read()
+        return json.loads(body) if body.strip() else None
+
+    def file(self, instance: str) -> bytes:
+        """Return the file of one instance."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/instances/{instance}/file") as response:
+            return bytes(response.read())
+
+
+@contextmanager
+def orthanc(folder: Path) -> Iterator[Orthanc]:
+    """Orthanc with its storage in a folder."""
+    program = require("Orthanc", "orthanc")
+    folder.mkdir(parents=True, exist_ok=True)
+    port, http_port = free_port(), free_port()
+    config = {
+        "Name": "peer",
+        "StorageDirectory": str(folder / "storage"),
+        "IndexDirectory": str(folder / "index"),
+        "Plugins": [],
+        "HttpPort": http_port,
+        "DicomPort": port,
+        "DicomAet": "ORTHANC",
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False,
+        "SslEnabled": False,
+        "UnknownSopClassAccepted": True,
+        "DicomAlwaysAllowEcho": True,
+        "DicomAlwaysAllowStore": True,
+        "StableAge": 1,
+        "JobsHistorySize": 10,
+        "SaveJobs": False,
+    }
+    path = folder / "orthanc.json"
+    path.write_text(json.dumps(config))
+    with _running([program, str(path)], http_port):
+        yield Orthanc(port, http_port)

@@ -1,0 +1,110 @@
+"""kill -9 at every named place: nothing acknowledged is lost, nothing confirmed is sent again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.jobs import fake
+from tests.serve.stage import acknowledged, check_kept, check_spool, process, rows, until
+from tests.wire.objects import film
+from wetread.jobs import failpoints
+from wetread.serve.receiver import Receiver
+
+STUDY = "1.2.3"
+INSTANCES = ("1.2.3.1.1", "1.2.3.1.2")
+FILMS = [film(STUDY, instance, 5000) for instance in INSTANCES]
+DOCUMENTS = sorted(uid for instance in INSTANCES for uid in fake.document_uids(instance))
+
+#: Place -> how many of the two films are acknowledged when the power is cut there for the second time.
+RECEIPT = {"blob-unsynced": 1, "blob-written": 1, "folder-synced": 1, "indexed": 1}
+
+
+@pytest.fixture
+def pacs(tmp_path: Path) -> Iterator[Receiver]:
+    made = Receiver(tmp_path / "pacs")
+    made.start()
+    yield made
+    made.stop()
+
+
+def test_every_place_is_tried() -> None:
+    assert set(RECEIPT) < set(failpoints.NAMES)
+
+
+@pytest.mark.parametrize("place", failpoints.NAMES)
+def test_kill_at(place: str, tmp_path: Path, pacs: Receiver) -> None:
+    state = tmp_path / "state"
+    # The first object, or the second where the first must be safe already.
+    hit = 2 if place in (*RECEIPT, "sent", "recorded") else 1
+    with process(state, pacs.port, at=place, hit=hit) as node:
+        kept = acknowledged(node.destination, FILMS)
+        assert node.wait() == -9
+    assert len(kept) == RECEIPT.get(place, 2)
+
+    with process(state, pacs.port) as node:
+        check_kept(state, kept)
+        if len(kept) < 2:  # a modality sends again what was not acknowledged
+            assert acknowledged(node.destination, FILMS) == FILMS
+        until(lambda: len({receipt.sop_instance_uid for receipt in pacs.receipts}) == len(DOCUMENTS))
+        until(lambda: {row[0] for row in rows(state, "SELECT state FROM jobs")} == {"DELIVERED"})
+        assert node.stop() == 0
+    check_spool(state, FILMS)
+    sent = Counter(receipt.sop_instance_uid for receipt in pacs.receipts)
+    assert sorted(sent) == DOCUMENTS
+    # Confirmed but not recorded: one document is sent again, under its own UID, to the same effect.
+    assert sum(sent.values()) == len(DOCUMENTS) + (place == "sent")
+    assert rows(state, "SELECT count(*) FROM outbox WHERE state != 'SENT'") == [(0,)]
+
+
+def test_kill_after_the_acknowledgement(tmp_path: Path, pacs: Receiver) -> None:
+    state = tmp_path / "state"
+    with process(state, pacs.port, quiet_s=60.0) as node:
+        assert acknowledged(node.destination, FILMS[:1]) == FILMS[:1]
+        node.kill()
+    with process(state, pacs.port) as node:
+        check_kept(state, FILMS[:1])
+        assert pacs.wait(2, 10.0)
+        until(lambda: {row[0] for row in rows(state, "SELECT state FROM jobs")} == {"DELIVERED"})
+        node.kill()
+    with process(state, pacs.port) as node:  # and nothing is sent again
+        until(lambda: node.get("/ready")[0] == 200)
+        assert node.stop() == 0
+    assert len(pacs.receipts) == 2
+
+
+def test_a_study_that_kills_its_reader_every_time_is_set_aside(tmp_path: Path, pacs: Receiver) -> None:
+    state = tmp_path / "state"
+    with process(state, pacs.port, at="reading") as node:
+        acknowledged(node.destination, FILMS[:1])
+        assert node.wait() == -9
+    for _ in range(2):
+        with process(state, pacs.port, at="reading") as node:
+            assert node.wait() == -9
+    with process(state, pacs.port) as node:
+        assert rows(state, "SELECT state, tries FROM jobs") == [("FAILED", 3)]
+        assert 'wetread_jobs_ended_total{state="FAILED"} 1.0' in node.get("/metrics")[1]
+        other = film("1.9", "1.9.1")
+        assert acknowledged(node.destination, [other]) == [other]
+        assert pacs.wait(2, 10.0)
+        assert node.stop() == 0
+
+
+def test_the_same_study_five_times_interrupted_has_one_result(tmp_path: Path, pacs: Receiver) -> None:
+    state = tmp_path / "state"
+    for place in ("indexed", "reading", "documents-spooled", "documents-stored"):
+        with process(state, pacs.port, at=place) as node:
+            acknowledged(node.destination, FILMS)
+            assert node.wait() == -9
+    with process(state, pacs.port) as node:
+        for _ in range(2):
+            assert acknowledged(node.destination, FILMS) == FILMS
+        until(lambda: {row[0] for row in rows(state, "SELECT state FROM jobs")} == {"DELIVERED"})
+        assert node.stop() == 0
+    assert sorted(receipt.sop_instance_uid for receipt in pacs.receipts) == DOCUMENTS
+    assert sorted(path.stem for path in pacs.folder.iterdir()) == DOCUMENTS
+    assert rows(state, "SELECT count(*) FROM instances") == [(2,)]
+    check_spool(state, FILMS)

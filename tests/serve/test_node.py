@@ -1,0 +1,301 @@
+"""A node in this process: its HTTP door, its start and its end, a PACS that comes and goes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import peers
+from tests.jobs import fake
+from tests.serve.stage import acknowledged, get, process, rows, until
+from tests.wire.objects import film
+from wetread.errors import ModelError, SettingsError, StoreError
+from wetread.jobs.worker import Reader
+from wetread.serve import logs
+from wetread.serve.node import Node
+from wetread.serve.receiver import Receiver
+from wetread.settings import Destination, Settings
+from wetread.wire.dimse import echo, send
+
+Start = Callable[..., Node]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts nodes that are stopped after the test."""
+    with ExitStack() as stack:
+
+        def make(load: Callable[[], Reader] = lambda: fake.read, **given: Any) -> Node:
+            settings = Settings(
+                state=tmp_path / "state",
+                port=0,
+                http_port=0,
+                retry_first_s=0.05,
+                retry_most_s=0.1,
+                quiet_s=0.2,
+                peer_timeout_s=2.0,
+            )
+            node = Node(replace(settings, **given), load)
+            node.start()
+            stack.callback(node.stop, 2.0)
+            return node
+
+        yield make
+
+
+def address(node: Node) -> Destination:
+    return Destination("WETREAD", "127.0.0.1", node.port)
+
+
+def metric(node: Node, name: str) -> float:
+    found = re.search(rf"^{re.escape(name)} (\S+)$", get(node.http_port, "/metrics")[1], re.MULTILINE)
+    assert found, name
+    return float(found[1])
+
+
+@pytest.fixture
+def pacs(tmp_path: Path) -> Iterator[Receiver]:
+    made = Receiver(tmp_path / "pacs")
+    made.start()
+    yield made
+    made.stop()
+
+
+def test_a_study_comes_in_and_its_results_go_out(start: Start, pacs: Receiver) -> None:
+    node = start(destinations=(Destination("PACS", "127.0.0.1", pacs.port, ("SR",)),))
+    assert node.wait_ready(5)
+    assert send(address(node), [film("1.2.3", "1.2.3.1"), film("1.2.3", "1.2.3.2")]) == [0, 0]
+    assert pacs.wait(2, 5.0)
+    until(lambda: node.store.counts()["DELIVERED"] == 1)
+    expected = {fake.document_uids(f"1.2.3.{n}")[0] for n in (1, 2)}
+    assert {receipt.sop_instance_uid for receipt in pacs.receipts} == expected
+    status, body = get(node.http_port, "/studies/1.2.3")
+    assert status == 200
+    assert json.loads(body)["jobs"][0]["state"] == "DELIVERED"
+    assert get(node.http_port, "/studies/1.2.4")[0] == 404
+
+
+def test_metrics(start: Start, pacs: Receiver) -> None:
+    node = start(destinations=(Destination("PACS", "127.0.0.1", pacs.port, ("SR",)),))
+    name = f"PACS@127.0.0.1:{pacs.port}"
+    send(address(node), [film("1.1", "1.1.1"), film("1.1", "1.1.1"), film("1.1", "1.1.2", fake.REFUSED_BYTES)])
+    send(address(node), [film("1.2", "1.2.1", fake.REFUSED_BYTES), film("../..", "1.2.2")])
+    until(lambda: metric(node, 'wetread_jobs{state="REFUSED"}') == 1)
+    until(lambda: metric(node, 'wetread_jobs{state="DELIVERED"}') == 1)
+    assert metric(node, "wetread_objects_received_total") == 5
+    assert metric(node, "wetread_objects_acknowledged_total") == 4
+    assert metric(node, 'wetread_objects_refused_total{status="0xC000"}') == 1
+    assert metric(node, 'wetread_objects_effects_total{effect="duplicate"}') == 1
+    assert metric(node, 'wetread_stage_seconds_count{stage="infer"}') == 3
+    assert metric(node, 'wetread_stage_seconds_sum{stage="infer"}') == pytest.approx(0.0375)
+    assert metric(node, 'wetread_results_total{refusal="WRONG-VIEW"}') == 2
+    assert metric(node, f'wetread_deliveries_total{{destination="{name}",outcome="stored"}}') == 3
+    assert metric(node, "wetread_ready") == 1
+    assert metric(node, "wetread_oldest_job_seconds") == 0
+    assert metric(node, "process_resident_memory_bytes") > 1e7
+    assert "1.1.1" not in get(node.http_port, "/metrics")[1]
+
+
+def test_ready_only_with_models(start: Start, pacs: Receiver) -> None:
+    gate = threading.Event()
+
+    def load() -> Reader:
+        assert gate.wait(10)
+        return fake.read
+
+    node = start(load, destinations=(Destination("PACS", "127.0.0.1", pacs.port, ("SR",)),))
+    assert get(node.http_port, "/health") == (200, '{"status":"alive"}')
+    assert get(node.http_port, "/ready") == (503, '{"status":"not ready","missing":"models are loading"}')
+    assert send(address(node), [film()]) == [0]  # what arrives meanwhile is kept
+    gate.set()
+    assert node.wait_ready(5)
+    assert get(node.http_port, "/ready")[0] == 200
+    assert pacs.wait(1, 5.0)
+
+
+def test_models_that_do_not_load_end_the_node(start: Start) -> None:
+    def load() -> Reader:
+        raise ModelError("model: expected another digest")
+
+    node = start(load)
+    assert not node.wait_ready(5)
+    assert isinstance(node.failure, ModelError)
+    assert "models failed to load" in get(node.http_port, "/ready")[1]
+
+
+def test_a_pacs_that_is_away_gets_everything_once_when_it_is_back(start: Start, tmp_path: Path) -> None:
+    port = peers.free_port()
+    name = f"PACS@127.0.0.1:{port}"
+    node = start(destinations=(Destination("PACS", "127.0.0.1", port, ("SR", "SEG")),))
+    for number in range(5):
+        send(address(node), [film(f"1.{number}", f"1.{number}.1")])
+    until(lambda: node.store.counts()["READ"] == 5)
+    until(lambda: metric(node, f'wetread_deliveries_total{{destination="{name}",outcome="unreachable"}}') > 2)
+    assert metric(node, f'wetread_outbox_depth{{destination="{name}"}}') == 10
+    assert metric(node, f'wetread_outbox_oldest_seconds{{destination="{name}"}}') > 0
+    pacs = Receiver(tmp_path / "pacs", port=port)
+    pacs.start()
+    until(lambda: node.store.counts()["DELIVERED"] == 5)
+    pacs.stop()
+    uids = [receipt.sop_instance_uid for receipt in pacs.receipts]
+    assert len(uids) == len(set(uids)) == 10
+
+
+def test_a_destination_that_was_removed_still_gets_what_waits(start: Start, tmp_path: Path) -> None:
+    port = peers.free_port()
+    node = start(destinations=(Destination("PACS", "127.0.0.1", port),))
+    send(address(node), [film()])
+    until(lambda: node.store.counts()["READ"] == 1)
+    node.stop()
+    pacs = Receiver(tmp_path / "pacs", port=port)
+    pacs.start()
+    start(destinations=())
+    assert pacs.wait(2, 5.0)
+    pacs.stop()
+
+
+def test_a_study_cut_off_is_read_after_the_quiet_time(start: Start) -> None:
+    node = start()
+    with pytest.raises(RuntimeError, match="the end"):  # the association breaks after one object
+        send(address(node), [film(), film(instance="1.2.3.2")], on_status=lambda i, status: end())
+    assert node.store.counts()["RECEIVED"] == 1
+    until(lambda: node.store.counts()["DELIVERED"] == 1)
+
+
+def end() -> None:
+    raise RuntimeError("the end")
+
+
+def test_a_disk_that_is_full_is_said_to_the_sender(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = start()
+
+    def full(data: bytes) -> str:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(node.store.spool, "put", full)
+        assert send(address(node), [film()]) == [0xA700]
+    assert send(address(node), [film()]) == [0]
+    assert metric(node, 'wetread_objects_refused_total{status="0xA700"}') == 1
+
+
+def test_other_bytes_under_one_uid_are_answered_with_a_warning(start: Start) -> None:
+    node = start()
+    assert send(address(node), [film(size=64), film(size=66), film(size=64)]) == [0, 0xB000, 0]
+    ((event, _, _),) = node.store.audits()
+    assert event == "conflicting-instance"
+
+
+def test_own_results_coming_back_start_nothing(start: Start, pacs: Receiver) -> None:
+    node = start(destinations=(Destination("PACS", "127.0.0.1", pacs.port, ("SR", "SEG")),))
+    send(address(node), [film()])
+    assert pacs.wait(2, 5.0)
+    until(lambda: node.store.counts()["DELIVERED"] == 1)
+    assert send(address(node), [receipt.path.read_bytes() for receipt in pacs.receipts]) == [0, 0]
+    time.sleep(0.1)
+    assert sum(node.store.counts().values()) == 1
+
+
+def test_a_second_node_on_the_same_state_does_not_start(start: Start) -> None:
+    start()
+    with pytest.raises(StoreError, match="in use"):
+        start()
+
+
+def test_a_port_in_use_leaves_nothing_open(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for name in ("port", "http_port"):
+            with pytest.raises(SettingsError, match="cannot be bound"):
+                start(**{name: taken.getsockname()[1]})
+    start()  # the store was closed each time
+
+
+def test_sigterm_ends_in_order(tmp_path: Path, pacs: Receiver) -> None:
+    with process(tmp_path / "state", pacs.port) as node:
+        sender = threading.Thread(target=acknowledged, args=(node.destination, [film(size=1 << 20)] * 3))
+        sender.start()
+        time.sleep(0.05)
+        assert node.stop() == 0
+        sender.join()
+    states = {row[0] for row in rows(tmp_path / "state", "SELECT state FROM jobs")}
+    assert states <= {"RECEIVED", "COMPLETE", "READ", "DELIVERED"}
+
+
+def test_logs_are_json_and_hold_no_patient(
+    start: Start, pacs: Receiver, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    logger = logging.getLogger("wetread")
+    before = (logger.handlers[:], logger.level, logger.propagate)
+    logs.configure("DEBUG")
+    try:
+        node = start(destinations=(Destination("PACS", "127.0.0.1", pacs.port, ("SR",)),), max_tries=1)
+        send(address(node), [film(), film(size=70), film("1.2.4", "1.2.4.1", fake.CRASHING_BYTES), film("../..", "1")])
+        until(lambda: node.store.counts()["FAILED"] == 1)
+        until(lambda: node.store.counts()["DELIVERED"] == 1)
+        node.stop()
+    finally:
+        logger.handlers[:], logger.level, logger.propagate = before
+    written = capfd.readouterr().err
+    lines = [json.loads(line) for line in written.splitlines()]
+    assert {"listening", "ready", "study complete", "job read", "reading crashed", "job delivered", "stopped"} <= {
+        line["event"] for line in lines
+    }
+    assert not re.search(r"Canary|CANARY|1\.2\.3\.1\.1|1\.2\.4", written)
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_the_kernel_sees_the_same_order(tmp_path: Path, pacs: Receiver) -> None:
+    """File, folder and write-ahead log are on disk before each of 50 answers leaves."""
+    trace = tmp_path / "trace"
+    with process(tmp_path / "state", pacs.port, quiet_s=60.0) as node:
+        command = ["strace", "-f", "-y", "-e", "trace=fsync,fdatasync,rename,sendto", "-o", str(trace)]
+        tracer = subprocess.Popen([*command, "-p", str(node.process.pid)], stderr=subprocess.PIPE)
+        assert tracer.stderr is not None
+        if b"attached" not in tracer.stderr.readline():
+            tracer.kill()
+            tracer.communicate()
+            pytest.skip("this process may not trace another")
+        try:
+            assert len(acknowledged(node.destination, [film("1.1", f"1.1.{n}") for n in range(50)])) == 50
+        finally:
+            tracer.send_signal(signal.SIGINT)
+            tracer.communicate()
+    steps = []
+    for line in trace.read_text().splitlines():
+        for step, pattern in KERNEL.items():
+            if re.search(pattern, line):
+                steps.append(step)
+    text = "".join(steps)
+    assert re.fullmatch("(A?)" + "FRDWA" * 50 + "[WA]*", text), text
+
+
+#: One letter a step: blob fsynced, renamed, folder fsynced, log synced, answer sent.
+KERNEL = {
+    "F": r"fsync\(\d+<[^>]*/spool/tmp/",
+    "R": r"rename\(\"[^\"]*/spool/tmp/",
+    "D": r"fsync\(\d+<[^>]*/spool/[0-9a-f]{2}>",
+    "W": r"f(data)?sync\(\d+<[^>]*index.sqlite-wal>",
+    "A": r"sendto\(\d+<(socket|TCP):.*\"\\4\\0",  # a P-DATA-TF
+}
+
+
+def test_the_dicom_port_survives_a_web_browser(start: Start) -> None:
+    node = start()
+    with socket.create_connection(("127.0.0.1", node.port), timeout=2) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert sock.recv(100)[0] == 7  # A-ABORT
+    assert echo(address(node)) < 1.0

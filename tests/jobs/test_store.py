@@ -239,6 +239,14 @@ def test_a_second_process_is_kept_out(store: Store, tmp_path: Path) -> None:
         Store(tmp_path / "state")
 
 
+def test_a_closed_store_takes_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    arrival = arrive(store)
+    store.close()
+    with pytest.raises(StoreError, match="closed"):
+        admit(store, arrival)
+
+
 def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot be used"):

@@ -102,6 +102,12 @@ def test_choice(abstract: str, transfers: tuple[str, ...], result: int, chosen: 
     assert (made.result, made.transfers) == (result, (chosen,))
 
 
+def test_what_can_be_decoded_is_chosen_before_the_rest() -> None:
+    context = Context(1, "1.2.840.10008.5.1.4.1.1.1", ("1.2.840.10008.1.2.4.110", "1.2.840.10008.1.2.4.90"))
+    assert associate.choose(context, {"1.2.840.10008.1.2.4.90"}).transfers == ("1.2.840.10008.1.2.4.90",)
+    assert associate.choose(context).transfers == ("1.2.840.10008.1.2.4.110",)
+
+
 def test_message_takes_fragments_in_order_only() -> None:
     raw = memoryview(command.encode(Command(1, 1, "1.2", "1.3", data_set=True)))
     message = Message()

@@ -339,6 +339,20 @@ def test_the_limit_of_associations_and_who_gives_way(answering: Callable[..., Be
         assert echo(bench.destination) < 1.0
 
 
+def test_a_request_that_cannot_be_served_does_not_end_the_service(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", exhausted)
+        with pytest.raises(PeerUnreachable):
+            echo(bench.destination)
+    assert bench.listener.associations == 0
+    assert echo(bench.destination) < 1.0
+
+
 def test_stopping_lets_an_object_end(answering: Callable[..., Bench]) -> None:
     begun = threading.Event()
 

@@ -94,6 +94,7 @@ class Store:
         self.failpoint = failpoint
         self._now = now
         self._write = threading.Lock()
+        self._closed = False
         try:
             state.mkdir(parents=True, exist_ok=True)
             self._lock = index.Lock(state)
@@ -114,16 +115,21 @@ class Store:
             raise
 
     def close(self) -> None:
-        """Close the index and let other processes in."""
-        self._engine.dispose()
-        self._lock.release()
+        """Close the index and let other processes in; a thread that was cut off can write no more."""
+        with self._write:
+            self._closed = True
+            self._engine.dispose()
+            self._lock.release()
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         """One transaction; when the block ends it is on disk."""
         try:
-            with self._write, self._engine.begin() as connection:
-                yield connection
+            with self._write:
+                if self._closed:
+                    raise StoreError("store: is closed")
+                with self._engine.begin() as connection:
+                    yield connection
         except DBAPIError as error:
             raise index.translated(error) from error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import ExitStack
 
 from wetread.jobs import failpoints
@@ -35,16 +35,23 @@ class Node:
         are taken while models load.
     failpoint
         See `wetread.jobs.failpoints`.
+    preferred
+        Transfer syntaxes to choose where a peer offers several for one class.
     """
 
     def __init__(
-        self, settings: Settings, load: Callable[[], Reader], failpoint: failpoints.Failpoint = failpoints.none
+        self,
+        settings: Settings,
+        load: Callable[[], Reader],
+        failpoint: failpoints.Failpoint = failpoints.none,
+        preferred: Container[str] = (),
     ) -> None:
         self.settings = settings
         self.metrics = Metrics()
         self.failure: Exception | None = None  # why the models did not load
         self._load = load
         self._failpoint = failpoint
+        self._preferred = preferred
         self._loaded = False
         self._settled = threading.Event()  # loaded, or failed to load
         self._over = threading.Event()
@@ -68,7 +75,7 @@ class Node:
             undo.callback(self.store.close)
             self._runner = Runner(self.store, settings, self.metrics)
             self._listener = Listener(
-                settings, self._runner.receive, self._runner.association_ended, self.metrics.answered
+                settings, self._runner.receive, self._runner.association_ended, self.metrics.answered, self._preferred
             )
             self.metrics.observe(self.store, lambda: self.ready, lambda: self._listener.associations)
             app = application(self.store, self.metrics, self.missing)
@@ -165,4 +172,6 @@ def run(settings: Settings) -> None:
         return open_reader(settings).read_blobs
 
     logs.configure(settings.log_level)
-    Node(settings, load).run()
+    from wetread.acquire.syntaxes import SYNTAXES
+
+    Node(settings, load, preferred=SYNTAXES).run()

@@ -9,7 +9,7 @@ PS3.4 Annexes A (verification) and B (storage).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 from wetread.errors import BadInput, PeerUnreachable, StoreError
@@ -68,6 +68,7 @@ class Association:
         settings: Settings,
         on_object: OnObject,
         on_status: OnStatus,
+        preferred: Container[str] = (),
     ) -> None:
         self.number = number
         self.transport = transport
@@ -76,6 +77,7 @@ class Association:
         self._settings = settings
         self._on_object = on_object
         self._on_status = on_status
+        self._preferred = preferred
         self._granted: dict[int, Context] = {}
         room = request.max_length or UNLIMITED_BYTES
         self._room = max(128, min(room, UNLIMITED_BYTES))
@@ -83,7 +85,7 @@ class Association:
     def run(self) -> bool:
         """Serve until the end; return whether the peer released the association in order."""
         try:
-            answered, self._granted = answer(self._request, self._settings.max_pdu_bytes)
+            answered, self._granted = answer(self._request, self._settings.max_pdu_bytes, self._preferred)
             self._write(encode(Pdu.ASSOCIATE_AC, answered))
             return self._serve()
         except BadPdu as error:
@@ -91,6 +93,8 @@ class Association:
             self._give_up(error.reason)
         except PeerUnreachable as error:
             log.info("association lost", extra={"association": self.number, "reason": str(error)})
+        except Exception as error:  # noqa: BLE001 - the SCP's door: one association must not end the service
+            log.error("association failed", extra={"association": self.number, "reason": type(error).__name__})
         return False
 
     def _serve(self) -> bool:

@@ -8,7 +8,7 @@ PS3.8 Sections 9.3.2 to 9.3.4 and Annex D (user information), PS3.7 Annex D.3.3.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -143,8 +143,13 @@ def _items(raw: bytes) -> Iterator[tuple[int, bytes]]:
         position += length
 
 
-def answer(request: Associate, max_length: int) -> tuple[Associate, dict[int, Context]]:
-    """Grant what we can: C-ECHO and every storage class, in the first transfer syntax that we keep.
+def answer(request: Associate, max_length: int, preferred: Container[str] = ()) -> tuple[Associate, dict[int, Context]]:
+    """Grant what we can: C-ECHO and every storage class, in a transfer syntax that we keep.
+
+    Parameters
+    ----------
+    preferred
+        Transfer syntaxes that are chosen before others, because somebody can decode them.
 
     Returns
     -------
@@ -156,22 +161,23 @@ def answer(request: Associate, max_length: int) -> tuple[Associate, dict[int, Co
     made: list[Context] = []
     granted: dict[int, Context] = {}
     for context in request.contexts:
-        chosen = choose(context)
+        chosen = choose(context, preferred)
         made.append(chosen)
         if chosen.result == ACCEPTED:
             granted[chosen.id] = chosen
     return Associate(request.called, request.calling, tuple(made), max_length), granted
 
 
-def choose(context: Context) -> Context:
-    """Answer one proposed context."""
+def choose(context: Context, preferred: Container[str] = ()) -> Context:
+    """Answer one proposed context: the first transfer syntax that is preferred, else the first that we keep."""
     first = context.transfers[:1] or ("",)
     if context.abstract != VERIFICATION and not is_storage(context.abstract):
         return Context(context.id, context.abstract, first, ABSTRACT_NOT_SUPPORTED)
     kept = tuple(transfer for transfer in context.transfers if is_kept(transfer))
     if not kept:
         return Context(context.id, context.abstract, first, TRANSFER_NOT_SUPPORTED)
-    return Context(context.id, context.abstract, kept[:1])
+    chosen = next((transfer for transfer in kept if transfer in preferred), kept[0])
+    return Context(context.id, context.abstract, (chosen,))
 
 
 def is_storage(abstract: str) -> bool:

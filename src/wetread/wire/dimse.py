@@ -12,7 +12,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 
 from wetread.errors import PeerRefused, SettingsError
 from wetread.settings import Destination, Settings
@@ -131,6 +131,8 @@ class Listener:
         Told the number of an association that had begun, and whether it was released in order.
     on_status
         Told the status of every C-STORE response after it was sent.
+    preferred
+        Transfer syntaxes to choose where a peer offers several for one class.
     """
 
     def __init__(
@@ -139,11 +141,13 @@ class Listener:
         on_object: OnObject,
         on_association_end: OnEnd = lambda number, released: None,
         on_status: OnStatus = lambda status: None,
+        preferred: Container[str] = (),
     ) -> None:
         self._settings = settings
         self._on_object = on_object
         self._on_end = on_association_end
         self._on_status = on_status
+        self._preferred = preferred
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._active: dict[Association, threading.Thread] = {}
@@ -203,11 +207,13 @@ class Listener:
         sock.setblocking(True)
         transport = Transport(sock, self._settings.max_pdu_bytes)
         number = next(self._numbers)
-        association = Association(number, transport, request, self._settings, self._on_object, self._on_status)
+        association = Association(
+            number, transport, request, self._settings, self._on_object, self._on_status, self._preferred
+        )
         thread = threading.Thread(target=self._run, args=(association,), name=f"wetread-dimse-{number}", daemon=True)
         with self._lock:
+            thread.start()
             self._active[association] = thread
-        thread.start()
         return None
 
     def _objection(self, request: Associate) -> Reject | None:

@@ -11,6 +11,7 @@ PS3.8 Sections 9.1.5 (ARTIM timer) and 9.2 (Sta2 and Sta13).
 
 from __future__ import annotations
 
+import logging
 import selectors
 import socket
 import threading
@@ -20,10 +21,13 @@ from dataclasses import dataclass, field
 
 from wetread.wire.transport import HEAD, AbortReason, BadPdu, Pdu, abort, check_head
 
+log = logging.getLogger("wetread.wire")
+
 MAX_WAITING = 512  # sockets
 MAX_REQUEST_BYTES = 1 << 18  # 128 contexts with all transfer syntaxes need about 180 kB
 MAX_WAITING_BYTES = 1 << 25  # over all sockets
 CLOSING_S = 1.0
+PAUSE_S = 0.05  # when nothing can be accepted
 
 #: Takes a socket and the body of its A-ASSOCIATE-RQ; returns what to send before closing, or
 #: None when it keeps the socket.
@@ -98,6 +102,8 @@ class Guard:
             except BlockingIOError:
                 return
             except OSError:  # no file descriptor left, or the peer is gone already
+                if not self._waiting:
+                    time.sleep(PAUSE_S)
                 self._drop_oldest()
                 return
             sock.setblocking(False)
@@ -140,7 +146,12 @@ class Guard:
             return
         body = memoryview(waiting.data)[HEAD:]
         self._forget(waiting)
-        refusal = self._on_request(waiting.sock, body)
+        try:
+            refusal = self._on_request(waiting.sock, body)
+        except Exception as error:  # noqa: BLE001 - the SCP's door: one request must not end the service
+            log.error("association not served", extra={"reason": type(error).__name__})
+            waiting.sock.close()
+            return
         if refusal is not None:
             self._waiting[waiting] = None
             waiting.sock.setblocking(False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.jobs import fake
-from tests.serve.stage import acknowledged, check_kept, check_spool, process, rows, until
+from tests.serve.stage import ROOT, acknowledged, check_kept, check_spool, process, rows, until
 from tests.wire.objects import film
 from wetread.jobs import failpoints
 from wetread.serve.receiver import Receiver
@@ -31,8 +32,12 @@ def pacs(tmp_path: Path) -> Iterator[Receiver]:
     made.stop()
 
 
-def test_every_place_is_tried() -> None:
+def test_the_page_names_every_place_and_no_test_that_is_not_there() -> None:
     assert set(RECEIPT) < set(failpoints.NAMES)
+    page = (ROOT / "docs/reference/reliability.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in page for name in failpoints.NAMES)
+    for name in re.findall(r"`(?:tests/(?:\w+/)?)?(test_\w+\.py)`", page):
+        assert list((ROOT / "tests").rglob(name)), name
 
 
 @pytest.mark.parametrize("place", failpoints.NAMES)

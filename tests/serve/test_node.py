@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from tests import peers
+from tests import peers, toy
 from tests.jobs import fake
 from tests.serve.stage import acknowledged, get, process, rows, until
 from tests.wire.objects import film
@@ -125,6 +126,21 @@ def test_ready_only_with_models(start: Start, pacs: Receiver) -> None:
     assert node.wait_ready(5)
     assert get(node.http_port, "/ready")[0] == 200
     assert pacs.wait(1, 5.0)
+
+
+def test_models_that_load_after_the_end_read_nothing(start: Start) -> None:
+    gate = threading.Event()
+
+    def load() -> Reader:
+        assert gate.wait(10)
+        return fake.read
+
+    node = start(load)
+    send(address(node), [film()])
+    node.stop()
+    gate.set()
+    assert not node.wait_ready(5)
+    assert not [thread for thread in threading.enumerate() if thread.name == "wetread-worker"]
 
 
 def test_models_that_do_not_load_end_the_node(start: Start) -> None:
@@ -299,3 +315,33 @@ def test_the_dicom_port_survives_a_web_browser(start: Start) -> None:
         sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
         assert sock.recv(100)[0] == 7  # A-ABORT
     assert echo(address(node)) < 1.0
+
+
+@pytest.mark.parametrize("models", [True, False], ids=["with models", "without models"])
+def test_the_command_serves_until_sigterm(tmp_path: Path, models: bool) -> None:
+    folder = toy.make_models(tmp_path / "models") if models else tmp_path
+    port = peers.free_port()
+    environment = {
+        "WETREAD_MODELS": str(folder),
+        "WETREAD_STATE": str(tmp_path / "state"),
+        "WETREAD_PORT": str(port),
+        "WETREAD_HTTP_PORT": "0",
+        "WETREAD_ENGINE": "onnxruntime",
+        "PATH": "/usr/bin:/bin",
+    }
+    command = [sys.executable, "-c", "from wetread.cli import main; main()", "serve"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        if models:
+            peers.wait_for_port(port, process)
+            assert echo(Destination("WETREAD", "127.0.0.1", port)) < 2.0
+            process.terminate()
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.communicate()
+    events = [json.loads(line)["event"] for line in errors.splitlines() if line.startswith("{")]
+    assert events[0] == "listening"
+    assert events[-1] == "stopped"
+    assert (process.returncode == 0) == models
+    assert ("models not loaded" in events) != models

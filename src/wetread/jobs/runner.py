@@ -95,6 +95,8 @@ class Runner:
         self._completion = Completion(self._complete, settings.quiet_s, clock)
         self._reading: Loop | None = None
         self._outboxes: list[Loop] = []
+        self._lock = threading.Lock()  # of the next line and of who begins to read
+        self._ended = False
 
     def start(self) -> None:
         """Take up what an earlier process left, and start; studies are read once `read_with` is called."""
@@ -115,10 +117,12 @@ class Runner:
             loop.start()
 
     def read_with(self, reader: Reader) -> None:
-        """Begin to read studies."""
+        """Begin to read studies; does nothing after `stop`, which may come while models load."""
         worker = Worker(self._store, reader, self._settings, self._watch, self._clock)
-        self._reading = Loop("wetread-worker", partial(self._read, worker))
-        self._reading.start()
+        with self._lock:
+            if not self._ended:
+                self._reading = Loop("wetread-worker", partial(self._read, worker))
+                self._reading.start()
 
     def stop(self, grace_s: float = 10.0) -> None:
         """End in order; call it after the listener has stopped.
@@ -126,6 +130,8 @@ class Runner:
         A reading that takes longer than `grace_s` is cut off and counts as a try.
         """
         end = time.monotonic() + grace_s
+        with self._lock:
+            self._ended = True
         self._receipts.stop()
         self._completion.stop()
         loops = [*self._outboxes, *([self._reading] if self._reading else [])]

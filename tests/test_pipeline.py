@@ -13,8 +13,9 @@ from pydicom.data import get_testdata_file
 
 from tests import toy
 from wetread import acquire, pipeline
+from wetread.errors import EngineError
 from wetread.evidence.film import real_film
-from wetread.records import Reading
+from wetread.records import Reading, Tensor
 from wetread.settings import Settings, load
 
 KINDS = {"SEG", "SR", "PM", "SC", "HTML", "JSON"}
@@ -146,9 +147,7 @@ def test_failing_engine_is_a_refusal_and_never_a_guess(reader: pipeline.Reader) 
     class Broken:
         name, version, device = "broken", "0", "CPU"
 
-        def run(self, tensor: object) -> dict[str, object]:
-            from wetread.errors import EngineError
-
+        def run(self, tensor: Tensor) -> dict[str, Tensor]:
             raise EngineError("the device was lost")
 
     from dataclasses import replace
@@ -186,6 +185,7 @@ for module in pkgutil.walk_packages(wetread.__path__, "wetread."):
     if not module.name.startswith("wetread.lab"):
         importlib.import_module(module.name)
 from wetread import pipeline
+from wetread.errors import EngineError
 from wetread.evidence.film import real_film
 from wetread.settings import load
 reader = pipeline.open_reader(load(state=sys.argv[1]))

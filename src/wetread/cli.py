@@ -63,7 +63,7 @@ def exit_code(error: WetreadError) -> int:
 @click.option("--threads", type=int, help="Inference threads; 0: all cores.")
 @click.option("--state", type=click.Path(path_type=Path), help="Folder of the spool, the index and the profile.")
 @click.pass_context
-def commands(context: click.Context, config: Path | None, **given: Any) -> None:
+def commands(context: click.Context, /, config: Path | None, **given: Any) -> None:
     """Wetread gives an X-ray, CT or MRI study an AI wet read and puts it where clinicians work."""
     context.obj = lambda **more: load(config, **given, **more)
 
@@ -94,11 +94,12 @@ def emit(value: Any) -> None:
 def read(context: click.Context, paths: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
     """Read DICOM files, folders, ZIPs, PNGs or JPEGs: a table, and documents under --out."""
     from wetread import acquire, pipeline, report
+    from wetread.records import Timing
 
     settings = settings_of(context)
     start = time.perf_counter()
     studies = acquire.load(list(paths), settings)
-    decoded = pipeline.Timing("acquire", (time.perf_counter() - start) * 1e3)
+    decoded = Timing("acquire", (time.perf_counter() - start) * 1e3)
     reader = pipeline.open_reader(settings)
     readings = [reading for study in studies for reading in reader.read(study, decoded)]
     places = {id(reading): write(reading.documents, out, reading) for reading in readings} if out else {}
@@ -230,7 +231,7 @@ def doctor(context: click.Context, as_json: bool) -> None:
 @click.option("--http-port", type=int, help="Port of /health, /ready and /metrics.")
 @click.option("--destination", "destinations", multiple=True, help="Where results go: AE@host:port; repeatable.")
 @click.pass_context
-def serve(context: click.Context, destinations: tuple[str, ...], **given: Any) -> None:
+def serve(context: click.Context, /, destinations: tuple[str, ...], **given: Any) -> None:
     """Run the node: C-STORE in, wet read, results out by C-STORE."""
     from wetread.serve.node import run
 
@@ -311,9 +312,9 @@ def check(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> Non
 @click.pass_context
 def demo(context: click.Context, film: Path | None, out: Path, as_json: bool) -> None:
     """Start a node and a small receiver on loopback, send a film, show the wet read, end."""
-    from wetread.serve import demo as show
+    from wetread.serve.demo import run
 
-    outcome = show.run(settings_of(context), film, out, say=(lambda line: None) if as_json else click.echo)
+    outcome = run(settings_of(context), film, out, say=(lambda line: None) if as_json else click.echo)
     if as_json:
         emit({"seconds": outcome.seconds, "documents": [str(place) for place in outcome.documents]})
         return

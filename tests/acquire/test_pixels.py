@@ -137,7 +137,7 @@ def test_a_frame_in_many_fragments() -> None:
 
 def lut(entries: list[int], first: int, bits: int, signed: bool = False) -> Sequence:
     item = Dataset()
-    item.add_new(0x00283002, "SS" if signed else "US", [len(entries), first, bits])
+    item.add_new(0x00283002, "SS" if signed else "US", [len(entries) % 65536, first, bits])  # 0: 65536
     item.add_new(0x00283004, "LO", "US")
     item.add_new(0x00283006, "OW", np.asarray(entries, "<u2").tobytes())
     return Sequence([item])
@@ -159,6 +159,14 @@ def test_a_modality_lut_is_looked_up_and_clipped_at_its_ends(inverse: bool, sign
     )
     expected = np.array(entries)[np.clip(stored - first, 0, 99)]
     fits(image_of(phantoms.to_bytes(film)), 4095 - expected if inverse else expected)
+
+
+def test_a_modality_lut_of_the_full_range_is_not_taken_for_a_blob() -> None:
+    entries = [65535 - index for index in range(65536)]
+    item = lut(entries, 0, 16)
+    stored = phantoms.chest(40, 40, 0, 65535)
+    film = phantoms.make_film(stored, bits=(16, 16, 15), ModalityLUTSequence=item)
+    fits(image_of(phantoms.to_bytes(film)), 65535 - stored)
 
 
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])

@@ -21,7 +21,7 @@ def organ() -> np.ndarray:
 
 def test_positive_keeps_what_speaks_for_the_finding() -> None:
     evidence = np.array([[-3.0, 0.0], [2.0, 4.0]], np.float32)
-    np.testing.assert_allclose(positive(evidence), [[0, 0], [0.5, 1.0]])
+    np.testing.assert_allclose(positive(evidence), np.array([[0, 0], [0.5, 1.0]]))
     assert not positive(-np.ones((3, 3), np.float32)).any()
 
 

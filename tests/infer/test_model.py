@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests import toy
 
+from tests import toy
 from wetread import infer
 from wetread.errors import EngineError, GoldenMismatch, ModelDigestError, ModelError
 from wetread.infer.engine import installed
@@ -186,9 +186,9 @@ def test_tune_measures_and_remembers(folder: Path, tmp_path: Path) -> None:
 
 def test_engine_that_fails_gives_way(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The preferred engine cannot compile: the next candidate loads."""
-    from wetread.infer import host
+    from wetread.infer import engine, host
 
-    real = host.loader
+    real = engine.loader
 
     def failing(name: str) -> object:
         if name == "openvino":

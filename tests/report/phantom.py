@@ -50,7 +50,7 @@ def model(name: str, build: str = "pruned-int8") -> ModelIdentity:
 @lru_cache(maxsize=1)
 def real_header() -> Dataset:
     """The header of a real chest film, whose pixel spacing is 0.000 by 0.000."""
-    header = dcmread(get_testdata_file("RG1_UNCR.dcm"))
+    header = dcmread(str(get_testdata_file("RG1_UNCR.dcm")))
     del header.PixelData, header.DataSetTrailingPadding
     return header
 

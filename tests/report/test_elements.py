@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
 
 from wetread.errors import DocumentError
 from wetread.report.elements import Item, decode, encode, entry_of, get, item, walk
@@ -80,7 +81,7 @@ def test_sequences_of_undefined_length_are_read() -> None:
     given.PatientID = "x"
     target = io.BytesIO()
     given.ensure_file_meta()
-    given.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
+    given.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     given.save_as(target, enforce_file_format=True)
     _, read = decode(target.getvalue())
     assert get(get(read, "ConceptNameCodeSequence")[0], "CodeValue") == "1"

@@ -24,7 +24,7 @@ import numpy as np
 
 from wetread import acquire, infer, pipeline
 from wetread.evidence.film import real_film
-from wetread.infer.engine import loader
+from wetread.infer.engine import installed, loader
 from wetread.records import Image
 from wetread.settings import Settings, load
 
@@ -224,7 +224,7 @@ def machine() -> str:
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     flags = next((line for line in lines if line.startswith("flags")), "")
     extras = [name for name in ("avx2", "avx512_vnni", "amx_int8") if name in flags.split()]
-    engines = ", ".join(f"{name} {number}" for name, number in infer.installed().items())
+    engines = ", ".join(f"{name} {number}" for name, number in installed().items())
     processor = f"{os.cpu_count()} cores, {platform.machine()} ({', '.join(extras)})"
     return f"{processor}, Python {platform.python_version()}, {engines}"
 

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 
 from wetread.errors import DocumentError
 from wetread.records import Document, Result
-from wetread.report import page, pm, sc, seg, sr
+from wetread.report import page, pm, sc, seg, sr, together
 from wetread.report.checker import check, problems_of
 from wetread.report.context import Context, context_of
-from wetread.report.elements import Item, encode, get
+from wetread.report.elements import Item, decode, encode, get
 from wetread.report.problem import Problem
 from wetread.report.summary import encoded as encoded_summary
 from wetread.report.summary import summary
@@ -37,11 +37,15 @@ def _datasets(context: Context) -> Iterator[tuple[str, Item]]:
         yield "SC", sc.dataset(context, picture)
 
 
-def _checked(kind: str, data: bytes, context: Context) -> None:
-    problems = problems_of(data, context.source)
-    if problems:
-        said = "; ".join(str(problem) for problem in problems[:5])
-        raise DocumentError(f"{kind}: expected a document without problems, got {len(problems)}: {said}")
+def _checked(written: dict[str, bytes], context: Context) -> None:
+    """Judge each document by itself, then all of them together."""
+    found = [(kind, one) for kind, data in written.items() for one in problems_of(data, context.source)]
+    if not found:
+        decoded = {kind: decode(data)[1] for kind, data in written.items()}
+        found = [("all", one) for one in together.problems(decoded, context.source)]
+    if found:
+        said = "; ".join(f"{kind}: {problem}" for kind, problem in found[:5])
+        raise DocumentError(f"documents: expected none with a problem, got {len(found)}: {said}")
 
 
 def documents(result: Result, institution: str = "") -> tuple[Document, ...]:
@@ -69,12 +73,13 @@ def documents(result: Result, institution: str = "") -> tuple[Document, ...]:
     context = context_of(result, institution)
     stem = hashlib.sha256(f"{result.digest}{result.study_uid}{result.source}".encode()).hexdigest()[:8]
     made = []
-    for kind, data in _datasets(context) if context is not None else ():
-        written = encode(data)
-        if context is not None:
-            _checked(kind, written, context)
-        name = f"{stem}-{kind.lower()}.dcm"
-        made.append(Document(kind, name, written, get(data, "SOPClassUID"), get(data, "SOPInstanceUID")))
+    if context is not None:
+        written = {}
+        for kind, data in _datasets(context):
+            written[kind] = encode(data)
+            name = f"{stem}-{kind.lower()}.dcm"
+            made.append(Document(kind, name, written[kind], get(data, "SOPClassUID"), get(data, "SOPInstanceUID")))
+        _checked(written, context)
     made.append(Document("HTML", f"{stem}-page.html", page.html(result)))
     made.append(Document("JSON", f"{stem}-result.json", encoded_summary(result)))
     return tuple(made)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from wetread.errors import DocumentError
-from wetread.report import raster, tree, values
+from wetread.report import raster, together, tree, values
 from wetread.report.context import KINDS
 from wetread.report.elements import (
     CHARACTER_SET,
@@ -114,6 +114,9 @@ def problems_of(encoded: bytes, source: Source | None) -> tuple[Problem, ...]:
     kind = _KIND_OF.get(get(data, "SOPClassUID", ""))
     if kind is None:
         return (Problem("SOPClassUID", f"expected that of {', '.join(KINDS)}, got another", "Wetread documents"),)
+    found = [*values.misplaced(data)]
+    if found:
+        return tuple(found)
     found = [*_file(meta, data)]
     for rule in RULES[kind]:
         found += _ruled(rule, [("", data)], 0)
@@ -123,6 +126,7 @@ def problems_of(encoded: bytes, source: Source | None) -> tuple[Problem, ...]:
         found += judge(data)
     if source is not None:
         found += _same(kind, data, source)
+        found += together.habits(kind, data, source)
     return tuple(found)
 
 
@@ -191,8 +195,26 @@ def _same(kind: str, data: Item, source: Source) -> Iterator[Problem]:
     series = [get(one, "SeriesInstanceUID") for study in studies for one in sequence(study, "ReferencedSeriesSequence")]
     if source.series_uid not in series:
         yield Problem("ReferencedSeriesSequence", "expected the series of the source image, got none", "PS3.3 C.12.2")
+    if kind == "SR":
+        yield from _requests(data, source)
     if wanted and any(get(study, "StudyInstanceUID") != source.study_uid for study in studies):
         yield Problem(wanted, "expected the study of the source, got another", "PS3.3 C.17.2.3")
+
+
+def _requests(data: Item, source: Source) -> Iterator[Problem]:
+    """Judge that the report names the requests that the source names."""
+    accession = get(source.modules, "AccessionNumber", "")
+    named = sequence(data, "ReferencedRequestSequence")
+    if not named and (accession or source.requests):
+        yield Problem("ReferencedRequestSequence", "expected the request of the source, got none", "PS3.3 C.17.2")
+    for number, one in enumerate(named):
+        given = source.requests[number] if number < len(source.requests) else {}
+        expected = {"StudyInstanceUID": source.study_uid, "AccessionNumber": accession}
+        expected |= {"RequestedProcedureID": "", "RequestedProcedureDescription": ""}
+        for keyword, fallback in expected.items():
+            if get(one, keyword) != (get(given, keyword) or fallback):
+                where = f"ReferencedRequestSequence[{number + 1}].{keyword}"
+                yield Problem(where, "expected the value of the source, got another", "PS3.3 C.17.2")
 
 
 def _references(data: Item) -> Iterator[Item]:

@@ -10,11 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from wetread.report.codes import RATIO
 from wetread.report.elements import PIXEL_DATA, Item, get, sequence
 from wetread.report.problem import Problem
 
 _REFERENCES = ("ReferencedSOPInstanceUID", "ReferencedSOPClassUID")
+_MAPPED = ("Slope", "Intercept", "FirstValueMapped", "LastValueMapped")
 _FRAMES = "PerFrameFunctionalGroupsSequence"
+
+
+def first(data: Item, keyword: str) -> float:
+    """Give the first number of an attribute, 0 when there is none."""
+    value = get(data, keyword)
+    return value[0] if isinstance(value, tuple) and value else 0
 
 
 def _number(data: Item, keyword: str) -> int:
@@ -54,11 +62,21 @@ def frames(data: Item) -> Iterator[Problem]:
     dimensions = sequence(data, "DimensionIndexSequence")
     if any(get(one, "DimensionOrganizationUID") not in organised for one in dimensions):
         yield Problem("DimensionIndexSequence", "expected a UID of the dimension organization", "PS3.3 C.7.6.17")
+    shared = sequence(data, "SharedFunctionalGroupsSequence")
+    for one in dimensions:
+        at, pointer = (first(one, keyword) for keyword in ("FunctionalGroupPointer", "DimensionIndexPointer"))
+        holders = [found for frame in [*shown, *shared] for found in frame.get(int(at), ("SQ", []))[1]]
+        if not holders or any(not found.get(int(pointer), ("", ""))[1] for found in holders):
+            yield Problem("DimensionIndexSequence", "expected pointers to what the frames hold", "PS3.3 C.7.6.17")
     for number, frame in enumerate(shown, 1):
         for content in sequence(frame, "FrameContentSequence"):
             if len(get(content, "DimensionIndexValues", ())) != len(dimensions):
                 where = f"{_FRAMES}[{number}].FrameContentSequence"
                 yield Problem(where, "expected one index a dimension, got another number", "PS3.3 C.7.6.17")
+            if any(index < 1 or index > len(shown) for index in get(content, "DimensionIndexValues", ())):
+                where = f"{_FRAMES}[{number}].FrameContentSequence"
+                yield Problem(where, "expected indices of 1 up to the number of frames", "PS3.3 C.7.6.17")
+    yield from _planes(data, shown)
     referenced = {
         tuple(get(one, keyword) for keyword in _REFERENCES)
         for series in sequence(data, "ReferencedSeriesSequence")
@@ -70,6 +88,29 @@ def frames(data: Item) -> Iterator[Problem]:
                 if tuple(get(one, keyword) for keyword in _REFERENCES) not in referenced:
                     where = "DerivationImageSequence"
                     yield Problem(where, "expected the source in ReferencedSeriesSequence", "PS3.3 C.12.2")
+
+
+def _planes(data: Item, shown: list[Item]) -> Iterator[Problem]:
+    """Judge that a frame of reference, positions and orientations come together."""
+    shared = sequence(data, "SharedFunctionalGroupsSequence")[:1]
+    parts = {
+        keyword: all(get(holder, keyword) or any(get(one, keyword) for one in shared) for holder in shown)
+        for keyword in ("PlanePositionSequence", "PlaneOrientationSequence")
+    }
+    parts["FrameOfReferenceUID"] = bool(get(data, "FrameOfReferenceUID"))
+    parts["PositionReferenceIndicator"] = get(data, "PositionReferenceIndicator") is not None
+    if len(set(parts.values())) != 1:
+        yield Problem("FrameOfReferenceUID", "expected frame of reference and planes together", "PS3.3 C.7.4.1")
+    places = [one for group in [*shown, *shared] for one in sequence(group, "PlanePositionSequence")]
+    if any(get(one, "ImagePositionPatient", "").count("\\") != 2 for one in places):
+        yield Problem("ImagePositionPatient", "expected three values", "PS3.3 C.7.6.16.2.3")
+    for group in [*shared, *shown]:
+        for one in sequence(group, "PlaneOrientationSequence"):
+            if get(one, "ImageOrientationPatient", "").count("\\") != 5:
+                yield Problem("ImageOrientationPatient", "expected six values", "PS3.3 C.7.6.16.2.4")
+        for one in sequence(group, "PixelMeasuresSequence"):
+            if one and not (get(one, "PixelSpacing", "").count("\\") == 1 and get(one, "SliceThickness")):
+                yield Problem("PixelMeasuresSequence", "expected spacing and thickness", "PS3.3 C.7.6.16.2.1")
 
 
 def segments(data: Item) -> Iterator[Problem]:
@@ -113,17 +154,22 @@ def _contributed(data: Item) -> set[tuple[str, ...]]:
     return {tuple(get(one, keyword, "") for keyword in keywords) for one in items}
 
 
+def _zero_to_one(mapping: Item) -> bool:
+    slope, intercept, low, high = (first(mapping, f"RealWorldValue{name}") for name in _MAPPED)
+    unit = [get(one, "CodeValue") for one in sequence(mapping, "MeasurementUnitsCodeSequence")]
+    ends = (slope * low + intercept, slope * high + intercept - 1)
+    return all(abs(end) < 1e-9 for end in ends) and unit == [RATIO.value]
+
+
 def mapping(data: Item) -> Iterator[Problem]:
     """Judge the real world values of a parametric map."""
     where = "RealWorldValueMappingSequence"
     for group in sequence(data, "SharedFunctionalGroupsSequence"):
         for one in sequence(group, "RealWorldValueMappingSequence"):
-            slope, first, last = (
-                get(one, f"RealWorldValue{name}", ()) for name in ("Slope", "FirstValueMapped", "LastValueMapped")
-            )
-            if not (slope and slope[0] > 0 and first and last and first[0] < last[0]):
+            slope, _, low, high = (first(one, f"RealWorldValue{name}") for name in _MAPPED)
+            if slope <= 0 or low >= high:
                 yield Problem(where, "expected a rising map of stored values", "PS3.3 C.7.6.16.2.11")
-            elif get(one, "LUTLabel") == "SALIENCY" and abs(slope[0] * last[0] - 1) > 1e-9:
+            elif get(one, "LUTLabel") == "SALIENCY" and not _zero_to_one(one):
                 yield Problem(where, "expected a saliency of 0 to 1", "Wetread documents")
             parts = sequence(one, "QuantityDefinitionSequence")
             texts = tuple(get(part, "TextValue") for part in parts if get(part, "ValueType") == "TEXT")

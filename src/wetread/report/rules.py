@@ -65,7 +65,8 @@ TABLE: tuple[Row, ...] = (
     ("ContributingEquipmentSequence.SoftwareVersions", "1", ALL, "AIR", ()),
     ("ContributingEquipmentSequence.DeviceUID", "1", ALL, "AIR", ()),
     # Pixels.
-    ("ImageType", "1", IMAGES, "C.7.6.1, C.8.20.2, C.8.32.2", ()),
+    ("ImageType", "1", ("PM", "SC"), "C.7.6.1, C.8.32.2", ()),
+    ("ImageType", "1", _SEG, "C.8.20.2", ("DERIVED\\PRIMARY",)),
     ("SamplesPerPixel", "1", FRAMES, "C.8.20.2, C.8.32.2", ("1",)),
     ("SamplesPerPixel", "1", _SC, "C.7.6.3", ("1", "3")),
     ("PhotometricInterpretation", "1", FRAMES, "C.8.20.2, C.8.32.2", ("MONOCHROME2",)),
@@ -166,6 +167,10 @@ TABLE: tuple[Row, ...] = (
     (f"{_MAPPING}.LUTLabel", "1", _PM, "C.7.6.16.2.11", ()),
     (f"{_MAPPING}.MeasurementUnitsCodeSequence", "1", _PM, "C.7.6.16.2.11", ()),
     (f"{_MAPPING}.QuantityDefinitionSequence", "1", _PM, "C.7.6.16.2.11, AIR", ()),
+    (f"{_MAPPING}.QuantityDefinitionSequence.ValueType", "1", _PM, "Table 10-2", ("CODE", "NUMERIC", "TEXT")),
+    (f"{_MAPPING}.QuantityDefinitionSequence.ConceptNameCodeSequence", "1", _PM, "Table 10-2", ()),
+    (f"{_SHARED}.FrameVOILUTSequence.WindowCenter", "1", _PM, "C.7.6.16.2.10", ()),
+    (f"{_SHARED}.FrameVOILUTSequence.WindowWidth", "1", _PM, "C.7.6.16.2.10", ()),
     # Structured report.
     ("CompletionFlag", "1", _SR, "C.17.2", ("COMPLETE", "PARTIAL")),
     ("VerificationFlag", "1", _SR, "C.17.2", ("UNVERIFIED", "VERIFIED")),

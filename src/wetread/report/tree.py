@@ -102,6 +102,10 @@ def _node(where: str, node: Item) -> Iterator[Problem]:
     if not get(node, _HOLDERS[kind]):
         yield Problem(where, f"expected {_HOLDERS[kind]} for value type {kind}, got none", clause)
     name = key_of(node)
+    if kind == "CONTAINER" and not sequence(node, "ContentSequence") and name[1] != codes.IMAGING_MEASUREMENTS.value:
+        yield Problem(where, "expected something in the container, got nothing", _TID_1500)
+    if kind == "CONTAINER" and get(node, "ContinuityOfContent") not in ("SEPARATE", "CONTINUOUS"):
+        yield Problem(where, "expected SEPARATE or CONTINUOUS, got another value", "PS3.3 C.18.8")
     if kind != "IMAGE" and not name[1]:
         yield Problem(where, "expected a concept name, got none", clause)
     if _RELATIONS_BY_CODE.get(name, relation) != relation:

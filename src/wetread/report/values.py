@@ -12,9 +12,11 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
+
 from wetread.records import Code
 from wetread.report import codes
-from wetread.report.elements import Item, get, item, name_of, walk
+from wetread.report.elements import Item, entry_of, get, name_of, walk
 from wetread.report.problem import Problem
 
 _VR = "PS3.5 Section 6.2"
@@ -31,10 +33,22 @@ _PATTERNS = {
 }
 _LENGTHS = {"DS": 16, "IS": 12, "LO": 64, "LT": 10240, "SH": 16, "ST": 1024, "UI": 64}
 _SINGLE = frozenset({"LT", "ST", "UR", "UT"})
-#: Code sequences that hold exactly one item: PS3.3 Sections 8.8, C.17.3 and C.18.
+#: Sequences that hold exactly one item wherever they are: PS3.3 Sections 8.8, C.7.6.16, C.17.3 and C.18.
 _ONE_ITEM = frozenset(
-    next(iter(item(**{keyword: []})))
+    entry_of(keyword)[0]
     for keyword in (
+        "AlgorithmFamilyCodeSequence",
+        "ContentTemplateSequence",
+        "FrameContentSequence",
+        "FrameVOILUTSequence",
+        "MeasuredValueSequence",
+        "ParametricMapFrameTypeSequence",
+        "PixelMeasuresSequence",
+        "PixelValueTransformationSequence",
+        "PlaneOrientationSequence",
+        "PlanePositionSequence",
+        "SegmentIdentificationSequence",
+        "SharedFunctionalGroupsSequence",
         "ConceptNameCodeSequence",
         "ConceptCodeSequence",
         "MeasurementUnitsCodeSequence",
@@ -42,6 +56,29 @@ _ONE_ITEM = frozenset(
         "SegmentedPropertyTypeCodeSequence",
         "PurposeOfReferenceCodeSequence",
     )
+)
+#: Sequences of references and the like, in which an item that comes twice is an error.
+_DISTINCT = frozenset(
+    entry_of(keyword)[0]
+    for keyword in (
+        "CodingSchemeIdentificationSequence",
+        "CurrentRequestedProcedureEvidenceSequence",
+        "DerivationCodeSequence",
+        "DerivationImageSequence",
+        "DimensionOrganizationSequence",
+        "RealWorldValueMappingSequence",
+        "ReferencedInstanceSequence",
+        "ReferencedRequestSequence",
+        "ReferencedSeriesSequence",
+        "ReferencedSOPSequence",
+        "SegmentationAlgorithmIdentificationSequence",
+        "SegmentedPropertyTypeModifierCodeSequence",
+        "SourceImageSequence",
+    )
+)
+#: Coding schemes of PS3.16 Section 8 that results use; private ones begin with 99.
+_SCHEMES = frozenset(
+    ("DCM", "FMA", "ICD10", "LN", "MA", "NCIt", "RADLEX", "RADELEMENT", "RFC5646", "SCT", "SRT", "UCUM", "UMLS")
 )
 _KNOWN = [value for value in vars(codes).values() if isinstance(value, Code)]
 _MEANINGS = {(code.scheme, code.value): code.meaning.lower() for code in _KNOWN}
@@ -64,6 +101,21 @@ def fault_of(vr: str, value: str) -> str:
     return ""
 
 
+@lru_cache(maxsize=2048)
+def _vrs_of(tag: int) -> tuple[str, ...]:
+    """Give the VRs that the data dictionary allows a tag; none when it is not in there."""
+    return tuple(dictionary_VR(tag).split(" or ")) if dictionary_has_tag(tag) else ()
+
+
+def misplaced(data: Item) -> Iterator[Problem]:
+    """Judge that every attribute has the VR of the data dictionary; all else rests on it."""
+    for path, tag, (vr, _) in walk(data):
+        allowed = _vrs_of(tag)
+        if allowed and vr not in allowed:
+            where = path + name_of(tag)
+            yield Problem(where, f"expected VR {' or '.join(allowed)}, got {vr}", "PS3.6 Section 6")
+
+
 def _code(where: str, code: Item) -> Iterator[Problem]:
     clause = "PS3.3 Table 8.8-1"
     value = get(code, "CodeValue") or get(code, "LongCodeValue") or get(code, "URNCodeValue")
@@ -72,6 +124,8 @@ def _code(where: str, code: Item) -> Iterator[Problem]:
         yield Problem(where, "expected a code value, got none", clause)
     if not scheme and not get(code, "URNCodeValue"):
         yield Problem(where, "expected a Coding Scheme Designator, got none", clause)
+    elif scheme and scheme not in _SCHEMES and not scheme.startswith("99"):
+        yield Problem(where, "expected a coding scheme of PS3.16 or a private one, got another", "PS3.16 Section 8")
     if not meaning:
         yield Problem(where, "expected a Code Meaning, got none", clause)
     if not (value and scheme and meaning):
@@ -84,11 +138,14 @@ def _code(where: str, code: Item) -> Iterator[Problem]:
         yield Problem(where, f"expected code {known} of {scheme} for its meaning, got {value}", "PS3.16 Annex D")
 
 
-def _coded(where: str, tag: int, items: list[Item]) -> Iterator[Problem]:
+def _items(where: str, tag: int, items: list[Item]) -> Iterator[Problem]:
     if tag in _ONE_ITEM and len(items) != 1:
-        yield Problem(where, f"expected exactly one item, got {len(items)}", "PS3.3 Section 8.8")
-    for number, code in enumerate(items, 1):
-        yield from _code(f"{where}[{number}]", code)
+        yield Problem(where, f"expected exactly one item, got {len(items)}", "PS3.3 Sections 8.8, C.7.6.16, C.17.3")
+    if tag in _DISTINCT and any(one in items[:number] for number, one in enumerate(items)):
+        yield Problem(where, "expected each item once, got one twice", "PS3.3 Table 10-11")
+    if name_of(tag).endswith("CodeSequence"):
+        for number, code in enumerate(items, 1):
+            yield from _code(f"{where}[{number}]", code)
 
 
 def problems(data: Item, trusted: Item) -> Iterator[Problem]:
@@ -105,8 +162,7 @@ def problems(data: Item, trusted: Item) -> Iterator[Problem]:
     own = {tag: entry for tag, entry in data.items() if trusted.get(tag) != entry}
     for path, tag, (vr, value) in walk(own):
         if vr == "SQ":
-            if name_of(tag).endswith("CodeSequence"):
-                yield from _coded(path + name_of(tag), tag, value)
+            yield from _items(path + name_of(tag), tag, value)
         elif isinstance(value, str) and value:
             fault = fault_of(vr, value)
             if fault:

@@ -1,0 +1,127 @@
+"""Judges the documents of one result against each other, and ours against our own habits.
+
+References
+----------
+DICOM PS3.3 Section C.17.2.3 (evidence); PS3.16 TID 1411 (tracking); IHE AIR Rev 1.3,
+Section 6.5.3.1 (equal algorithm identification).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from wetread.report import codes
+from wetread.report.context import KINDS
+from wetread.report.elements import Item, entry_of, get, sequence
+from wetread.report.equipment import MANUFACTURER, MODEL_NAME
+from wetread.report.identity import Source
+from wetread.report.problem import Problem
+from wetread.report.tree import key_of, named, walk_nodes
+
+_EVIDENCE = "CurrentRequestedProcedureEvidenceSequence"
+_EQUAL = ("StudyInstanceUID", "PatientID", "PatientName", "Manufacturer", "SoftwareVersions", "DeviceSerialNumber")
+
+
+def _listed(report: Item) -> dict[str, tuple[str, str]]:
+    """Give class and series of each instance in the evidence of a report."""
+    return {
+        get(one, "ReferencedSOPInstanceUID", ""): (
+            get(one, "ReferencedSOPClassUID", ""),
+            get(series, "SeriesInstanceUID", ""),
+        )
+        for study in sequence(report, _EVIDENCE)
+        for series in sequence(study, "ReferencedSeriesSequence")
+        for one in sequence(series, "ReferencedSOPSequence")
+    }
+
+
+def _evidence(made: Mapping[str, Item], source: Source) -> Iterator[Problem]:
+    listed = _listed(made["SR"])
+    listed.pop(source.sop_uid, None)
+    wanted = {
+        get(made[kind], "SOPInstanceUID"): (get(made[kind], "SOPClassUID"), get(made[kind], "SeriesInstanceUID"))
+        for kind in ("SEG", "PM")
+        if kind in made
+    }
+    if listed != wanted:
+        yield Problem(_EVIDENCE, "expected exactly the SEG and PM of this result", "PS3.3 C.17.2.3")
+
+
+def _segments(made: Mapping[str, Item]) -> Iterator[Problem]:
+    segments = {get(one, "SegmentNumber"): one for one in sequence(made.get("SEG", {}), "SegmentSequence")}
+    found = set()
+    for where, node in walk_nodes(sequence(made["SR"], "ContentSequence")):
+        inner = sequence(node, "ContentSequence")
+        for segment in named(inner, codes.REFERENCED_SEGMENT):
+            number = get((sequence(segment, "ReferencedSOPSequence") or [{}])[0], "ReferencedSegmentNumber")
+            found.add(number)
+            described = segments.get(number, {})
+            said = [
+                [get(one, "UID") for one in named(inner, codes.TRACKING_UID)],
+                [get(one, "TextValue") for one in named(inner, codes.TRACKING_ID)],
+                [key_of(one, "ConceptCodeSequence") for one in named(inner, codes.FINDING)],
+            ]
+            tracked = [
+                [get(described, "TrackingUID")],
+                [get(described, "TrackingID")],
+                [key_of(described, "SegmentedPropertyTypeCodeSequence")],
+            ]
+            if said != tracked:
+                yield Problem(where, "expected tracking and type of the referenced segment", "PS3.16 TID 1411")
+    if found != set(segments):
+        yield Problem("ContentSequence", "expected a measurement group for every segment", "PS3.16 TID 1411")
+
+
+def problems(made: Mapping[str, Item], source: Source) -> tuple[Problem, ...]:
+    """Judge the documents of one result together.
+
+    Parameters
+    ----------
+    made
+        Kind to decoded data set; "SR" is always there.
+    source
+        The source they are about.
+    """
+    found = [*_evidence(made, source), *_segments(made)]
+    report = made["SR"]
+    for kind, data in made.items():
+        for keyword in _EQUAL:
+            if get(data, keyword) != get(report, keyword):
+                found.append(Problem(keyword, f"expected the same value in {kind} and SR", "AIR"))
+        if get(data, "ContributingEquipmentSequence") != get(report, "ContributingEquipmentSequence"):
+            found.append(Problem("ContributingEquipmentSequence", f"expected the same in {kind} and SR", "AIR"))
+    uids = [get(data, keyword) for data in made.values() for keyword in ("SOPInstanceUID", "SeriesInstanceUID")]
+    if len(set(uids)) != len(uids):
+        found.append(Problem("SOPInstanceUID", "expected a UID of its own for each instance and series", "PS3.5 9.1"))
+    return tuple(found)
+
+
+def habits(kind: str, data: Item, source: Source) -> Iterator[Problem]:
+    """Judge a document that says it is ours by what all of ours have in common."""
+    if get(data, "Manufacturer") != MANUFACTURER and get(data, "ManufacturerModelName") != MODEL_NAME:
+        return
+    facts, (date, time) = KINDS[kind], source.moment
+    expected = {
+        "Manufacturer": MANUFACTURER,
+        "ManufacturerModelName": MODEL_NAME,
+        "Modality": facts.modality or source.modality or "OT",
+        "SeriesNumber": str(facts.series_number),
+        "SeriesDescription": facts.description,
+        "SeriesDate": date,
+        "SeriesTime": time,
+        "ContentDate": date,
+        "ContentTime": time,
+        "InstanceNumber": "1",
+    }
+    if kind in ("SEG", "SC"):
+        expected["PatientOrientation"] = source.orientation
+    if kind != "SR" and source.body_part:
+        expected["BodyPartExamined"] = source.body_part
+    if kind == "SC":
+        expected["BurnedInAnnotation"] = "YES"
+    for keyword, value in expected.items():
+        if data.get(entry_of(keyword)[0], ("", None))[1] != value:
+            yield Problem(keyword, "expected what all our documents have there, got another value", "Wetread documents")
+    for keyword in ("DeviceSerialNumber", "SoftwareVersions"):
+        if not get(data, keyword):
+            yield Problem(keyword, "expected a value, got none", "Wetread documents")

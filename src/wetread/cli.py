@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from wetread.records import Document, Reading
+    from wetread.serve.node import Node
 
 OK, FAILED, USAGE, NOT_READ, BAD_INPUT = 0, 1, 2, 3, 4
 NOTICE = "Decision support for research and evaluation; not a certified medical device."
@@ -230,13 +231,23 @@ def doctor(context: click.Context, as_json: bool) -> None:
 @click.option("--port", type=int, help="DICOM port.")
 @click.option("--http-port", type=int, help="Port of /health, /ready and /metrics.")
 @click.option("--destination", "destinations", multiple=True, help="Where results go: AE@host:port; repeatable.")
+@json_option
 @click.pass_context
-def serve(context: click.Context, /, destinations: tuple[str, ...], **given: Any) -> None:
+def serve(context: click.Context, /, destinations: tuple[str, ...], as_json: bool, **given: Any) -> None:
     """Run the node: C-STORE in, wet read, results out by C-STORE."""
     from wetread.serve.node import run
 
     settings = settings_of(context, destinations=",".join(destinations) or None, **given)
-    run(settings)
+
+    def started(node: Node) -> None:
+        if as_json:
+            click.echo(json.dumps({"ae_title": settings.ae_title, "port": node.port, "http_port": node.http_port}))
+        else:
+            click.echo(f"{settings.ae_title} listens on {settings.host}:{node.port}; ", nl=False)
+            click.echo(f"health and metrics on http://{settings.host}:{node.http_port}; Ctrl-C ends it.")
+            click.secho(NOTICE, dim=True)
+
+    run(settings, started)
 
 
 @commands.command()
@@ -283,7 +294,7 @@ def send(context: click.Context, destination: str, paths: tuple[Path, ...], as_j
     else:
         for row in rows:
             click.echo(f"{row['status']}  {row['file']}")
-    context.exit(OK if all(row["status"] == "0x0000" for row in rows) else FAILED)
+    context.exit(OK if all(status in dimse.STORED for status in statuses) else FAILED)
 
 
 @commands.command()
@@ -325,6 +336,111 @@ def demo(context: click.Context, film: Path | None, out: Path, as_json: bool) ->
         click.echo(f"  {place}")
     click.echo(f"Open the page: {outcome.page}")
     click.secho(NOTICE, dim=True)
+
+
+@commands.group(epilog="Needs the extra `lab`: pip install 'wetread[lab]'.")
+def lab() -> None:
+    """Train, prune, quantize, export, certify and evaluate models; long work goes on where it was cut off."""
+
+
+data_option = click.option(
+    "--data",
+    envvar="WETREAD_DATA",
+    default="../shared/data",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder that holds the training images.",
+)
+run_option = click.option(
+    "--run",
+    "folder",
+    default="out/lab",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder of checkpoints, curves and builds.",
+)
+
+
+def lab_commands() -> Any:
+    """The lab's functions; torch is imported here and nowhere else."""
+    try:
+        from wetread.lab import commands as lab_functions
+    except ImportError as error:
+        raise SettingsError(f"lab: {error.name} is not installed; pip install 'wetread[lab]'") from error
+    return lab_functions
+
+
+def say(as_json: bool, what: str, outcome: Any) -> None:
+    """Print where something was written, or what was found."""
+    if as_json or not isinstance(outcome, Path):
+        emit(outcome)
+    else:
+        click.echo(f"{what}: {outcome}")
+
+
+@lab.command()
+@click.argument("recipe")
+@click.option("--epochs", type=int, help="Instead of the recipe's number.")
+@click.option("--fresh", is_flag=True, help="Start anew instead of going on from the checkpoint.")
+@data_option
+@run_option
+@json_option
+def train(recipe: str, epochs: int | None, fresh: bool, data: Path, folder: Path, as_json: bool) -> None:
+    """Train a model by its recipe: cxr-lungs, cxr-pneumonia or a TOML file."""
+    say(as_json, "weights", lab_commands().train(recipe, data, folder, resume=not fresh, epochs=epochs))
+
+
+@lab.command()
+@click.argument("model")
+@data_option
+@run_option
+@json_option
+def prune(model: str, data: Path, folder: Path, as_json: bool) -> None:
+    """Cut channels from a trained model and let it learn from its parent."""
+    say(as_json, "weights", lab_commands().prune(model, data, folder))
+
+
+@lab.command()
+@click.argument("model")
+@run_option
+@json_option
+def export(model: str, folder: Path, as_json: bool) -> None:
+    """Write the float builds of a model as ONNX."""
+    say(as_json, "builds", lab_commands().export(model, folder))
+
+
+@lab.command()
+@click.argument("model")
+@data_option
+@run_option
+@json_option
+@click.pass_context
+def quantize(context: click.Context, model: str, data: Path, folder: Path, as_json: bool) -> None:
+    """Write the int8 builds of a model, calibrated on training images."""
+    say(as_json, "builds", lab_commands().quantize(model, data, folder, settings_of(context).models_dir))
+
+
+@lab.command()
+@click.argument("model")
+@data_option
+@run_option
+@json_option
+@click.pass_context
+def certify(context: click.Context, model: str, data: Path, folder: Path, as_json: bool) -> None:
+    """Compare each build with its fp32 parent; those that pass go to the models folder."""
+    certificate = lab_commands().certify(model, data, folder, settings_of(context).models_dir)
+    say(as_json, "certificate", certificate)
+
+
+@lab.command()
+@click.argument("model")
+@data_option
+@run_option
+@json_option
+@click.pass_context
+def evaluate(context: click.Context, model: str, data: Path, folder: Path, as_json: bool) -> None:
+    """Compute every figure of a model that ships and write its card."""
+    say(as_json, "figures", lab_commands().evaluate(model, data, folder, settings_of(context).models_dir))
 
 
 @commands.command("settings")

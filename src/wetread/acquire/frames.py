@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from pydicom import uid
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 
+from wetread.acquire.attributes import is_uid
 from wetread.acquire.codestream import RLE_HEADER_BYTES, check_frame, packbits_length
 from wetread.acquire.layout import Layout
 from wetread.acquire.parse import Parsed, PixelElement
@@ -50,9 +52,10 @@ def raw_frames(parsed: Parsed, layout: Layout) -> Pixels:
     pixel = parsed.pixel
     if not parsed.syntax and pixel.length is None:
         raise NotRead("MISSING-TAG", "Transfer Syntax UID (0002,0010) is missing or empty.")
-    syntax = SYNTAXES.get(parsed.syntax or "1.2.840.10008.1.2.1")
+    syntax = SYNTAXES.get(parsed.syntax or uid.ExplicitVRLittleEndian)
     if syntax is None:
-        raise NotRead("UNKNOWN-SYNTAX", "See the conformance statement for those that are supported.")
+        named = uid.UID(parsed.syntax).name if is_uid(parsed.syntax) else "a Transfer Syntax UID that is none"
+        raise NotRead("UNKNOWN-SYNTAX", f"Got {named}; the conformance statement lists those that are supported.")
     if (syntax.decoder == NATIVE) != (pixel.length is not None):
         form = "native" if syntax.decoder == NATIVE else "encapsulated"
         raise NotRead("BAD-PIXELS", f"Expected {form} pixels by the transfer syntax {syntax.name}.")

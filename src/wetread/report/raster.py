@@ -172,6 +172,10 @@ def mapping(data: Item) -> Iterator[Problem]:
             elif get(one, "LUTLabel") == "SALIENCY" and not _zero_to_one(one):
                 yield Problem(where, "expected a saliency of 0 to 1", "Wetread documents")
             parts = sequence(one, "QuantityDefinitionSequence")
+            for part in parts:
+                holder = {"CODE": "ConceptCodeSequence", "TEXT": "TextValue"}.get(get(part, "ValueType", ""))
+                if holder is not None and not get(part, holder):
+                    yield Problem(where, f"expected {holder} in a content item, got none", "PS3.3 Table 10-2")
             texts = tuple(get(part, "TextValue") for part in parts if get(part, "ValueType") == "TEXT")
             if texts and texts not in {pair[:2] for pair in _contributed(data)}:
                 yield Problem(where, "expected the algorithm among the contributing equipment", "AIR")

@@ -72,6 +72,17 @@ def _segments(made: Mapping[str, Item]) -> Iterator[Problem]:
         yield Problem("ContentSequence", "expected a measurement group for every segment", "PS3.16 TID 1411")
 
 
+def _explanation(made: Mapping[str, Item]) -> Iterator[Problem]:
+    nodes = [node for _, node in walk_nodes(sequence(made["SR"], "ContentSequence"))]
+    named_maps = {
+        get(one, "ReferencedSOPInstanceUID")
+        for node in named(nodes, codes.VISUAL_EXPLANATION)
+        for one in sequence(node, "ReferencedSOPSequence")
+    }
+    if named_maps != ({get(made["PM"], "SOPInstanceUID")} if "PM" in made else set()):
+        yield Problem("ContentSequence", "expected the map as visual explanation of its finding", "PS3.16 TID 1501")
+
+
 def problems(made: Mapping[str, Item], source: Source) -> tuple[Problem, ...]:
     """Judge the documents of one result together.
 
@@ -82,7 +93,7 @@ def problems(made: Mapping[str, Item], source: Source) -> tuple[Problem, ...]:
     source
         The source they are about.
     """
-    found = [*_evidence(made, source), *_segments(made)]
+    found = [*_evidence(made, source), *_segments(made), *_explanation(made)]
     report = made["SR"]
     for kind, data in made.items():
         for keyword in _EQUAL:

@@ -133,8 +133,9 @@ def _root(data: Item, children: list[Item]) -> Iterator[Problem]:
     evaluated = named(children, codes.QUALITATIVE_EVALUATIONS)
     if not measured and not evaluated:
         yield Problem("ContentSequence", "expected measurements or qualitative evaluations, got neither", _TID_1500)
-    if get(data, "CodingSchemeIdentificationSequence") is None and _uses_private(data):
-        yield Problem("CodingSchemeIdentificationSequence", "expected the private scheme, got none", "PS3.3 C.12.1")
+    described = {get(one, "CodingSchemeDesignator") for one in sequence(data, "CodingSchemeIdentificationSequence")}
+    if _private_schemes(data) - described:
+        yield Problem("CodingSchemeIdentificationSequence", "expected every private scheme", "PS3.3 C.12.1")
     unread = [one for one in evaluated if named(sequence(one, "ContentSequence"), codes.READING_STATE)]
     if (get(data, "CompletionFlag") == "PARTIAL") != bool(unread):
         yield Problem("CompletionFlag", "expected PARTIAL exactly where nothing was read", "PS3.3 C.17.2")
@@ -144,8 +145,12 @@ def _root(data: Item, children: list[Item]) -> Iterator[Problem]:
         yield Problem("ContentSequence", "expected the image library, got none", _TID_1500)
 
 
-def _uses_private(data: Item) -> bool:
-    return any(key_of(node)[0].startswith("99") for _, node in walk_nodes(sequence(data, "ContentSequence")))
+def _private_schemes(data: Item) -> set[str]:
+    nodes = [node for _, node in walk_nodes(sequence(data, "ContentSequence"))]
+    used = {
+        key_of(node, keyword)[0] for node in nodes for keyword in ("ConceptNameCodeSequence", "ConceptCodeSequence")
+    }
+    return {scheme for scheme in used if scheme.startswith("99")}
 
 
 def _algorithms(data: Item, children: list[Item]) -> Iterator[Problem]:
@@ -208,6 +213,8 @@ def _groups(children: list[Item]) -> Iterator[Problem]:
         if key_of(node) != ("DCM", codes.MEASUREMENT_GROUP.value):
             continue
         inner = sequence(node, "ContentSequence")
+        if any(get(one, "ValueType") == "IMAGE" and not key_of(one)[1] for one in inner):
+            yield Problem(where, "expected a concept name for an image in a group, got none", _GROUP)
         for concept in (codes.TRACKING_ID, codes.TRACKING_UID, codes.FINDING):
             if len(named(inner, concept)) != 1:
                 yield Problem(where, f"expected one {concept.meaning}, got another number", _GROUP)

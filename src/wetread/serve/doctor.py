@@ -32,7 +32,6 @@ PACKAGES: dict[str, tuple[str, str, bool]] = {
     "pylibjpeg-libjpeg": ("JPEG pixels", "pip install wetread", False),
     "pylibjpeg-openjpeg": ("JPEG 2000 pixels", "pip install wetread", False),
     "pylibjpeg-rle": ("fast RLE pixels", "pip install wetread", False),
-    "pynetdicom": ("wetread serve, echo, send", "pip install 'wetread[serve]'", True),
     "sqlalchemy": ("wetread serve", "pip install 'wetread[serve]'", True),
     "uvicorn": ("/health, /ready, /metrics", "pip install 'wetread[serve]'", True),
     "torch": ("wetread lab: training", "pip install 'wetread[lab]'", True),

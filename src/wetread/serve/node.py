@@ -157,8 +157,10 @@ class Node:
             raise self.failure
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, on_start: Callable[[Node], None] = lambda node: None) -> None:
     """Serve with the models of the settings until SIGTERM or SIGINT; logs go to standard error.
+
+    `on_start` is called once both ports are open, for a line to people.
 
     Raises
     ------
@@ -174,4 +176,4 @@ def run(settings: Settings) -> None:
     logs.configure(settings.log_level)
     from wetread.acquire.syntaxes import SYNTAXES
 
-    Node(settings, load, preferred=SYNTAXES).run()
+    Node(settings, load, preferred=SYNTAXES).run(on_start)

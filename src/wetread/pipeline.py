@@ -21,6 +21,7 @@ from wetread.records import (
     Finding,
     Image,
     Mask,
+    Picture,
     Prepared,
     Reading,
     Refusal,
@@ -88,6 +89,8 @@ class Reader:
         blank = Result(image.study_uid, image.source, image.digest, image.header, image)
         try:
             result = self._row(image, blank, clock)
+            with clock.stage("draw"):
+                result = replace(result, pictures=_drawn(image, result))
         except NotRead as error:
             result = replace(blank, refusal=Refusal(error.code, error.sentence, error.detail))
         except EngineError as error:
@@ -123,20 +126,11 @@ class Reader:
                 maps = [prepare.back(explain.positive(heat), prepared.grid) for heat in prediction.outputs["map"][0]]
                 explanations += [explain.explain(f, heat, lungs.mask) for f, heat in zip(found, maps, strict=True)]
             findings += found
-        with clock.stage("explain"):
-            strength = min(1.0, findings[0].probability / findings[0].threshold) if findings else 0.0
-            drawn = explain.pictures(
-                explain.display(pixels, image.pixel_aspect),
-                [region.mask[0] for region in lungs.regions],
-                explanations[0].map if explanations else None,
-                0.25 + 0.5 * strength,
-            )
         return replace(
             blank,
             findings=tuple(findings),
             regions=lungs.regions,
             explanations=tuple(explanations),
-            pictures=drawn,
             models=tuple(item.identity for item in loaded),
         )
 
@@ -153,6 +147,14 @@ class Reader:
         with clock.stage("prepare"):
             left, right = (prepare.back_mask(infer.soft(side, logits), prepared.grid) for side in pair)
         return Lungs(infer.pair(loaded, image, (left, right)), left | right, prepared, pair[0] | pair[1])
+
+
+def _drawn(image: Image, result: Result) -> tuple[Picture, ...]:
+    """The film, the contours and the heat, the stronger the surer the model is."""
+    masks = [region.mask[0] for region in result.regions]
+    heat = result.explanations[0].map if result.explanations else None
+    sure = min(1.0, result.findings[0].probability / result.findings[0].threshold) if result.findings else 0.0
+    return explain.pictures(explain.display(image.pixels[0], image.pixel_aspect), masks, heat, 0.25 + 0.5 * sure)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,8 @@ from wetread.settings import Settings
 FAMILY = Code("123110", "DCM", "Artificial Intelligence")
 #: Before anything was measured, the build that is usually fastest comes first.
 PREFERENCE = ("pruned-int8", "int8", "bf16", "fp32")
+#: A build is nearly as fast as another if it takes at most so many times as long.
+NEARLY = 1.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +82,21 @@ def candidates(model: Model, engine: str = "auto", build: str = "auto") -> list[
 
 
 def choose(model: Model, profile: Profile, engine: str = "auto", build: str = "auto") -> Choice:
-    """The candidate that was fastest on this host, or the preferred one if none was measured."""
+    """The first in order of preference among those nearly as fast as the fastest on this host.
+
+    Without measurements the preferred one.  Times within a quarter of each other are taken for
+    equal: they differ by the load of the moment, and one engine for all models shares its threads.
+    """
     options = candidates(model, engine, build)
     measured = [
         (ms, option)
         for option in options
         if (ms := profile.median_ms(model.build(option.build).sha256, option.engine)) is not None
     ]
-    return min(measured, key=lambda pair: pair[0])[1] if measured else options[0]
+    if not measured:
+        return options[0]
+    bound = NEARLY * min(ms for ms, _ in measured)
+    return next(option for ms, option in measured if ms <= bound)
 
 
 def load(model: Model, choice: Choice, threads: int = 0, cache: Path | None = None) -> Loaded:

@@ -120,11 +120,11 @@ def _back(values: Pixels, grid: Grid, fill: float) -> Pixels:
         values = cv2.resize(values, grid.target_shape[::-1], interpolation=cv2.INTER_LINEAR)
     size = (region.y1 - region.y0, region.x1 - region.x0)
     content = np.ascontiguousarray(values[box.y0 : box.y1, box.x0 : box.x1])
-    part = cv2.resize(content, size[::-1], interpolation=cv2.INTER_LINEAR)
     if size == grid.source_shape:
-        return part
-    out = np.full(grid.source_shape, fill, part.dtype)
-    out[region.y0 : region.y1, region.x0 : region.x1] = part
+        return cv2.resize(content, size[::-1], interpolation=cv2.INTER_LINEAR)
+    out = np.zeros(grid.source_shape, content.dtype) if fill == 0 else np.full(grid.source_shape, fill, content.dtype)
+    place = out[region.y0 : region.y1, region.x0 : region.x1]
+    cv2.resize(content, size[::-1], dst=place, interpolation=cv2.INTER_LINEAR)
     return out
 
 

@@ -12,8 +12,11 @@ is `wetread.report.rules`.
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
+
+from pydicom.errors import InvalidDicomError
 
 from wetread.errors import DocumentError
 from wetread.report import raster, together, tree, values
@@ -36,6 +39,19 @@ from wetread.report.rules import RULES, Rule
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+#: What pydicom raises on damaged files; InvalidDicomError is an Exception of its own.
+_UNREADABLE = (
+    InvalidDicomError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    NotImplementedError,
+    OverflowError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
 _KIND_OF = {kind.sop_class_uid: name for name, kind in KINDS.items()}
 
 
@@ -87,7 +103,6 @@ def _explicit(encoded: bytes) -> bytes:
     if EXPLICIT_LE.encode() + b"\0" in encoded[132:1000]:
         return encoded
     from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
     from pydicom.uid import UID
 
     try:
@@ -97,7 +112,7 @@ def _explicit(encoded: bytes) -> bytes:
         dataset.file_meta.TransferSyntaxUID = UID(EXPLICIT_LE)
         target = io.BytesIO()
         dataset.save_as(target, implicit_vr=False, little_endian=True, enforce_file_format=True)
-    except (InvalidDicomError, ValueError, AttributeError, KeyError, RuntimeError, NotImplementedError) as error:
+    except _UNREADABLE as error:
         raise DocumentError(f"file: expected a DICOM file that can be read: {error}") from error
     return target.getvalue()
 

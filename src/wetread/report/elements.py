@@ -220,7 +220,7 @@ class _Reader:
             if tag == _ITEM_END:
                 break
             made[tag] = (vr, self.value(vr, size, end))
-            if tag == CHARACTER_SET:
+            if tag == CHARACTER_SET and isinstance(made[tag][1], str):
                 self.codec = CHARACTER_SETS.get(made[tag][1].strip(), "latin_1")
         return made
 
@@ -271,7 +271,7 @@ def decode(data: bytes) -> tuple[Item, Item]:
     try:
         reader = _Reader(data, 132)
         tag, vr, size = reader.element()
-        if tag != 0x00020000:
+        if (tag, vr, size) != (0x00020000, "UL", 4):
             raise ValueError("expected the group length first")
         (length,) = reader.value(vr, size, len(data))
         meta = reader.dataset(reader.at + length)

@@ -65,7 +65,7 @@ def test_real_film_through_the_shipped_models(shipped: pipeline.Reader) -> None:
     # Patient Orientation L\F: columns grow towards the patient's left, so the right lung is at the picture's left.
     assert right[:, :900].sum() > 0.9 * right.sum()
     assert left[:, 900:].sum() > 0.9 * left.sum()
-    assert {"acquire", "prepare", "infer", "explain", "report"} == {t.stage for t in reading.timings}
+    assert {"acquire", "prepare", "infer", "explain", "draw", "report"} == {t.stage for t in reading.timings}
     assert {m.id for m in result.models} == {"cxr-lungs", "cxr-pneumonia"}
     assert all(m.sha256 and m.device_uid and m.engine_version for m in result.models)
 

@@ -163,7 +163,6 @@ def test_a_modality_lut_is_looked_up_and_clipped_at_its_ends(inverse: bool, sign
 
 def test_a_modality_lut_of_the_full_range_is_not_taken_for_a_blob() -> None:
     entries = [65535 - index for index in range(65536)]
-    item = lut(entries, 0, 16)
     stored = phantoms.chest(40, 40, 0, 65535)
     film = phantoms.make_film(stored, bits=(16, 16, 15), ModalityLUTSequence=lut(entries, 0, 16))
     fits(image_of(phantoms.to_bytes(film)), 65535 - stored)

@@ -1,0 +1,251 @@
+"""The checker: notices what is damaged, and says where and by which clause."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from tests.report import mutation, phantom
+from tests.report.conftest import HEADERS
+from wetread import report
+from wetread.errors import DocumentError
+from wetread.records import Document
+from wetread.report import together
+from wetread.report.checker import problems_of
+from wetread.report.elements import Item, decode, encode, get, sequence
+from wetread.report.identity import Source, identify
+from wetread.report.rules import RULES, TABLE
+
+Documents = Callable[[str], dict[str, Document]]
+DICOM = ("SEG", "PM", "SR", "SC")
+
+
+@pytest.fixture(scope="module")
+def source() -> Source:
+    found = identify(phantom.header("spacing"))
+    assert found is not None
+    return found
+
+
+def judged(data: bytes | None, source: Source | None) -> bool:
+    """Whether anything is noticed."""
+    if data is None:
+        return True
+    try:
+        return bool(problems_of(data, source))
+    except DocumentError:
+        return True
+
+
+@pytest.mark.parametrize("kind", [*HEADERS, "refused", "negative"])
+def test_our_documents_have_no_problem_with_or_without_source(kind: str, documents_of: Documents) -> None:
+    header = phantom.header(kind if kind in HEADERS else "real")
+    for name, document in documents_of(kind).items():
+        if name in DICOM:
+            assert report.check(document.data) == ()
+            assert report.check(document.data, header) == ()
+
+
+@pytest.mark.parametrize("damage", [mutation.removed, mutation.emptied])
+@pytest.mark.parametrize("given", ["spacing", "refused"])
+def test_what_is_missing_is_noticed(given: str, damage: Any, documents_of: Documents) -> None:
+    header = phantom.header("spacing" if given == "spacing" else "real")
+    mutants, missed = 0, []
+    for name, document in documents_of(given).items():
+        if name not in DICOM:
+            continue
+        for mutant in damage(name, document.data):
+            mutants += 1
+            if not judged(mutant.data, identify(header)):
+                missed.append(f"{name} {mutant.name}")
+    assert mutants > 100
+    assert len(missed) <= mutants * 0.01, missed
+
+
+ALTERED: tuple[tuple[str, str, Any], ...] = (
+    ("SEG", "PatientID", "9RG2"),
+    ("SEG", "PatientName", "Other^"),
+    ("SEG", "StudyInstanceUID", "1.2.3"),
+    ("SEG", "AccessionNumber", "A2026-18"),
+    ("SEG", "StudyInstanceUID", "1.02.3"),
+    ("SEG", "SOPClassUID", "1.2.840.10008.5.1.4.1.1.2"),
+    ("SEG", "Modality", "CT"),
+    ("SEG", "Rows", (390,)),
+    ("SEG", "NumberOfFrames", "3"),
+    ("SEG", "HighBit", (1,)),
+    ("SEG", "SegmentationType", "SOMETHING"),
+    ("SEG", "ImageType", "ORIGINAL\\PRIMARY"),
+    ("SEG", "ContentDate", "20261301"),
+    ("SEG", "ContentLabel", "lower case"),
+    ("SEG", "SeriesDescription", "x" * 65),
+    ("SEG", "SegmentSequence[2].SegmentNumber", (3,)),
+    ("SEG", "SegmentSequence[1].SegmentAlgorithmType", "MAGIC"),
+    ("SEG", "SegmentSequence[1].SegmentAlgorithmName", "another"),
+    ("SEG", "SegmentSequence[1].TrackingUID", "2.25.1001"),
+    ("SEG", "SegmentSequence[1].SegmentationAlgorithmIdentificationSequence.AlgorithmVersion", "1.0.1"),
+    ("SEG", "SegmentSequence[1].SegmentedPropertyTypeCodeSequence.CodingSchemeDesignator", "NOSUCH"),
+    ("SEG", "SegmentSequence[1].SegmentedPropertyTypeCodeSequence", []),
+    ("SEG", "PerFrameFunctionalGroupsSequence[1].SegmentIdentificationSequence.ReferencedSegmentNumber", (7,)),
+    ("SEG", "PerFrameFunctionalGroupsSequence[1].FrameContentSequence.DimensionIndexValues", (2,)),
+    ("SEG", "PerFrameFunctionalGroupsSequence[1].PlanePositionSequence.ImagePositionPatient", "0\\0"),
+    ("SEG", "DimensionIndexSequence.DimensionOrganizationUID", "1.2.3"),
+    ("SEG", "DimensionIndexSequence.DimensionIndexPointer", (0x00209057,)),
+    ("SEG", "ReferencedSeriesSequence.SeriesInstanceUID", "1.2.3"),
+    ("SEG", "ReferencedSeriesSequence.ReferencedInstanceSequence.ReferencedSOPInstanceUID", "1.2.3"),
+    ("SEG", "ContributingEquipmentSequence[1].SoftwareVersions", "2.0.0+fp32"),
+    ("SEG", "ContributingEquipmentSequence[1].PurposeOfReferenceCodeSequence.CodeValue", "109101"),
+    ("PM", "BitsAllocated", (8,)),
+    ("PM", "ContentQualification", "CLINICAL"),
+    ("PM", "BurnedInAnnotation", "YES"),
+    ("PM", "SharedFunctionalGroupsSequence.RealWorldValueMappingSequence.RealWorldValueSlope", (1.0,)),
+    ("PM", "SharedFunctionalGroupsSequence.RealWorldValueMappingSequence.RealWorldValueIntercept", (0.5,)),
+    ("PM", "SharedFunctionalGroupsSequence.ParametricMapFrameTypeSequence.FrameType", "DERIVED\\PRIMARY\\VOLUME\\NONE"),
+    ("PM", "SharedFunctionalGroupsSequence.PlaneOrientationSequence.ImageOrientationPatient", "1\\0\\0"),
+    ("PM", "FrameOfReferenceUID", ""),
+    ("SC", "BurnedInAnnotation", "NO"),
+    ("SC", "ConversionType", "XXX"),
+    ("SC", "PhotometricInterpretation", "MONOCHROME2"),
+    ("SC", "PatientOrientation", "R\\F"),
+    ("SC", "SourceImageSequence.ReferencedSOPInstanceUID", "1.2.3"),
+    ("SR", "VerificationFlag", "SIGNED"),
+    ("SR", "CompletionFlag", "PARTIAL"),
+    ("SR", "PreliminaryFlag", "DRAFT"),
+    ("SR", "ContentTemplateSequence.TemplateIdentifier", "2000"),
+    ("SR", "ConceptNameCodeSequence.CodeValue", "126001"),
+    ("SR", "ReferencedRequestSequence.AccessionNumber", "other"),
+    ("SR", "ReferencedRequestSequence.StudyInstanceUID", "1.2.3"),
+    ("SR", "CurrentRequestedProcedureEvidenceSequence.StudyInstanceUID", "1.2.3"),
+    (
+        "SR",
+        "CurrentRequestedProcedureEvidenceSequence.ReferencedSeriesSequence[2].ReferencedSOPSequence"
+        ".ReferencedSOPInstanceUID",
+        "1.2.3",
+    ),
+    ("SR", "ContentSequence[1].RelationshipType", "CONTAINS"),
+    ("SR", "ContentSequence[1].ValueType", "TEXT"),
+    ("SR", "ContentSequence[1].ConceptNameCodeSequence.CodeValue", "121050"),
+    ("SR", "ContentSequence[3].UID", "1.2.3"),
+    ("SR", "ContentSequence[6].TextValue", "another model"),
+    ("SR", "CodingSchemeIdentificationSequence.CodingSchemeDesignator", "99OTHER"),
+)
+
+
+@pytest.mark.parametrize(("kind", "path", "value"), ALTERED, ids=lambda one: str(one)[:60])
+def test_what_is_altered_is_noticed(kind: str, path: str, value: Any, documents_of: Documents, source: Source) -> None:
+    assert judged(mutation.altered(documents_of("spacing")[kind].data, path, value), source)
+
+
+def _finding_group(data: Item) -> tuple[Item, list[Item]]:
+    """The node of the first measurement group, and its children."""
+    measurements = sequence(data, "ContentSequence")[-1]
+    group = sequence(measurements, "ContentSequence")[0]
+    return group, sequence(group, "ContentSequence")
+
+
+@pytest.mark.parametrize("turn", ["verdict", "probability", "twice", "no verdict", "unit"])
+def test_a_verdict_must_agree_with_its_probability(turn: str, documents_of: Documents, source: Source) -> None:
+    _, data = decode(documents_of("spacing")["SR"].data)
+    _, children = _finding_group(data)
+    numbers = [one for one in children if get(one, "ValueType") == "NUM"]
+    verdict = next(one for one in children if get(one, "ValueType") == "CODE" and "Present" in str(one))
+    code = sequence(verdict, "ConceptCodeSequence")[0]
+    if turn == "verdict":
+        code[0x00080100], code[0x00080104] = ("SH", "272519000"), ("LO", "Absent")
+    elif turn == "probability":
+        sequence(numbers[0], "MeasuredValueSequence")[0][0x0040A30A] = ("DS", "3.1")
+    elif turn == "twice":
+        children.append(verdict)
+    elif turn == "no verdict":
+        children.remove(verdict)
+    else:
+        unit = sequence(sequence(numbers[0], "MeasuredValueSequence")[0], "MeasurementUnitsCodeSequence")[0]
+        unit[0x00080102] = ("SH", "SCT")
+    assert judged(encode(data), source)
+
+
+def _decoded(documents: dict[str, Document]) -> dict[str, Item]:
+    return {name: decode(documents[name].data)[1] for name in DICOM if name in documents}
+
+
+SETS: tuple[tuple[str, str, Any], ...] = (
+    ("SEG", "SOPInstanceUID", "1.2.3"),
+    ("SEG", "SeriesInstanceUID", "1.2.3"),
+    ("SEG", "SegmentSequence[1].TrackingUID", "1.2.3"),
+    ("SEG", "SegmentSequence[1].TrackingID", "Left lung"),
+    ("SEG", "SegmentSequence[1].SegmentedPropertyTypeCodeSequence.CodeValue", "1"),
+    ("SEG", "ContributingEquipmentSequence[1].DeviceUID", "1.2.3"),
+    ("SEG", "DeviceSerialNumber", "1"),
+    ("PM", "SOPInstanceUID", "1.2.3"),
+    ("PM", "PatientID", "other"),
+    ("PM", "SoftwareVersions", "9.9"),
+    ("SC", "StudyInstanceUID", "1.2.3"),
+)
+
+
+@pytest.mark.parametrize(("kind", "path", "value"), SETS, ids=lambda one: str(one)[:60])
+def test_documents_must_agree_with_each_other(
+    kind: str, path: str, value: Any, documents_of: Documents, source: Source
+) -> None:
+    made = _decoded(documents_of("spacing"))
+    assert together.problems(made, source) == ()
+    made[kind] = decode(mutation.altered(documents_of("spacing")[kind].data, path, value))[1]
+    assert together.problems(made, source)
+
+
+@pytest.mark.parametrize("kind", ["SEG", "PM"])
+def test_a_missing_document_is_noticed(kind: str, documents_of: Documents, source: Source) -> None:
+    made = _decoded(documents_of("spacing"))
+    del made[kind]
+    assert together.problems(made, source)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_random_damage_never_breaks_the_checker(documents_of: Documents, source: Source) -> None:
+    rng = random.Random(20261124)
+    for name in DICOM:
+        whole = documents_of("spacing")[name].data[:9000]
+        for _ in range(150):
+            damaged = bytearray(whole)
+            for _ in range(rng.randint(1, 12)):
+                damaged[rng.randrange(132, len(damaged))] = rng.randrange(256)
+            report.check(bytes(damaged))
+            judged(bytes(damaged[: rng.randrange(len(damaged))]), source)
+
+
+def test_other_objects_and_syntaxes(documents_of: Documents) -> None:
+    film = dcmread(str(get_testdata_file("RG1_UNCR.dcm")))
+    (problem,) = report.check(film)
+    assert problem.where == "SOPClassUID"
+    assert report.check(b"no dicom")[0].clause.startswith("PS3.10")
+    dataset = dcmread(io.BytesIO(documents_of("real")["SR"].data))
+    assert report.check(dataset) == ()
+    dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    target = io.BytesIO()
+    dataset.save_as(target, implicit_vr=True, little_endian=True, enforce_file_format=True)
+    assert report.check(target.getvalue(), phantom.header()) == ()
+    del dataset.CompletionFlag
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    assert "CompletionFlag" in {one.where for one in report.check(dataset)}
+
+
+def test_problems_name_place_and_clause_and_no_patient(documents_of: Documents) -> None:
+    damaged = mutation.altered(documents_of("real")["SR"].data, "PatientName", "Secret^Name")
+    problems = report.check(damaged, phantom.header())
+    assert [one.where for one in problems] == ["PatientName"]
+    assert "Secret" not in str(problems[0])
+    assert "PS3.3" in str(problems[0])
+
+
+def test_each_rule_names_its_clause_and_its_kinds() -> None:
+    assert sum(len(rules) for rules in RULES.values()) > 200
+    for path, type_, kinds, clause, _ in TABLE:
+        assert type_ in "123", path
+        assert kinds, path
+        assert clause, path

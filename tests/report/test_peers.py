@@ -1,0 +1,184 @@
+"""Other people's programs judge and read our documents."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
+
+from tests.peers import dcmtk, require
+from tests.report import phantom
+from tests.report.conftest import HEADERS
+from wetread.records import Document, Result
+from wetread.report.pm import FULL_SCALE
+
+pytestmark = pytest.mark.peer
+
+Documents = Callable[[str], dict[str, Document]]
+Results = Callable[[str], Result]
+DICOM = ("SEG", "PM", "SR", "SC")
+CASES = (*HEADERS, "negative", "refused")
+
+#: Warnings of dciodvfy that stay, each with its reason.
+ALLOWED = {
+    "(0x0018,0x1002) UI Device UID": "IHE AIR demands Device UID; this dciodvfy is older than the attribute's place",
+    "Standard Extended SOP Class": "follows from Device UID",
+    "<99WETREAD>": "a private coding scheme, declared in the document",
+    "attribute <Coding Scheme UID>": "the UID of the private scheme",
+    "Referring Physician's Name": "repeated as the source has it: one word, a retired form",
+    "needed to build DICOMDIR": "the source has no Study ID",
+    "attribute <Laterality>": "the source does not say which body part it is: not known, so empty (type 2C)",
+}
+#: Warnings of dsrdump that stay.
+UNKNOWN_SET = "does not support this Specific Character Set"  # about the tool: it cannot judge UTF-8
+
+
+def written(folder: Path, documents: dict[str, Document]) -> dict[str, Path]:
+    paths = {}
+    for name in DICOM:
+        if name in documents:
+            paths[name] = folder / documents[name].name
+            paths[name].write_bytes(documents[name].data)
+    return paths
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_dciodvfy_finds_no_error(kind: str, documents_of: Documents, tmp_path: Path) -> None:
+    program = require("dciodvfy", "dicom3tools")
+    for path in written(tmp_path, documents_of(kind)).values():
+        done = subprocess.run([program, str(path)], capture_output=True, text=True, timeout=30, check=False)
+        lines = done.stderr.splitlines()
+        assert lines
+        assert [line for line in lines if "Error" in line] == []
+        warnings = [line for line in lines if "Warning" in line]
+        assert [line for line in warnings if not any(known in line for known in ALLOWED)] == []
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_dcentvfy_finds_no_error_beside_the_source(kind: str, documents_of: Documents, tmp_path: Path) -> None:
+    program = require("dcentvfy", "dicom3tools")
+    paths = [str(path) for path in written(tmp_path, documents_of(kind)).values()]
+    film = dcmread(str(get_testdata_file("RG1_UNCR.dcm")))
+    header = phantom.header(kind if kind in HEADERS else "real")
+    header.file_meta = film.file_meta
+    header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID
+    header.add_new("PixelData", "OW", film.PixelData)
+    header.save_as(tmp_path / "source.dcm", enforce_file_format=True)
+    done = subprocess.run(
+        [program, *paths, str(tmp_path / "source.dcm")], capture_output=True, text=True, timeout=30, check=False
+    )
+    lines = done.stderr.splitlines()
+    assert [line for line in lines if "Error" in line] == []
+    # An accession number is compared between study and series level, where it means two things.
+    assert [
+        line for line in lines if line.strip() and "Element=<AccessionNumber> IE <Study> versus <Series>" not in line
+    ] == []
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_dsrdump_has_nothing_to_say_against_the_report(kind: str, documents_of: Documents, tmp_path: Path) -> None:
+    done = dcmtk("dsrdump", written(tmp_path, documents_of(kind))["SR"])
+    assert done.returncode == 0
+    assert [line for line in done.stderr.splitlines() if line.strip() and UNKNOWN_SET not in line] == []
+    text = "Not read" if kind == "refused" else "Pneumonia"
+    assert text in done.stdout
+
+
+def _dcmqi(program: str, *arguments: str) -> None:
+    path = Path(sys.executable).parent / program
+    if not path.exists():
+        message = f"{program} is missing: install the Python package dcmqi"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    done = subprocess.run([str(path), *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def _nrrd(path: Path) -> np.ndarray[Any, Any]:
+    """Read a volume that dcmqi wrote, axes (z, y, x)."""
+    head, _, body = path.read_bytes().partition(b"\n\n")
+    fields = dict(line.split(": ", 1) for line in head.decode().splitlines() if ": " in line)
+    kinds = {"short": np.int16, "unsigned short": np.uint16, "float": np.float32, "unsigned char": np.uint8}
+    raw = gzip.decompress(body) if fields["encoding"] == "gzip" else body
+    return np.frombuffer(raw, kinds[fields["type"]]).reshape([int(one) for one in fields["sizes"].split()][::-1])
+
+
+def test_dcmqi_reads_the_segmentation_voxel_for_voxel(
+    documents_of: Documents, result_of: Results, tmp_path: Path
+) -> None:
+    path = written(tmp_path, documents_of("spacing"))["SEG"]
+    _dcmqi(
+        "segimage2itkimage",
+        *("--inputDICOM", str(path), "--outputDirectory", str(tmp_path), "--outputType", "nrrd", "--prefix", "q"),
+    )
+    for number, region in enumerate(result_of("spacing").regions, 1):
+        read = _nrrd(tmp_path / f"q-{number}.nrrd")
+        assert np.array_equal(read != 0, region.mask)
+    head = (tmp_path / "q-1.nrrd").read_bytes().split(b"\n\n")[0].decode()
+    assert "(0.16,0,0) (0,0,-0.16)" in head
+
+
+@pytest.mark.parametrize("kind", [*HEADERS, "negative"])
+def test_highdicom_reads_the_segmentation(kind: str, documents_of: Documents, result_of: Results) -> None:
+    seg = pytest.importorskip("highdicom.seg")
+    read = seg.segread(io.BytesIO(documents_of(kind)["SEG"].data))
+    regions = result_of(kind).regions
+    uid = result_of(kind).header.SOPInstanceUID
+    pixels = read.get_pixels_by_source_instance(
+        [uid], ignore_spatial_locations=True, assert_missing_frames_are_empty=True
+    )
+    assert np.array_equal(pixels[0], np.stack([region.mask[0] for region in regions], axis=-1))
+    for number, region in enumerate(regions, 1):
+        described = read.get_segment_description(number)
+        assert described.tracking_uid == region.tracking_uid
+        assert described.segmented_property_type.value == region.type.value
+        assert described.algorithm_identification.version == "1.0.0+pruned-int8"
+
+
+@pytest.mark.parametrize("kind", [*HEADERS, "negative"])
+def test_highdicom_reads_the_parametric_map(kind: str, documents_of: Documents, result_of: Results) -> None:
+    pm = pytest.importorskip("highdicom.pm")
+    read = pm.ParametricMap.from_dataset(dcmread(io.BytesIO(documents_of(kind)["PM"].data)))
+    given = result_of(kind).explanations[0].map
+    values = read.get_frame(1, apply_real_world_transform=True)
+    assert np.abs(values - given).max() <= 0.5 / FULL_SCALE + 1e-7
+    stored = read.pixel_array
+    assert np.array_equal(stored, np.rint(given * np.float32(FULL_SCALE)).astype(np.uint16))
+
+
+@pytest.mark.parametrize("kind", [*HEADERS, "negative"])
+def test_highdicom_reads_the_report(kind: str, documents_of: Documents, result_of: Results) -> None:
+    sr = pytest.importorskip("highdicom.sr")
+    given, made = result_of(kind), documents_of(kind)
+    report = sr.srread(io.BytesIO(made["SR"].data)).content
+    (group,) = report.get_image_measurement_groups()
+    assert group.tracking_uid == given.findings[0].tracking_uid
+    values = {one.name.value: one.value for one in group.get_measurements()}
+    assert values["122157"] == pytest.approx(given.findings[0].probability * 100)
+    assert values["THRESHOLD"] == 50.0
+    said = {one.name.value: one.value.value for one in group.get_qualitative_evaluations()}
+    assert said[given.findings[0].code.value] == ("52101004" if given.findings[0].present else "272519000")
+    regions = report.get_volumetric_roi_measurement_groups()
+    assert len(regions) == len(given.regions)
+    for number, (read, region) in enumerate(zip(regions, given.regions, strict=True), 1):
+        assert read.tracking_uid == region.tracking_uid
+        assert read.referenced_segment.referenced_sop_instance_uid == made["SEG"].sop_instance_uid
+        assert read.referenced_segment.referenced_segment_numbers == [number]
+        (size,) = read.get_measurements()
+        assert (size.value, size.unit.value) == (
+            float(f"{region.measurements[0].value:.6g}"),
+            region.measurements[0].unit.value,
+        )
+    observers = report.get_observer_contexts()
+    assert [one.observer_identifying_attributes.uid for one in observers] == [one.device_uid for one in given.models]

@@ -46,7 +46,9 @@ def serving(*words: str) -> Iterator[Served]:
     """Run `wetread serve` on loopback until the block ends."""
     with tempfile.TemporaryDirectory() as state:
         command = [sys.executable, "-m", "wetread.cli", "--state", state, "serve", "--port", "0", "--http-port", "0"]
-        process = subprocess.Popen([*command, "--json", *words], stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [*command, "--json", *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
         try:
             assert process.stdout is not None
             ready: dict[str, Any] = json.loads(process.stdout.readline())

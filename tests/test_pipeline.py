@@ -12,10 +12,10 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from tests import toy
-from wetread import acquire, pipeline
-from wetread.errors import EngineError
+from wetread import acquire, pipeline, report
+from wetread.errors import DocumentError, EngineError
 from wetread.evidence.film import real_film
-from wetread.records import Reading, Tensor
+from wetread.records import Document, Reading, Result, Tensor
 from wetread.settings import Settings, load
 
 KINDS = {"SEG", "SR", "PM", "SC", "HTML", "JSON"}
@@ -103,8 +103,8 @@ def test_every_refusal_is_a_document_too(reader: pipeline.Reader, changes: dict[
     assert reading.result.refusal is not None
     assert reading.result.refusal.code == code
     assert {d.kind for d in reading.documents} == {"SR", "HTML", "JSON"}
-    report = pydicom.dcmread(io.BytesIO(next(d.data for d in reading.documents if d.kind == "SR")))
-    assert code in str(report)
+    sr = pydicom.dcmread(io.BytesIO(next(d.data for d in reading.documents if d.kind == "SR")))
+    assert code in str(sr)
     assert not reading.result.findings
     assert not reading.result.regions
 
@@ -157,6 +157,25 @@ def test_failing_engine_is_a_refusal_and_never_a_guess(reader: pipeline.Reader) 
     assert reading.result.refusal is not None
     assert reading.result.refusal.code == "MODEL-FAILED"
     assert not reading.result.findings
+
+
+def test_document_that_fails_the_checker_takes_back_the_result(
+    reader: pipeline.Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing leaves that our checker did not pass; what leaves instead says "not read"."""
+    real = report.documents
+
+    def strict(result: Result, institution: str = "") -> tuple[Document, ...]:
+        if result.refusal is None:
+            raise DocumentError("SEG: expected a document without problems, got 1")
+        return real(result, institution)
+
+    monkeypatch.setattr(report, "documents", strict)
+    reading = read_one(reader, real_film().read_bytes())
+    assert reading.result.refusal is not None
+    assert reading.result.refusal.code == "CRASHED"
+    assert not reading.result.findings
+    assert {d.kind for d in reading.documents} == {"SR", "HTML", "JSON"}
 
 
 def test_two_films_of_one_study_give_two_readings(reader: pipeline.Reader) -> None:

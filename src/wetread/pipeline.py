@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from wetread import acquire, explain, infer, prepare, report
-from wetread.errors import REFUSALS, EngineError, ModelError, NotRead
+from wetread.errors import REFUSALS, DocumentError, EngineError, ModelError, NotRead
 from wetread.records import (
     Box,
     Explanation,
@@ -104,7 +104,13 @@ class Reader:
     def _documented(self, result: Result, clock: Clock) -> Reading:
         result = replace(result, timings=clock.timings)
         with clock.stage("report"):
-            documents = report.documents(result, self.settings.institution)
+            try:
+                documents = report.documents(result, self.settings.institution)
+            except DocumentError as error:
+                if result.refusal is not None:
+                    raise
+                result = _set_aside(result, str(error))
+                documents = report.documents(result, self.settings.institution)
         return Reading(result, documents, clock.timings)
 
     def _row(self, image: Image, blank: Result, clock: Clock) -> Result:
@@ -147,6 +153,12 @@ class Reader:
         with clock.stage("prepare"):
             left, right = (prepare.back_mask(infer.soft(side, logits), prepared.grid) for side in pair)
         return Lungs(infer.pair(loaded, image, (left, right)), left | right, prepared, pair[0] | pair[1])
+
+
+def _set_aside(result: Result, reason: str) -> Result:
+    """Take back everything that was said: a document about it failed our own checker."""
+    bare = Result(result.study_uid, result.source, result.digest, result.header, result.image)
+    return replace(bare, refusal=Refusal("CRASHED", REFUSALS["CRASHED"], reason), timings=result.timings)
 
 
 def _drawn(image: Image, result: Result) -> tuple[Picture, ...]:

@@ -40,7 +40,11 @@ ALLOWED = {
     "attribute <Laterality>": "the source does not say which body part it is: not known, so empty (type 2C)",
 }
 #: Warnings of dsrdump that stay.
-UNKNOWN_SET = "does not support this Specific Character Set"  # about the tool: it cannot judge UTF-8
+UNKNOWN_SETS = (
+    "does not support this Specific Character Set: ISO_IR 192",  # about the tool: it cannot judge UTF-8
+    "does not support this Specific Character Set: \\ISO 2022 IR 87",
+    "unknown/unsupported SpecificCharacterSet (\\ISO 2022 IR 87)",  # about the tool: the set is a defined term
+)
 
 
 def written(folder: Path, documents: dict[str, Document]) -> dict[str, Path]:
@@ -89,7 +93,7 @@ def test_dcentvfy_finds_no_error_beside_the_source(kind: str, documents_of: Docu
 def test_dsrdump_has_nothing_to_say_against_the_report(kind: str, documents_of: Documents, tmp_path: Path) -> None:
     done = dcmtk("dsrdump", written(tmp_path, documents_of(kind))["SR"])
     assert done.returncode == 0
-    assert [line for line in done.stderr.splitlines() if line.strip() and UNKNOWN_SET not in line] == []
+    assert [line for line in done.stderr.splitlines() if line.strip() and not line.endswith(UNKNOWN_SETS)] == []
     text = "Not read" if kind == "refused" else "Pneumonia"
     assert text in done.stdout
 

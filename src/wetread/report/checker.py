@@ -20,10 +20,10 @@ from pydicom.errors import InvalidDicomError
 
 from wetread.errors import DocumentError
 from wetread.report import raster, together, tree, values
+from wetread.report.characters import codecs_of
 from wetread.report.context import KINDS
 from wetread.report.elements import (
     CHARACTER_SET,
-    CHARACTER_SETS,
     EXPLICIT_LE,
     Item,
     decode,
@@ -150,7 +150,7 @@ def _file(meta: Item, data: Item) -> Iterator[Problem]:
         if get(meta, here) != get(data, there):
             yield Problem(here, f"expected the value of {there}, got another", "PS3.10 Section 7.1")
     declared = data.get(CHARACTER_SET, ("CS", ""))[1]
-    if declared not in CHARACTER_SETS:
+    if not codecs_of(declared):
         yield Problem("SpecificCharacterSet", "expected a defined term, got another", "PS3.3 C.12.1.1.2")
     if declared == "" and any(isinstance(value, str) and not value.isascii() for _, _, (_, value) in walk(data)):
         yield Problem("SpecificCharacterSet", "expected one for text beyond ASCII, got none", "PS3.3 C.12.1")

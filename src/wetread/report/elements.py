@@ -24,6 +24,7 @@ import numpy as np
 from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 
 from wetread.errors import DocumentError
+from wetread.report.characters import ASCII, Codecs, codecs_of, read, written
 
 Entry = tuple[str, Any]
 Item = dict[int, Entry]
@@ -41,26 +42,7 @@ _UNDEFINED = 0xFFFFFFFF
 _LONG = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
 _BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 _NUMBERS = {"AT": "HH", "FD": "d", "FL": "f", "SL": "i", "SS": "h", "SV": "q", "UL": "I", "US": "H", "UV": "Q"}
-#: VRs whose characters the Specific Character Set governs: PS3.5 Section 6.1.2.2.
-CHARACTER_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 _AMBIGUOUS = {"US or SS": "US", "OB or OW": "OW", "US or OW": "OW", "US or SS or OW": "US"}
-
-#: Defined terms of Specific Character Set without code extensions, and Python's name for each.
-CHARACTER_SETS = {
-    "": "ascii",
-    "ISO_IR 6": "ascii",
-    "ISO_IR 100": "latin_1",
-    "ISO_IR 101": "iso8859_2",
-    "ISO_IR 109": "iso8859_3",
-    "ISO_IR 110": "iso8859_4",
-    "ISO_IR 144": "iso8859_5",
-    "ISO_IR 127": "iso8859_6",
-    "ISO_IR 126": "iso8859_7",
-    "ISO_IR 138": "iso8859_8",
-    "ISO_IR 148": "iso8859_9",
-    "ISO_IR 203": "iso8859_15",
-    "ISO_IR 192": "utf_8",
-}
 
 
 @lru_cache(maxsize=1024)
@@ -112,30 +94,30 @@ def walk(data: Item, path: str = "") -> Iterator[tuple[str, int, Entry]]:
                 yield from walk(child, f"{path}{name_of(tag)}[{index + 1}].")
 
 
-def codec_of(data: Item) -> str:
-    """Give Python's name for the Specific Character Set of a data set."""
+def _codecs(data: Item) -> Codecs:
     declared = data.get(CHARACTER_SET, ("CS", ""))[1].strip()
-    if declared not in CHARACTER_SETS:
-        raise DocumentError(f"SpecificCharacterSet: expected one of {sorted(CHARACTER_SETS)}, got {declared!r}")
-    return CHARACTER_SETS[declared]
+    codecs = codecs_of(declared)
+    if not codecs:
+        raise DocumentError(f"SpecificCharacterSet: expected defined terms, got {declared!r}")
+    return codecs
 
 
 @lru_cache(maxsize=4096)
-def _text(vr: str, value: str, codec: str) -> bytes:
-    raw = value.encode(codec if vr in CHARACTER_VRS else "ascii")
+def _text(vr: str, value: str, codecs: Codecs) -> bytes:
+    raw = written(vr, value, codecs)
     return raw + (b"\0" if vr == "UI" else b" ") if len(raw) % 2 else raw
 
 
-def _body(tag: int, vr: str, value: Any, codec: str) -> Any:
+def _body(tag: int, vr: str, value: Any, codecs: Codecs) -> Any:
     if isinstance(value, str):
         try:
-            return _text(vr, value, codec)
+            return _text(vr, value, codecs)
         except UnicodeEncodeError as error:
-            raise DocumentError(f"{name_of(tag)}: expected text in {codec}, got other characters") from error
+            raise DocumentError(f"{name_of(tag)}: expected text in the character set, got other characters") from error
     if vr == "SQ":
         parts: list[Any] = []
         for child in value:
-            body = b"".join(_parts(child, codec))
+            body = b"".join(_parts(child, codecs))
             parts += (struct.pack("<HHI", 0xFFFE, 0xE000, len(body)), body)
         return b"".join(parts)
     if vr in _NUMBERS:
@@ -152,11 +134,11 @@ def _head(tag: int, vr: str) -> bytes:
     return struct.pack("<HH2s", tag >> 16, tag & 0xFFFF, vr.encode()) + (b"\0\0" if vr in _LONG else b"")
 
 
-def _parts(data: Item, codec: str) -> list[Any]:
+def _parts(data: Item, codecs: Codecs) -> list[Any]:
     parts: list[Any] = []
     for tag in sorted(data):
         vr, value = data[tag]
-        body = _body(tag, vr, value, codec)
+        body = _body(tag, vr, value, codecs)
         parts += (_head(tag, vr), struct.pack("<I" if vr in _LONG else "<H", len(body)), body)
     return parts
 
@@ -183,10 +165,10 @@ def encode(data: Item) -> bytes:
         ImplementationClassUID=IMPLEMENTATION_UID,
         ImplementationVersionName=IMPLEMENTATION_NAME,
     )
-    group = b"".join(_parts(meta, "ascii"))
-    length = b"".join(_parts(item(FileMetaInformationGroupLength=len(group)), "ascii"))
+    group = b"".join(_parts(meta, ASCII))
+    length = b"".join(_parts(item(FileMetaInformationGroupLength=len(group)), ASCII))
     try:
-        return b"".join([b"\0" * 128, b"DICM", length, group, *_parts(data, codec_of(data))])
+        return b"".join([b"\0" * 128, b"DICM", length, group, *_parts(data, _codecs(data))])
     except struct.error as error:
         raise DocumentError(f"file: expected values that fit their VR (PS3.5 Section 6.2): {error}") from error
 
@@ -195,7 +177,7 @@ class _Reader:
     """A cursor over the bytes of one file."""
 
     def __init__(self, data: bytes, at: int) -> None:
-        self.data, self.at, self.codec = data, at, "ascii"
+        self.data, self.at, self.codecs = data, at, ASCII
 
     def element(self) -> tuple[int, str, int]:
         group, number, vr = struct.unpack_from("<HH2s", self.data, self.at)
@@ -221,7 +203,7 @@ class _Reader:
                 break
             made[tag] = (vr, self.value(vr, size, end))
             if tag == CHARACTER_SET and isinstance(made[tag][1], str):
-                self.codec = CHARACTER_SETS.get(made[tag][1].strip(), "latin_1")
+                self.codecs = codecs_of(made[tag][1].strip()) or ("latin_1",)
         return made
 
     def value(self, vr: str, size: int, end: int) -> Any:
@@ -239,7 +221,7 @@ class _Reader:
             if vr == "AT":
                 return tuple(a << 16 | b for a, b in zip(numbers[::2], numbers[1::2], strict=True))
             return numbers
-        return str(raw, self.codec if vr in CHARACTER_VRS else "ascii", "replace").rstrip(" \0")
+        return read(vr, bytes(raw), self.codecs).rstrip(" \0")
 
     def items(self, end: int) -> list[Item]:
         made: list[Item] = []

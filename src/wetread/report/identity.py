@@ -15,10 +15,9 @@ from typing import Any
 
 from pydicom.multival import MultiValue
 
+from wetread.report.characters import CHARACTER_VRS, codecs_of, fits
 from wetread.report.elements import (
     CHARACTER_SET,
-    CHARACTER_SETS,
-    CHARACTER_VRS,
     Item,
     entry_of,
     get,
@@ -183,15 +182,8 @@ def moment(header: Any) -> tuple[str, str]:
 def character_set(header: Any, texts: Iterable[str]) -> str:
     """Choose the Specific Character Set: the source's own if it fits all texts, else UTF-8."""
     declared = text_of(header, "SpecificCharacterSet")
-    codec = CHARACTER_SETS.get(declared)
-    if codec is not None:
-        try:
-            for text in texts:
-                text.encode(codec)
-        except UnicodeEncodeError:
-            return "ISO_IR 192"
-        return declared
-    return "ISO_IR 192"
+    codecs = codecs_of(declared)
+    return declared if codecs and all(fits(text, codecs) for text in texts) else "ISO_IR 192"
 
 
 def _valid_code(code: Item) -> bool:

@@ -178,6 +178,19 @@ def test_document_that_fails_the_checker_takes_back_the_result(
     assert {d.kind for d in reading.documents} == {"SR", "HTML", "JSON"}
 
 
+def test_every_file_of_the_corpus_ends_in_a_result(reader: pipeline.Reader) -> None:
+    """Whatever other makers wrote: read or refused with a code, and never without a document."""
+    codes = []
+    for path in sorted(real_film().parent.glob("*.dcm")):
+        for reading in reader.read_blobs([(path.name, path.read_bytes())]):
+            assert {"HTML", "JSON"} <= {d.kind for d in reading.documents}
+            codes.append(reading.result.refusal.code if reading.result.refusal else "read")
+            if reading.result.header is not None and reading.result.refusal:
+                assert "SR" in {d.kind for d in reading.documents}, path.name
+    assert codes.count("read") == 4  # the chest film in four encodings
+    assert {"WRONG-MODALITY", "WRONG-BODY-PART", "COLOUR-IMAGE", "SECONDARY-IMAGE"} <= set(codes)
+
+
 def test_two_films_of_one_study_give_two_readings(reader: pipeline.Reader) -> None:
     lateral = edited(ViewPosition="LL", SOPInstanceUID="1.2.3.4.5")
     readings = reader.read_blobs([("pa.dcm", real_film().read_bytes()), ("ll.dcm", lateral)])

@@ -17,6 +17,7 @@ from wetread import acquire, explain, infer, prepare, report
 from wetread.errors import REFUSALS, DocumentError, EngineError, ModelError, NotRead
 from wetread.records import (
     Box,
+    Document,
     Explanation,
     Finding,
     Image,
@@ -107,11 +108,16 @@ class Reader:
             try:
                 documents = report.documents(result, self.settings.institution)
             except DocumentError as error:
-                if result.refusal is not None:
-                    raise
                 result = _set_aside(result, str(error))
-                documents = report.documents(result, self.settings.institution)
+                documents = self._said(result)
         return Reading(result, documents, clock.timings)
+
+    def _said(self, result: Result) -> tuple[Document, ...]:
+        """The documents of a refusal; without those for the PACS if not even its SR passes the checker."""
+        try:
+            return report.documents(result, self.settings.institution)
+        except DocumentError:
+            return report.documents(replace(result, header=None, image=None), self.settings.institution)
 
     def _row(self, image: Image, blank: Result, clock: Clock) -> Result:
         """Lungs first, then the classifiers on what the lungs bound."""
@@ -156,7 +162,9 @@ class Reader:
 
 
 def _set_aside(result: Result, reason: str) -> Result:
-    """Take back everything that was said: a document about it failed our own checker."""
+    """Take back everything that was said: a document about it failed our own checker; a refusal stands."""
+    if result.refusal is not None:
+        return result
     bare = Result(result.study_uid, result.source, result.digest, result.header, result.image)
     return replace(bare, refusal=Refusal("CRASHED", REFUSALS["CRASHED"], reason), timings=result.timings)
 

@@ -15,6 +15,10 @@ from wetread.records import Code
 from wetread.report.elements import Item, item
 
 PRIVATE_SCHEME = "99WETREAD"
+#: Coding schemes of PS3.16 Section 8 that results use; private ones begin with 99.
+SCHEMES = frozenset(
+    ("DCM", "FMA", "ICD10", "LN", "MA", "NCIt", "RADLEX", "RADELEMENT", "RFC5646", "SCT", "SRT", "UCUM", "UMLS")
+)
 #: Identifies the private scheme in Coding Scheme Identification: PS3.3 Section C.12.1.1.14.
 PRIVATE_SCHEME_UID = "2.25.97241372518263184910925342271637310247"
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from pydicom.multival import MultiValue
 
+from wetread.report import codes
 from wetread.report.characters import CHARACTER_VRS, codecs_of, fits
 from wetread.report.elements import (
     CHARACTER_SET,
@@ -116,6 +117,14 @@ class Source:
     lossy: Item  # Lossy Image Compression and its ratio and method, when the source is lossy
 
     @property
+    def uids(self) -> frozenset[str]:
+        """The UIDs that documents repeat from the source."""
+        given = {get(one, "StudyInstanceUID", "") for one in self.requests}
+        return frozenset(
+            {self.study_uid, self.series_uid, self.sop_uid, self.sop_class_uid, self.frame_of_reference} | given
+        )
+
+    @property
     def referable(self) -> bool:
         """Whether an evidence sequence can name the instance."""
         return bool(self.series_uid and self.sop_uid and self.sop_class_uid)
@@ -133,6 +142,31 @@ def _plain(value: Any) -> str:
     if isinstance(value, (list, tuple, MultiValue)):
         return "\\".join(_plain(one) for one in value)
     return str(value).rstrip(" \0")
+
+
+#: Start of a lossy Transfer Syntax UID -> Lossy Image Compression Method (0028,2114): PS3.3 C.7.6.1.1.5.1.
+_METHODS = {
+    "1.2.840.10008.1.2.4.50": "ISO_10918_1",
+    "1.2.840.10008.1.2.4.51": "ISO_10918_1",
+    "1.2.840.10008.1.2.4.81": "ISO_14495_1",
+    "1.2.840.10008.1.2.4.91": "ISO_15444_1",
+    "1.2.840.10008.1.2.4.203": "ISO_15444_15",
+}
+
+
+def _lossy(header: Any) -> Item:
+    """Say whether the source was ever compressed with loss, how, and how much.
+
+    Old films name a ratio without a method; their own encoding tells it.
+    """
+    if text_of(header, "LossyImageCompression") != "01":
+        return item(LossyImageCompression="00")
+    made = _taken(header, ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"))
+    syntax = str(getattr(getattr(header, "file_meta", None), "TransferSyntaxUID", ""))
+    ratio, method = get(made, "LossyImageCompressionRatio"), get(made, "LossyImageCompressionMethod")
+    if ratio and not method and syntax in _METHODS:
+        return made | item(LossyImageCompressionMethod=_METHODS[syntax])
+    return made if ratio and method else item(LossyImageCompression="01")
 
 
 def _taken(header: Any, keywords: Iterable[str]) -> Item:
@@ -188,7 +222,9 @@ def character_set(header: Any, texts: Iterable[str]) -> str:
 
 def _valid_code(code: Item) -> bool:
     limits = (("CodeValue", 16), ("CodingSchemeDesignator", 16), ("CodeMeaning", 64))
-    return all(0 < len(get(code, keyword, "")) <= most for keyword, most in limits)
+    scheme = str(get(code, "CodingSchemeDesignator", ""))
+    known = scheme in codes.SCHEMES or scheme.startswith("99")
+    return known and all(0 < len(get(code, keyword, "")) <= most for keyword, most in limits)
 
 
 def identify(header: Any, study_uid: str = "", texts: Iterable[str] = ()) -> Source | None:
@@ -233,7 +269,5 @@ def identify(header: Any, study_uid: str = "", texts: Iterable[str] = ()) -> Sou
         frame_of_reference=text_of(header, "FrameOfReferenceUID"),
         procedures=tuple(one for one in sequence(modules, "ProcedureCodeSequence") if _valid_code(one)),
         requests=tuple(requests),
-        lossy=_taken(header, ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"))
-        if text_of(header, "LossyImageCompression") == "01"
-        else item(LossyImageCompression="00"),
+        lossy=_lossy(header),
     )

@@ -48,9 +48,9 @@ def pixels(data: Item) -> Iterator[Problem]:
     colour = get(data, "PhotometricInterpretation") == "RGB"
     if colour != (samples == 3) or (colour and get(data, "PlanarConfiguration") not in ((0,), (1,))):
         yield Problem("PhotometricInterpretation", "expected RGB exactly with three samples", "PS3.3 C.7.6.3")
-    lossy = get(data, "LossyImageCompression") == "01"
-    if lossy and not (get(data, "LossyImageCompressionRatio") and get(data, "LossyImageCompressionMethod")):
-        yield Problem("LossyImageCompression", "expected ratio and method beside 01", "PS3.3 C.7.6.1.1.5")
+    ratio, method = get(data, "LossyImageCompressionRatio"), get(data, "LossyImageCompressionMethod")
+    if bool(ratio) != bool(method):  # a source may tell neither; then nobody knows
+        yield Problem("LossyImageCompression", "expected ratio and method together", "PS3.3 C.7.6.1.1.5")
 
 
 def frames(data: Item) -> Iterator[Problem]:

@@ -76,10 +76,6 @@ _DISTINCT = frozenset(
         "SourceImageSequence",
     )
 )
-#: Coding schemes of PS3.16 Section 8 that results use; private ones begin with 99.
-_SCHEMES = frozenset(
-    ("DCM", "FMA", "ICD10", "LN", "MA", "NCIt", "RADLEX", "RADELEMENT", "RFC5646", "SCT", "SRT", "UCUM", "UMLS")
-)
 _KNOWN = [value for value in vars(codes).values() if isinstance(value, Code)]
 _MEANINGS = {(code.scheme, code.value): code.meaning.lower() for code in _KNOWN}
 _VALUES = {(code.scheme, code.meaning.lower()): code.value for code in _KNOWN}
@@ -124,7 +120,7 @@ def _code(where: str, code: Item) -> Iterator[Problem]:
         yield Problem(where, "expected a code value, got none", clause)
     if not scheme and not get(code, "URNCodeValue"):
         yield Problem(where, "expected a Coding Scheme Designator, got none", clause)
-    elif scheme and scheme not in _SCHEMES and not scheme.startswith("99"):
+    elif scheme and scheme not in codes.SCHEMES and not scheme.startswith("99"):
         yield Problem(where, "expected a coding scheme of PS3.16 or a private one, got another", "PS3.16 Section 8")
     if not meaning:
         yield Problem(where, "expected a Code Meaning, got none", clause)
@@ -148,7 +144,7 @@ def _items(where: str, tag: int, items: list[Item]) -> Iterator[Problem]:
             yield from _code(f"{where}[{number}]", code)
 
 
-def problems(data: Item, trusted: Item) -> Iterator[Problem]:
+def problems(data: Item, trusted: Item, uids: frozenset[str] = frozenset()) -> Iterator[Problem]:
     """Judge every value of a data set except those equal to the source's own.
 
     Parameters
@@ -158,12 +154,14 @@ def problems(data: Item, trusted: Item) -> Iterator[Problem]:
     trusted
         Attributes of the source: where the top level repeats them, they are as the
         source has them, right or wrong.
+    uids
+        UIDs of the source: references repeat them, right or wrong.
     """
     own = {tag: entry for tag, entry in data.items() if trusted.get(tag) != entry}
     for path, tag, (vr, value) in walk(own):
         if vr == "SQ":
             yield from _items(path + name_of(tag), tag, value)
-        elif isinstance(value, str) and value:
+        elif isinstance(value, str) and value and not (vr == "UI" and value in uids):
             fault = fault_of(vr, value)
             if fault:
                 yield Problem(path + name_of(tag), fault, "PS3.5 Section 9.1" if vr == "UI" else _VR)

@@ -6,10 +6,13 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pydicom import DataElement, Dataset, config, dcmread
+from pydicom.data import get_testdata_file
+from pydicom.errors import InvalidDicomError
 
 from tests.report import phantom
 from tests.report.conftest import HEADERS
@@ -207,3 +210,42 @@ def test_the_room_needs_no_heavy_import() -> None:
 
 def test_the_kinds_of_the_checker_are_those_we_write() -> None:
     assert set(checker._KIND_OF.values()) == set(DICOM)
+
+
+def test_uids_that_the_source_has_wrong_do_not_stop_the_reading() -> None:
+    given = phantom.result("spacing")
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+        given.header[keyword] = DataElement(keyword, "UI", f"1.02.{len(keyword)}x", validation_mode=config.IGNORE)
+    made = {one.kind: one for one in report.documents(given)}
+    assert set(made) == {*DICOM, "HTML", "JSON"}
+    assert b"1.02.16x" in made["SR"].data
+
+
+@pytest.mark.parametrize("given", ["ratio", "method", "both", "none"])
+def test_a_lossy_source_is_said_as_far_as_it_says_itself(given: str) -> None:
+    result = phantom.result()
+    result.header.LossyImageCompression = "01"
+    if given in ("ratio", "both"):
+        result.header.LossyImageCompressionRatio = "12.5"
+    if given in ("method", "both"):
+        result.header.LossyImageCompressionMethod = "ISO_10918_1"
+    made = {one.kind: read(one) for one in report.documents(result) if one.sop_class_uid}
+    for name in ("SEG", "PM", "SC"):
+        assert made[name].LossyImageCompression == "01"
+        assert ("LossyImageCompressionRatio" in made[name]) == ("LossyImageCompressionMethod" in made[name])
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_every_header_of_the_corpus_gets_its_refusal() -> None:
+    folders = [Path(str(get_testdata_file(name))).parent for name in ("RG1_UNCR.dcm", "CT_small.dcm")]
+    judged = 0
+    for path in sorted(one for folder in folders for one in folder.glob("*.dcm")):
+        try:
+            header = dcmread(path, stop_before_pixels=True)
+        except (InvalidDicomError, EOFError):
+            continue
+        given = replace(phantom.refused(), header=header, study_uid=str(header.get("StudyInstanceUID", "")))
+        kinds = [one.kind for one in report.documents(given)]
+        assert kinds == ["SR", "HTML", "JSON"] if given.study_uid else ["HTML", "JSON"], path.name
+        judged += 1
+    assert judged > 80

@@ -135,7 +135,8 @@ def problems_of(encoded: bytes, source: Source | None) -> tuple[Problem, ...]:
     found = [*_file(meta, data)]
     for rule in RULES[kind]:
         found += _ruled(rule, [("", data)], 0)
-    found += values.problems(data, source.modules if source is not None else {})
+    modules, uids = ({}, frozenset()) if source is None else (source.modules, source.uids)
+    found += values.problems(data, modules, uids)
     found += _equipment(data)
     for judge in _JUDGES[kind]:
         found += judge(data)

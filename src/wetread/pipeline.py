@@ -108,16 +108,23 @@ class Reader:
             try:
                 documents = report.documents(result, self.settings.institution)
             except DocumentError as error:
-                result = _set_aside(result, str(error))
-                documents = self._said(result)
+                result, documents = self._set_aside(result, str(error))
         return Reading(result, documents, clock.timings)
 
-    def _said(self, result: Result) -> tuple[Document, ...]:
-        """The documents of a refusal; without those for the PACS if not even its SR passes the checker."""
-        try:
-            return report.documents(result, self.settings.institution)
-        except DocumentError:
-            return report.documents(replace(result, header=None, image=None), self.settings.institution)
+    def _set_aside(self, result: Result, reason: str) -> tuple[Result, tuple[Document, ...]]:
+        """Take back what was said, as a document about it failed our own checker; a refusal stands.
+
+        If not even the SR of the refusal passes, what is left are the documents without one.
+        """
+        if result.refusal is None:
+            bare = Result(result.study_uid, result.source, result.digest, result.header, result.image)
+            refusal = Refusal("CRASHED", REFUSALS["CRASHED"], reason)
+            result = replace(bare, refusal=refusal, timings=result.timings)
+            try:
+                return result, report.documents(result, self.settings.institution)
+            except DocumentError:
+                pass
+        return result, report.documents(replace(result, header=None, image=None), self.settings.institution)
 
     def _row(self, image: Image, blank: Result, clock: Clock) -> Result:
         """Lungs first, then the classifiers on what the lungs bound."""
@@ -159,14 +166,6 @@ class Reader:
         with clock.stage("prepare"):
             left, right = (prepare.back_mask(infer.soft(side, logits), prepared.grid) for side in pair)
         return Lungs(infer.pair(loaded, image, (left, right)), left | right, prepared, pair[0] | pair[1])
-
-
-def _set_aside(result: Result, reason: str) -> Result:
-    """Take back everything that was said: a document about it failed our own checker; a refusal stands."""
-    if result.refusal is not None:
-        return result
-    bare = Result(result.study_uid, result.source, result.digest, result.header, result.image)
-    return replace(bare, refusal=Refusal("CRASHED", REFUSALS["CRASHED"], reason), timings=result.timings)
 
 
 def _drawn(image: Image, result: Result) -> tuple[Picture, ...]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 
+#: Names this implementation in file meta information and on associations: PS3.7 Annex D.3.3.2.
+IMPLEMENTATION_CLASS_UID = "2.25.288093303846140447222015229753730336023"
+
 
 def derive(*parts: str) -> str:
     """Derive a UID under the root 2.25 from parts that identify what it names.

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from wetread.errors import BadInput
-from wetread.records import Recipe
+from wetread.infer.recipe import parse as recipe_of
 
 __all__ = ["load_plan", "recipe_of"]
 
@@ -29,9 +28,3 @@ def load_plan(name: str | Path) -> dict[str, Any]:
         raise BadInput(f"expected one of {known} or a .toml file, got {str(name)!r}")
     with path.open("rb") as stream:
         return tomllib.load(stream)
-
-
-def recipe_of(table: Mapping[str, Any]) -> Recipe:
-    """Return the preprocessing that a ``[recipe]`` table describes."""
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
-    return Recipe(**values)

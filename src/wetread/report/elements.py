@@ -25,13 +25,13 @@ from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 
 from wetread.errors import DocumentError
 from wetread.report.characters import ASCII, Codecs, codecs_of, read, written
+from wetread.uids import IMPLEMENTATION_CLASS_UID
 
 Entry = tuple[str, Any]
 Item = dict[int, Entry]
 
 EXPLICIT_LE = "1.2.840.10008.1.2.1"
 #: Identifies this software in the file meta information: PS3.10 Section 7.1.
-IMPLEMENTATION_UID = "2.25.288093303846140447222015229753730336023"
 IMPLEMENTATION_NAME = "WETREAD"
 
 PIXEL_DATA = 0x7FE00010
@@ -162,7 +162,7 @@ def encode(data: Item) -> bytes:
         MediaStorageSOPClassUID=get(data, "SOPClassUID"),
         MediaStorageSOPInstanceUID=get(data, "SOPInstanceUID"),
         TransferSyntaxUID=EXPLICIT_LE,
-        ImplementationClassUID=IMPLEMENTATION_UID,
+        ImplementationClassUID=IMPLEMENTATION_CLASS_UID,
         ImplementationVersionName=IMPLEMENTATION_NAME,
     )
     group = b"".join(_parts(meta, ASCII))

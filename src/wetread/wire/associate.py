@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from wetread.errors import BadInput
-from wetread.wire.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION, uid
+from wetread.uids import IMPLEMENTATION_CLASS_UID
+from wetread.wire.part10 import IMPLEMENTATION_VERSION, uid
 from wetread.wire.transport import AbortReason, BadPdu, Pdu, pdu
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"

@@ -13,9 +13,9 @@ import zlib
 from dataclasses import dataclass
 
 from wetread.errors import BadInput
+from wetread.uids import IMPLEMENTATION_CLASS_UID
 
 #: Identifies this implementation, PS3.7 Section D.3.3.2.
-IMPLEMENTATION_CLASS_UID = "2.25.288093303846140447222015229753730336023"
 IMPLEMENTATION_VERSION = "WETREAD"
 
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"

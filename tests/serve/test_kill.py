@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,14 +21,6 @@ DOCUMENTS = sorted(uid for instance in INSTANCES for uid in fake.document_uids(i
 
 #: Place -> how many of the two films are acknowledged when the power is cut there for the second time.
 RECEIPT = {"blob-unsynced": 1, "blob-written": 1, "folder-synced": 1, "indexed": 1}
-
-
-@pytest.fixture
-def pacs(tmp_path: Path) -> Iterator[Receiver]:
-    made = Receiver(tmp_path / "pacs")
-    made.start()
-    yield made
-    made.stop()
 
 
 def test_the_page_names_every_place_and_no_test_that_is_not_there() -> None:

@@ -68,14 +68,6 @@ def metric(node: Node, name: str) -> float:
     return float(found[1])
 
 
-@pytest.fixture
-def pacs(tmp_path: Path) -> Iterator[Receiver]:
-    made = Receiver(tmp_path / "pacs")
-    made.start()
-    yield made
-    made.stop()
-
-
 def test_a_study_comes_in_and_its_results_go_out(start: Start, pacs: Receiver) -> None:
     node = start(destinations=(Destination("PACS", "127.0.0.1", pacs.port, ("SR",)),))
     assert node.wait_ready(5)

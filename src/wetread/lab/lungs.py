@@ -17,7 +17,7 @@ from wetread.lab.data import Films, held_back, kermany
 from wetread.lab.plan import recipe_of
 from wetread.lab.predict import eager, predict_lungs
 from wetread.lab.samples import LungSamples
-from wetread.lab.train import Course, Plan
+from wetread.lab.train import Answer, Course, Plan, logits
 from wetread.measures import dice
 from wetread.prepare import back_mask, letterbox
 from wetread.records import Recipe
@@ -26,10 +26,11 @@ from wetread.records import Tensor as Array
 __all__ = ["dice_loss", "film_dice", "lung_course"]
 
 
-def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
+def dice_loss(answer: Answer, targets: Tensor) -> Tensor:
     """Return cross-entropy plus soft Dice of logits and masks [N, 1, H, W]."""
-    entropy = functional.binary_cross_entropy_with_logits(logits, targets)
-    share = torch.sigmoid(logits)
+    given = logits(answer)
+    entropy = functional.binary_cross_entropy_with_logits(given, targets)
+    share = torch.sigmoid(given)
     dims = (1, 2, 3)
     overlap = 2 * (share * targets).sum(dims) / ((share + targets).sum(dims) + 1.0)
     return entropy + (1 - overlap).mean()

@@ -17,15 +17,18 @@ from wetread.lab.data import held_back, kermany
 from wetread.lab.plan import recipe_of
 from wetread.lab.predict import Predictor, eager, lung_boxes, predict_logits
 from wetread.lab.samples import Change, PneumoniaSamples
-from wetread.lab.train import Course, Plan
+from wetread.lab.train import Answer, Course, Plan, logits
 from wetread.measures import auroc, specificity, threshold_at_sensitivity
 from wetread.records import Recipe
 
-__all__ = ["balanced_loss", "damages", "pneumonia_course"]
+__all__ = ["guided_loss", "damages", "pneumonia_course"]
 
 
-def balanced_loss(share: float, smoothing: float) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return a cross-entropy of logits and targets [N, 1] that gives both classes the same weight.
+def guided_loss(share: float, smoothing: float, guidance: float) -> Callable[[Answer, Tensor], Tensor]:
+    """Return a cross-entropy that gives both classes the same weight and asks for evidence from the lungs.
+
+    Targets [N, 1 + cells]: the label, and of each cell of the map how far it is lung.
+    The second term is the share of the map's absolute evidence that lies elsewhere.
 
     Parameters
     ----------
@@ -33,12 +36,23 @@ def balanced_loss(share: float, smoothing: float) -> Callable[[Tensor, Tensor], 
         Share of positive samples, 0..1.
     smoothing
         Distance of the targets from 0 and 1.
+    guidance
+        Weight of the second term.
+
+    References
+    ----------
+    Ross, Hughes, Doshi-Velez, "Right for the Right Reasons", IJCAI 2017, arXiv:1703.03717:
+    the idea; here on the activation map instead of the input's gradient.
     """
 
-    def loss(logits: Tensor, targets: Tensor) -> Tensor:
-        weight = targets * (0.5 / share) + (1 - targets) * (0.5 / (1 - share))
-        soft = targets * (1 - 2 * smoothing) + smoothing
-        return functional.binary_cross_entropy_with_logits(logits, soft, weight=weight)
+    def loss(answer: Answer, targets: Tensor) -> Tensor:
+        label, lung = targets[:, :1], targets[:, 1:]
+        weight = label * (0.5 / share) + (1 - label) * (0.5 / (1 - share))
+        soft = label * (1 - 2 * smoothing) + smoothing
+        entropy = functional.binary_cross_entropy_with_logits(logits(answer), soft, weight=weight)
+        evidence = answer[1].float().flatten(1).abs()
+        elsewhere = (evidence * (1 - lung)).sum(1) / (evidence.sum(1) + 1e-6)
+        return entropy + guidance * elsewhere.mean()
 
     return loss
 
@@ -90,6 +104,15 @@ def pneumonia_course(
         ]
         return figures | {"auc_damaged": float(np.mean(damaged)), "auc_worst": float(np.min(damaged))}
 
-    samples = PneumoniaSamples(films, boxes, masks, train_rows, recipe, Augment.from_table(table["augment"]), plan.seed)
-    loss = balanced_loss(float(films.label[train_rows].mean()), plan.label_smoothing)
+    samples = PneumoniaSamples(
+        films,
+        boxes,
+        masks,
+        train_rows,
+        recipe,
+        Augment.from_table(table["augment"]),
+        plan.seed,
+        int(table["model"]["stride"]),
+    )
+    loss = guided_loss(float(films.label[train_rows].mean()), plan.label_smoothing, plan.guidance)
     return Course(samples, train_rows, loss, validate)

@@ -143,7 +143,7 @@ class LungSamples(Dataset[tuple[Tensor, Tensor]]):
 
 
 class PneumoniaSamples(Dataset[tuple[Tensor, Tensor]]):
-    """Pairs of lung-centred image [C, H, W] and label [1].
+    """Pairs of lung-centred image [C, H, W] and target [1 + cells]: the label, and how far each map cell is lung.
 
     Parameters
     ----------
@@ -153,6 +153,8 @@ class PneumoniaSamples(Dataset[tuple[Tensor, Tensor]]):
         (n, y, x) predicted lung masks, 0 or 255, on the films' grid.
     donors : array of int
         Rows of the films whose tone may be given to others: training films only.
+    stride : int
+        Pixels of the grid a cell of the network's map.
     """
 
     def __init__(
@@ -164,9 +166,10 @@ class PneumoniaSamples(Dataset[tuple[Tensor, Tensor]]):
         recipe: Recipe,
         augment: Augment,
         seed: int,
+        stride: int,
     ) -> None:
         self.films, self.boxes, self.lungs, self.donors = films, boxes, lungs, donors
-        self.recipe, self.augment, self.seed = recipe, augment, seed
+        self.recipe, self.augment, self.seed, self.stride = recipe, augment, seed, stride
 
     def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
         """Return the sample of one (epoch, row)."""
@@ -177,11 +180,18 @@ class PneumoniaSamples(Dataset[tuple[Tensor, Tensor]]):
         if rng.random() < self.augment.style:
             image = self._restyle(image, canvas.content, rng)
         image = appearance(image, rng, self.augment)
+        mask = cv2.warpAffine(self.lungs[row], canvas.matrix, self.recipe.grid[::-1], flags=cv2.INTER_LINEAR)
         if rng.random() < self.augment.outside:
-            image = self._suppress(image, canvas, row, rng)
+            image = self._suppress(image, mask, rng)
         image = cutouts(image, rng, self.augment)
-        target = torch.tensor([float(self.films.label[row])])
-        return torch.from_numpy(_finish(image, canvas.content, self.recipe)), target
+        target = np.concatenate([[self.films.label[row]], self._cells(mask)]).astype(np.float32)
+        return torch.from_numpy(_finish(image, canvas.content, self.recipe)), torch.from_numpy(target)
+
+    def _cells(self, mask: NDArray[np.uint8]) -> Floats:
+        """Return how far each cell of the map is lung, 0..1; half of a cell is enough."""
+        height, width = (side // self.stride for side in self.recipe.grid)
+        covered = cv2.resize(mask.astype(np.float32) / 255, (width, height), interpolation=cv2.INTER_AREA)
+        return np.asarray(np.minimum(2 * covered, 1).ravel(), np.float32)
 
     def _box(self, row: int, rng: np.random.Generator) -> tuple[float, float, float, float]:
         y0, x0, y1, x1 = self.boxes[row]
@@ -211,9 +221,8 @@ class PneumoniaSamples(Dataset[tuple[Tensor, Tensor]]):
         share = rng.uniform(0.3, 1.0)
         return np.where(content, share * matched + (1 - share) * image, 0).astype(np.float32)
 
-    def _suppress(self, image: Floats, canvas: Canvas, row: int, rng: np.random.Generator) -> Floats:
-        """Dim, blur or flatten what lies outside the widened lungs."""
-        mask = cv2.warpAffine(self.lungs[row], canvas.matrix, self.recipe.grid[::-1], flags=cv2.INTER_LINEAR)
+    def _suppress(self, image: Floats, mask: NDArray[np.uint8], rng: np.random.Generator) -> Floats:
+        """Dim, blur or flatten what lies outside the widened lungs, 0 or 255 on the grid."""
         radius = int(rng.integers(4, 16))
         wide = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)))
         weight = cv2.GaussianBlur(wide.astype(np.float32) / 255, (0, 0), 2.0)

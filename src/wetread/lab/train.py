@@ -23,9 +23,11 @@ from torch.utils.data import DataLoader, Dataset
 from wetread.lab.curves import draw_curves
 from wetread.lab.samples import Batches
 
-__all__ = ["Course", "Plan", "State", "channels_last", "fit"]
+__all__ = ["Answer", "Course", "Plan", "State", "channels_last", "fit", "logits"]
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+#: What a network answers: logits, or logits and maps.
+Answer = Tensor | tuple[Tensor, Tensor]
+Loss = Callable[[Answer, Tensor], Tensor]
 Validate = Callable[[nn.Module], dict[str, float]]
 
 
@@ -46,6 +48,7 @@ class Plan:
     checkpoint_steps: int = 100
     label_smoothing: float = 0.0
     mixup: float = 0.0  # share of batches that are mixed
+    guidance: float = 0.0  # weight of the share of a map's evidence outside the lungs
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ class Course:
 
     samples: Dataset[tuple[Tensor, Tensor]]
     rows: NDArray[np.int64]  # of `samples`, to train on
-    loss: Loss  # (logits, targets) -> scalar
+    loss: Loss  # (answer, targets) -> scalar
     validate: Validate  # averaged model -> named figures on held-back patients
     teacher: nn.Module | None = None  # whose soft answers are learnt beside the labels
 
@@ -100,11 +103,9 @@ def channels_last(model: nn.Module) -> nn.Module:
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def logits(model: nn.Module, images: Tensor) -> Tensor:
+def logits(answer: Answer) -> Tensor:
     """Return the logits in float32; a classifier's maps are left out."""
-    answer = model(images)
-    first: Tensor = answer[0] if isinstance(answer, tuple) else answer
-    return first.float()
+    return (answer[0] if isinstance(answer, tuple) else answer).float()
 
 
 def mixed(images: Tensor, targets: Tensor, share: float) -> tuple[Tensor, Tensor]:
@@ -214,12 +215,12 @@ def _step(state: State, plan: Plan, course: Course, images: Tensor, targets: Ten
     images, targets = mixed(images, targets, plan.mixup)
     images = images.contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16, enabled=plan.bf16):
-        answer = logits(state.model, images)
+        answer: Answer = state.model(images)
         value = course.loss(answer, targets)
         if course.teacher is not None:
             with torch.no_grad():
-                wanted = torch.sigmoid(logits(course.teacher, images))
-            value = value + functional.binary_cross_entropy_with_logits(answer, wanted)
+                wanted = torch.sigmoid(logits(course.teacher(images)))
+            value = value + functional.binary_cross_entropy_with_logits(logits(answer), wanted)
     state.optimiser.zero_grad(set_to_none=True)
     value.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(state.model.parameters(), 5.0)

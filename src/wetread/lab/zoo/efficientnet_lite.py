@@ -73,19 +73,28 @@ class EfficientNetLite0(nn.Module):
         Number of classes, each with a logit of its own.
     dropout : float
         Share of pooled features dropped in training.
+    stride : int
+        Pixels of the input a cell of the maps, 32 or 16; at 16 the last halving is left out.
     pretrained : bool
         Start from ImageNet weights; a grey input gets the sum of the stem's
         colour planes, which equals the repeated grey image exactly.
     """
 
-    def __init__(self, channels: int = 1, labels: int = 1, dropout: float = 0.2, pretrained: bool = False) -> None:
+    def __init__(
+        self, channels: int = 1, labels: int = 1, dropout: float = 0.2, stride: int = 32, pretrained: bool = False
+    ) -> None:
         super().__init__()
+        if stride not in (16, 32):
+            raise ValueError(f"[model] stride: expected 16 or 32, got {stride}")
         self.stem = nn.Sequential(*conv_unit(channels, 32, 3, 2), nn.ReLU6(inplace=True))
         blocks: list[nn.Module] = []
         before = 32
-        for repeats, kernel, stride, expansion, width in STAGES:
+        reached = 2
+        for repeats, kernel, step, expansion, width in STAGES:
+            step = step if reached * step <= stride else 1
+            reached *= step
             for turn in range(repeats):
-                blocks.append(Block(before, width, kernel, stride if turn == 0 else 1, expansion))
+                blocks.append(Block(before, width, kernel, step if turn == 0 else 1, expansion))
                 before = width
         self.blocks = nn.Sequential(*blocks)
         self.top = nn.Sequential(*conv_unit(before, 1280, 1), nn.ReLU6(inplace=True))
@@ -95,12 +104,12 @@ class EfficientNetLite0(nn.Module):
             self.load_state_dict(imagenet_state(self), strict=False)
 
     def features(self, image: Tensor) -> Tensor:
-        """Return the last convolution's features [N, 1280, H / 32, W / 32]."""
+        """Return the last convolution's features [N, 1280, H / stride, W / stride]."""
         x: Tensor = self.top(self.blocks(self.stem(image)))
         return x
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits [N, K] and maps [N, K, H / 32, W / 32] of an image [N, C, H, W]."""
+        """Return logits [N, K] and maps [N, K, H / stride, W / stride] of an image [N, C, H, W]."""
         x = self.features(image)
         logits: Tensor = self.head(self.dropout(x.mean(dim=(2, 3))))
         maps = nn.functional.conv2d(x, self.head.weight[:, :, None, None].to(x.dtype))

@@ -173,7 +173,7 @@ def models(context: click.Context, as_json: bool) -> None:
     for model in found:
         choice = infer.choose(model, profile, settings.engine, settings.build)
         for build in model.builds:
-            times = [row.median_ms for row in profile.rows if row.sha256 == build.sha256]
+            times = [row.median_ms for row in profile.rows if row.device_uid == build.device_uid]
             table.add_row(
                 model.id,
                 model.version,
@@ -198,7 +198,7 @@ def tune(context: click.Context, as_json: bool) -> None:
     for model, measured in infer.tune(infer.find(settings.models_dir), settings):
         rows.append(measured)
         if not as_json:
-            name = next(build.name for build in model.builds if build.sha256 == measured.sha256)
+            name = next(build.name for build in model.builds if build.device_uid == measured.device_uid)
             click.echo(f"{model.id:16} {name:12} {measured.engine:12} {measured.median_ms:8.2f} ms")
     profile = dataclasses.replace(infer.read_profile(settings.profile_path), rows=tuple(rows))
     infer.write_profile(settings.profile_path, profile)

@@ -96,6 +96,24 @@ def test_build_without_certificate_does_not_load(tmp_path: Path) -> None:
         infer.candidates(model, build="int8")
 
 
+def test_build_that_failed_on_one_engine_is_not_certified(folder: Path) -> None:
+    rows = json.loads((folder / "certificate.json").read_text())
+    rows["builds"].append(rows["builds"][1] | {"engine": "another", "passed": False})
+    (folder / "certificate.json").write_text(json.dumps(rows))
+    assert {choice.build for choice in infer.candidates(infer.read(folder))} == {"fp32"}
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_precision_that_the_host_would_emulate_is_left_out(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, able: bool
+) -> None:
+    declared = 'file = "other.onnx"\nprecision = "{}"'
+    edit(folder, declared.format("fp32"), declared.format("bf16"))
+    monkeypatch.setattr("wetread.infer.openvino.capabilities", lambda: ("FP32", "BF16") if able else ("FP32",))
+    found = [choice.engine for choice in infer.candidates(infer.read(folder)) if choice.build == "other"]
+    assert found == (["openvino"] if able else [])
+
+
 def test_certificate_of_another_file_does_not_count(folder: Path) -> None:
     rows = json.loads((folder / "certificate.json").read_text())
     rows["builds"][1]["sha256"] = "0" * 64
@@ -163,7 +181,7 @@ def test_answer_that_is_no_number_is_never_passed_on(folder: Path, engine: str) 
 def test_fastest_measured_build_is_chosen(folder: Path) -> None:
     model = infer.read(folder)
     rows = tuple(
-        Measured(model.build(name).sha256, engine, ms, ms, 3)
+        Measured(model.build(name).device_uid, engine, ms, ms, 3)
         for name, engine, ms in [("fp32", "onnxruntime", 4.0), ("other", "onnxruntime", 2.0), ("fp32", "openvino", 3.0)]
     )
     assert infer.choose(model, Profile("here", rows)) == infer.Choice("other", "onnxruntime")
@@ -175,7 +193,7 @@ def test_fastest_measured_build_is_chosen(folder: Path) -> None:
 def test_tune_measures_and_remembers(folder: Path, tmp_path: Path) -> None:
     model = infer.read(folder)
     rows = tuple(row for _, row in infer.tune([model], Settings(state=tmp_path / "state")))
-    assert {(row.sha256, row.engine) for row in rows} == {(b.sha256, e) for b in model.builds for e in ENGINES}
+    assert {(row.device_uid, row.engine) for row in rows} == {(b.device_uid, e) for b in model.builds for e in ENGINES}
     path = tmp_path / "state" / "profile.json"
     infer.write_profile(path, Profile(infer.read_profile(path).host, rows))
     assert infer.read_profile(path).rows == rows

@@ -7,12 +7,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from tests.lab.films import drawn_films
 from wetread.errors import BadInput
 from wetread.lab.augment import Augment
 from wetread.lab.data import held_back, kermany
 from wetread.lab.plan import RECIPES, load_plan, recipe_of
+from wetread.lab.pneumonia import guided_loss
 from wetread.lab.samples import Batches, LungSamples, PneumoniaSamples, exact
 from wetread.records import Box, Recipe
 
@@ -68,11 +70,30 @@ def test_samples_are_the_same_each_time() -> None:
     films, recipe = drawn_films(), Recipe(grid=(32, 32))
     boxes, lungs = np.tile([4.0, 4.0, 60.0, 60.0], (len(films), 1)), films.masks
     augment = Augment(outside=0.5, style=0.5, truncate=0.5, crop=0.05)
-    samples = PneumoniaSamples(films, boxes, lungs, np.arange(12), recipe, augment, 2)
+    samples = PneumoniaSamples(films, boxes, lungs, np.arange(12), recipe, augment, 2, 16)
     first, again, other = samples[(1, 3)][0], samples[(1, 3)][0], samples[(2, 3)][0]
     assert (first == again).all()
     assert (first != other).any()
     assert np.isfinite(first.numpy()).all()
+
+
+def test_target_says_where_the_lungs_are() -> None:
+    films, recipe = drawn_films(), Recipe(grid=(32, 32))
+    boxes = np.tile([0.0, 0.0, 64.0, 64.0], (len(films), 1))
+    still = Augment.from_table(STILL)
+    samples = PneumoniaSamples(films, boxes, films.masks, np.arange(12), recipe, still, 2, 8)
+    label, cells = samples[(0, 3)][1][0], samples[(0, 3)][1][1:].reshape(4, 4)
+    assert label == films.label[3]
+    assert (cells[0] < 0.2).all()
+    assert cells[1:3, 1].min() > 0.5
+
+
+def test_evidence_from_elsewhere_costs() -> None:
+    loss = guided_loss(0.5, 0.0, 1.0)
+    target = torch.tensor([[1.0, 1.0, 0.0]])
+    logit = torch.tensor([[2.0]])
+    inside, outside = torch.tensor([[[[3.0, 0.0]]]]), torch.tensor([[[[0.0, -3.0]]]])
+    assert float(loss((logit, outside), target) - loss((logit, inside), target)) == pytest.approx(1.0, abs=1e-4)
 
 
 def test_box_of_deployment_is_taken() -> None:

@@ -123,7 +123,7 @@ def folder(tmp_path: Path, passed: bool) -> Path:
     for name, path in files.items():
         loss = 0.0 if passed or name == "fp32" else 0.02
         change = compare("dice", truth, score, score - loss, patient)
-        rows.append(verdict(name, path, "dice", float(score.mean()), change, 0.005))
+        rows.append(verdict(name, "onnxruntime", path, "dice", float(score.mean()), change, 0.005))
     return write_folder(tmp_path / "cxr-lungs", table, files, document("cxr-lungs", "a toy", rows, {}))
 
 
@@ -150,7 +150,7 @@ def test_certificate_fails_when_the_loss_cannot_be_ruled_out(tmp_path: Path) -> 
     build = parent - 0.003 + np.tile([0.02, -0.02], 15)
     (tmp_path / "int8.onnx").write_bytes(b"")
     change = compare("dice", np.zeros(30), parent, build, np.arange(30))
-    row = verdict("int8", tmp_path / "int8.onnx", "dice", float(parent.mean()), change, 0.005)
+    row = verdict("int8", "onnxruntime", tmp_path / "int8.onnx", "dice", float(parent.mean()), change, 0.005)
     assert row["interval_95"][0] < -0.005
     assert row["passed"] is False
 

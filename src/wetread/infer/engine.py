@@ -46,6 +46,17 @@ def installed() -> dict[str, str]:
     return found
 
 
+def natively(name: str, precision: str) -> bool:
+    """Whether an installed engine runs a precision on this host without emulating it."""
+    if precision != "bf16":
+        return True
+    if name != "openvino":
+        return False
+    from wetread.infer import openvino
+
+    return "BF16" in openvino.capabilities()
+
+
 def loader(name: str) -> Loader:
     """The loader of an engine; its library is imported here and not before.
 

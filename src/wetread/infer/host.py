@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wetread.errors import EngineError, GoldenMismatch, ModelError
-from wetread.infer.engine import Engine, installed, loader
+from wetread.infer.engine import Engine, installed, loader, natively
 from wetread.infer.model import Build, Model, read_verified
 from wetread.infer.profile import Measured, Profile, row
 from wetread.infer.recipe import digest
@@ -21,7 +21,7 @@ from wetread.settings import Settings
 #: CID 7162 Surface Processing/AI families: PS3.16.
 FAMILY = Code("123110", "DCM", "Artificial Intelligence")
 #: Before anything was measured, the build that is usually fastest comes first.
-PREFERENCE = ("pruned-int8", "int8", "bf16", "fp32")
+PREFERENCE = ("pruned-bf16", "pruned-int8", "bf16", "int8", "pruned-fp32", "fp32")
 #: A build is nearly as fast as another if it takes at most so many times as long.
 NEARLY = 1.25
 
@@ -63,6 +63,8 @@ class Loaded:
 def candidates(model: Model, engine: str = "auto", build: str = "auto") -> list[Choice]:
     """Every certified build on every installed engine, in order of preference.
 
+    A precision that the host would have to emulate is left out.
+
     Raises
     ------
     ModelError
@@ -78,7 +80,7 @@ def candidates(model: Model, engine: str = "auto", build: str = "auto") -> list[
         raise ModelError(f"model {model.id}: build {build!r} holds no certificate and does not load")
     order = {name: i for i, name in enumerate(PREFERENCE)}
     builds.sort(key=lambda b: order.get(b.name, len(order)))
-    return [Choice(b.name, e) for b in builds for e in engines if not (b.precision == "bf16" and e == "onnxruntime")]
+    return [Choice(b.name, e) for b in builds for e in engines if natively(e, b.precision)]
 
 
 def choose(model: Model, profile: Profile, engine: str = "auto", build: str = "auto") -> Choice:
@@ -91,7 +93,7 @@ def choose(model: Model, profile: Profile, engine: str = "auto", build: str = "a
     measured = [
         (ms, option)
         for option in options
-        if (ms := profile.median_ms(model.build(option.build).sha256, option.engine)) is not None
+        if (ms := profile.median_ms(model.build(option.build).device_uid, option.engine)) is not None
     ]
     if not measured:
         return options[0]
@@ -199,4 +201,4 @@ def tune(models: Sequence[Model], settings: Settings) -> Iterator[tuple[Model, M
     for model in models:
         for option in candidates(model, settings.engine, settings.build):
             loaded = load(model, option, settings.threads, settings.state_dir / "compiled")
-            yield model, row(loaded.identity.sha256, loaded.engine, golden(model)["image"])
+            yield model, row(loaded.identity.device_uid, loaded.engine, golden(model)["image"])

@@ -39,7 +39,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """One ONNX file of a model: a precision, a digest, a Device UID of its own."""
+    """One way to run a model: an ONNX file, a precision, a Device UID of its own."""
 
     name: str
     path: Path
@@ -142,13 +142,14 @@ def _inside(folder: Path, name: str) -> Path:
 
 
 def _certificates(folder: Path) -> dict[str, str]:
-    """Name and SHA-256 of each build whose certificate passed."""
+    """Name and SHA-256 of each build whose certificate passed, on every engine that it was tried on."""
     path = folder / "certificate.json"
     if not path.is_file():
         return {}
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))["builds"]
-        return {row["build"]: row["sha256"] for row in rows if row["passed"] is True}
+        failed = {row["build"] for row in rows if row["passed"] is not True}
+        return {row["build"]: row["sha256"] for row in rows if row["build"] not in failed}
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path}: expected a certificate with a list `builds`, got {error}") from error
 

@@ -33,6 +33,11 @@ class OpenVINOEngine:
         return {name: np.array(values[i], np.float32) for i, name in enumerate(self._outputs)}
 
 
+def capabilities() -> tuple[str, ...]:
+    """What the CPU plugin runs in hardware here, e.g. "FP32", "BF16", "INT8"."""
+    return tuple(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+
 def load(data: bytes, precision: str, threads: int, cache: Path | None) -> OpenVINOEngine:
     """Compile an ONNX file for the CPU.
 

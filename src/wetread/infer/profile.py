@@ -19,7 +19,7 @@ from wetread.records import Tensor
 class Measured:
     """The time of one build on one engine."""
 
-    sha256: str
+    device_uid: str  # of the build: one file may be run in two precisions
     engine: str
     median_ms: float
     best_ms: float
@@ -33,10 +33,10 @@ class Profile:
     host: str
     rows: tuple[Measured, ...] = field(default=())
 
-    def median_ms(self, sha256: str, engine: str) -> float | None:
+    def median_ms(self, device_uid: str, engine: str) -> float | None:
         """Median time of a build on an engine, milliseconds; None if it was not measured."""
         for row in self.rows:
-            if (row.sha256, row.engine) == (sha256, engine):
+            if (row.device_uid, row.engine) == (device_uid, engine):
                 return row.median_ms
         return None
 
@@ -86,7 +86,7 @@ def measure(engine: Engine, tensor: Tensor, runs: int = 15) -> Iterator[float]:
             yield (time.perf_counter() - start) * 1e3
 
 
-def row(sha256: str, engine: Engine, tensor: Tensor, runs: int = 15) -> Measured:
+def row(device_uid: str, engine: Engine, tensor: Tensor, runs: int = 15) -> Measured:
     """Measure one loaded build."""
     times = list(measure(engine, tensor, runs))
-    return Measured(sha256, engine.name, statistics.median(times), min(times), len(times))
+    return Measured(device_uid, engine.name, statistics.median(times), min(times), len(times))

@@ -50,7 +50,7 @@ def card(model: Model, figures: Figures, certificate: Mapping[str, Any], remarks
         model.summary,
         "Decision support for research and evaluation; not a certified medical device.",
         "Every figure below is written by `wetread lab evaluate " + model.id + "`; intervals are 95 %, by a bootstrap "
-        "of patients (2,000 draws); builds run on ONNX Runtime.",
+        "of patients (2,000 draws); builds run on OpenVINO where it is installed.",
         *tables(model, figures),
         "## Certificate\n\n" + _certificate(certificate),
         "## What is known to be wrong with the data\n\n" + "\n".join(f"- {fault}" for fault in faults),
@@ -125,6 +125,7 @@ def _certificate(certificate: Mapping[str, Any]) -> str:
     rows = [
         [
             row["build"],
+            row["engine"],
             row["metric"],
             f"{row['value']:.4f}",
             f"{row['difference']:+.4f} ({row['interval_95'][0]:+.4f} to {row['interval_95'][1]:+.4f})",
@@ -133,5 +134,5 @@ def _certificate(certificate: Mapping[str, Any]) -> str:
         ]
         for row in certificate["builds"]
     ]
-    head = ["build", "metric", "value", "difference to fp32", "largest loss allowed", "passed"]
+    head = ["build", "engine", "metric", "value", "difference to fp32", "largest loss allowed", "passed"]
     return f"{certificate['data']}; {certificate['method']}.\n\n{_table(head, rows)}"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wetread.errors import BadInput
-from wetread.infer import Model, read
+from wetread.infer import Model, candidates, read
 from wetread.lab.data import Films
 from wetread.lab.folder import sha256_of
 from wetread.lab.lungs import film_dice
@@ -22,8 +22,6 @@ __all__ = ["PARENT", "compare", "film_scores", "fit_temperature", "shipped_boxes
 
 PARENT = "fp32"
 DRAWS, SEED = 2000, 0
-#: The order in which a host without measurements takes the builds.
-PREFERENCE = ("pruned-int8", "int8", "fp32")
 
 Scores = NDArray[np.float64]
 
@@ -43,10 +41,13 @@ def compare(metric: str, truth: NDArray[Any], parent: Scores, build: Scores, pat
     return bootstrap_interval(lambda a, b: float((b - a).mean()), (parent, build), patient, DRAWS, SEED)
 
 
-def verdict(build: str, path: Path, metric: str, parent: float, change: Interval, margin: float) -> dict[str, Any]:
+def verdict(
+    build: str, engine: str, path: Path, metric: str, parent: float, change: Interval, margin: float
+) -> dict[str, Any]:
     """Return one row of the certificate; it passes if the loss is below the margin with 97.5 % confidence."""
     return {
         "build": build,
+        "engine": engine,
         "sha256": sha256_of(path),
         "metric": metric,
         "parent": parent,
@@ -72,7 +73,7 @@ def fit_temperature(truth: NDArray[Any], logits: Scores) -> float:
 
 
 def shipped_segmenter(models: Path) -> tuple[Model, Predictor]:
-    """Return the segmenter as a host without measurements would choose it.
+    """Return the segmenter as this host would choose it before it has measured.
 
     Raises
     ------
@@ -83,9 +84,9 @@ def shipped_segmenter(models: Path) -> tuple[Model, Predictor]:
     if not (folder / "model.toml").is_file():
         raise BadInput(f"expected a certified cxr-lungs in {models}, found none; certify it first")
     model = read(folder)
-    builds = {build.name: build for build in model.builds if build.certified}
-    best = next(builds[name] for name in PREFERENCE if name in builds)
-    return model, built(best.path, best.precision)
+    choice = candidates(model)[0]
+    best = model.build(choice.build)
+    return model, built(best.path, best.precision, choice.engine)
 
 
 def shipped_boxes(
@@ -109,6 +110,7 @@ def document(model: str, data: str, rows: list[dict[str, Any]], notes: Mapping[s
         "model": model,
         "parent": PARENT,
         "data": data,
-        "method": f"paired bootstrap of patients, percentile interval, {DRAWS} draws, seed {SEED}, ONNX Runtime",
+        "method": f"paired bootstrap of patients, percentile interval, {DRAWS} draws, seed {SEED}; each build on every "
+        "engine that runs its precision on the machine of the comparison, against the parent on the same engine",
         "builds": rows,
     } | dict(notes)

@@ -14,6 +14,7 @@ from wetread.infer import Build, Model
 from wetread.lab.baselines import lung_baselines, pneumonia_baselines
 from wetread.lab.certify import shipped_boxes
 from wetread.lab.data import Films, hannover, kermany, nih
+from wetread.lab.folder import engines_for
 from wetread.lab.lungs import film_dice
 from wetread.lab.predict import built, predict_logits, predict_lungs
 from wetread.measures import (
@@ -52,7 +53,9 @@ def evaluate_lungs(model: Model, data: Path, cache: Path) -> Figures:
 
 
 def _overlap(model: Model, build: Build, films: Films, rows: Rows) -> Figures:
-    logits = predict_lungs(built(build.path, build.precision), films, rows, model.recipe)
+    logits = predict_lungs(
+        built(build.path, build.precision, engines_for(build.precision)[0]), films, rows, model.recipe
+    )
     overlap = np.array([film_dice(one, films, int(row), model.recipe) for one, row in zip(logits, rows, strict=True)])
     surface = np.array([_surface(one, films, int(row), model) for one, row in zip(logits, rows, strict=True)])
     patient = films.patient[rows]
@@ -85,7 +88,9 @@ def evaluate_pneumonia(model: Model, models: Path, data: Path, cache: Path) -> F
         boxes, unread = shipped_boxes(models, films, model.recipe, cache)
         refused[name] = int(unread[rows].sum())
         for build in model.builds:
-            logits = predict_logits(built(build.path, build.precision), films, rows, boxes, model.recipe)
+            logits = predict_logits(
+                built(build.path, build.precision, engines_for(build.precision)[0]), films, rows, boxes, model.recipe
+            )
             builds[build.name][name] = _discrimination(model, films, rows, logits)
     return {"builds": builds, "refused": refused, "baselines": pneumonia_baselines(inside, train, test)}
 

@@ -16,11 +16,20 @@ from wetread.lab.phantom import LUNGS, chest
 from wetread.lab.plan import recipe_of
 from wetread.prepare import prepare
 from wetread.records import Tensor
+from wetread.uids import derive
 
-__all__ = ["PRECISION", "device_uid", "sha256_of", "write_folder"]
+__all__ = ["BUILDS", "PRECISION", "engines_for", "sha256_of", "write_folder"]
 
-#: Name of a build -> the precision it runs in.
-PRECISION = {"fp32": "fp32", "pruned-fp32": "fp32", "int8": "int8", "pruned-int8": "int8"}
+#: Name of a build -> the ONNX file it runs, and the precision it runs it in.
+BUILDS = {
+    "fp32": ("fp32.onnx", "fp32"),
+    "bf16": ("fp32.onnx", "bf16"),
+    "int8": ("int8.onnx", "int8"),
+    "pruned-fp32": ("pruned-fp32.onnx", "fp32"),
+    "pruned-bf16": ("pruned-fp32.onnx", "bf16"),
+    "pruned-int8": ("pruned-int8.onnx", "int8"),
+}
+PRECISION = {name: precision for name, (_, precision) in BUILDS.items()}
 
 
 def sha256_of(path: Path) -> str:
@@ -28,9 +37,9 @@ def sha256_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def device_uid(sha256: str) -> str:
-    """Return the Device UID of a build: its digest's first 128 bits under 2.25 (PS3.5 B.2)."""
-    return f"2.25.{int(sha256[:32], 16)}"
+def engines_for(precision: str) -> list[str]:
+    """Return the installed engines that run a precision on this host without emulating it."""
+    return [name for name in engine.installed() if engine.natively(name, precision)]
 
 
 def write_folder(
@@ -44,7 +53,7 @@ def write_folder(
         The recipe of training; its ``[ship]`` table says what the model is, with
         threshold and temperature filled in.
     builds
-        Name -> ONNX file, the fp32 parent first.
+        Name -> ONNX file, the fp32 parent first; several may run one file.
     certificate
         What `certify` found.
 
@@ -55,7 +64,7 @@ def write_folder(
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.onnx"):
         old.unlink()
-    files = {name: Path(shutil.copyfile(path, folder / f"{name}.onnx")) for name, path in builds.items()}
+    files = {name: Path(shutil.copyfile(path, folder / path.name)) for name, path in builds.items()}
     tolerance = _write_golden(folder / "golden.npz", table, files)
     (folder / "certificate.json").write_text(json.dumps(certificate, indent=1) + "\n", encoding="utf-8")
     (folder / "model.toml").write_text(_declaration(table, files, tolerance), encoding="utf-8")
@@ -76,7 +85,8 @@ def _write_golden(path: Path, table: Mapping[str, Any], files: Mapping[str, Path
     worst = 0.0
     for name, file in files.items():
         answers = [
-            engine.loader(kind)(file.read_bytes(), PRECISION[name], 1, None).run(image) for kind in engine.installed()
+            engine.loader(kind)(file.read_bytes(), PRECISION[name], 1, None).run(image)
+            for kind in engines_for(PRECISION[name])
         ]
         for output, value in answers[0].items():
             arrays[f"{name}/{output}"] = value
@@ -97,7 +107,7 @@ def _declaration(table: Mapping[str, Any], files: Mapping[str, Path], tolerance:
     for name, file in files.items():
         digest = sha256_of(file)
         build = {"name": name, "file": file.name, "precision": PRECISION[name], "sha256": digest}
-        build["device_uid"] = device_uid(digest)
+        build["device_uid"] = derive("build", digest, PRECISION[name])
         lines += ["", "[[build]]", *_pairs(build, build)]
     golden = {"file": "golden.npz", "sha256": sha256_of(next(iter(files.values())).parent / "golden.npz")}
     lines += ["", "[golden]", *_pairs(golden, golden), f"tolerance = {tolerance}", ""]

@@ -21,7 +21,7 @@ from wetread.lab.train import Answer, Course, Plan, logits
 from wetread.measures import auroc, specificity, threshold_at_sensitivity
 from wetread.records import Recipe
 
-__all__ = ["guided_loss", "damages", "pneumonia_course"]
+__all__ = ["damages", "guided_loss", "pneumonia_course"]
 
 
 def guided_loss(share: float, smoothing: float, guidance: float) -> Callable[[Answer, Tensor], Tensor]:

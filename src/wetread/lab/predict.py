@@ -46,11 +46,13 @@ def eager(model: nn.Module) -> Predictor:
     return Predictor(answer, hashlib.sha256(weights).hexdigest())
 
 
-def built(path: Path, precision: str, name: str = "onnxruntime") -> Predictor:
+def built(path: Path, precision: str, name: str) -> Predictor:
     """Return an ONNX build on an engine, as deployment runs it."""
     data = path.read_bytes()
     loaded = engine.loader(name)(data, precision, 0, None)
-    return Predictor(lambda tensors: loaded.run(tensors)["logits"], hashlib.sha256(data + name.encode()).hexdigest())
+    return Predictor(
+        lambda tensors: loaded.run(tensors)["logits"], hashlib.sha256(data + f"{name} {precision}".encode()).hexdigest()
+    )
 
 
 def predict_lungs(

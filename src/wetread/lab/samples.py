@@ -180,7 +180,9 @@ class PneumoniaSamples(Dataset[tuple[Tensor, Tensor]]):
         if rng.random() < self.augment.style:
             image = self._restyle(image, canvas.content, rng)
         image = appearance(image, rng, self.augment)
-        mask = cv2.warpAffine(self.lungs[row], canvas.matrix, self.recipe.grid[::-1], flags=cv2.INTER_LINEAR)
+        mask = np.asarray(
+            cv2.warpAffine(self.lungs[row], canvas.matrix, self.recipe.grid[::-1], flags=cv2.INTER_LINEAR), np.uint8
+        )
         if rng.random() < self.augment.outside:
             image = self._suppress(image, mask, rng)
         image = cutouts(image, rng, self.augment)

@@ -13,7 +13,7 @@ from wetread.errors import BadInput
 from wetread.lab.certify import PARENT, compare, document, film_scores, fit_temperature, shipped_boxes, verdict
 from wetread.lab.data import Films, held_back, kermany
 from wetread.lab.export import export_onnx
-from wetread.lab.folder import PRECISION, write_folder
+from wetread.lab.folder import BUILDS, PRECISION, engines_for, write_folder
 from wetread.lab.plan import load_plan, recipe_of
 from wetread.lab.predict import built, predict_logits
 from wetread.lab.quantize import quantize_onnx
@@ -29,6 +29,8 @@ OUTPUTS = {"segmentation": ("logits",), "classification": ("logits", "map")}
 #: Weights in the run folder -> build.
 FLOAT_BUILDS = {"weights.pt": "fp32", "weights-pruned.pt": "pruned-fp32"}
 CALIBRATION_FILMS = 320
+#: The engine that fixes threshold and temperature: it runs everywhere.
+REFERENCE = "onnxruntime"
 
 
 def export(model: str, out: Path) -> dict[str, Path]:
@@ -74,6 +76,9 @@ def quantize(model: str, data: Path, out: Path, models: Path) -> dict[str, Path]
 def certify(model: str, data: Path, out: Path, models: Path) -> dict[str, Any]:
     """Compare each build with its parent on the test split and write the folder of those that pass.
 
+    Each build on every engine that runs its precision here, against the parent on that
+    engine: a build that fails on one does not ship.
+
     Threshold and temperature are fixed here, on held-back training patients and the
     fp32 build, by the rule in the recipe's ``[ship]`` table.
 
@@ -84,7 +89,8 @@ def certify(model: str, data: Path, out: Path, models: Path) -> dict[str, Any]:
     table, _ = load_weights(out / model / "weights.pt")
     table["ship"] = load_plan(model)["ship"]
     films, folder = kermany(data, out / "cache"), out / model / "builds"
-    files = {name: folder / f"{name}.onnx" for name in (PARENT, "int8", "pruned-int8")}
+    omitted = table["ship"].pop("omit", [])
+    files = {name: folder / file for name, (file, _) in BUILDS.items() if name not in omitted}
     files = {name: path for name, path in files.items() if path.exists()}
     if PARENT not in files:
         raise BadInput(f"expected {folder}/fp32.onnx, found none; export the model first")
@@ -92,33 +98,38 @@ def certify(model: str, data: Path, out: Path, models: Path) -> dict[str, Any]:
     score = _scorer(table, films, models, out / "cache")
     if table["task"] == "classification":
         aside = np.flatnonzero((films.split == "train") & _aside(table, films))
-        operating = _operating_point(table, films.label[aside], score(files[PARENT], PARENT, aside), len(aside))
+        found = score(files[PARENT], PARENT, REFERENCE, aside)
+        operating = _operating_point(table, films.label[aside], found, len(aside))
         rows = np.flatnonzero(films.split == "test")
     else:
         operating = {}
-    scores = {name: score(path, name, rows) for name, path in files.items()}
     metric, margin = table["ship"]["metric"], float(table["ship"]["margin"])
     truth, patient = films.label[rows], films.patient[rows]
-    whole = auroc(truth, scores[PARENT]) if metric == "auc" else float(scores[PARENT].mean())
-    verdicts = [
-        verdict(name, path, metric, whole, compare(metric, truth, scores[PARENT], scores[name], patient), margin)
-        for name, path in files.items()
-    ]
+    parents = {kind: score(files[PARENT], PARENT, kind, rows) for kind in engines_for(PRECISION[PARENT])}
+    verdicts = []
+    for name, path in files.items():
+        for kind in engines_for(PRECISION[name]):
+            parent = parents[kind]
+            whole = auroc(truth, parent) if metric == "auc" else float(parent.mean())
+            change = compare(metric, truth, parent, score(path, name, kind, rows), patient)
+            verdicts.append(verdict(name, kind, path, metric, whole, change, margin))
     certificate = document(model, "xray/kermany, test split", verdicts, operating)
-    passed = {row["build"]: files[row["build"]] for row in verdicts if row["passed"]}
+    failed = {row["build"] for row in verdicts if not row["passed"]}
+    passed = {name: path for name, path in files.items() if name not in failed}
     write_folder(models / model, table, passed, certificate)
     return certificate
 
 
-Score = Callable[[Path, str, NDArray[np.int64]], NDArray[np.float64]]
+#: ONNX file, name of the build, engine, rows -> one score a film.
+Score = Callable[[Path, str, str, NDArray[np.int64]], NDArray[np.float64]]
 
 
 def _scorer(table: Mapping[str, Any], films: Films, models: Path, cache: Path) -> Score:
     recipe = recipe_of(table["recipe"])
     if table["task"] == "segmentation":
-        return lambda path, name, rows: film_scores(built(path, PRECISION[name]), films, rows, recipe)
+        return lambda path, name, kind, rows: film_scores(built(path, PRECISION[name], kind), films, rows, recipe)
     boxes, _ = shipped_boxes(models, films, recipe, cache)
-    return lambda path, name, rows: predict_logits(built(path, PRECISION[name]), films, rows, boxes, recipe)
+    return lambda path, name, kind, rows: predict_logits(built(path, PRECISION[name], kind), films, rows, boxes, recipe)
 
 
 def _operating_point(

@@ -19,6 +19,7 @@ __all__ = [
     "bootstrap_interval",
     "calibration_error",
     "dice",
+    "energy_inside",
     "hausdorff95",
     "sensitivity",
     "specificity",
@@ -173,6 +174,31 @@ def calibration_error(truth: Array, probability: Array, bins: int = 15) -> float
     # A bin's mean gap times its size is the sum of its differences.
     gaps = [abs(float((probability - truth)[place == b].sum())) for b in np.unique(place)]
     return float(np.sum(gaps) / truth.size)
+
+
+def energy_inside(heat: Array, organ: Array, step: int = 4) -> float:
+    """Share of a map's mass that lies inside an organ.
+
+    Parameters
+    ----------
+    heat
+        (y, x), any real dtype, not negative.
+    organ
+        (y, x) bool, the same grid.
+    step
+        Every `step`-th pixel of each axis is looked at.
+
+    Returns
+    -------
+    0..1; 0 for an empty map.
+
+    References
+    ----------
+    Wang et al., "Score-CAM", CVPR Workshops 2020, Section 4.3 (energy-based pointing game).
+    """
+    sampled = heat[::step, ::step]
+    total = float(sampled.sum(dtype=np.float64))
+    return float(sampled[organ[::step, ::step]].sum(dtype=np.float64)) / total if total > 0 else 0.0
 
 
 def bootstrap_interval(

@@ -15,6 +15,7 @@ import numpy as np
 
 from wetread import acquire, explain, infer, prepare, report
 from wetread.errors import REFUSALS, DocumentError, EngineError, ModelError, NotRead
+from wetread.memory import keep_freed
 from wetread.records import (
     Box,
     Document,
@@ -143,7 +144,10 @@ class Reader:
                 found = infer.findings(item.model, prediction, image)
             with clock.stage("explain"):
                 maps = [prepare.back(explain.positive(heat), prepared.grid) for heat in prediction.outputs["map"][0]]
-                explanations += [explain.explain(f, heat, lungs.mask) for f, heat in zip(found, maps, strict=True)]
+                explanations += [
+                    explain.explain(f, heat, lungs.mask, prepared.grid.region, item.model.map_bound)
+                    for f, heat in zip(found, maps, strict=True)
+                ]
             findings += found
         return replace(
             blank,
@@ -203,6 +207,7 @@ def open_reader(settings: Settings) -> Reader:
     EngineError
         No installed engine runs a model.
     """
+    keep_freed()
     models = infer.find(settings.models_dir)
     if not models:
         raise ModelError(f"models folder {settings.models_dir}: expected at least one model, found none")

@@ -17,6 +17,9 @@ import numpy.typing as npt
 Pixels = npt.NDArray[Any]
 Tensor = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
+Levels = npt.NDArray[np.uint16]
+#: The level that stands for 1.0.
+FULL_SCALE = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +196,9 @@ class Explanation:
 
     finding: Code
     method: str  # "class activation map (equals Grad-CAM on a pooled linear head)"
-    map: Tensor  # (y, x) float32 0..1 on the image's own grid
+    map: Levels  # (y, x) on the image's own grid; 0..FULL_SCALE stands for 0..1
     inside_share: float  # share of the map's mass inside the lungs, 0..1
-    bound: float  # below it the map is not trustworthy
+    bound: float  # below it the map is not trustworthy: the model's own, or what chance would give
     trustworthy: bool
     sentence: str
     model: ModelIdentity

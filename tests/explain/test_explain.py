@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wetread.explain import BOUND, display, explain, pictures, positive
-from wetread.explain.cam import inside_share
-from wetread.records import Code, Finding, ModelIdentity
+from wetread.explain import display, explain, pictures, positive
+from wetread.measures import energy_inside
+from wetread.records import FULL_SCALE, Box, Code, Finding, ModelIdentity
 
 MODEL = ModelIdentity("m", "1", "fp32", "0" * 64, "2.25.1", "Wetread", Code("123110", "DCM", "AI"), "e", "1", "CPU", "")
 FINDING = Finding(Code("233604007", "SCT", "Pneumonia"), 0.9, 0.5, True, MODEL, "2.25.2", "pneumonia")
@@ -21,33 +21,46 @@ def organ() -> np.ndarray:
 
 def test_positive_keeps_what_speaks_for_the_finding() -> None:
     evidence = np.array([[-3.0, 0.0], [2.0, 4.0]], np.float32)
-    np.testing.assert_allclose(positive(evidence), np.array([[0, 0], [0.5, 1.0]]))
+    assert positive(evidence).tolist() == [[0, 0], [32768, FULL_SCALE]]
     assert not positive(-np.ones((3, 3), np.float32)).any()
 
 
 def test_share_inside_the_organ() -> None:
     heat = np.zeros((200, 160), np.float32)
     heat[60:100, 30:60] = 1.0
-    assert inside_share(heat, organ()) == pytest.approx(1.0)
+    assert energy_inside(heat, organ()) == pytest.approx(1.0)
     heat[:] = 1.0
-    assert inside_share(heat, organ(), step=1) == pytest.approx(organ().mean())
-    assert inside_share(np.zeros((200, 160), np.float32), organ()) == 0.0
+    assert energy_inside(heat, organ(), step=1) == pytest.approx(organ().mean())
+    assert energy_inside(np.zeros((200, 160), np.float32), organ()) == 0.0
+
+
+WHOLE = Box(0, 0, 200, 160)
 
 
 def test_map_that_looks_elsewhere_is_not_trusted() -> None:
-    heat = np.zeros((200, 160), np.float32)
-    heat[:20, :20] = 1.0
-    heat[60:64, 30:34] = 1.0
-    judged = explain(FINDING, heat, organ())
+    heat = np.zeros((200, 160), np.uint16)
+    heat[:20, :20] = FULL_SCALE
+    heat[60:64, 30:34] = FULL_SCALE
+    judged = explain(FINDING, heat, organ(), WHOLE, 0.6)
     assert not judged.trustworthy
-    assert judged.inside_share < BOUND
+    assert judged.inside_share < judged.bound == 0.6
     assert "Do not trust" in judged.sentence
-    heat[:20, :20] = 0.0
-    assert explain(FINDING, heat, organ()).trustworthy
+    heat[:20, :20] = 0
+    assert explain(FINDING, heat, organ(), WHOLE, 0.6).trustworthy
+
+
+def test_map_no_better_than_chance_is_not_trusted() -> None:
+    """A map that is the same everywhere, on a crop that is nearly all lung."""
+    seen, heat = Box(50, 20, 150, 80), np.zeros((200, 160), np.uint16)
+    heat[seen.y0 - 4 : seen.y1, seen.x0 : seen.x1] = FULL_SCALE
+    judged = explain(FINDING, heat, organ(), seen, 0.6)
+    assert judged.inside_share > 0.6
+    assert judged.bound == pytest.approx(50 / 60, abs=0.05)
+    assert not judged.trustworthy
 
 
 def test_empty_map_is_not_trusted() -> None:
-    judged = explain(FINDING, np.zeros((200, 160), np.float32), organ())
+    judged = explain(FINDING, np.zeros((200, 160), np.uint16), organ(), WHOLE, 0.0)
     assert not judged.trustworthy
     assert "no evidence" in judged.sentence
 
@@ -57,15 +70,15 @@ def test_display_spans_the_grey_scale_in_the_physical_aspect(dtype: str) -> None
     pixels = (np.add.outer(np.arange(900), np.arange(1000)) / 8).astype(dtype)
     film = display(pixels, 2.0)
     assert film.dtype == np.uint8
-    assert film.shape == (640, 356)
+    assert film.shape == (660, 367)
     assert film.min() == 0
     assert film.max() == 255
 
 
 def test_pictures_show_contour_and_heat() -> None:
     film = display(np.tile(np.arange(160, dtype=np.uint16), (200, 1)), 1.0)
-    heat = np.zeros((200, 160), np.float32)
-    heat[100:110, 40:50] = 1.0
+    heat = np.zeros((200, 160), np.uint16)
+    heat[100:110, 40:50] = FULL_SCALE
     plain, outlined, heated = pictures(film, [organ()], heat, 0.8)
     assert [p.name for p in (plain, outlined, heated)] == ["film", "contours", "heat"]
     assert (plain.rgb[40, 45] != outlined.rgb[40, 45]).any()

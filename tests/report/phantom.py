@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from wetread.records import (
+    FULL_SCALE,
     Code,
     Explanation,
     Finding,
@@ -171,7 +172,7 @@ def result(
         regions.append(Region(label, mask[None], ANATOMY, LUNG, side, lungs, tracking, label, (size,)))
     rows, columns = np.ogrid[: shape[0], : shape[1]]
     far = ((rows / shape[0] - 0.55) / 0.12) ** 2 + ((columns / shape[1] - 0.7) / 0.12) ** 2
-    heat = np.exp(-far).astype(np.float32)
+    heat = np.rint(np.exp(-far) * FULL_SCALE).astype(np.uint16)
     share = 0.91 if trustworthy else 0.22
     word = "lies" if trustworthy else "does not lie"
     explanation = Explanation(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,20 +60,26 @@ def read_instance(source: str, data: bytes, settings: Settings, assume: Assumpti
     assume
         What a PNG or JPEG cannot say itself.
     """
-    digest = hashlib.sha256(data).hexdigest()
+    with ThreadPoolExecutor(1) as beside:
+        # Neither needs the interpreter for long: on two cores the digest costs no time.
+        digest = beside.submit(lambda: hashlib.sha256(data).hexdigest())
+        return _read(source, data, digest.result, settings, assume)
+
+
+def _read(source: str, data: bytes, digest: Callable[[], str], settings: Settings, assume: Assumption) -> Instance:
     try:
         if len(data) > max_file_bytes(settings):
             raise NotRead("TOO-LARGE", f"Expected at most {max_file_bytes(settings)} bytes, got {len(data)}.")
         if is_picture(data) and not looks_like_dicom(data):
-            image = read_picture(source, data, digest, settings.max_pixels, assume)
+            image = read_picture(source, data, digest(), settings.max_pixels, assume)
             return Instance(image, image.study_uid, image.sop_uids[0], (image.series_uid, 1, image.sop_uids[0]))
         parsed = parse(data, max_file_bytes(settings))
     except NotRead as refusal:
-        return Instance(reject(refusal, source, digest))
+        return Instance(reject(refusal, source, digest()))
     return _read_parsed(parsed, source, digest, settings)
 
 
-def _read_parsed(parsed: Parsed, source: str, digest: str, settings: Settings) -> Instance:
+def _read_parsed(parsed: Parsed, source: str, digest: Callable[[], str], settings: Settings) -> Instance:
     header = parsed.header
     uids = [_uid_or_empty(header, keyword) for keyword in _IDENTITY]
     study_uid, series_uid, sop_uid = uids[:3]
@@ -84,7 +92,7 @@ def _read_parsed(parsed: Parsed, source: str, digest: str, settings: Settings) -
     except NotRead as refusal:
         # Nothing may be filed under an identity that is none.
         trusted = header if all(uids) else None
-        return Instance(reject(refusal, source, digest, trusted), study_uid, sop_uid, order)
+        return Instance(reject(refusal, source, digest(), trusted), study_uid, sop_uid, order)
     spacing = spacing_mm(header)
     image = Image(
         pixels=pixels,
@@ -96,7 +104,7 @@ def _read_parsed(parsed: Parsed, source: str, digest: str, settings: Settings) -
         study_uid=study_uid,
         series_uid=series_uid,
         sop_uids=(sop_uid,),
-        digest=digest,
+        digest=digest(),
         source=source,
         header=header,
         row_direction=row_direction(header),

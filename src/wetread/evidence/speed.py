@@ -7,6 +7,7 @@ ratios, and the p95 only from idle cores.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -109,7 +110,7 @@ def file_to_documents(reader: pipeline.Reader, film: bytes, runs: int) -> Figure
     """File bytes on disk to all documents on disk, warm."""
     stages: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        source, out = Path(folder) / "film.dcm", Path(folder)
+        source, folders = Path(folder) / "film.dcm", itertools.count()
         source.write_bytes(film)
 
         def once() -> None:
@@ -118,6 +119,9 @@ def file_to_documents(reader: pipeline.Reader, film: bytes, runs: int) -> Figure
             loaded = time.perf_counter()
             (reading,) = reader.read_blobs([("film.dcm", data)])
             built = time.perf_counter()
+            # New files, as on a node: to overwrite an old one first takes its pages away.
+            out = Path(folder) / str(next(folders))
+            out.mkdir()
             for document in reading.documents:
                 (out / document.name).write_bytes(document.data)
             parts = {"load": loaded - start, "write": time.perf_counter() - built}

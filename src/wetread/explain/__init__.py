@@ -5,15 +5,16 @@ May change freely: a method file, a faithfulness check.  Must not: call an engin
 
 from __future__ import annotations
 
-from wetread.explain.cam import METHOD, inside_share, positive
+from wetread.explain.cam import METHOD, positive
 from wetread.explain.overlay import display, pictures
-from wetread.explain.trust import BOUND, sentence
-from wetread.records import Explanation, Finding, Mask, Tensor
+from wetread.explain.trust import chance, sentence
+from wetread.measures import energy_inside
+from wetread.records import Box, Explanation, Finding, Levels, Mask
 
-__all__ = ["BOUND", "METHOD", "display", "explain", "pictures", "positive"]
+__all__ = ["METHOD", "display", "explain", "pictures", "positive"]
 
 
-def explain(finding: Finding, heat: Tensor, organ: Mask) -> Explanation:
+def explain(finding: Finding, heat: Levels, organ: Mask, seen: Box, bound: float) -> Explanation:
     """Judge a map and put it in words.
 
     Parameters
@@ -21,12 +22,15 @@ def explain(finding: Finding, heat: Tensor, organ: Mask) -> Explanation:
     finding
         What the map speaks for.
     heat
-        (y, x) float32 0..1 on the image's grid.
+        (y, x) uint16 on the image's grid.
     organ
         (y, x) bool: the lungs, the same grid.
+    seen
+        The part of the image that the model saw.
+    bound
+        The least share inside the organ that the model's certificate expects, 0..1.
     """
-    share = inside_share(heat, organ)
-    trustworthy = share >= BOUND
-    return Explanation(
-        finding.code, METHOD, heat, share, BOUND, trustworthy, sentence(share, BOUND, "lungs"), finding.model
-    )
+    share, by_chance = energy_inside(heat, organ), chance(organ, seen)
+    bound = max(bound, by_chance)
+    said = sentence(share, bound, by_chance, "lungs")
+    return Explanation(finding.code, METHOD, heat, share, bound, share >= bound, said, finding.model)

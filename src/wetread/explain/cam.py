@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from wetread.records import Mask, Tensor
+from wetread.records import FULL_SCALE, Levels, Tensor
 
 METHOD = "Class activation map (equals Grad-CAM on a pooled linear head)"
 
 
-def positive(evidence: Tensor) -> Tensor:
-    """The evidence for the class, scaled so that its largest value is 1.
+def positive(evidence: Tensor) -> Levels:
+    """The evidence for the class, scaled so that its largest value is full scale.
+
+    Sixteen bits are what the parametric map stores, and half the bytes of float32.
 
     Parameters
     ----------
@@ -29,29 +31,8 @@ def positive(evidence: Tensor) -> Tensor:
 
     Returns
     -------
-    (y, x) float32, 0..1; all zero if nothing speaks for the class.
+    (y, x) uint16; all zero if nothing speaks for the class.
     """
-    clipped = np.asarray(np.maximum(evidence, 0.0), np.float32)
+    clipped = np.maximum(evidence, 0.0)
     most = float(clipped.max())
-    return np.asarray(clipped / most, np.float32) if most > 0 else clipped
-
-
-def inside_share(heat: Tensor, organ: Mask, step: int = 4) -> float:
-    """Share of a map's mass that lies inside an organ.
-
-    Parameters
-    ----------
-    heat
-        (y, x) float32, 0..1, on the image's grid.
-    organ
-        (y, x) bool, the same grid.
-    step
-        Every `step`-th pixel of each axis is looked at.
-
-    Returns
-    -------
-    0..1; 0 for an empty map.
-    """
-    sampled = heat[::step, ::step]
-    total = float(sampled.sum(dtype=np.float64))
-    return float(sampled[organ[::step, ::step]].sum(dtype=np.float64)) / total if total > 0 else 0.0
+    return np.asarray(np.rint(clipped * (FULL_SCALE / most if most > 0 else 0.0)), np.uint16)

@@ -8,17 +8,19 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from wetread.records import Mask, Picture, Pixels, Tensor
+from wetread.records import FULL_SCALE, Levels, Mask, Picture, Pixels
 
 RGB = npt.NDArray[np.uint8]
 #: Largest height and width of a picture, pixels.
-LARGEST = 640
+LARGEST = 660
 #: RGB of the contours, by order of the masks; distinguishable without red and green.
 COLOURS = ((86, 180, 233), (240, 228, 66))
 
 
 def display(pixels: Pixels, pixel_aspect: float) -> npt.NDArray[np.uint8]:
-    """Reduce a film to at most 640 pixels a side and stretch its grey values for the eye.
+    """Reduce a film to at most 660 pixels a side and stretch its grey values for the eye.
+
+    Square pixels shrink by a whole number, which takes a tenth of the time of any other.
 
     Parameters
     ----------
@@ -31,13 +33,14 @@ def display(pixels: Pixels, pixel_aspect: float) -> npt.NDArray[np.uint8]:
     -------
     (y, x) uint8.
     """
-    height, width = pixels.shape[0] * pixel_aspect, float(pixels.shape[1])
+    part = pixels if pixels.dtype in (np.uint8, np.uint16, np.int16) else pixels.astype(np.float32)
+    by = max(1, -(-min(part.shape) // LARGEST) if pixel_aspect != 1.0 else -(-max(part.shape) // LARGEST))
+    rows, columns = part.shape[0] // by, part.shape[1] // by
+    small = cv2.resize(part[: rows * by, : columns * by], (columns, rows), interpolation=cv2.INTER_AREA)
+    height, width = rows * pixel_aspect, float(columns)
     scale = min(1.0, LARGEST / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    part = pixels if pixels.dtype in (np.uint8, np.uint16, np.int16) else pixels.astype(np.float32)
-    if min(part.shape) >= 2 * LARGEST:
-        part = cv2.resize(part, (part.shape[1] // 2, part.shape[0] // 2), interpolation=cv2.INTER_AREA)
-    small = cv2.resize(part, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    small = cv2.resize(small, size, interpolation=cv2.INTER_AREA).astype(np.float32)
     low, high = np.percentile(small[::2, ::2], (0.5, 99.5))
     small = (small - low) * (255.0 / max(high - low, 1e-6))
     return np.asarray(np.clip(small, 0, 255), np.uint8)
@@ -53,19 +56,19 @@ def contours(film: npt.NDArray[np.uint8], masks: Sequence[Mask]) -> RGB:
     return np.asarray(rgb, np.uint8)
 
 
-def heated(film: RGB, heat: Tensor, strength: float) -> RGB:
-    """Lay a map (y, x) float32 0..1, given on the image's grid, over an RGB film.
+def heated(film: RGB, heat: Levels, strength: float) -> RGB:
+    """Lay a map (y, x) uint16, given on the image's grid, over an RGB film.
 
     `strength` 0..1 is the opacity where the map is 1.
     """
-    small = cv2.resize(heat, film.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    small = cv2.resize(heat, film.shape[1::-1], interpolation=cv2.INTER_LINEAR) * np.float32(1.0 / FULL_SCALE)
     colour = cv2.applyColorMap((small * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
     alpha = np.minimum(small * np.float32(1.4), np.float32(1.0)) * np.float32(strength)
     return np.asarray(cv2.blendLinear(np.ascontiguousarray(colour), film, alpha, 1 - alpha), np.uint8)
 
 
 def pictures(
-    film: npt.NDArray[np.uint8], masks: Sequence[Mask], heat: Tensor | None, strength: float
+    film: npt.NDArray[np.uint8], masks: Sequence[Mask], heat: Levels | None, strength: float
 ) -> tuple[Picture, ...]:
     """The film, the film with contours, and with the heat of the first finding if there is one."""
     plain = np.asarray(cv2.cvtColor(film, cv2.COLOR_GRAY2RGB), np.uint8)

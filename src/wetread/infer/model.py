@@ -65,6 +65,7 @@ class Model:
     views: tuple[str, ...]
     labels: tuple[Label, ...]
     temperature: float  # logits are divided by it before the sigmoid
+    map_bound: float  # least share of a map inside the organ that is still trustworthy, 0..1
     recipe: Recipe
     builds: tuple[Build, ...]
     golden_path: Path
@@ -114,6 +115,7 @@ def _model(folder: Path, table: Mapping[str, Any]) -> Model:
         views=tuple(table["views"]),
         labels=tuple(_label(item) for item in table["label"]),
         temperature=float(table.get("temperature", 1.0)),
+        map_bound=float(table.get("map_bound", 0.0)),
         recipe=recipes.parse(table["recipe"]),
         builds=tuple(_build(folder, item, passed) for item in table["build"]),
         golden_path=_inside(folder, table["golden"]["file"]),

@@ -113,12 +113,34 @@ def _pneumonia_tables(model: Model, figures: Figures) -> list[str]:
         told = f"{one['n']} films of {one['groups']} patients; deployment would refuse, for want of lungs, "
         told += f"{figures['refused'][key]} (here they are read whole)."
         parts.append(f"## {title}\n\n{told}\n\n{_table(['build', *columns.values()], rows)}")
+    parts.append("## Where it looks\n\n" + _looks(model, figures["looks"]))
     rivals = [
         [name, f"{right:.3f}", "-" if area is None else f"{area:.3f}"]
         for name, (right, area) in figures["baselines"].items()
     ]
     parts.append("## Trivial rivals, test split\n\n" + _table(["rival", "accuracy", "AUC"], rivals))
     return parts
+
+
+def _looks(model: Model, looks: Mapping[str, Figures]) -> str:
+    told = (
+        f"Share of the map's mass inside the lungs (fp32). Below {model.map_bound:g}, or below the lungs' share of the "
+        "crop (chance), the page says that the map is not trustworthy. The last two columns hide pixels behind the "
+        "film's median grey: an answer that survives without the lungs comes from elsewhere, or from their outline."
+    )
+    head = ["films", "share, median", "chance, median", "not trustworthy", "AUC, lungs alone", "AUC, without lungs"]
+    rows = [
+        [
+            f"{name}, called positive",
+            f"{one['share']:.2f}",
+            f"{one['chance']:.2f}",
+            f"{one['doubted']:.1%}",
+            f"{one['auc lungs alone']:.3f}",
+            f"{one['auc without lungs']:.3f}",
+        ]
+        for name, one in looks.items()
+    ]
+    return f"{told}\n\n{_table(head, rows)}"
 
 
 def _certificate(certificate: Mapping[str, Any]) -> str:

@@ -91,11 +91,10 @@ def shipped_segmenter(models: Path) -> tuple[Model, Predictor]:
 
 def shipped_boxes(
     models: Path, films: Films, recipe: Recipe, cache: Path
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return the lung boxes (n, 4) of the segmenter that ships, and which films it refuses."""
+) -> tuple[NDArray[np.float64], NDArray[np.uint8], NDArray[np.bool_]]:
+    """Return lung boxes (n, 4) and masks (n, y, x) of the segmenter that ships, and which films it refuses."""
     model, predictor = shipped_segmenter(models)
-    boxes, _, refused = lung_boxes(predictor, model.recipe, films, recipe.region_margin, cache)
-    return boxes, refused
+    return lung_boxes(predictor, model.recipe, films, recipe.region_margin, cache)
 
 
 def film_scores(predictor: Predictor, films: Films, rows: NDArray[np.int64], recipe: Recipe) -> Scores:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from wetread.infer import Build, Model
 from wetread.lab.baselines import lung_baselines, pneumonia_baselines
-from wetread.lab.certify import shipped_boxes
+from wetread.lab.certify import PARENT, shipped_boxes
 from wetread.lab.data import Films, hannover, kermany, nih
 from wetread.lab.folder import engines_for
 from wetread.lab.lungs import film_dice
-from wetread.lab.predict import built, predict_logits, predict_lungs
+from wetread.lab.predict import built, predict_logits, predict_lungs, predict_shares
 from wetread.measures import (
     Interval,
     accuracy,
@@ -84,15 +84,42 @@ def evaluate_pneumonia(model: Model, models: Path, data: Path, cache: Path) -> F
     test, train = np.flatnonzero(inside.split == "test"), np.flatnonzero(inside.split == "train")
     builds: dict[str, Figures] = {build.name: {} for build in model.builds}
     refused: dict[str, int] = {}
+    looks: dict[str, Figures] = {}
     for name, films, rows in (("kermany test", inside, test), ("nih", outside, np.arange(len(outside)))):
-        boxes, unread = shipped_boxes(models, films, model.recipe, cache)
+        boxes, lungs, unread = shipped_boxes(models, films, model.recipe, cache)
         refused[name] = int(unread[rows].sum())
         for build in model.builds:
-            logits = predict_logits(
-                built(build.path, build.precision, engines_for(build.precision)[0]), films, rows, boxes, model.recipe
-            )
+            predictor = built(build.path, build.precision, engines_for(build.precision)[0])
+            logits = predict_logits(predictor, films, rows, boxes, model.recipe)
             builds[build.name][name] = _discrimination(model, films, rows, logits)
-    return {"builds": builds, "refused": refused, "baselines": pneumonia_baselines(inside, train, test)}
+        looks[name] = _looks(model, films, rows, boxes, lungs)
+    baselines = pneumonia_baselines(inside, train, test)
+    return {"builds": builds, "refused": refused, "looks": looks, "baselines": baselines}
+
+
+def _looks(model: Model, films: Films, rows: Rows, boxes: NDArray[Any], lungs: NDArray[np.uint8]) -> Figures:
+    """Return where the fp32 build looks, and what is left of its answer without the lungs, or with them alone."""
+    build = model.build(PARENT)
+    predictor = built(build.path, build.precision, engines_for(build.precision)[0])
+    logits = predict_logits(predictor, films, rows, boxes, model.recipe)
+    present = 1 / (1 + np.exp(-logits / model.temperature)) >= model.labels[0].threshold
+    shares, chances = predict_shares(predictor, films, rows, boxes, lungs, model.recipe)
+    doubted = shares < np.maximum(chances, model.map_bound)
+    found: Figures = {
+        "share": float(np.median(shares[present])),
+        "chance": float(np.median(chances[present])),
+        "doubted": float(doubted[present].mean()),
+    }
+    for name, hidden in (("lungs alone", lungs == 0), ("without lungs", lungs > 0)):
+        blanked = replace(films, images=_blanked(films.images, hidden))
+        found[f"auc {name}"] = auroc(films.label[rows], predict_logits(predictor, blanked, rows, boxes, model.recipe))
+    return found
+
+
+def _blanked(images: NDArray[np.uint8], hidden: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Give the hidden pixels of each film (n, y, x) the film's median."""
+    grey = np.median(images, axis=(1, 2)).astype(np.uint8)
+    return np.where(hidden, grey[:, None, None], images)
 
 
 def _discrimination(model: Model, films: Films, rows: Rows, logits: NDArray[np.float64]) -> Figures:

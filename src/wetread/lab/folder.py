@@ -98,7 +98,8 @@ def _write_golden(path: Path, table: Mapping[str, Any], files: Mapping[str, Path
 
 def _declaration(table: Mapping[str, Any], files: Mapping[str, Path], tolerance: float) -> str:
     ship = table["ship"]
-    plain = ("version", "summary", "licence", "training_data", "modality", "body_part", "views", "temperature")
+    plain = ["version", "summary", "licence", "training_data", "modality", "body_part", "views"]
+    plain += ["temperature", "map_bound", "map_bound_rule"]
     lines = ["# Written by `wetread lab certify`; the figures are in card.md.", *_pairs(table, ("id", "task"))]
     lines += _pairs(ship, [key for key in plain if key in ship])
     for label in ship["label"]:

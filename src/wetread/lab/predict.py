@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,32 +16,37 @@ from wetread import infer
 from wetread.infer import engine
 from wetread.lab.data import Films
 from wetread.lab.samples import Change, exact
-from wetread.prepare import back_mask, bounds, letterbox
+from wetread.measures import energy_inside
+from wetread.prepare import back, back_mask, bounds, letterbox
 from wetread.records import Box, Recipe, Tensor
 
-__all__ = ["Predictor", "built", "eager", "locate", "lung_boxes", "predict_logits", "predict_lungs"]
+__all__ = ["Predictor", "built", "eager", "locate", "lung_boxes", "predict_logits", "predict_lungs", "predict_shares"]
 
 Place = tuple[Box, NDArray[np.uint8]]
 
 
 @dataclass(frozen=True, slots=True)
 class Predictor:
-    """Something that answers tensors [N, C, H, W] by logits, and the digest of its weights."""
+    """Something that answers tensors [N, C, H, W] by named outputs, and the digest of its weights."""
 
-    logits: Callable[[Tensor], Tensor]
+    answer: Callable[[Tensor], dict[str, Tensor]]
     digest: str
+
+    def logits(self, tensors: Tensor) -> Tensor:
+        """Return the output "logits"."""
+        return self.answer(tensors)["logits"]
 
 
 def eager(model: nn.Module) -> Predictor:
     """Return a network in torch, in bfloat16, as it is during training."""
     weights = b"".join(value.numpy().tobytes() for value in model.state_dict().values())
 
-    def answer(tensors: Tensor) -> Tensor:
+    def answer(tensors: Tensor) -> dict[str, Tensor]:
         model.eval()
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
             given = model(torch.from_numpy(tensors).contiguous(memory_format=torch.channels_last))
-        first = given[0] if isinstance(given, tuple) else given
-        return np.asarray(first.float().numpy(), np.float32)
+        outputs = given if isinstance(given, tuple) else (given,)
+        return {name: one.float().numpy() for name, one in zip(("logits", "map"), outputs, strict=False)}
 
     return Predictor(answer, hashlib.sha256(weights).hexdigest())
 
@@ -50,9 +55,7 @@ def built(path: Path, precision: str, name: str) -> Predictor:
     """Return an ONNX build on an engine, as deployment runs it."""
     data = path.read_bytes()
     loaded = engine.loader(name)(data, precision, 0, None)
-    return Predictor(
-        lambda tensors: loaded.run(tensors)["logits"], hashlib.sha256(data + f"{name} {precision}".encode()).hexdigest()
-    )
+    return Predictor(loaded.run, hashlib.sha256(data + f"{name} {precision}".encode()).hexdigest())
 
 
 def predict_lungs(
@@ -119,10 +122,47 @@ def predict_logits(
     batch: int = 32,
 ) -> NDArray[np.float64]:
     """Return one logit a film, from the lung box; `change` may damage the film before."""
-    out: list[Tensor] = []
+    out = [answer["logits"][:, 0] for answer in _answers(predictor, films, rows, boxes, recipe, change, batch)]
+    return np.concatenate(out).astype(np.float64)
+
+
+def predict_shares(
+    predictor: Predictor,
+    films: Films,
+    rows: NDArray[np.int64],
+    boxes: NDArray[np.float64],
+    lungs: NDArray[np.uint8],
+    recipe: Recipe,
+    batch: int = 32,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return, of each film, the share of its map inside the lungs, and what chance would give.
+
+    Parameters
+    ----------
+    lungs
+        (n, y, x) uint8, 0 or 255, on the films' grid.
+    """
+    maps = np.concatenate([one["map"][:, 0] for one in _answers(predictor, films, rows, boxes, recipe, None, batch)])
+    shares, chances = np.zeros(len(rows)), np.zeros(len(rows))
+    for at, (row, heat) in enumerate(zip(rows, maps, strict=True)):
+        box, organ = Box(*(int(edge) for edge in boxes[row])), lungs[row] > 0
+        grid = letterbox((organ.shape[0], organ.shape[1]), float(films.aspect[row]), recipe.grid, box)
+        shares[at] = energy_inside(back(np.maximum(heat, 0), grid), organ, 1)
+        chances[at] = organ[box.y0 : box.y1, box.x0 : box.x1].mean()
+    return shares, chances
+
+
+def _answers(
+    predictor: Predictor,
+    films: Films,
+    rows: NDArray[np.int64],
+    boxes: NDArray[np.float64],
+    recipe: Recipe,
+    change: Change | None,
+    batch: int,
+) -> Iterator[dict[str, Tensor]]:
     for start in range(0, len(rows), batch):
         part = rows[start : start + batch]
         places = [Box(*(int(edge) for edge in boxes[row])) for row in part]
         tensors = [exact(films, int(row), recipe, box, change) for row, box in zip(part, places, strict=True)]
-        out.append(predictor.logits(np.concatenate(tensors))[:, 0])
-    return np.concatenate(out).astype(np.float64)
+        yield predictor.answer(np.concatenate(tensors))

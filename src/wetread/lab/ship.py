@@ -15,7 +15,7 @@ from wetread.lab.data import Films, held_back, kermany
 from wetread.lab.export import export_onnx
 from wetread.lab.folder import BUILDS, PRECISION, engines_for, write_folder
 from wetread.lab.plan import load_plan, recipe_of
-from wetread.lab.predict import built, predict_logits
+from wetread.lab.predict import built, predict_logits, predict_shares
 from wetread.lab.quantize import quantize_onnx
 from wetread.lab.samples import exact
 from wetread.lab.train import Plan
@@ -59,7 +59,7 @@ def quantize(model: str, data: Path, out: Path, models: Path) -> dict[str, Path]
     rows = np.random.default_rng(0).choice(rows, CALIBRATION_FILMS, replace=False)
     boxes: list[Box | None] = [None] * len(films)
     if recipe.region == "lungs":
-        found, _ = shipped_boxes(models, films, recipe, out / "cache")
+        found, _, _ = shipped_boxes(models, films, recipe, out / "cache")
         boxes = [Box(*(int(edge) for edge in box)) for box in found]
     samples: list[Tensor] = [exact(films, int(row), recipe, boxes[row]) for row in rows]
     builds: dict[str, Path] = {}
@@ -100,6 +100,7 @@ def certify(model: str, data: Path, out: Path, models: Path) -> dict[str, Any]:
         aside = np.flatnonzero((films.split == "train") & _aside(table, films))
         found = score(files[PARENT], PARENT, REFERENCE, aside)
         operating = _operating_point(table, films.label[aside], found, len(aside))
+        table["ship"] |= _map_bound(table, films, aside[films.label[aside] == 1], files[PARENT], models, out / "cache")
         rows = np.flatnonzero(films.split == "test")
     else:
         operating = {}
@@ -128,7 +129,7 @@ def _scorer(table: Mapping[str, Any], films: Films, models: Path, cache: Path) -
     recipe = recipe_of(table["recipe"])
     if table["task"] == "segmentation":
         return lambda path, name, kind, rows: film_scores(built(path, PRECISION[name], kind), films, rows, recipe)
-    boxes, _ = shipped_boxes(models, films, recipe, cache)
+    boxes, _, _ = shipped_boxes(models, films, recipe, cache)
     return lambda path, name, kind, rows: predict_logits(built(path, PRECISION[name], kind), films, rows, boxes, recipe)
 
 
@@ -156,6 +157,21 @@ def _operating_point(
             "threshold": label["threshold"],
             "temperature": ship["temperature"],
         }
+    }
+
+
+def _map_bound(
+    table: Mapping[str, Any], films: Films, positive: NDArray[np.int64], parent: Path, models: Path, cache: Path
+) -> dict[str, Any]:
+    """Fix below which share of its map inside the lungs an explanation is not trustworthy."""
+    recipe = recipe_of(table["recipe"])
+    boxes, lungs, _ = shipped_boxes(models, films, recipe, cache)
+    predictor = built(parent, PRECISION[PARENT], REFERENCE)
+    shares, _ = predict_shares(predictor, films, positive, boxes, lungs, recipe)
+    return {
+        "map_bound": float(np.floor(1e3 * np.percentile(shares, 5)) / 1e3),
+        "map_bound_rule": "the 5th percentile of the share inside the lungs on "
+        f"{len(positive)} films with the finding, of held-back training patients, fp32 build",
     }
 
 

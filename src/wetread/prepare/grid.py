@@ -96,22 +96,22 @@ def _resize(part: Pixels, size: tuple[int, int]) -> Pixels:
     return cv2.resize(shrunk, size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
-def back(values: Tensor, grid: Grid, fill: float = 0.0) -> Tensor:
+def back(values: Pixels, grid: Grid, fill: float = 0.0) -> Pixels:
     """Resample a map from a model's grid onto the original grid of the image, linearly.
 
     Parameters
     ----------
     values
-        (y, x) float32 over the whole of the model's grid; a coarser map (the last
+        (y, x) float32 or uint16 over the whole of the model's grid; a coarser map (the last
         feature map of a network) is taken to cover the same extent.
     fill
         Value outside the region that the model saw.
 
     Returns
     -------
-    (y, x) float32 of `grid.source_shape`.
+    (y, x) of `grid.source_shape` and the dtype of `values`.
     """
-    return np.asarray(_back(values.astype(np.float32, copy=False), grid, fill), np.float32)
+    return _back(values, grid, fill)
 
 
 def _back(values: Pixels, grid: Grid, fill: float) -> Pixels:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 from wetread.errors import DocumentError
 from wetread.records import Document, Result
@@ -35,6 +36,17 @@ def _datasets(context: Context) -> Iterator[tuple[str, Item]]:
     picture = sc.picture_of(result)
     if read and picture is not None:
         yield "SC", sc.dataset(context, picture)
+
+
+def _written(context: Context, stem: str) -> tuple[Document, ...]:
+    """Encode the DICOM documents and check them."""
+    made, written = [], {}
+    for kind, data in _datasets(context):
+        written[kind] = encode(data)
+        name = f"{stem}-{kind.lower()}.dcm"
+        made.append(Document(kind, name, written[kind], get(data, "SOPClassUID"), get(data, "SOPInstanceUID")))
+    _checked(written, context)
+    return tuple(made)
 
 
 def _checked(written: dict[str, bytes], context: Context) -> None:
@@ -72,14 +84,10 @@ def documents(result: Result, institution: str = "") -> tuple[Document, ...]:
     """
     context = context_of(result, institution)
     stem = hashlib.sha256(f"{result.digest}{result.study_uid}{result.source}".encode()).hexdigest()[:8]
-    made = []
-    if context is not None:
-        written = {}
-        for kind, data in _datasets(context):
-            written[kind] = encode(data)
-            name = f"{stem}-{kind.lower()}.dcm"
-            made.append(Document(kind, name, written[kind], get(data, "SOPClassUID"), get(data, "SOPInstanceUID")))
-        _checked(written, context)
-    made.append(Document("HTML", f"{stem}-page.html", page.html(result)))
+    with ThreadPoolExecutor(1) as beside:
+        # Most of the page's time goes into its JPEGs, which need no interpreter.
+        html = beside.submit(page.html, result)
+        made = list(_written(context, stem)) if context is not None else []
+        made.append(Document("HTML", f"{stem}-page.html", html.result()))
     made.append(Document("JSON", f"{stem}-result.json", encoded_summary(result)))
     return tuple(made)

@@ -8,11 +8,7 @@ mapping), PS3.16 CID 7180.
 
 from __future__ import annotations
 
-import cv2
-import numpy as np
-import numpy.typing as npt
-
-from wetread.records import Code, Explanation
+from wetread.records import FULL_SCALE, Code, Explanation
 from wetread.report import codes
 from wetread.report.codes import coded
 from wetread.report.context import (
@@ -32,16 +28,9 @@ from wetread.report.elements import Item, item
 from wetread.report.equipment import algorithm
 from wetread.uids import derive
 
-FULL_SCALE = 65535  # stored value that stands for 1.0
 _IN_STACK_POSITION = (0x00209057,)
 _FRAME_CONTENT = (0x00209111,)
 _FRAME_TYPE = "DERIVED\\PRIMARY\\STATIC\\NONE"
-
-
-def stored(map_: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
-    """Scale a map (y, x) from 0..1 to 16-bit stored values, rounded to the nearest."""
-    values = np.ascontiguousarray(map_, dtype=np.float32)
-    return np.asarray(cv2.addWeighted(values, float(FULL_SCALE), values, 0.0, 0.0, dtype=cv2.CV_16U), np.uint16)
 
 
 def _text(name: Code, value: str) -> Item:
@@ -118,5 +107,5 @@ def dataset(context: Context, explanation: Explanation) -> Item:
             FrameContentSequence=item(DimensionIndexValues=1, StackID="1", InStackPositionNumber=1)
         )
         | position(),
-        PixelData=stored(explanation.map),
+        PixelData=explanation.map,
     )

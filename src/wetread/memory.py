@@ -1,0 +1,27 @@
+"""Memory that is freed stays with the process, ready for the next image.
+
+Left alone, the C library gives every large array back to the system and the
+system zeroes each of its pages anew: an eighth of the time of a reading.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+
+#: mallopt(3), glibc: what to set, and to how many bytes.
+_MMAP_THRESHOLD, _LARGEST = -3, 32 << 20  # the most that glibc takes; larger arrays are mapped as before
+_TRIM_THRESHOLD, _KEPT = -1, 96 << 20
+
+
+def keep_freed() -> bool:
+    """Ask the C library to keep freed arrays of up to 32 MB, 96 MB in all.
+
+    Returns
+    -------
+    Whether it will; other C libraries than glibc are left alone.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    library = ctypes.CDLL(None)
+    return bool(library.mallopt(_MMAP_THRESHOLD, _LARGEST) and library.mallopt(_TRIM_THRESHOLD, _KEPT))

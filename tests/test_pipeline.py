@@ -178,6 +178,26 @@ def test_document_that_fails_the_checker_takes_back_the_result(
     assert {d.kind for d in reading.documents} == {"SR", "HTML", "JSON"}
 
 
+def test_what_is_set_aside_has_its_documents() -> None:
+    """No model is asked and no pixel decoded: either may be what crashed."""
+    data = edited(PixelData=b"\0\0")
+    reading = pipeline.Reader((), Settings()).set_aside("1.2.3", "film.dcm", "0" * 64, data, "Read in vain 3 times.")
+    assert reading.result.refusal is not None
+    assert (reading.result.refusal.code, reading.result.study_uid) == ("CRASHED", "1.2.3")
+    assert [d.kind for d in reading.documents] == ["SR", "HTML", "JSON"]
+    sr, source = (pydicom.dcmread(io.BytesIO(one)) for one in (reading.documents[0].data, data))
+    assert (sr.PatientID, sr.StudyInstanceUID) == (source.PatientID, source.StudyInstanceUID)
+    assert "CRASHED" in str(sr)
+    assert not report.check(reading.documents[0].data)
+    assert b"CRASHED" in reading.documents[1].data
+
+
+def test_what_is_set_aside_without_a_header_has_a_page() -> None:
+    for data in (b"", b"no DICOM"):
+        reading = pipeline.Reader((), Settings()).set_aside("1.2.3", "film.dcm", "0" * 64, data, "")
+        assert [d.kind for d in reading.documents] == ["HTML", "JSON"]
+
+
 def test_every_file_of_the_corpus_ends_in_a_result(reader: pipeline.Reader) -> None:
     """Whatever other makers wrote: read or refused with a code, and never without a document."""
     codes = []

@@ -81,6 +81,26 @@ class Reader:
         readings = [self._reading(image, before) for image in study.images]
         return (*readings, *(self._refused(study.study_uid, item, before) for item in study.rejected))
 
+    def set_aside(self, study_uid: str, source: str, digest: str, data: bytes, detail: str) -> Reading:
+        """Refuse one instance whose reading crashed; needs no model.
+
+        Parameters
+        ----------
+        study_uid
+            The study it was filed under.
+        source, digest
+            Its file name, and the SHA-256 of its bytes, hex.
+        data
+            The file, of which only the header is read; b"" leaves the header out, and with it the SR.
+        detail
+            What happened, without patient identifiers.
+        """
+        clock = Clock()
+        with clock.stage("acquire"):
+            header = acquire.read_header(data, self.settings) if data else None
+        rejected = Rejected(Refusal("CRASHED", REFUSALS["CRASHED"], detail), source, digest, header)
+        return self._refused(study_uid, rejected, clock.timings)
+
     def answer(self, image: Image) -> Result:
         """Classes, maps and masks of one image, without documents; raises what stops it."""
         blank = Result(image.study_uid, image.source, image.digest, image.header, image)

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from tests import phantoms
-from wetread.acquire import decode
+from wetread.acquire import decode, instances, read_header
 from wetread.errors import REFUSALS
 from wetread.records import Rejected
 from wetread.settings import Settings
@@ -190,6 +190,25 @@ def test_a_bad_identity_leaves_no_header_to_file_documents_under() -> None:
     assert refused(with_value("StudyInstanceUID", "UI", b"../../etc/passwd")).header is None
     (study,) = decode([("film.dcm", with_value("StudyInstanceUID", "UI", b"../../etc/passwd"))], SETTINGS)
     assert study.study_uid == ""
+
+
+def test_a_header_is_read_without_its_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instances, "decode_pixels", lambda *_: pytest.fail("pixels were decoded"))
+    for data in (film(), film(syntax=uid.RLELossless), film(syntax=uid.DeflatedExplicitVRLittleEndian), cut(film(), 9)):
+        header = read_header(data, SETTINGS)
+        assert (header.PatientID, header.StudyInstanceUID) == (phantoms.SECRETS[1], phantoms.STUDY)
+        assert "PixelData" not in header
+
+
+@pytest.mark.parametrize("name", ["text", "empty", "cut in a value", "deep", "no study", "path as UID"])
+def test_a_header_that_cannot_be_trusted_is_none(name: str) -> None:
+    assert read_header(CASES[name][1](), SETTINGS) is None
+
+
+def test_a_header_that_crashes_the_parser_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_header(bytes(5_000_000), Settings(max_pixels=0)) is None
+    monkeypatch.setattr(instances, "parse", lambda *_: [][0])
+    assert read_header(film(), SETTINGS) is None
 
 
 def test_a_refusal_keeps_the_identity_of_its_patient() -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from tests.wire.objects import SR, film
+from wetread import pipeline
 from wetread.errors import REFUSALS
 from wetread.records import Document, Reading, Refusal, Result, Timing
+from wetread.settings import Settings
 from wetread.uids import derive
 from wetread.wire.part10 import identify, meta
 
-#: An object of this size is read as a refusal, one of the next size crashes the reader.
-REFUSED_BYTES, CRASHING_BYTES = 666, 668
+#: An object of this size is read as a refusal, one of the next size crashes the reader, one of the last its process.
+REFUSED_BYTES, CRASHING_BYTES, KILLING_BYTES = 666, 668, 670
 KINDS = ("SR", "SEG")
 
 
@@ -25,12 +30,30 @@ def read(files: Sequence[tuple[str, bytes]]) -> tuple[Reading, ...]:
     return tuple(_reading(name, data) for name, data in files)
 
 
+@dataclass(frozen=True)
+class Fake:
+    """Reads as it is told; what is set aside is set aside by the real row, which needs no model for that."""
+
+    read: Callable[[Sequence[tuple[str, bytes]]], tuple[Reading, ...]] = read
+
+    def read_blobs(self, blobs: Sequence[tuple[str, bytes]]) -> tuple[Reading, ...]:
+        return self.read(blobs)
+
+    def set_aside(self, study_uid: str, source: str, digest: str, data: bytes, detail: str) -> Reading:
+        return pipeline.Reader((), Settings()).set_aside(study_uid, source, digest, data, detail)
+
+
+READER = Fake()
+
+
 def _reading(name: str, data: bytes) -> Reading:
     head = meta(data)
     found = identify(memoryview(data)[head.offset :], head.transfer_syntax)
     pixels = len(data) - len(film(found.study_uid, found.sop_instance_uid, 0))
     if pixels == CRASHING_BYTES:
         raise ValueError("Canary^Patient cannot be read")
+    if pixels == KILLING_BYTES:
+        os.kill(os.getpid(), signal.SIGKILL)
     refusal = Refusal("WRONG-VIEW", REFUSALS["WRONG-VIEW"]) if pixels == REFUSED_BYTES else None
     documents = [
         Document(kind, f"{kind}.dcm", film(found.study_uid, made, 32, SR), SR, made)

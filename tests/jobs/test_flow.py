@@ -168,7 +168,7 @@ def test_the_timer_runs_by_itself(completed: list[str]) -> None:
 def test_a_study_is_read_and_queued(store: Store) -> None:
     receive(store, "1.2.3", "1.2.3.1", "1.2.3.2")
     seen = Seen()
-    assert Worker(store, fake.read, SETTINGS, seen).step()
+    assert Worker(store, fake.READER, SETTINGS, seen).step()
     assert state(store, "1.2.3") is State.READ
     assert store.depths()["PACS@pacs.invalid:104"][0] == 4
     assert seen.terminal == []
@@ -176,17 +176,17 @@ def test_a_study_is_read_and_queued(store: Store) -> None:
 
 def test_a_refusal_has_its_document_too(store: Store) -> None:
     receive(store, "1.2.3", "1.2.3.1", size=fake.REFUSED_BYTES)
-    Worker(store, fake.read, SETTINGS, Watch()).step()
+    Worker(store, fake.READER, SETTINGS, Watch()).step()
     assert state(store, "1.2.3") is State.READ
     assert store.versions("1.2.3")[0].reason == "WRONG-VIEW"
     assert store.depths()["PACS@pacs.invalid:104"][0] == 2
 
 
-@pytest.mark.parametrize("reader", [lambda files: (), lambda files: (_ for _ in ()).throw(NotRead("NOT-AN-IMAGE"))])
-def test_nothing_to_read_is_a_refusal(store: Store, reader: Callable[..., tuple[Reading, ...]]) -> None:
+@pytest.mark.parametrize("read", [lambda files: (), lambda files: (_ for _ in ()).throw(NotRead("NOT-AN-IMAGE"))])
+def test_nothing_to_read_is_a_refusal(store: Store, read: Callable[..., tuple[Reading, ...]]) -> None:
     receive(store, "1.2.3", "1.2.3.1")
     seen = Seen()
-    Worker(store, reader, SETTINGS, seen).step()
+    Worker(store, fake.Fake(read), SETTINGS, seen).step()
     assert seen.terminal == [State.REFUSED]
     assert store.versions("1.2.3")[0].reason == "NOT-AN-IMAGE"
 
@@ -198,7 +198,7 @@ def test_a_study_that_crashes_is_set_aside_and_blocks_nobody(
     receive(store, "1.1", "1.1.1", size=fake.CRASHING_BYTES)
     receive(store, "1.2", "1.2.1")
     seen = Seen()
-    worker = Worker(store, fake.read, SETTINGS, seen, clock)
+    worker = Worker(store, fake.READER, SETTINGS, seen, clock)
     assert worker.step()
     assert state(store, "1.1") is State.COMPLETE
     assert worker.step()
@@ -231,7 +231,7 @@ def test_a_store_that_fails_is_not_the_study_s_fault(
     store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     receive(store, "1.1", "1.1.1")
-    worker = Worker(store, fake.read, SETTINGS, Watch(), clock)
+    worker = Worker(store, fake.READER, SETTINGS, Watch(), clock)
 
     put_back = store.put_back
 
@@ -276,7 +276,7 @@ def outbox(store: Store, pacs: Pacs, seen: Seen, clock: Clock) -> Outbox:
 
 
 def read_all(store: Store) -> None:
-    worker = Worker(store, fake.read, SETTINGS, Watch())
+    worker = Worker(store, fake.READER, SETTINGS, Watch())
     while worker.step():
         pass
 

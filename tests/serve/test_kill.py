@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import pydicom
 import pytest
 
 from tests.jobs import fake
@@ -31,7 +32,7 @@ def test_the_page_names_every_place_and_no_test_that_is_not_there() -> None:
         assert list((ROOT / "tests").rglob(name)), name
 
 
-@pytest.mark.parametrize("place", failpoints.NAMES)
+@pytest.mark.parametrize("place", [name for name in failpoints.NAMES if name != "set-aside"])
 def test_kill_at(place: str, tmp_path: Path, pacs: Receiver) -> None:
     state = tmp_path / "state"
     # The first object, or the second where the first must be safe already.
@@ -72,21 +73,60 @@ def test_kill_after_the_acknowledgement(tmp_path: Path, pacs: Receiver) -> None:
     assert len(pacs.receipts) == 2
 
 
+def of_study(pacs: Receiver, study: str) -> list[str]:
+    """What the PACS got for a study, each time it got it."""
+    return [receipt.sop_instance_uid for receipt in pacs.receipts if receipt.study_uid == study]
+
+
 def test_a_study_that_kills_its_reader_every_time_is_set_aside(tmp_path: Path, pacs: Receiver) -> None:
+    """Between two good ones: those are read, it gets its refusal, once, whatever happens on the way."""
     state = tmp_path / "state"
-    with process(state, pacs.port, at="reading") as node:
-        acknowledged(node.destination, FILMS[:1])
+    studies = [film("1.1", "1.1.1"), film("1.2", "1.2.1", fake.KILLING_BYTES), film("1.3", "1.3.1")]
+    with process(state, pacs.port, quiet_s=60.0) as node:
+        assert acknowledged(node.destination, studies) == studies
         assert node.wait() == -9
     for _ in range(2):
-        with process(state, pacs.port, at="reading") as node:
+        with process(state, pacs.port) as node:
+            assert node.wait() == -9
+    with process(state, pacs.port, at="set-aside") as node:  # FAILED and its alarm do not wait for the refusal
+        assert node.wait() == -9
+        assert rows(state, "SELECT study_uid FROM jobs WHERE state = 'FAILED'") == [("1.2",)]
+    for place in ("documents-spooled", "documents-stored"):
+        with process(state, pacs.port, at=place) as node:
             assert node.wait() == -9
     with process(state, pacs.port) as node:
-        assert rows(state, "SELECT state, tries FROM jobs") == [("FAILED", 3)]
-        assert 'wetread_jobs_ended_total{state="FAILED"} 1.0' in node.get("/metrics")[1]
+        until(lambda: of_study(pacs, "1.2"))
+        until(lambda: rows(state, "SELECT count(*) FROM outbox WHERE state != 'SENT'") == [(0,)])
+        ends = [("DELIVERED", 1), ("FAILED", 3), ("DELIVERED", 1)]
+        assert rows(state, "SELECT state, tries FROM jobs ORDER BY id") == ends
         other = film("1.9", "1.9.1")
         assert acknowledged(node.destination, [other]) == [other]
-        assert pacs.wait(2, 10.0)
+        until(lambda: len(of_study(pacs, "1.9")) == 2)
         assert node.stop() == 0
+    (refusal,) = of_study(pacs, "1.2")
+    assert "CRASHED" in str(pydicom.dcmread(pacs.folder / f"{refusal}.dcm"))
+    for good in ("1.1", "1.3"):
+        assert set(of_study(pacs, good)) == set(fake.document_uids(f"{good}.1"))
+    check_spool(state, [*studies, other])
+
+
+def test_a_refusal_that_kills_its_process_every_time_goes_without_a_header(tmp_path: Path, pacs: Receiver) -> None:
+    state = tmp_path / "state"
+    with process(state, pacs.port, at="reading", max_tries=1) as node:
+        acknowledged(node.destination, FILMS[:1])
+        assert node.wait() == -9
+    with process(state, pacs.port, at="set-aside", max_tries=1) as node:
+        assert node.wait() == -9
+    with process(state, pacs.port, max_tries=1) as node:
+        until(lambda: rows(state, "SELECT kind FROM documents ORDER BY id") == [("HTML",), ("JSON",)])
+        assert rows(state, "SELECT state FROM jobs") == [("FAILED",)]
+        assert 'wetread_results_total{refusal="CRASHED"} 1.0' in node.get("/metrics")[1]
+        assert node.stop() == 0
+    assert pacs.receipts == []
+    with process(state, pacs.port, max_tries=1) as node:  # and it is over
+        until(lambda: node.get("/ready")[0] == 200)
+        assert node.stop() == 0
+    assert rows(state, "SELECT count(*) FROM documents") == [(2,)]
 
 
 def test_the_same_study_five_times_interrupted_has_one_result(tmp_path: Path, pacs: Receiver) -> None:

@@ -18,14 +18,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
 
-from tests import peers, toy
+from tests import peers, phantoms, toy
 from tests.jobs import fake
 from tests.serve.stage import acknowledged, get, process, rows, until
 from tests.wire.objects import film
+from wetread import report
+from wetread.acquire import instances
+from wetread.acquire.layout import Layout
+from wetread.acquire.parse import Parsed
+from wetread.acquire.pixels import decode_pixels
 from wetread.errors import ModelError, SettingsError, StoreError
+from wetread.jobs.states import State
 from wetread.jobs.worker import Reader
+from wetread.pipeline import open_reader
+from wetread.records import Pixels
 from wetread.serve import logs
 from wetread.serve.node import Node
 from wetread.serve.receiver import Receiver
@@ -40,7 +49,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Starts nodes that are stopped after the test."""
     with ExitStack() as stack:
 
-        def make(load: Callable[[], Reader] = lambda: fake.read, **given: Any) -> Node:
+        def make(load: Callable[[], Reader] = lambda: fake.READER, **given: Any) -> Node:
             settings = Settings(
                 state=tmp_path / "state",
                 port=0,
@@ -108,7 +117,7 @@ def test_ready_only_with_models(start: Start, pacs: Receiver) -> None:
 
     def load() -> Reader:
         assert gate.wait(10)
-        return fake.read
+        return fake.READER
 
     node = start(load, destinations=(Destination("PACS", "127.0.0.1", pacs.port, ("SR",)),))
     assert get(node.http_port, "/health") == (200, '{"status":"alive"}')
@@ -125,7 +134,7 @@ def test_models_that_load_after_the_end_read_nothing(start: Start) -> None:
 
     def load() -> Reader:
         assert gate.wait(10)
-        return fake.read
+        return fake.READER
 
     node = start(load)
     send(address(node), [film()])
@@ -216,6 +225,40 @@ def test_own_results_coming_back_start_nothing(start: Start, pacs: Receiver) -> 
     assert send(address(node), [receipt.path.read_bytes() for receipt in pacs.receipts]) == [0, 0]
     time.sleep(0.1)
     assert sum(node.store.counts().values()) == 1
+
+
+def test_a_film_whose_decoding_crashes_comes_back_with_a_reason(
+    start: Start, pacs: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole row, between two good films: the PACS can file the refusal under the patient."""
+    films = [phantoms.make_film(StudyInstanceUID=f"1.{n}", SOPInstanceUID=f"1.{n}.1.1") for n in (1, 2, 3)]
+    poison = phantoms.to_bytes(films[1])
+
+    def crashing(parsed: Parsed, layout: Layout) -> Pixels:
+        if parsed.header.StudyInstanceUID == "1.2":
+            raise UnboundLocalError(phantoms.SECRETS[0])
+        return decode_pixels(parsed, layout)
+
+    monkeypatch.setattr(instances, "decode_pixels", crashing)
+    models = toy.make_models(tmp_path / "models")
+    settings = Settings(models=models, engine="onnxruntime", state=tmp_path / "state")
+    node = start(lambda: open_reader(settings), destinations=(Destination("PACS", "127.0.0.1", pacs.port),))
+    assert send(address(node), [phantoms.to_bytes(film) for film in films]) == [0, 0, 0]
+    assert pacs.wait(9, 20.0)
+    until(lambda: node.store.depths() == {})
+    assert node.store.counts() == dict.fromkeys(State, 0) | {"DELIVERED": 2, "FAILED": 1}
+    assert len(pacs.receipts) == 9  # SR, SEG, PM and SC of each good film
+    (receipt,) = (one for one in pacs.receipts if one.study_uid == "1.2")
+    sr = pydicom.dcmread(receipt.path)
+    assert (sr.Modality, sr.PatientID, sr.PatientName) == ("SR", phantoms.SECRETS[1], phantoms.SECRETS[0])
+    assert "CRASHED" in str(sr)
+    assert not report.check(receipt.path.read_bytes())
+    assert metric(node, 'wetread_results_total{refusal="CRASHED"}') == 1
+    assert metric(node, 'wetread_jobs_ended_total{state="FAILED"}') == 1
+    (failed,) = json.loads(get(node.http_port, "/studies/1.2")[1])["jobs"]
+    assert failed["state"] == "FAILED"
+    assert send(address(node), [poison]) == [0]  # sent again it is a duplicate, not another study
+    assert len(node.store.versions("1.2")) == 1
 
 
 def test_a_second_node_on_the_same_state_does_not_start(start: Start) -> None:

@@ -43,7 +43,7 @@ def node(orthanc: peers.Orthanc, tmp_path_factory: pytest.TempPathFactory) -> It
         destinations=(Destination("ORTHANC", "127.0.0.1", orthanc.port),),
         retry_first_s=0.1,
     )
-    made = Node(replace(settings), lambda: open_reader(settings).read_blobs)
+    made = Node(replace(settings), lambda: open_reader(settings))
     made.start()
     assert made.wait_ready(20)
     peer = {"AET": "WETREAD", "Host": "127.0.0.1", "Port": made.port}

@@ -31,7 +31,7 @@ def main() -> None:
         sys.stdout.write(json.dumps({"port": node.port, "http_port": node.http_port}) + "\n")
         sys.stdout.flush()
 
-    Node(settings.load(environ={}, **order["settings"]), lambda: fake.read, failpoint).run(announce)
+    Node(settings.load(environ={}, **order["settings"]), lambda: fake.READER, failpoint).run(announce)
 
 
 if __name__ == "__main__":

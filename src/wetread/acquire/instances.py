@@ -14,6 +14,7 @@ from wetread.acquire.layout import check_identity, check_kind, read_layout
 from wetread.acquire.parse import Parsed, looks_like_dicom, parse
 from wetread.acquire.picture import Assumption, is_picture, read_picture
 from wetread.acquire.pixels import decode_pixels
+from wetread.acquire.quiet import FOREIGN_ERRORS, quiet
 from wetread.errors import NotRead
 from wetread.records import Image, Refusal, Rejected
 from wetread.settings import Settings
@@ -79,10 +80,40 @@ def _read(source: str, data: bytes, digest: Callable[[], str], settings: Setting
     return _read_parsed(parsed, source, digest, settings)
 
 
+def read_header(data: bytes, settings: Settings) -> Any:
+    """Read whose image a file is, and nothing else: for a file whose reading crashed.
+
+    Parameters
+    ----------
+    data
+        The file; its pixels are not looked at.
+    settings
+        `max_pixels` bounds what is inflated.
+
+    Returns
+    -------
+    Dataset or None
+        Its attributes as `read_instance` keeps them; None when there are none that can be trusted.
+    """
+    try:
+        with quiet():
+            if len(data) > max_file_bytes(settings):
+                return None
+            return _trusted(parse(data, max_file_bytes(settings)).header)
+    except NotRead:
+        return None
+    except FOREIGN_ERRORS:  # what `parse` did not foresee may be what crashed the reading
+        return None
+
+
+def _trusted(header: Any) -> Any:
+    """Return the header if it names study, series, instance and class: nothing is filed under less."""
+    return header if all(_uid_or_empty(header, keyword) for keyword in _IDENTITY) else None
+
+
 def _read_parsed(parsed: Parsed, source: str, digest: Callable[[], str], settings: Settings) -> Instance:
     header = parsed.header
-    uids = [_uid_or_empty(header, keyword) for keyword in _IDENTITY]
-    study_uid, series_uid, sop_uid = uids[:3]
+    study_uid, series_uid, sop_uid = (_uid_or_empty(header, keyword) for keyword in _IDENTITY[:3])
     order = (series_uid, _instance_number(header), sop_uid)
     try:
         check_kind(parsed)
@@ -90,9 +121,7 @@ def _read_parsed(parsed: Parsed, source: str, digest: Callable[[], str], setting
         layout = read_layout(header, settings.max_pixels)
         pixels = decode_pixels(parsed, layout)
     except NotRead as refusal:
-        # Nothing may be filed under an identity that is none.
-        trusted = header if all(uids) else None
-        return Instance(reject(refusal, source, digest(), trusted), study_uid, sop_uid, order)
+        return Instance(reject(refusal, source, digest(), _trusted(header)), study_uid, sop_uid, order)
     spacing = spacing_mm(header)
     image = Image(
         pixels=pixels,

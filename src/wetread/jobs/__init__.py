@@ -9,6 +9,7 @@
     receipt     acknowledges only what is on disk; many objects share one commit
     completion  when a study is complete
     worker      reads complete studies
+    aside       answers for the studies that were given up
     delivery    one outbox for each destination, with its own retry clock
     runner      the threads that keep all of this going
 """

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from wetread.errors import StoreError, WetreadError
 from wetread.jobs.retry import Backoff, RetryClock
-from wetread.jobs.states import TERMINAL
+from wetread.jobs.states import TERMINAL, State
 from wetread.jobs.store import Parcel, Store
 from wetread.jobs.watch import Watch
 from wetread.settings import Destination, Settings
@@ -105,7 +105,7 @@ class Outbox:
             self._retry.succeeded(parcel.id)
             self._retry.succeeded(_PEER)
             self._watch.sent(self.name, "stored")
-            if state in TERMINAL:
+            if state in TERMINAL - {State.FAILED}:  # that was told when it was given up
                 self._watch.ended(state)
                 log.info("job delivered", extra={"job": parcel.job, "state": state})
             return

@@ -14,6 +14,7 @@ NAMES = (
     "indexed",  # the index is committed, the peer has no answer
     "completed",  # the study is complete, nothing has begun
     "reading",  # a try is counted, the reader has begun
+    "set-aside",  # a study was given up, its refusals are begun
     "documents-spooled",  # the documents' blobs are durable, the index does not know
     "documents-stored",  # documents, outbox and state are committed
     "sent",  # the destination confirmed a document, nothing is recorded

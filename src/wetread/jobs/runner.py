@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from wetread.errors import StoreError
+from wetread.jobs.aside import Aside
 from wetread.jobs.completion import Completion
 from wetread.jobs.delivery import Outbox, Send
 from wetread.jobs.receipt import Receipts
@@ -119,9 +120,10 @@ class Runner:
     def read_with(self, reader: Reader) -> None:
         """Begin to read studies; does nothing after `stop`, which may come while models load."""
         worker = Worker(self._store, reader, self._settings, self._watch, self._clock)
+        aside = Aside(self._store, reader, self._settings, self._watch, self._clock)
         with self._lock:
             if not self._ended:
-                self._reading = Loop("wetread-worker", partial(self._read, worker))
+                self._reading = Loop("wetread-worker", partial(self._read, worker, aside))
                 self._reading.start()
 
     def stop(self, grace_s: float = 10.0) -> None:
@@ -181,9 +183,9 @@ class Runner:
             if self._reading is not None:
                 self._reading.wake()
 
-    def _read(self, worker: Worker) -> float | None:
-        if not worker.step():
-            return worker.next()
+    def _read(self, worker: Worker, aside: Aside) -> float | None:
+        if not worker.step() and not aside.step():
+            return min((wait for wait in (worker.next(), aside.next()) if wait is not None), default=None)
         for loop in self._outboxes:
             loop.wake()
         return 0.0

@@ -12,14 +12,14 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
 from wetread.errors import StoreError
 from wetread.jobs import failpoints, index
 from wetread.jobs.spool import Spool
 from wetread.jobs.states import MAY_FOLLOW, TERMINAL, Delivery, State
-from wetread.jobs.tables import audit, documents, instances, jobs, outbox
+from wetread.jobs.tables import aside, audit, documents, instances, jobs, outbox
 from wetread.records import Document
 
 
@@ -65,6 +65,15 @@ class Parcel:
     job: int
     digest: str
     tries: int
+
+
+def _job(row: Row[Any]) -> Job:
+    return Job(row.id, row.study_uid, row.version, State(row.state), row.tries, row.reason)
+
+
+def file_name(digest: str) -> str:
+    """Return the name of an object for people: the beginning of its digest."""
+    return f"{digest[:16]}.dcm"
 
 
 class Store:
@@ -292,11 +301,16 @@ class Store:
         StoreError
             A blob cannot be read or has changed.
         """
+        return [(file_name(digest), self.spool.get(digest)) for digest in self.digests(job)]
+
+    def digests(self, job: int) -> list[str]:
+        """Return the digests of the objects of a job, in the order of their SOP Instance UIDs."""
         with self._reading() as connection:
-            digests = connection.scalars(
-                select(instances.c.digest).where(instances.c.job == job).order_by(instances.c.sop_instance_uid)
-            ).all()
-        return [(f"{digest[:16]}.dcm", self.spool.get(digest)) for digest in digests]
+            return list(
+                connection.scalars(
+                    select(instances.c.digest).where(instances.c.job == job).order_by(instances.c.sop_instance_uid)
+                )
+            )
 
     def finish(
         self, job: int, made: Sequence[Document], destinations: Mapping[str, tuple[str, ...]], refusal: str
@@ -317,9 +331,7 @@ class Store:
         State
             READ, or the terminal state if there is nothing to deliver.
         """
-        digests = [self.spool.put(document.data) for document in made]
-        self.spool.sync(digests)
-        self.failpoint("documents-spooled")
+        digests = self._spooled(made)
         with self._writing() as connection:
             self._move(connection, job, State.READ, reason=refusal)
             for document, digest in zip(made, digests, strict=True):
@@ -327,6 +339,13 @@ class Store:
             state = self._settle(connection, job)
         self.failpoint("documents-stored")
         return state
+
+    def _spooled(self, made: Sequence[Document]) -> list[str]:
+        """Make the blobs of documents durable; return their digests."""
+        digests = [self.spool.put(document.data) for document in made]
+        self.spool.sync(digests)
+        self.failpoint("documents-spooled")
+        return digests
 
     def _enclose(
         self,
@@ -366,12 +385,12 @@ class Store:
                 )
 
     def _settle(self, connection: Connection, job: int) -> State:
-        """Move a job to its terminal state when nothing of it waits any more."""
+        """Move a job that was read to its terminal state when nothing of it waits any more."""
+        now = connection.execute(select(jobs.c.state, jobs.c.reason).where(jobs.c.id == job)).one()
         waits = select(outbox.c.id).where(outbox.c.job == job, outbox.c.state == Delivery.QUEUED).limit(1)
-        if connection.execute(waits).first() is not None:
-            return State.READ
-        reason = connection.scalar(select(jobs.c.reason).where(jobs.c.id == job))
-        state = State.REFUSED if reason else State.DELIVERED
+        if now.state != State.READ or connection.execute(waits).first() is not None:
+            return State(now.state)
+        state = State.REFUSED if now.reason else State.DELIVERED
         self._move(connection, job, state)
         return state
 
@@ -382,6 +401,7 @@ class Store:
             self._move(connection, job.id, new, reason=reason)
             if new is State.FAILED:
                 self._audit(connection, "reading-failed", job.id, {"tries": job.tries, "reason": reason})
+                connection.execute(insert(aside).values(job=job.id))
         return new
 
     def state(self, job: int) -> State:
@@ -398,8 +418,33 @@ class Store:
         """After a start: give up or take up again what was being read when the process ended."""
         with self._reading() as connection:
             rows = connection.execute(select(jobs).where(jobs.c.state == State.READING)).all()
-        cut = [Job(row.id, row.study_uid, row.version, State.READING, row.tries, row.reason) for row in rows]
-        return [(job, self.fail(job, "process ended while reading", max_tries)) for job in cut]
+        return [(job, self.fail(job, "process ended while reading", max_tries)) for job in map(_job, rows)]
+
+    # ---- jobs that were given up ----------------------------------------------------------
+
+    def given_up(self, but: frozenset[int] = frozenset()) -> Job | None:
+        """Return the oldest FAILED job whose refusals are not made yet, except those in `but`."""
+        with self._reading() as connection:
+            waits = select(jobs).join(aside).where(jobs.c.id.not_in(but)).order_by(jobs.c.id).limit(1)
+            row = connection.execute(waits).first()
+        return None if row is None else _job(row)
+
+    def begin_aside(self, job: int) -> int:
+        """Count that this process begins to make the refusals of a job; return how many did."""
+        with self._writing() as connection:
+            connection.execute(update(aside).where(aside.c.job == job).values(begun=aside.c.begun + 1))
+            begun = int(connection.execute(select(aside.c.begun).where(aside.c.job == job)).scalar_one())
+        self.failpoint("set-aside")
+        return begun
+
+    def answer(self, job: int, made: Sequence[Document], destinations: Mapping[str, tuple[str, ...]]) -> None:
+        """Store and queue the refusals of a job that was given up, as `finish` does; it stays FAILED."""
+        digests = self._spooled(made)
+        with self._writing() as connection:
+            connection.execute(delete(aside).where(aside.c.job == job))
+            for document, digest in zip(made, digests, strict=True):
+                self._enclose(connection, job, document, digest, destinations)
+        self.failpoint("documents-stored")
 
     # ---- outbox ---------------------------------------------------------------------------
 
@@ -467,7 +512,7 @@ class Store:
         """Return all versions of a study, the first first."""
         with self._reading() as connection:
             rows = connection.execute(select(jobs).where(jobs.c.study_uid == study_uid).order_by(jobs.c.version)).all()
-        return [Job(row.id, row.study_uid, row.version, State(row.state), row.tries, row.reason) for row in rows]
+        return [_job(row) for row in rows]
 
     def audits(self) -> list[tuple[str, int | None, dict[str, Any]]]:
         """Return the audit rows: event, job, detail."""

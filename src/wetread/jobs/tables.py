@@ -49,6 +49,14 @@ instances = Table(
     Column("received_at", Float, nullable=False),
 )
 
+#: Every job that was given up and whose refusals are not made yet.
+aside = Table(
+    "aside",
+    metadata,
+    Column("job", Integer, ForeignKey("jobs.id"), primary_key=True),
+    Column("begun", Integer, nullable=False, default=0),  # processes that began to make them
+)
+
 #: Everything that was made for a job.
 documents = Table(
     "documents",

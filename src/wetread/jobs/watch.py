@@ -18,6 +18,9 @@ class Watch:
     def read(self, readings: Sequence[Reading], seconds: float) -> None:
         """One job was read; `seconds` is the wall time of the reader."""
 
+    def set_aside(self, readings: Sequence[Reading]) -> None:
+        """One job was given up, and its refusals were made."""
+
     def crashed(self) -> None:
         """One reading ended with an error."""
 

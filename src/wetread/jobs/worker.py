@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Protocol
 
 from wetread.errors import NotRead, StoreError, WetreadError
 from wetread.jobs.retry import Backoff, RetryClock
@@ -18,13 +19,25 @@ from wetread.settings import Destination, Settings
 
 log = logging.getLogger("wetread.jobs")
 
-#: Reads the objects of one study, given as (name, DICOM file).
-Reader = Callable[[Sequence[tuple[str, bytes]]], tuple[Reading, ...]]
+
+class Reader(Protocol):
+    """What reads studies and answers for those that it cannot read: `wetread.pipeline.Reader`."""
+
+    def read_blobs(self, blobs: Sequence[tuple[str, bytes]]) -> tuple[Reading, ...]:
+        """Read the objects of one study, given as (name, DICOM file)."""
+
+    def set_aside(self, study_uid: str, source: str, digest: str, data: bytes, detail: str) -> Reading:
+        """Refuse one object whose reading crashed."""
 
 
 def destination_name(destination: Destination) -> str:
     """Return the name under which the outbox knows a destination."""
     return f"{destination.ae_title}@{destination.host}:{destination.port}"
+
+
+def destination_kinds(settings: Settings) -> dict[str, tuple[str, ...]]:
+    """Return the name of each destination with the kinds of documents that it gets."""
+    return {destination_name(one): one.documents for one in settings.destinations}
 
 
 class Worker:
@@ -47,7 +60,7 @@ class Worker:
         self._store = store
         self._reader = reader
         self._max_tries = settings.max_tries
-        self._destinations = {destination_name(one): one.documents for one in settings.destinations}
+        self._destinations = destination_kinds(settings)
         self._watch = watch
         self._clock = clock
         self._retry = RetryClock(Backoff(settings.retry_first_s, settings.retry_most_s))
@@ -93,7 +106,7 @@ class Worker:
         files = self._store.files(job.id)
         begin = time.perf_counter()
         try:
-            readings = self._reader(files)
+            readings = self._reader.read_blobs(files)
         except NotRead as refusal:
             return [], refusal.code
         self._watch.read(readings, time.perf_counter() - begin)

@@ -67,7 +67,7 @@ def _with_state(settings: Settings, film: Path, out: Path, say: Callable[[str], 
         state.mkdir()
         shutil.copy(settings.profile_path, state / settings.profile_path.name)
     here = replace(settings, host="127.0.0.1", port=0, http_port=0, destinations=(place,), state=state)
-    node = Node(here, lambda: _remembering(here, readings))
+    node = Node(here, lambda: _load(here, readings))
     node.start()
     try:
         if not node.wait_ready(PATIENCE_S):
@@ -88,18 +88,28 @@ def _with_state(settings: Settings, film: Path, out: Path, say: Callable[[str], 
         pacs.stop()
 
 
-def _remembering(settings: Settings, readings: list[Reading]) -> Reader:
-    """The real reader, which also remembers what it gave."""
-    from wetread.pipeline import open_reader
+@dataclass(frozen=True, slots=True)
+class _Remembering:
+    """A reader that also remembers what it gave."""
 
-    reader = open_reader(settings)
+    reader: Reader
+    readings: list[Reading]
 
-    def read(blobs: Sequence[tuple[str, bytes]]) -> tuple[Reading, ...]:
-        made = reader.read_blobs(blobs)
-        readings.extend(made)
+    def read_blobs(self, blobs: Sequence[tuple[str, bytes]]) -> tuple[Reading, ...]:
+        made = self.reader.read_blobs(blobs)
+        self.readings.extend(made)
         return made
 
-    return read
+    def set_aside(self, study_uid: str, source: str, digest: str, data: bytes, detail: str) -> Reading:
+        made = self.reader.set_aside(study_uid, source, digest, data, detail)
+        self.readings.append(made)
+        return made
+
+
+def _load(settings: Settings, readings: list[Reading]) -> Reader:
+    from wetread.pipeline import open_reader
+
+    return _Remembering(open_reader(settings), readings)
 
 
 def _dicom(readings: Sequence[Reading]) -> list[Document]:

@@ -70,10 +70,18 @@ class Metrics(Watch):
     def read(self, readings: Sequence[Reading], seconds: float) -> None:
         """One job was read."""
         self._readings.observe(seconds)
+        self._count(readings)
         for reading in readings:
-            self._results.labels(reading.result.refusal.code if reading.result.refusal else "").inc()
             for timing in reading.timings:
                 self._stages.labels(timing.stage).observe(timing.ms / 1000.0)
+
+    def set_aside(self, readings: Sequence[Reading]) -> None:
+        """One job was given up."""
+        self._count(readings)
+
+    def _count(self, readings: Sequence[Reading]) -> None:
+        for reading in readings:
+            self._results.labels(reading.result.refusal.code if reading.result.refusal else "").inc()
 
     def crashed(self) -> None:
         """One reading ended with an error."""

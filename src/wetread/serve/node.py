@@ -171,7 +171,7 @@ def run(settings: Settings, on_start: Callable[[Node], None] = lambda node: None
     def load() -> Reader:
         from wetread.pipeline import open_reader  # the engines load while the ports are open already
 
-        return open_reader(settings).read_blobs
+        return open_reader(settings)
 
     logs.configure(settings.log_level)
     from wetread.acquire.syntaxes import SYNTAXES

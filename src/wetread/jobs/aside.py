@@ -1,0 +1,91 @@
+"""Answers for the studies that were given up: one coded refusal an instance, CRASHED, from its header alone.
+
+Such a study is FAILED already and its alarm has sounded; here the PACS is told too, as silence never
+means normal.  What crashed the reading may crash this as well: an error costs one instance its header,
+and after as many dead processes as a reading may cost, no header of the study is looked at any more.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from wetread.jobs.retry import Backoff, RetryClock
+from wetread.jobs.store import Job, Store, file_name
+from wetread.jobs.watch import Watch
+from wetread.jobs.worker import Reader, describe, destination_kinds
+from wetread.records import Reading
+from wetread.settings import Settings
+
+log = logging.getLogger("wetread.jobs")
+
+
+class Aside:
+    """Takes one given-up job at a time, when nothing waits to be read.
+
+    Parameters
+    ----------
+    clock
+        Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        reader: Reader,
+        settings: Settings,
+        watch: Watch,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._reader = reader
+        self._max_tries = settings.max_tries
+        self._destinations = destination_kinds(settings)
+        self._watch = watch
+        self._clock = clock
+        self._retry = RetryClock(Backoff(settings.retry_first_s, settings.retry_most_s))
+        self._begun: dict[int, int] = {}  # job -> processes that began it, this one too
+
+    def step(self) -> bool:
+        """Answer for one job; return whether there was one.
+
+        Raises
+        ------
+        StoreError
+            The index cannot be read or written now.
+        """
+        job = self._store.given_up(self._retry.waiting(self._clock()))
+        if job is None:
+            return False
+        if job.id not in self._begun:  # once a process: a full disk is no reason to give up headers
+            self._begun[job.id] = self._store.begin_aside(job.id)
+        try:
+            self._answer(job)
+        except Exception as error:  # noqa: BLE001 - the worker's door: the next job must be answered for
+            log.error("job not set aside", extra={"job": job.id, "reason": describe(error)})
+            self._retry.failed(job.id, self._clock())
+        return True
+
+    def next(self) -> float | None:
+        """Return how long until a job may be tried again, s, or None if none waits for that."""
+        return self._retry.next(self._clock())
+
+    def _answer(self, job: Job) -> None:
+        readings = [self._refused(job, digest) for digest in self._store.digests(job.id)]
+        made = [document for reading in readings for document in reading.documents]
+        self._store.answer(job.id, made, self._destinations)
+        self._retry.succeeded(job.id)
+        del self._begun[job.id]
+        self._watch.set_aside(readings)
+        log.info("job set aside", extra={"job": job.id, "documents": len(made), "refusal": "CRASHED"})
+
+    def _refused(self, job: Job, digest: str) -> Reading:
+        """Refuse one instance: by its header, or without one if that fails too."""
+        name, detail = file_name(digest), f"Read in vain {job.tries} times; the last time: {job.reason}."
+        try:
+            data = b"" if self._begun[job.id] > self._max_tries else self._store.spool.get(digest)
+            return self._reader.set_aside(job.study_uid, name, digest, data, detail)
+        except Exception as error:  # noqa: BLE001 - the worker's door: the other instances must be answered for
+            log.error("refused without its header", extra={"job": job.id, "reason": describe(error)})
+            return self._reader.set_aside(job.study_uid, name, digest, b"", detail)

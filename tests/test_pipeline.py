@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pydicom
@@ -143,6 +145,15 @@ def test_same_film_and_build_give_the_same_bytes(reader: pipeline.Reader) -> Non
             assert one.data == other.data
 
 
+def test_another_day_gives_the_same_bytes(reader: pipeline.Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    readings = [read_one(reader, real_film().read_bytes())]
+    monkeypatch.setattr(time, "gmtime", lambda: time.struct_time((2030, 1, 2, 3, 4, 5, 2, 2, 0)))
+    readings.append(read_one(reader, real_film().read_bytes()))
+    assert readings[1].result.read_at == "2030-01-02T03:04:05Z" != readings[0].result.read_at
+    first, second = ([d.data for d in reading.documents if d.sop_class_uid] for reading in readings)
+    assert first == second
+
+
 def test_failing_engine_is_a_refusal_and_never_a_guess(reader: pipeline.Reader) -> None:
     class Broken:
         name, version, device = "broken", "0", "CPU"
@@ -174,6 +185,7 @@ def test_document_that_fails_the_checker_takes_back_the_result(
     reading = read_one(reader, real_film().read_bytes())
     assert reading.result.refusal is not None
     assert reading.result.refusal.code == "CRASHED"
+    assert reading.result.read_at
     assert not reading.result.findings
     assert {d.kind for d in reading.documents} == {"SR", "HTML", "JSON"}
 
@@ -196,6 +208,15 @@ def test_what_is_set_aside_without_a_header_has_a_page() -> None:
     for data in (b"", b"no DICOM"):
         reading = pipeline.Reader((), Settings()).set_aside("1.2.3", "film.dcm", "0" * 64, data, "")
         assert [d.kind for d in reading.documents] == ["HTML", "JSON"]
+
+
+def test_every_result_says_when_it_was_read(reader: pipeline.Reader) -> None:
+    before = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    for data in (real_film().read_bytes(), edited(ViewPosition="LL"), b"no DICOM"):
+        reading = read_one(reader, data)
+        assert before <= reading.result.read_at <= time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        (made,) = (json.loads(d.data) for d in reading.documents if d.kind == "JSON")
+        assert made["read_at"] == reading.result.read_at
 
 
 def test_every_file_of_the_corpus_ends_in_a_result(reader: pipeline.Reader) -> None:

@@ -124,7 +124,7 @@ class Reader:
         return self._documented(result, Clock({timing.stage: timing.ms for timing in before}))
 
     def _documented(self, result: Result, clock: Clock) -> Reading:
-        result = replace(result, timings=clock.timings)
+        result = replace(result, timings=clock.timings, read_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
         with clock.stage("report"):
             try:
                 documents = report.documents(result, self.settings.institution)
@@ -140,7 +140,7 @@ class Reader:
         if result.refusal is None:
             bare = Result(result.study_uid, result.source, result.digest, result.header, result.image)
             refusal = Refusal("CRASHED", REFUSALS["CRASHED"], reason)
-            result = replace(bare, refusal=refusal, timings=result.timings)
+            result = replace(bare, refusal=refusal, timings=result.timings, read_at=result.read_at)
             try:
                 return result, report.documents(result, self.settings.institution)
             except DocumentError:

@@ -95,6 +95,7 @@ def test_leg_without_a_header_is_refused_by_its_pixels(shipped: pipeline.Reader)
         ({"Modality": "MG"}, "WRONG-MODALITY"),
         ({"BodyPartExamined": "SKULL"}, "WRONG-BODY-PART"),
         ({"ViewPosition": "LL"}, "WRONG-VIEW"),
+        ({"PresentationIntentType": "FOR PROCESSING"}, "FOR-PROCESSING"),
         ({"PhotometricInterpretation": None}, "MISSING-TAG"),
         ({"PixelData": b"\0" * 1000}, "TRUNCATED-PIXELS"),
         ({"PixelData": b"\0" * (1955 * 1841 * 2)}, "BLANK-IMAGE"),

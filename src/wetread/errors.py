@@ -94,6 +94,7 @@ REFUSALS: dict[str, str] = {
     "WRONG-VIEW": "No model reads this view.",
     "NOT-A-CHEST": "No plausible pair of lungs was found: this may not be a frontal chest film.",
     "SECONDARY-IMAGE": "A secondary image (a capture or a result) was sent; only acquired images are read.",
+    "FOR-PROCESSING": "The image is raw data for processing; only images for presentation are read.",
     "MIXED-PATIENTS": "Images of different patients stand under one study.",
     "DUPLICATE-UID": "Two different images carry the same SOP Instance UID.",
     "MODEL-FAILED": "The model gave no usable answer.",

@@ -19,6 +19,7 @@ from wetread.records import Rejected
 from wetread.settings import Settings
 
 SETTINGS = Settings()
+RAW_DX = uid.DigitalXRayImageStorageForProcessing
 HEADER_END = ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData")
 
 
@@ -143,6 +144,14 @@ CASES: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "film of frames": ("MULTI-FRAME", lambda: film(stored=np.stack([phantoms.chest()] * 3)), "got 3"),
     "secondary": ("SECONDARY-IMAGE", lambda: film(ImageType=["DERIVED", "SECONDARY"]), ""),
     "capture": ("SECONDARY-IMAGE", lambda: film(SOPClassUID=uid.SecondaryCaptureImageStorage), ""),
+    "raw by its class": ("FOR-PROCESSING", lambda: film(modality="DX", SOPClassUID=RAW_DX), "Digital X-Ray"),
+    "raw by its intent": (
+        "FOR-PROCESSING",
+        lambda: film(modality="DX", PresentationIntentType="FOR PROCESSING"),
+        "(0008,0068)",
+    ),
+    "raw CR": ("FOR-PROCESSING", lambda: film(PresentationIntentType="FOR PROCESSING"), "(0008,0068)"),
+    "unreadable intent": ("BAD-TAG", lambda: with_value("PresentationIntentType", "FD", b"FOR P"), "(0008,0068)"),
     "segmentation": ("SECONDARY-IMAGE", lambda: film(SOPClassUID=uid.SegmentationStorage, Modality="SEG"), ""),
 }
 
@@ -184,6 +193,12 @@ def _source_of_acquire() -> str:
 
     folder = Path(wetread.acquire.__file__).parent
     return "".join(file.read_text(encoding="utf-8") for file in folder.glob("*.py"))
+
+
+@pytest.mark.parametrize("intent", ["FOR PRESENTATION", "", None])
+def test_an_image_for_presentation_is_read(intent: str | None) -> None:
+    (study,) = decode([("film.dcm", film(modality="DX", PresentationIntentType=intent))], SETTINGS)
+    assert len(study.images) == 1
 
 
 def test_a_bad_identity_leaves_no_header_to_file_documents_under() -> None:

@@ -42,6 +42,16 @@ _MADE = frozenset(
         uid.ParametricMapStorage,
     }
 )
+#: Raw values of a detector, by their class; Presentation Intent Type (0008,0068) says the same of others.
+_RAW = frozenset(
+    {
+        uid.DigitalXRayImageStorageForProcessing,
+        uid.DigitalMammographyXRayImageStorageForProcessing,
+        uid.DigitalIntraOralXRayImageStorageForProcessing,
+        uid.BreastProjectionXRayImageStorageForProcessing,
+        uid.IntravascularOpticalCoherenceTomographyImageStorageForProcessing,
+    }
+)
 _IDENTITY = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 #: A value of these that cannot be read must not be taken for a missing one.
 _SAFETY = (
@@ -50,6 +60,7 @@ _SAFETY = (
     "IssuerOfPatientID",
     "Modality",
     "ImageType",
+    "PresentationIntentType",
     "Rows",
     "Columns",
     "NumberOfFrames",
@@ -102,12 +113,12 @@ def check_kind(parsed: Parsed) -> None:
     Raises
     ------
     NotRead
-        NOT-AN-IMAGE, SECONDARY-IMAGE, TRUNCATED-PIXELS (an image's header and
-        nothing behind it), BAD-TAG (an attribute that matters cannot be read).
+        NOT-AN-IMAGE, SECONDARY-IMAGE, FOR-PROCESSING, TRUNCATED-PIXELS (an image's
+        header and nothing behind it), BAD-TAG (an attribute that matters cannot be read).
 
     References
     ----------
-    DICOM PS3.3 Section C.7.6.1.1.2 (Image Type).
+    DICOM PS3.3 Sections C.7.6.1.1.2 (Image Type), C.8.11.1 (Presentation Intent Type).
     """
     header = parsed.header
     if parsed.pixel is None:
@@ -121,10 +132,19 @@ def check_kind(parsed: Parsed) -> None:
     kinds = [str(kind).strip() for kind in values(header, "ImageType")]
     if text(header, "SOPClassUID") in _MADE or (len(kinds) > 1 and kinds[1] == "SECONDARY"):
         raise NotRead("SECONDARY-IMAGE", "It was derived or captured, not acquired.")
+    _refuse_raw(header)
     if parsed.pixel.keyword != "PixelData":
         raise NotRead("NOT-AN-IMAGE", f"Expected Pixel Data (7FE0,0010), got {parsed.pixel.keyword}.")
     if not text(header, "Modality"):
         raise missing("Modality")
+
+
+def _refuse_raw(header: Dataset) -> None:
+    """Refuse what the detector measured before the device made an image of it: no model has learned that."""
+    if text(header, "SOPClassUID") in _RAW:
+        raise NotRead("FOR-PROCESSING", f"{name('SOPClassUID')} is {uid.UID(text(header, 'SOPClassUID')).name}.")
+    if text(header, "PresentationIntentType").upper() == "FOR PROCESSING":
+        raise NotRead("FOR-PROCESSING", f"{name('PresentationIntentType')} is FOR PROCESSING.")
 
 
 def read_layout(header: Dataset, max_pixels: int) -> Layout:

@@ -73,6 +73,8 @@ class Aside:
 
     def _answer(self, job: Job) -> None:
         readings = [self._refused(job, digest) for digest in self._store.digests(job.id)]
+        for _ in (reading for reading in readings if reading.result.header is None):
+            log.warning("refused without its header", extra={"job": job.id})
         made = [document for reading in readings for document in reading.documents]
         self._store.answer(job.id, made, self._destinations)
         self._retry.succeeded(job.id)
@@ -87,5 +89,5 @@ class Aside:
             data = b"" if self._begun[job.id] > self._max_tries else self._store.spool.get(digest)
             return self._reader.set_aside(job.study_uid, name, digest, data, detail)
         except Exception as error:  # noqa: BLE001 - the worker's door: the other instances must be answered for
-            log.error("refused without its header", extra={"job": job.id, "reason": describe(error)})
+            log.error("header left out", extra={"job": job.id, "reason": describe(error)})
             return self._reader.set_aside(job.study_uid, name, digest, b"", detail)

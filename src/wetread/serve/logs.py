@@ -1,7 +1,8 @@
 """Structured logs: one JSON object a line, no patient identifiers.
 
 The rooms log a fixed sentence and pass numbers and codes as `extra`; only those named in
-`FIELDS` are written.
+`FIELDS` are written.  Libraries say what they like, pydicom for one quotes values: of their log
+records and Python warnings only that there was one, of what category and where, is written.
 """
 
 from __future__ import annotations
@@ -9,10 +10,15 @@ from __future__ import annotations
 import json
 import logging
 import time
+import warnings
+from collections import Counter
+from typing import TextIO
 
 #: What a log record may carry beside its sentence.
 FIELDS = (
     "association",
+    "category",
+    "count",
     "destination",
     "documents",
     "job",
@@ -22,7 +28,11 @@ FIELDS = (
     "state",
     "status",
     "tries",
+    "where",
 )
+
+#: What stands in place of a library's own words.
+REMARK = "remark of a library"
 
 
 class JsonFormatter(logging.Formatter):
@@ -42,11 +52,56 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line)
 
 
+class Remarks(logging.Handler):
+    """Writes that a library remarked something, and never what.
+
+    Each place in a library is counted, and written when its count is a power of two: a study of odd
+    files fills no disk.
+
+    Parameters
+    ----------
+    target
+        Where the lines go.
+    """
+
+    def __init__(self, target: logging.Handler) -> None:
+        super().__init__()
+        self._target = target
+        self._counts: Counter[tuple[str, str, str]] = Counter()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Count a record, and pass on what is no data."""
+        category = getattr(record, "category", record.levelname)
+        where = getattr(record, "where", f"{record.filename}:{record.lineno}")
+        key = (record.name, category, where)
+        self._counts[key] += 1
+        count = self._counts[key]
+        if count & (count - 1) == 0:
+            line = logging.LogRecord(record.name, record.levelno, "", 0, REMARK, None, record.exc_info)
+            vars(line).update(category=category, where=where, count=count)
+            self._target.handle(line)
+
+
+def _warned(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Stand in for `warnings.showwarning`, which would print the text."""
+    where = f"{filename.rsplit('/', 1)[-1]}:{lineno}"
+    logging.getLogger("py.warnings").warning(REMARK, extra={"category": category.__name__, "where": where})
+
+
 def configure(level: str) -> None:
-    """Send the logs of Wetread to standard error as JSON lines."""
+    """Send the logs of Wetread to standard error as JSON lines, and of all others what is no data."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter())
     logger = logging.getLogger("wetread")
     logger.handlers[:] = [handler]
     logger.setLevel(level)
     logger.propagate = False
+    logging.getLogger().handlers[:] = [Remarks(handler)]
+    warnings.showwarning = _warned

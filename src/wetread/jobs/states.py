@@ -5,7 +5,8 @@
     RECEIVED <--> COMPLETE --> READING --> READ --> DELIVERED    results are at every destination
         objects    waits to      |  ^        `----> REFUSED      no result, for a coded reason;
         arrive     be read       v  |                            that document is delivered too
-                               COMPLETE ----------> FAILED       needs a person: alarm
+                               COMPLETE ----------> FAILED       needs a person: alarm; its refusals
+                                                                 are delivered, and change nothing
 """
 
 from __future__ import annotations

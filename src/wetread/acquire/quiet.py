@@ -1,7 +1,8 @@
 """pydicom's remarks about odd files stay inside: neither warnings nor log lines leave.
 
 A remark may quote the value of an attribute, so it may quote a patient's name.
-What matters about an odd file is said by a coded refusal instead.
+What matters about an odd file is said by a coded refusal instead; the log gets the
+number of warnings by category, never their text.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import struct
 import threading
 import warnings
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
@@ -35,6 +38,8 @@ FOREIGN_ERRORS: tuple[type[Exception], ...] = (
     InvalidDicomError,
 )
 
+log = logging.getLogger("wetread.acquire")
+
 _NEVER = logging.CRITICAL + 1
 _SPEAKERS = ("pydicom", "PIL", "libjpeg", "openjpeg", "rle", "jpeg_ls", "pylibjpeg")
 
@@ -47,6 +52,7 @@ class _Hush:
         self._wanted = 0
         self._catcher: warnings.catch_warnings[None] | None = None
         self._levels: dict[str, int] = {}
+        self._said: Counter[str] = Counter()  # warnings by category
 
     def enter(self) -> None:
         with self._lock:
@@ -55,7 +61,8 @@ class _Hush:
                 return
             self._catcher = warnings.catch_warnings()
             self._catcher.__enter__()
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("always")
+            warnings.showwarning = self._count
             for name in _SPEAKERS:
                 logger = logging.getLogger(name)
                 self._levels[name] = logger.level
@@ -70,6 +77,21 @@ class _Hush:
             self._catcher = None
             for name, level in self._levels.items():
                 logging.getLogger(name).setLevel(level)
+            said, self._said = self._said, Counter()
+        for category, count in sorted(said.items()):
+            log.info("remarks of libraries", extra={"category": category, "count": count})
+
+    def _count(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        """Stand in for `warnings.showwarning`."""
+        self._said[category.__name__] += 1
 
 
 _HUSH = _Hush()

@@ -50,9 +50,9 @@ def test_map_that_looks_elsewhere_is_not_trusted() -> None:
 
 
 def test_map_no_better_than_chance_is_not_trusted() -> None:
-    """A map that is the same everywhere, on a crop that is nearly all lung."""
+    """A map that is nearly the same everywhere, on a crop that is nearly all lung."""
     seen, heat = Box(50, 20, 150, 80), np.zeros((200, 160), np.uint16)
-    heat[seen.y0 - 4 : seen.y1, seen.x0 : seen.x1] = FULL_SCALE
+    heat[seen.y0 : seen.y1, seen.x0 : seen.x1 + 8] = FULL_SCALE
     judged = explain(FINDING, heat, organ(), seen, 0.6)
     assert judged.inside_share > 0.6
     assert judged.bound == pytest.approx(50 / 60, abs=0.05)

@@ -176,7 +176,7 @@ def calibration_error(truth: Array, probability: Array, bins: int = 15) -> float
     return float(np.sum(gaps) / truth.size)
 
 
-def energy_inside(heat: Array, organ: Array, step: int = 4) -> float:
+def energy_inside(heat: Array, organ: Array, step: int = 1) -> float:
     """Share of a map's mass that lies inside an organ.
 
     Parameters

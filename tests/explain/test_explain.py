@@ -30,7 +30,7 @@ def test_share_inside_the_organ() -> None:
     heat[60:100, 30:60] = 1.0
     assert energy_inside(heat, organ()) == pytest.approx(1.0)
     heat[:] = 1.0
-    assert energy_inside(heat, organ(), step=1) == pytest.approx(organ().mean())
+    assert energy_inside(heat, organ()) == pytest.approx(organ().mean())
     assert energy_inside(np.zeros((200, 160), np.float32), organ()) == 0.0
 
 

@@ -124,7 +124,7 @@ def folder(tmp_path: Path, passed: bool) -> Path:
         loss = 0.0 if passed or name == "fp32" else 0.02
         change = compare("dice", truth, score, score - loss, patient)
         rows.append(verdict(name, "onnxruntime", path, "dice", float(score.mean()), change, 0.005))
-    return write_folder(tmp_path / "cxr-lungs", table, files, document("cxr-lungs", "a toy", rows, {}))
+    return write_folder(tmp_path / "cxr-lungs", table, files, document("cxr-lungs", ["a toy"], rows, {}))
 
 
 def test_folder_loads_with_every_build_on_every_engine(tmp_path: Path) -> None:

@@ -13,6 +13,9 @@ from wetread.records import Box, Explanation, Finding, Levels, Mask
 
 __all__ = ["METHOD", "display", "explain", "pictures", "positive"]
 
+#: Rows and columns that are enough to weigh a map by.
+SAMPLES = 256
+
 
 def explain(finding: Finding, heat: Levels, organ: Mask, seen: Box, bound: float) -> Explanation:
     """Judge a map and put it in words.
@@ -30,7 +33,8 @@ def explain(finding: Finding, heat: Levels, organ: Mask, seen: Box, bound: float
     bound
         The least share inside the organ that the model's certificate expects, 0..1.
     """
-    share, by_chance = energy_inside(heat, organ), chance(organ, seen)
+    step = max(1, min(organ.shape) // SAMPLES)
+    share, by_chance = energy_inside(heat, organ, step), chance(organ, seen, step)
     bound = max(bound, by_chance)
     said = sentence(share, bound, by_chance, "lungs")
     return Explanation(finding.code, METHOD, heat, share, bound, share >= bound, said, finding.model)

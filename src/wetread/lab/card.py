@@ -148,6 +148,7 @@ def _certificate(certificate: Mapping[str, Any]) -> str:
         [
             row["build"],
             row["engine"],
+            row["data"],
             row["metric"],
             f"{row['value']:.4f}",
             f"{row['difference']:+.4f} ({row['interval_95'][0]:+.4f} to {row['interval_95'][1]:+.4f})",
@@ -156,5 +157,5 @@ def _certificate(certificate: Mapping[str, Any]) -> str:
         ]
         for row in certificate["builds"]
     ]
-    head = ["build", "engine", "metric", "value", "difference to fp32", "largest loss allowed", "passed"]
-    return f"{certificate['data']}; {certificate['method']}.\n\n{_table(head, rows)}"
+    head = ["build", "engine", "data", "metric", "value", "difference to fp32", "largest loss allowed", "passed"]
+    return f"{certificate['method'][:1].upper() + certificate['method'][1:]}.\n\n{_table(head, rows)}"

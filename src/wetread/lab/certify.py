@@ -103,7 +103,7 @@ def film_scores(predictor: Predictor, films: Films, rows: NDArray[np.int64], rec
     return np.array([film_dice(one, films, int(row), recipe) for one, row in zip(logits, rows, strict=True)])
 
 
-def document(model: str, data: str, rows: list[dict[str, Any]], notes: Mapping[str, Any]) -> dict[str, Any]:
+def document(model: str, data: list[str], rows: list[dict[str, Any]], notes: Mapping[str, Any]) -> dict[str, Any]:
     """Return the certificate as it is written."""
     return {
         "model": model,

@@ -147,7 +147,7 @@ def predict_shares(
     for at, (row, heat) in enumerate(zip(rows, maps, strict=True)):
         box, organ = Box(*(int(edge) for edge in boxes[row])), lungs[row] > 0
         grid = letterbox((organ.shape[0], organ.shape[1]), float(films.aspect[row]), recipe.grid, box)
-        shares[at] = energy_inside(back(np.maximum(heat, 0), grid), organ, 1)
+        shares[at] = energy_inside(back(np.maximum(heat, 0), grid), organ)
         chances[at] = organ[box.y0 : box.y1, box.x0 : box.x1].mean()
     return shares, chances
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wetread.errors import BadInput
 from wetread.lab.certify import PARENT, compare, document, film_scores, fit_temperature, shipped_boxes, verdict
-from wetread.lab.data import Films, held_back, kermany
+from wetread.lab.data import Films, hannover, held_back, kermany, nih
 from wetread.lab.export import export_onnx
 from wetread.lab.folder import BUILDS, PRECISION, engines_for, write_folder
 from wetread.lab.plan import load_plan, recipe_of
@@ -74,10 +74,10 @@ def quantize(model: str, data: Path, out: Path, models: Path) -> dict[str, Path]
 
 
 def certify(model: str, data: Path, out: Path, models: Path) -> dict[str, Any]:
-    """Compare each build with its parent on the test split and write the folder of those that pass.
+    """Compare each build with its parent and write the folder of those that pass.
 
-    Each build on every engine that runs its precision here, against the parent on that
-    engine: a build that fails on one does not ship.
+    On the test split and on the site outside, on every engine that runs the build's
+    precision here, against the parent on that engine: a build that fails once does not ship.
 
     Threshold and temperature are fixed here, on held-back training patients and the
     fp32 build, by the rule in the recipe's ``[ship]`` table.
@@ -94,16 +94,42 @@ def certify(model: str, data: Path, out: Path, models: Path) -> dict[str, Any]:
     files = {name: path for name, path in files.items() if path.exists()}
     if PARENT not in files:
         raise BadInput(f"expected {folder}/fp32.onnx, found none; export the model first")
-    rows = np.flatnonzero((films.split == "test") & np.array([bool((mask == 255).any()) for mask in films.masks]))
-    score = _scorer(table, films, models, out / "cache")
+    operating: dict[str, Any] = {}
     if table["task"] == "classification":
+        score = _scorer(table, films, models, out / "cache")
         aside = np.flatnonzero((films.split == "train") & _aside(table, films))
         found = score(files[PARENT], PARENT, REFERENCE, aside)
         operating = _operating_point(table, films.label[aside], found, len(aside))
         table["ship"] |= _map_bound(table, films, aside[films.label[aside] == 1], files[PARENT], models, out / "cache")
-        rows = np.flatnonzero(films.split == "test")
+    sites = _sites(table["task"], films, data, out / "cache")
+    verdicts = [row for site in sites for row in _verdicts(table, files, site, models, out / "cache")]
+    certificate = document(model, [name for name, _, _ in sites], verdicts, operating)
+    failed = {row["build"] for row in verdicts if not row["passed"]}
+    passed = {name: path for name, path in files.items() if name not in failed}
+    write_folder(models / model, table, passed, certificate)
+    return certificate
+
+
+#: Name, films and the rows of them that count.
+Site = tuple[str, Films, NDArray[np.int64]]
+
+
+def _sites(task: str, inside: Films, data: Path, cache: Path) -> list[Site]:
+    masked = np.array([bool((mask == 255).any()) for mask in inside.masks])
+    if task == "segmentation":
+        outside, name, usable = hannover(data, cache), "xray/hannover_lungs", masked
     else:
-        operating = {}
+        outside, name, usable = nih(data, cache), "xray/nih_pneumonia", np.ones(len(inside), bool)
+    test = np.flatnonzero((inside.split == "test") & usable)
+    return [("xray/kermany, test split", inside, test), (name, outside, np.arange(len(outside)))]
+
+
+def _verdicts(
+    table: Mapping[str, Any], files: Mapping[str, Path], site: Site, models: Path, cache: Path
+) -> list[dict[str, Any]]:
+    """Compare every build on every engine with its parent on one site."""
+    where, films, rows = site
+    score = _scorer(table, films, models, cache)
     metric, margin = table["ship"]["metric"], float(table["ship"]["margin"])
     truth, patient = films.label[rows], films.patient[rows]
     parents = {kind: score(files[PARENT], PARENT, kind, rows) for kind in engines_for(PRECISION[PARENT])}
@@ -113,12 +139,8 @@ def certify(model: str, data: Path, out: Path, models: Path) -> dict[str, Any]:
             parent = parents[kind]
             whole = auroc(truth, parent) if metric == "auc" else float(parent.mean())
             change = compare(metric, truth, parent, score(path, name, kind, rows), patient)
-            verdicts.append(verdict(name, kind, path, metric, whole, change, margin))
-    certificate = document(model, "xray/kermany, test split", verdicts, operating)
-    failed = {row["build"] for row in verdicts if not row["passed"]}
-    passed = {name: path for name, path in files.items() if name not in failed}
-    write_folder(models / model, table, passed, certificate)
-    return certificate
+            verdicts.append({"data": where, **verdict(name, kind, path, metric, whole, change, margin)})
+    return verdicts
 
 
 #: ONNX file, name of the build, engine, rows -> one score a film.

@@ -42,14 +42,15 @@ def letterbox(shape: tuple[int, int], pixel_aspect: float, target: tuple[int, in
 
 
 def _halvable(region: Box, target: tuple[int, int]) -> Box:
-    """Drop the last odd row and column of a region that shrinks at least fourfold.
+    """Drop the last rows and columns that keep a region from being halved while it shrinks more than twofold.
 
     Halving by 2 x 2 means first is exact then, and three times faster.
     """
     height, width = region.y1 - region.y0, region.x1 - region.x0
-    if height < 4 * target[0] or width < 4 * target[1]:
-        return region
-    return Box(region.y0, region.x0, region.y1 - height % 2, region.x1 - width % 2)
+    by = 1
+    while height >= 4 * by * target[0] and width >= 4 * by * target[1]:
+        by *= 2
+    return Box(region.y0, region.x0, region.y1 - height % by, region.x1 - width % by)
 
 
 def forward(pixels: Pixels, grid: Grid) -> tuple[Tensor, Tensor]:

@@ -136,7 +136,10 @@ def back_mask(values: Tensor, grid: Grid, level: float = 0.0) -> Mask:
     around the level: a quarter of the bytes, and within half a pixel all the same.
     """
     steps = np.clip((values - np.float32(level)) * np.float32(64.0) + np.float32(128.0), 0.0, 255.0)
-    return np.asarray(_back(np.rint(steps).astype(np.uint8), grid, 0.0) > 128, bool)
+    out = np.ascontiguousarray(_back(np.rint(steps).astype(np.uint8), grid, 0.0))
+    # In place, as a new array of this size costs more than the comparison.
+    cv2.threshold(out, 128, 1, cv2.THRESH_BINARY, dst=out)
+    return out.view(np.bool_)
 
 
 def bounds(values: Tensor, grid: Grid, level: float = 0.0, margin: float = 0.0) -> Box | None:

@@ -379,6 +379,41 @@ def say(as_json: bool, what: str, outcome: Any) -> None:
 
 
 @lab.command()
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--label", default="", help="Column of the class.")
+@click.option("--positive", default="", help="The class that counts; all others are one.")
+@click.option("--patient", default="", help="Column of the patient.")
+@click.option("--patient-from", default="", help="Pattern of the file's path; its first group is the patient.")
+@click.option("--fact", "facts", multiple=True, help="Column that must not tell the class, e.g. ward; repeatable.")
+@click.option("--split", default="", help="patients:K, images:K, folders, or a column; default: split, or patients:5.")
+@click.option("--accept-leakage", "accepted", default="", metavar="REASON", help="Use a split that fails; recorded.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("out/lab/audit"), show_default=True)
+@json_option
+@click.pass_context
+def data(context: click.Context, /, folders: tuple[Path, ...], out: Path, as_json: bool, **given: Any) -> None:
+    """Audit data before training: leaks across the split, shortcuts, and what trivial rivals reach."""
+    try:
+        from wetread.lab import audit as room
+    except ImportError as error:
+        raise SettingsError(f"lab: {error.name} is not installed; pip install 'wetread[lab]'") from error
+    from wetread import acquire
+
+    settings = settings_of(context)
+    split, accepted, pattern = given.pop("split"), given.pop("accepted").strip(), given.pop("patient_from")
+    columns = room.Columns(patient_pattern=pattern, **given)
+    found = room.audit(folders, columns, split, accepted, lambda path: room.Decoded(*acquire.described(path, settings)))
+    files = room.write_audit(found, out)
+    if as_json:
+        emit({**found.document(), "files": [str(file) for file in files]})
+    else:
+        for table in room.tables(found):
+            console().print(table)
+        click.echo(f"Written to {out}: {', '.join(file.name for file in files)}")
+        click.secho(found.sentence, fg="red" if found.refused else "green")
+    context.exit(NOT_READ if found.refused else OK)
+
+
+@lab.command()
 @click.argument("recipe")
 @click.option("--epochs", type=int, help="Instead of the recipe's number.")
 @click.option("--fresh", is_flag=True, help="Start anew instead of going on from the checkpoint.")

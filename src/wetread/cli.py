@@ -10,7 +10,8 @@ import dataclasses
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -171,17 +172,18 @@ def models(context: click.Context, as_json: bool) -> None:
     profile = infer.read_profile(settings.profile_path)
     table = Table("model", "version", "reads", "build", "certified", "fastest here, ms", "chosen")
     for model in found:
-        choice = infer.choose(model, profile, settings.engine, settings.build)
+        certified = any(build.certified for build in model.builds)
+        choice = infer.choose(model, profile, settings.engine, settings.build) if certified else None
         for build in model.builds:
             times = [row.median_ms for row in profile.rows if row.device_uid == build.device_uid]
             table.add_row(
                 model.id,
                 model.version,
-                f"{'/'.join(model.modality)} {model.body_part[0]}, {model.task}",
+                f"{'/'.join(model.modality)} {'/'.join(model.body_part[:1])}, {model.task}",
                 build.name,
                 "yes" if build.certified else "no: does not load",
                 f"{min(times):.1f}" if times else "not measured",
-                choice.engine if choice.build == build.name else "",
+                choice.engine if choice and choice.build == build.name else "",
             )
     console().print(table)
 
@@ -361,12 +363,19 @@ run_option = click.option(
 )
 
 
-def lab_commands() -> Any:
-    """The lab's functions; torch is imported here and nowhere else."""
+@contextmanager
+def lab_extra() -> Iterator[None]:
+    """Say how to get the lab's libraries when one is missing."""
     try:
-        from wetread.lab import commands as lab_functions
+        yield
     except ImportError as error:
         raise SettingsError(f"lab: {error.name} is not installed; pip install 'wetread[lab]'") from error
+
+
+def lab_commands() -> Any:
+    """The lab's functions; torch is imported here and nowhere else."""
+    with lab_extra():
+        from wetread.lab import commands as lab_functions
     return lab_functions
 
 
@@ -392,11 +401,10 @@ def say(as_json: bool, what: str, outcome: Any) -> None:
 @click.pass_context
 def data(context: click.Context, /, folders: tuple[Path, ...], out: Path, as_json: bool, **given: Any) -> None:
     """Audit data before training: leaks across the split, shortcuts, and what trivial rivals reach."""
-    try:
-        from wetread.lab import audit as room
-    except ImportError as error:
-        raise SettingsError(f"lab: {error.name} is not installed; pip install 'wetread[lab]'") from error
     from wetread import acquire
+
+    with lab_extra():
+        from wetread.lab import audit as room
 
     settings = settings_of(context)
     split, accepted, pattern = given.pop("split"), given.pop("accepted").strip(), given.pop("patient_from")
@@ -411,6 +419,22 @@ def data(context: click.Context, /, folders: tuple[Path, ...], out: Path, as_jso
         click.echo(f"Written to {out}: {', '.join(file.name for file in files)}")
         click.secho(found.sentence, fg="red" if found.refused else "green")
     context.exit(NOT_READ if found.refused else OK)
+
+
+@lab.command("import")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("description", type=click.Path(path_type=Path))
+@json_option
+@click.pass_context
+def take_in(context: click.Context, source: Path, description: Path, as_json: bool) -> None:
+    """Make a model folder of a MONAI bundle, an ONNX file or weights; a TOML file says what it is."""
+    with lab_extra():
+        from wetread.lab.intake import take_in
+    folder = take_in(source, description, settings_of(context).models_dir)
+    if as_json:
+        emit({"folder": folder, "certified": False})
+    else:
+        click.echo(f"{folder}: imported, not certified: it does not load")
 
 
 @lab.command()

@@ -27,6 +27,8 @@ from wetread.errors import BadInput, ModelError
 from wetread.infer import engine
 from wetread.lab import zoo
 from wetread.lab.intake import checkpoint, container, take_in
+from wetread.lab.intake.description import read_description
+from wetread.lab.intake.graph import Meaning
 
 #: torch's exporter warns about itself.
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
@@ -549,3 +551,11 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     code, _, err = call("lab", "import", tmp_path / "net.pkl", told)
     assert code == 1
     assert "a pickle, which is a program" in err
+
+
+def test_example_of_the_how_to_page_is_a_description(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/how-to/bring-your-own.md").read_text(encoding="utf-8")
+    (tmp_path / "describe.toml").write_text(page.split("```toml\n")[1].split("```")[0], encoding="utf-8")
+    told = read_description(tmp_path / "describe.toml", {})
+    assert told.meaning == Meaning(input="input_1", output="dense_3")
+    assert told.recipe.channels == 3

@@ -24,6 +24,7 @@ from wetread.settings import Settings, load, parse_destination
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from wetread.lab.audit import Decoded
     from wetread.records import Document, Reading
     from wetread.serve.node import Node
 
@@ -401,6 +402,8 @@ def say(as_json: bool, what: str, outcome: Any) -> None:
 @click.pass_context
 def data(context: click.Context, /, folders: tuple[Path, ...], out: Path, as_json: bool, **given: Any) -> None:
     """Audit data before training: leaks across the split, shortcuts, and what trivial rivals reach."""
+    import numpy as np
+
     from wetread import acquire
 
     with lab_extra():
@@ -409,7 +412,17 @@ def data(context: click.Context, /, folders: tuple[Path, ...], out: Path, as_jso
     settings = settings_of(context)
     split, accepted, pattern = given.pop("split"), given.pop("accepted").strip(), given.pop("patient_from")
     columns = room.Columns(patient_pattern=pattern, **given)
-    found = room.audit(folders, columns, split, accepted, lambda path: room.Decoded(*acquire.described(path, settings)))
+    masks = acquire.marked(folders, settings)
+
+    def decode(path: Path) -> Decoded | None:
+        described = acquire.described(path, settings)
+        if described is None:
+            return None
+        pixels, patient, about, uids = described
+        marks = [masks[uid] for uid in uids if uid in masks]
+        return room.Decoded(pixels, patient, about, np.stack(marks) if len(marks) == len(pixels) else None)
+
+    found = room.audit(folders, columns, split, accepted, decode)
     files = room.write_audit(found, out)
     if as_json:
         emit({**found.document(), "files": [str(file) for file in files]})

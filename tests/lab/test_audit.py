@@ -347,6 +347,26 @@ def test_command_reads_dicom_in_class_folders(run: Run, tmp_path: Path) -> None:
     assert "file 2 by name" in err
 
 
+def test_command_reads_series_with_segmentations(run: Run, tmp_path: Path) -> None:
+    """Folders of patients, each with a film and what was marked on it: the folders are no classes."""
+    from tests.report import phantom
+    from wetread import report
+
+    film = Path(str(get_testdata_file("RG1_UNCR.dcm")))
+    for patient in ("A", "B"):
+        (tmp_path / "data" / patient / "series").mkdir(parents=True)
+        shutil.copy(film, tmp_path / "data" / patient / "series" / "1.dcm")
+    (seg,) = (one.data for one in report.documents(phantom.result("real")) if one.kind == "SEG")
+    (tmp_path / "data" / "A" / "seg.dcm").write_bytes(seg)
+    code, out, _ = run(tmp_path / "data", "--split", "images:2", "--json")
+    told = json.loads(out)
+    assert code == 3
+    assert (told["images"], told["patients"], told["classes"]) == (2, 1, {})
+    average = told["baselines"][0]
+    assert average["name"] == "the average training mask"
+    assert average["dice"]["value"] > 0.99
+
+
 def test_published_audits_are_those_of_the_plan() -> None:
     plan = tomllib.loads(PLAN.read_text(encoding="utf-8"))["audit"]
     told = json.loads((ROOT / "docs/evidence/audit.json").read_text(encoding="utf-8"))

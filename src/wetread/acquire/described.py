@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydicom.dataset import Dataset
+from pydicom.uid import SegmentationStorage
+
 from wetread.acquire.attributes import text
 from wetread.acquire.source import load
 from wetread.errors import BadInput
@@ -21,12 +24,13 @@ FACTS = {
 }
 
 
-def described(path: Path, settings: Settings) -> tuple[Pixels, str, dict[str, str]]:
+def described(path: Path, settings: Settings) -> tuple[Pixels, str, dict[str, str], tuple[str, ...]] | None:
     """Read one DICOM file.
 
     Returns
     -------
-    Pixels (z, y, x); Patient ID (0010,0020), "" when absent; facts by name, only those that are there.
+    Pixels (z, y, x); Patient ID (0010,0020), "" when absent; facts by name, only those that are there; the SOP
+    Instance UIDs.  None: the file holds no image, such as a report or a segmentation.
 
     Raises
     ------
@@ -36,7 +40,14 @@ def described(path: Path, settings: Settings) -> tuple[Pixels, str, dict[str, st
     (study,) = load([path], settings)
     if not study.images:
         refusal = study.rejected[0].refusal
+        if refusal.code == "NOT-AN-IMAGE" or _is_segmentation(study.rejected[0].header):
+            return None
         raise BadInput(f"expected a DICOM image, got {refusal.code}: {refusal.sentence} {refusal.detail}".strip())
     image = study.images[0]
     facts = {name: text(image.header, keyword) for name, keyword in FACTS.items()}
-    return image.pixels, text(image.header, "PatientID"), {name: value for name, value in facts.items() if value}
+    known = {name: value for name, value in facts.items() if value}
+    return image.pixels, text(image.header, "PatientID"), known, image.sop_uids
+
+
+def _is_segmentation(header: Dataset | None) -> bool:
+    return header is not None and text(header, "SOPClassUID") == SegmentationStorage

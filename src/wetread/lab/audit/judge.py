@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +113,9 @@ def audit(
         A folder, a file or a column is not there or not what was expected.
     """
     rows, looks = look(rows_of(folders, columns), decode)
+    if any(masked and row.mask is None for row, masked in zip(rows, looks.masked, strict=True)):
+        # The masks came in DICOM SEG: the folders of their series are patients, no classes.
+        rows = [replace(row, label="") for row in rows]
     twins = pairs(looks)
     patient = np.array([row.patient for row in rows])
     group = joined(np.where(patient == "", [f"image {i}" for i in range(len(rows))], patient), twins)

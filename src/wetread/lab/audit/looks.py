@@ -34,10 +34,11 @@ class Decoded:
     pixels: NDArray[Any]  # (y, x) or (z, y, x)
     patient: str
     facts: Mapping[str, str]  # what the header says that must not tell the class: view, manufacturer
+    mask: NDArray[Any] | None = None  # as `pixels`, whatever is marked; None: nobody looked
 
 
-#: What reads a DICOM file.  The command hands it over: no DICOM in this room.
-Decoder = Callable[[Path], Decoded]
+#: What reads a DICOM file; None: it holds no image.  The command hands it over: no DICOM in this room.
+Decoder = Callable[[Path], Decoded | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +64,17 @@ def look(rows: Sequence[Row], decode: Decoder | None = None, workers: int = 2) -
 
     Returns
     -------
-    The rows, with what DICOM headers said and nothing else did; and the looks.
+    The rows that hold an image, with what DICOM headers said and nothing else did; and the looks.
 
     Raises
     ------
     BadInput
-        A file cannot be read or is too large, or is DICOM and no `decode` was given.
+        A file cannot be read or is too large, or is DICOM and no `decode` was given; or none holds an image.
     """
     with ThreadPoolExecutor(workers) as pool:
-        seen = list(pool.map(lambda row: _one(row, decode), rows))
+        seen = [one for one in pool.map(lambda row: _one(row, decode), rows) if one is not None]
+    if not seen:
+        raise BadInput(f"expected images in {len(rows)} files, found none")
     told, *columns = zip(*seen, strict=True)
     return list(told), Looks(*(np.array(column) for column in columns))
 
@@ -81,20 +84,18 @@ def picture(row: Row) -> NDArray[np.float32]:
     return _plane(_pixels(row.image, row.place))
 
 
-def _one(row: Row, decode: Decoder | None) -> tuple[Any, ...]:
+def _one(row: Row, decode: Decoder | None) -> tuple[Any, ...] | None:
+    mask = None if row.mask is None else _pixels(row.mask, row.place)
     if row.image.name.lower().endswith(DICOM):
-        if decode is None:
-            raise BadInput(f"{row.place}: expected a picture or NIfTI, got DICOM; only `wetread lab data` reads it")
-        try:
-            decoded = decode(row.image)
-        except BadInput as error:
-            raise BadInput(f"{row.place}: {error}") from error
-        pixels = decoded.pixels
-        row = replace(row, patient=row.patient or decoded.patient, facts={**decoded.facts, **row.facts})
+        decoded = _decoded(row, decode)
+        if decoded is None:
+            return None
+        pixels, mask = decoded.pixels, decoded.mask if mask is None else mask
+        row = replace(row, patient=row.patient or decoded.patient.casefold(), facts={**decoded.facts, **row.facts})
     else:
         pixels = _pixels(row.image, row.place)
     plane = _plane(pixels)
-    mask = None if row.mask is None else _plane(_foreground(_pixels(row.mask, row.place)))
+    mask = None if mask is None else _plane(_foreground(mask))
     return (
         row,
         hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest(),
@@ -105,6 +106,15 @@ def _one(row: Row, decode: Decoder | None) -> tuple[Any, ...]:
         _sharpness(plane),
         _border(plane),
     )
+
+
+def _decoded(row: Row, decode: Decoder | None) -> Decoded | None:
+    if decode is None:
+        raise BadInput(f"{row.place}: expected a picture or NIfTI, got DICOM; only `wetread lab data` reads it")
+    try:
+        return decode(row.image)
+    except BadInput as error:
+        raise BadInput(f"{row.place}: {error}") from error
 
 
 def _pixels(path: Path, place: str) -> NDArray[Any]:
@@ -138,8 +148,8 @@ def _volume(path: Path, place: str) -> NDArray[Any]:
 def _plane(pixels: NDArray[Any]) -> NDArray[np.float32]:
     """Return an image (y, x): itself, or the three middle slices of a volume side by side."""
     flat = pixels.astype(np.float32)
-    if flat.ndim == 2:
-        return flat
+    if flat.ndim == 2 or len(flat) == 1:
+        return flat.reshape(flat.shape[-2:])
     slices = [flat[len(flat) // 2], flat[:, flat.shape[1] // 2], flat[:, :, flat.shape[2] // 2]]
     height = max(one.shape[0] for one in slices)
     return np.hstack([np.pad(one, ((0, height - one.shape[0]), (0, 0))) for one in slices])

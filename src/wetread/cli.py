@@ -442,7 +442,7 @@ def data(context: click.Context, /, folders: tuple[Path, ...], out: Path, as_jso
 def take_in(context: click.Context, source: Path, description: Path, as_json: bool) -> None:
     """Make a model folder of a MONAI bundle, an ONNX file or weights; a TOML file says what it is."""
     with lab_extra():
-        from wetread.lab.intake import take_in
+        from wetread.lab.intake.take import take_in
     folder = take_in(source, description, settings_of(context).models_dir)
     if as_json:
         emit({"folder": folder, "certified": False})

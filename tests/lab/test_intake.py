@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from monai.bundle.scripts import init_bundle
 from monai.networks.nets.unet import UNet
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save
@@ -26,9 +27,10 @@ from wetread import cli, infer
 from wetread.errors import BadInput, ModelError
 from wetread.infer import engine
 from wetread.lab import zoo
-from wetread.lab.intake import checkpoint, container, take_in
+from wetread.lab.intake import checkpoint, container
 from wetread.lab.intake.description import read_description
 from wetread.lab.intake.graph import Meaning
+from wetread.lab.intake.take import take_in
 
 #: torch's exporter warns about itself.
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
@@ -94,6 +96,17 @@ def theirs() -> nn.Module:
     return UNet(spatial_dims=2, in_channels=1, out_channels=2, channels=(4, 8), strides=(2,)).eval()
 
 
+def bundle_of_monai(folder: Path) -> Path:
+    """Let MONAI make the bundle, and fill in what it leaves to its makers."""
+    init_bundle(str(folder), network=theirs())
+    config = json.loads((folder / "configs/inference.json").read_text())
+    config["network_def"] |= {**NETWORK, "norm": ["instance", {"affine": False}]}
+    (folder / "configs/inference.json").write_text(json.dumps(config))
+    metadata = json.loads((folder / "configs/metadata.json").read_text())
+    (folder / "configs/metadata.json").write_text(json.dumps(metadata | METADATA))
+    return folder
+
+
 def zipped(folder: Path) -> Path:
     path = folder.with_suffix(".zip")
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -111,9 +124,10 @@ def answers(folder: Path, image: Any) -> dict[str, Any]:
 SCORES = 'gives = "scores"\nkeep = [1]'
 
 
+@pytest.mark.parametrize("make", [bundle, bundle_of_monai])
 @pytest.mark.parametrize("packed", [False, True])
-def test_monai_bundle_becomes_a_folder(tmp_path: Path, packed: bool) -> None:
-    source = bundle(tmp_path / "theirs")
+def test_monai_bundle_becomes_a_folder(tmp_path: Path, packed: bool, make: Callable[[Path], Path]) -> None:
+    source = make(tmp_path / "theirs")
     told = describe(tmp_path / "told.toml", graph=SCORES, ship="")
     made = take_in(zipped(source) if packed else source, told, tmp_path / "models")
     model = infer.read(made)
@@ -285,6 +299,29 @@ def test_hostile_graph_is_refused_before_an_engine_sees_it(
     assert not (tmp_path / "models").exists()
 
 
+def growing() -> onnx.ModelProto:
+    """How large the tensor becomes stands in the image: nothing can infer it."""
+    nodes = [
+        helper.make_node("ReduceMax", ["input"], ["most"], keepdims=0),
+        helper.make_node("Mul", ["most", "many"], ["float"]),
+        helper.make_node("Cast", ["float"], ["whole"], to=TensorProto.INT64),
+        helper.make_node("Reshape", ["whole", "one"], ["size"]),
+        helper.make_node("ConstantOfShape", ["size"], ["big"]),
+        helper.make_node("ReduceSum", ["big"], ["sum"], keepdims=0),
+        helper.make_node("ReduceMean", ["input"], ["mean"], axes=[1, 2], keepdims=0),
+        helper.make_node("Add", ["mean", "sum"], ["dense"]),
+    ]
+    many = numpy_helper.from_array(np.array(4e9, np.float32), "many")
+    return graph(nodes, [many, numpy_helper.from_array(np.array([1], np.int64), "one")])
+
+
+def test_graph_that_fills_the_memory_when_it_runs_does_so_elsewhere(tmp_path: Path) -> None:
+    onnx.save_model(growing(), str(tmp_path / "net.onnx"))
+    told = describe(tmp_path / "told.toml", "classification", GRAPH.replace("keep = [2]", ""))
+    with pytest.raises(ModelError, match="does not run within 8 GiB"):
+        take_in(tmp_path / "net.onnx", told, tmp_path / "models")
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
@@ -391,6 +428,8 @@ def test_bundle_with_torchscript_alone_is_refused(tmp_path: Path) -> None:
         ({"_target_": "evil.UNet"}, "evil.UNet"),
         ({**NETWORK, "channels": "$__import__('os').abort()"}, "expressions are programs"),
         ({**NETWORK, "channels": "@device"}, "expressions are programs"),
+        ({**NETWORK, "act": ["relu", {"_target_": "os.abort"}]}, "expressions are programs"),
+        ({**NETWORK, "act": ["relu", {"inplace": "$print()"}]}, "expressions are programs"),
         ({**NETWORK, "channels": [1 << 40, 1 << 40]}, "differ|refuses"),
         ({**NETWORK, "out_channels": 3}, "expected .* got"),
         ({**NETWORK, "colour": 1}, "refuses"),

@@ -59,6 +59,7 @@ class Row:
     patient: str
     label: str
     facts: Mapping[str, str] = field(default_factory=dict)  # also "split" and "folder"
+    by_folder: bool = False  # the label is a folder's name
 
 
 def rows_of(folders: Sequence[Path], columns: Columns) -> list[Row]:
@@ -197,6 +198,7 @@ def _classes(folder: Path, columns: Columns) -> Iterator[Row]:
             patient=_patient("", file.relative_to(folder), columns),
             label=below[0] if below else "",
             facts=facts,
+            by_folder=True,
         )
 
 

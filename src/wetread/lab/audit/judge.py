@@ -115,7 +115,7 @@ def audit(
     rows, looks = look(rows_of(folders, columns), decode)
     if any(masked and row.mask is None for row, masked in zip(rows, looks.masked, strict=True)):
         # The masks came in DICOM SEG: the folders of their series are patients, no classes.
-        rows = [replace(row, label="") for row in rows]
+        rows = [replace(row, label="") if row.by_folder else row for row in rows]
     twins = pairs(looks)
     patient = np.array([row.patient for row in rows])
     group = joined(np.where(patient == "", [f"image {i}" for i in range(len(rows))], patient), twins)

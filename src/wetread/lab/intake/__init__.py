@@ -1,5 +1,4 @@
-"""Other people's models -> model folders; whatever could run code or fill the memory is refused unopened."""
+"""Other people's models -> model folders; whatever could run code or fill the memory is refused unopened.
 
-from wetread.lab.intake.take import take_in
-
-__all__ = ["take_in"]
+The door is `wetread.lab.intake.take`; nothing is imported here, so that `trial` starts without torch.
+"""

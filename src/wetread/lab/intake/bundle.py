@@ -134,6 +134,8 @@ def _plain(where: str, key: str, value: Any, table: Mapping[str, Any]) -> Any:
         value = table[value[1:]]
     if isinstance(value, list):
         return [_plain(where, key, item, {}) for item in value]
+    if isinstance(value, dict) and not any(str(name).startswith("_") for name in value):
+        return {name: _plain(where, f"{key}.{name}", item, {}) for name, item in value.items()}
     if value is None or isinstance(value, (bool, int, float)) or (isinstance(value, str) and value[:1] not in "$@%"):
         return value
     raise ModelError(

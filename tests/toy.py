@@ -76,7 +76,9 @@ def make_model(folder: Path, task: str, builds: dict[str, bytes], certified: boo
         golden |= {f"{name}/{output}": value for output, value in _outputs(data, image).items()}
     np.savez(folder / "golden.npz", **golden)  # type: ignore[arg-type]
     (folder / "model.toml").write_text(_toml(folder, task, builds, size), encoding="utf-8")
-    rows = [{"build": name, "sha256": _digest(data), "passed": certified} for name, data in builds.items()]
+    rows = [
+        {"build": name, "sha256": _digest(data), "passed": certified or name == "fp32"} for name, data in builds.items()
+    ]
     (folder / "certificate.json").write_text(json.dumps({"builds": rows}), encoding="utf-8")
     return folder
 

@@ -10,7 +10,8 @@ import dataclasses
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from wetread.settings import Settings, load, parse_destination
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from wetread.lab.audit import Decoded
     from wetread.records import Document, Reading
     from wetread.serve.node import Node
 
@@ -171,17 +173,18 @@ def models(context: click.Context, as_json: bool) -> None:
     profile = infer.read_profile(settings.profile_path)
     table = Table("model", "version", "reads", "build", "certified", "fastest here, ms", "chosen")
     for model in found:
-        choice = infer.choose(model, profile, settings.engine, settings.build)
+        certified = any(build.certified for build in model.builds)
+        choice = infer.choose(model, profile, settings.engine, settings.build) if certified else None
         for build in model.builds:
             times = [row.median_ms for row in profile.rows if row.device_uid == build.device_uid]
             table.add_row(
                 model.id,
                 model.version,
-                f"{'/'.join(model.modality)} {model.body_part[0]}, {model.task}",
+                f"{'/'.join(model.modality)} {'/'.join(model.body_part[:1])}, {model.task}",
                 build.name,
                 "yes" if build.certified else "no: does not load",
                 f"{min(times):.1f}" if times else "not measured",
-                choice.engine if choice.build == build.name else "",
+                choice.engine if choice and choice.build == build.name else "",
             )
     console().print(table)
 
@@ -361,12 +364,19 @@ run_option = click.option(
 )
 
 
-def lab_commands() -> Any:
-    """The lab's functions; torch is imported here and nowhere else."""
+@contextmanager
+def lab_extra() -> Iterator[None]:
+    """Say how to get the lab's libraries when one is missing."""
     try:
-        from wetread.lab import commands as lab_functions
+        yield
     except ImportError as error:
         raise SettingsError(f"lab: {error.name} is not installed; pip install 'wetread[lab]'") from error
+
+
+def lab_commands() -> Any:
+    """The lab's functions; torch is imported here and nowhere else."""
+    with lab_extra():
+        from wetread.lab import commands as lab_functions
     return lab_functions
 
 
@@ -376,6 +386,68 @@ def say(as_json: bool, what: str, outcome: Any) -> None:
         emit(outcome)
     else:
         click.echo(f"{what}: {outcome}")
+
+
+@lab.command()
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--label", default="", help="Column of the class.")
+@click.option("--positive", default="", help="The class that counts; all others are one.")
+@click.option("--patient", default="", help="Column of the patient.")
+@click.option("--patient-from", default="", help="Pattern of the file's path; its first group is the patient.")
+@click.option("--fact", "facts", multiple=True, help="Column that must not tell the class, e.g. ward; repeatable.")
+@click.option("--split", default="", help="patients:K, images:K, folders, or a column; default: split, or patients:5.")
+@click.option("--accept-leakage", "accepted", default="", metavar="REASON", help="Use a split that fails; recorded.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("out/lab/audit"), show_default=True)
+@json_option
+@click.pass_context
+def data(context: click.Context, /, folders: tuple[Path, ...], out: Path, as_json: bool, **given: Any) -> None:
+    """Audit data before training: leaks across the split, shortcuts, and what trivial rivals reach."""
+    import numpy as np
+
+    from wetread import acquire
+
+    with lab_extra():
+        from wetread.lab import audit as room
+
+    settings = settings_of(context)
+    split, accepted, pattern = given.pop("split"), given.pop("accepted").strip(), given.pop("patient_from")
+    columns = room.Columns(patient_pattern=pattern, **given)
+    masks = acquire.marked(folders, settings)
+
+    def decode(path: Path) -> Decoded | None:
+        described = acquire.described(path, settings)
+        if described is None:
+            return None
+        pixels, patient, about, uids = described
+        marks = [masks[uid] for uid in uids if uid in masks]
+        return room.Decoded(pixels, patient, about, np.stack(marks) if len(marks) == len(pixels) else None)
+
+    found = room.audit(folders, columns, split, accepted, decode)
+    files = room.write_audit(found, out)
+    if as_json:
+        emit({**found.document(), "files": [str(file) for file in files]})
+    else:
+        for table in room.tables(found):
+            console().print(table)
+        click.echo(f"Written to {out}: {', '.join(file.name for file in files)}")
+        click.secho(found.sentence, fg="red" if found.refused else "green")
+    context.exit(NOT_READ if found.refused else OK)
+
+
+@lab.command("import")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("description", type=click.Path(path_type=Path))
+@json_option
+@click.pass_context
+def take_in(context: click.Context, source: Path, description: Path, as_json: bool) -> None:
+    """Make a model folder of a MONAI bundle, an ONNX file or weights; a TOML file says what it is."""
+    with lab_extra():
+        from wetread.lab.intake.take import take_in
+    folder = take_in(source, description, settings_of(context).models_dir)
+    if as_json:
+        emit({"folder": folder, "certified": False})
+    else:
+        click.echo(f"{folder}: imported, not certified: it does not load")
 
 
 @lab.command()

@@ -27,10 +27,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 def edit(folder: Path, old: str, new: str) -> None:
-    path = folder / "model.toml"
+    path, certificate = folder / "model.toml", folder / "certificate.json"
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
+    if len(old) == 64:  # a digest: the certificate is for that file
+        certificate.write_text(certificate.read_text().replace(old, new, 1))
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -173,15 +173,24 @@ def _difference(found: Tensor | None, expected: Tensor) -> float:
 def open_all(models: Sequence[Model], profile: Profile, settings: Settings) -> tuple[Loaded, ...]:
     """Load the chosen build of every model; an engine that fails gives way to the next candidate.
 
+    A model of which no build is certified, such as an imported one, is left out.
+
     Raises
     ------
     ModelError
-        A file is not the declared one, or no engine reproduces the golden output.
+        A file is not the declared one, no engine reproduces the golden output, or no model is certified.
     EngineError
         No engine can run any build.
     """
     cache = settings.state_dir / "compiled"
-    return tuple(_first_that_works(model, profile, settings, cache) for model in models)
+    return tuple(_first_that_works(model, profile, settings, cache) for model in _certified(models))
+
+
+def _certified(models: Sequence[Model]) -> list[Model]:
+    found = [model for model in models if any(build.certified for build in model.builds)]
+    if models and not found:
+        raise ModelError(f"expected a certified model, got {[model.id for model in models]}: none of them holds one")
+    return found
 
 
 def _first_that_works(model: Model, profile: Profile, settings: Settings, cache: Path) -> Loaded:
@@ -198,7 +207,7 @@ def _first_that_works(model: Model, profile: Profile, settings: Settings, cache:
 
 def tune(models: Sequence[Model], settings: Settings) -> Iterator[tuple[Model, Measured]]:
     """Measure every certified build on every installed engine, one after the other."""
-    for model in models:
+    for model in _certified(models):
         for option in candidates(model, settings.engine, settings.build):
             loaded = load(model, option, settings.threads, settings.state_dir / "compiled")
             yield model, row(loaded.identity.device_uid, loaded.engine, golden(model)["image"])

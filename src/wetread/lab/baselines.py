@@ -5,6 +5,9 @@ Numpy only; each is fitted on the training split and judged on the test split.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +15,19 @@ from numpy.typing import NDArray
 from wetread.lab.data import Films
 from wetread.measures import auroc, dice
 
-__all__ = ["lung_baselines", "pneumonia_baselines", "ridge", "thumbnails"]
+__all__ = ["as_rows", "linear", "lung_baselines", "pneumonia_baselines", "ridge", "thumbnails"]
 
 Floats = NDArray[np.float64]
 
 
 def thumbnails(films: Films, rows: NDArray[np.int64], side: int = 32) -> Floats:
     """Return area-averaged films as rows (n, side * side), each with zero mean and unit deviation."""
-    small = [cv2.resize(films.images[row], (side, side), interpolation=cv2.INTER_AREA).ravel() for row in rows]
+    return as_rows([films.images[row] for row in rows], side)
+
+
+def as_rows(images: Iterable[NDArray[Any]], side: int = 32) -> Floats:
+    """Return images (y, x) as rows (n, side * side), area-averaged, each with zero mean and unit deviation."""
+    small = [cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA).ravel() for image in images]
     flat = np.asarray(small, np.float64)
     return np.asarray((flat - flat.mean(1, keepdims=True)) / (flat.std(1, keepdims=True) + 1e-6), np.float64)
 
@@ -31,7 +39,8 @@ def ridge(features: Floats, targets: Floats, penalty: float) -> Floats:
     return np.asarray(np.linalg.solve(gram, full.T @ targets), np.float64)
 
 
-def _linear(weights: Floats, features: Floats) -> Floats:
+def linear(weights: Floats, features: Floats) -> Floats:
+    """Return the answers (n, k) of what `ridge` found."""
     return np.asarray(features @ weights[:-1] + weights[-1], np.float64)
 
 
@@ -56,7 +65,7 @@ def lung_baselines(films: Films, train: NDArray[np.int64], test: NDArray[np.int6
     weights = ridge(thumbnails(films, train), targets, 100.0)
     return {
         "the average training mask": judged(np.tile(targets.mean(0), (len(test), 1))),
-        "ridge regression on 32 x 32 thumbnails": judged(_linear(weights, thumbnails(films, test))),
+        "ridge regression on 32 x 32 thumbnails": judged(linear(weights, thumbnails(films, test))),
     }
 
 
@@ -69,8 +78,8 @@ def pneumonia_baselines(
     """
     known, truth = films.label[train].astype(np.float64), films.label[test]
 
-    def linear(here: Floats, there: Floats, penalty: float) -> tuple[float, float | None]:
-        score = _linear(ridge(here, known, penalty), there)
+    def judged(here: Floats, there: Floats, penalty: float) -> tuple[float, float | None]:
+        score = linear(ridge(here, known, penalty), there)
         return float(((score > 0.5) == truth).mean()), auroc(truth, score)
 
     small, other = thumbnails(films, train), thumbnails(films, test)
@@ -80,7 +89,7 @@ def pneumonia_baselines(
     return {
         "always pneumonia": (float(truth.mean()), None),
         "1-nearest neighbour on 32 x 32 thumbnails": (float((nearest == truth).mean()), None),
-        "ridge regression on 32 x 32 thumbnails": linear(small, other, 300.0),
-        "original image size alone": linear(shape[train], shape[test], 1e-3),
-        "aspect ratio alone": linear(shape[train][:, 2:], shape[test][:, 2:], 1e-3),
+        "ridge regression on 32 x 32 thumbnails": judged(small, other, 300.0),
+        "original image size alone": judged(shape[train], shape[test], 1e-3),
+        "aspect ratio alone": judged(shape[train][:, 2:], shape[test][:, 2:], 1e-3),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +28,7 @@ def fold_norms(model: nn.Module) -> nn.Module:
     for parent in list(folded.modules()):
         if not isinstance(parent, nn.Sequential):
             continue
-        for name, layer in list(parent.named_children()):
-            after = str(int(name) + 1)
-            norm = parent._modules.get(after)
+        for (name, layer), (after, norm) in pairwise(list(parent.named_children())):
             if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 setattr(parent, name, fuse_conv_bn_eval(layer, norm))
                 setattr(parent, after, nn.Identity())

@@ -100,7 +100,7 @@ def _declaration(table: Mapping[str, Any], files: Mapping[str, Path], tolerance:
     ship = table["ship"]
     plain = ["version", "summary", "licence", "training_data", "modality", "body_part", "views"]
     plain += ["temperature", "map_bound", "map_bound_rule"]
-    lines = ["# Written by `wetread lab certify`; the figures are in card.md.", *_pairs(table, ("id", "task"))]
+    lines = ["# Written by `wetread lab`; what is known about it is in card.md.", *_pairs(table, ("id", "task"))]
     lines += _pairs(ship, [key for key in plain if key in ship])
     for label in ship["label"]:
         lines += ["", "[[label]]", *_pairs(label, label)]

@@ -1,0 +1,9 @@
+"""Data before training: whether a split leaks, and what trivial rivals reach on it."""
+
+from wetread.lab.audit.adapters import Columns
+from wetread.lab.audit.files import read_audit, write_audit
+from wetread.lab.audit.judge import Audit, Check, audit
+from wetread.lab.audit.looks import Decoded, Decoder
+from wetread.lab.audit.page import tables
+
+__all__ = ["Audit", "Check", "Columns", "Decoded", "Decoder", "audit", "read_audit", "tables", "write_audit"]

@@ -1,0 +1,378 @@
+"""Leaks that were planted are found, clean data passes, and what is known beforehand comes out."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydicom.data import get_testdata_file
+
+from wetread import cli
+from wetread.errors import BadInput
+from wetread.lab.audit import Audit, Columns, audit, read_audit, rivals, tables, write_audit
+from wetread.lab.audit.plants import CHANGES
+from wetread.lab.audit.reference import PLAN, planted
+
+Grey = NDArray[np.uint8]
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals are not what is tested here."""
+    monkeypatch.setattr(rivals, "DRAWS", 20)
+
+
+def drawn(seed: int, side: int = 96) -> Grey:
+    """An image of its own: blobs of several sizes."""
+    rng = np.random.default_rng(seed)
+    image = sum(cv2.GaussianBlur(rng.normal(size=(side, side)), (0, 0), s) * s for s in (2, 5, 12))
+    return cv2.normalize(np.asarray(image), np.empty(0), 20, 235, cv2.NORM_MINMAX).astype(np.uint8)
+
+
+def save(folder: Path, rows: list[dict[str, Any]]) -> Path:
+    """Write images and their manifest; the key "pixels" holds the image, "marked" its mask."""
+    (folder / "images").mkdir(parents=True)
+    (folder / "labels").mkdir()
+    table = []
+    for at, row in enumerate(rows):
+        told = {"image": f"images/{at:03}.png", **{k: v for k, v in row.items() if k not in ("pixels", "marked")}}
+        cv2.imwrite(str(folder / told["image"]), row["pixels"])
+        if "marked" in row:
+            told["mask"] = f"labels/{at:03}.png"
+            cv2.imwrite(str(folder / told["mask"]), row["marked"])
+        table.append(told)
+    with (folder / "manifest.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(table[0]))
+        writer.writeheader()
+        writer.writerows(table)
+    return folder
+
+
+def clean(n: int = 40) -> list[dict[str, Any]]:
+    """Two images a patient, half of them for testing, classes in turn, the class in no pixel."""
+    return [
+        {
+            "pixels": drawn(i),
+            "patient": f"Jane-Doe-{i // 2}",
+            "label": "ill" if (i // 2) % 2 else "well",
+            "split": "train" if i < n // 2 else "test",
+            "site": "AB"[(i // 4) % 2],
+        }
+        for i in range(n)
+    ]
+
+
+def verdicts(found: Audit) -> Mapping[str, str]:
+    return {check.name: check.verdict for check in found.checks}
+
+
+def failed(found: Audit) -> list[str]:
+    return [name for name, verdict in verdicts(found).items() if verdict == "fail"]
+
+
+def test_clean_split_passes(tmp_path: Path) -> None:
+    found = audit([save(tmp_path / "data", clean())], Columns())
+    assert failed(found) == []
+    assert not found.refused
+    assert found.split.told == "by the column split"
+    assert found.twins == ()
+    names = {rival.name for rival in found.rivals}
+    assert {"always the commonest class", "site alone", "all metadata, no pixels"} <= names
+    assert len(tables(found)) == 2
+
+
+def test_patient_in_two_parts_fails(tmp_path: Path) -> None:
+    rows = clean()
+    rows[-1]["patient"] = " " + rows[0]["patient"].upper()
+    assert failed(audit([save(tmp_path / "data", rows)], Columns())) == ["the same patient in two parts"]
+
+
+@pytest.mark.parametrize("change", [name for name in CHANGES if "cropped" not in name and "turned" not in name])
+def test_copy_in_another_part_fails(tmp_path: Path, change: str) -> None:
+    rows = clean()
+    rows[-1]["pixels"] = CHANGES[change](rows[0]["pixels"])
+    found = audit([save(tmp_path / "data", rows)], Columns())
+    assert failed(found) == ["near duplicates"]
+    ((pair),) = found.apart
+    assert (pair.first, pair.second) == (0, len(rows) - 1)
+    expected = change if change in ("mirrored", "inverted") else "near"
+    assert pair.kind == expected
+
+
+def test_exact_copy_is_told_from_a_near_one(tmp_path: Path) -> None:
+    rows = clean()
+    rows[-1]["pixels"] = rows[0]["pixels"]
+    found = audit([save(tmp_path / "data", rows)], Columns())
+    assert failed(found) == ["exact duplicates"]
+    assert verdicts(found)["one image under two patients"] == "warn"
+    assert verdicts(found)["one image under two labels"] == "warn"
+    write_audit(found, tmp_path / "out")
+    assert (tmp_path / "out" / "pairs.png").stat().st_size > 1000
+
+
+def test_blank_images_are_no_copies(tmp_path: Path) -> None:
+    rows = clean()
+    for row in (rows[0], rows[-1]):
+        row["pixels"] = np.zeros((96, 96), np.uint8)
+    found = audit([save(tmp_path / "data", rows)], Columns())
+    assert failed(found) == []
+    assert verdicts(found)["blank images"] == "warn"
+
+
+def test_folds_keep_patients_and_their_copies_together(tmp_path: Path) -> None:
+    rows = clean(60)
+    for at, other in ((0, 59), (3, 31), (58, 10)):
+        rows[other]["pixels"] = rows[at]["pixels"]
+    folder = save(tmp_path / "data", rows)
+    found = audit([folder], Columns(), "patients:5")
+    assert failed(found) == []
+    assert len(set(found.split.part)) == 5
+    assert sorted(np.concatenate([test for _, test in found.split.folds])) == list(range(60))
+    assert "the same patient in two parts" in failed(audit([folder], Columns(), "images:5"))
+
+
+def test_site_can_be_left_out(tmp_path: Path) -> None:
+    found = audit([save(tmp_path / "data", clean())], Columns(), "site")
+    assert found.split.told == "each site left out once"
+    assert set(found.split.part) == {"A", "B"}
+
+
+def test_class_that_comes_from_one_site_fails(tmp_path: Path) -> None:
+    rows = clean()
+    for row in rows:
+        row["site"] = "A" if row["label"] == "ill" else "B"
+    assert failed(audit([save(tmp_path / "data", rows)], Columns())) == ["label tied to site"]
+
+
+def test_size_that_tells_the_class_is_a_shortcut(tmp_path: Path) -> None:
+    rows = clean()
+    for at, row in enumerate(rows):
+        row["pixels"] = drawn(at, 128 if row["label"] == "ill" else 96)
+    found = audit([save(tmp_path / "data", rows)], Columns())
+    size = next(rival for rival in found.rivals if rival.name == "image size alone")
+    assert size.figures["auc"].value == 1.0
+    assert verdicts(found)["metadata tells the class"] == "warn"
+
+
+def test_masks_that_never_change_are_guessed(tmp_path: Path) -> None:
+    rows = clean()
+    for row in rows:
+        row["marked"] = np.zeros((96, 96), np.uint8)
+        row["marked"][24:72, 24:72] = 255
+        del row["label"]
+    found = audit([save(tmp_path / "data", rows)], Columns())
+    assert {rival.name: rival.figures["dice"].value for rival in found.rivals}["the average training mask"] == 1.0
+    assert all("auc" not in rival.figures for rival in found.rivals)
+
+
+def test_class_of_interest_joins_the_others(tmp_path: Path) -> None:
+    rows = clean()
+    for at, row in enumerate(rows):
+        row["label"] = ("well", "Flu", "covid")[(at // 2) % 3]
+    folder = save(tmp_path / "data", rows)
+    three = next(r for r in audit([folder], Columns()).rivals if r.name.startswith("linear"))
+    assert "auc" in three.figures
+    assert verdicts(audit([folder], Columns(positive="FLU")))
+    with pytest.raises(BadInput, match="positive"):
+        audit([folder], Columns(positive="plague"))
+
+
+def class_folders(folder: Path) -> Path:
+    for at, row in enumerate(clean()):
+        file = folder / row["split"] / row["label"] / f"{row['patient']}_{at}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(file), row["pixels"])
+    return folder
+
+
+def test_class_folders_need_to_know_the_patient(tmp_path: Path) -> None:
+    folder = class_folders(tmp_path / "data")
+    assert failed(audit([folder], Columns())) == ["the same patient in two parts"]
+    found = audit([folder], Columns(patient_pattern=r"(Jane-Doe-\d+)_"))
+    assert failed(found) == []
+    assert {row.label for row in found.rows} == {"ill", "well"}
+    assert set(found.split.part) == {"train", "test"}
+
+
+def volumes(folder: Path, images: str, labels: str) -> Path:
+    from nibabel import nifti1
+
+    for name in (images, labels):
+        (folder / name).mkdir(parents=True)
+    for at in range(8):
+        cube = np.stack([drawn(at * 20 + z, 24) for z in range(12)]).T
+        for name, voxels in ((images, cube), (labels, (cube > 128).astype(np.uint8))):
+            nifti1.Nifti1Image(voxels, np.eye(4)).to_filename(folder / name / f"case_{at}.nii.gz")  # type: ignore[no-untyped-call]
+    return folder
+
+
+def test_nifti_pairs(tmp_path: Path) -> None:
+    folder = volumes(tmp_path / "data", "images", "labels")
+    found = audit([folder], Columns(), "patients:4")
+    assert failed(found) == []
+    assert [rival.name for rival in found.rivals if "dice" in rival.figures]
+    assert tuple(found.looks.size[0]) == (24, 72)
+    (folder / "labels" / "case_3.nii.gz").unlink()
+    with pytest.raises(BadInput, match="file 4"):
+        audit([folder], Columns())
+
+
+def test_decathlon(tmp_path: Path) -> None:
+    folder = volumes(tmp_path / "Task99", "imagesTr", "labelsTr")
+    training = [{"image": f"./imagesTr/case_{at}.nii.gz", "label": f"./labelsTr/case_{at}.nii.gz"} for at in range(8)]
+    (folder / "dataset.json").write_text(json.dumps({"training": training}))
+    assert len(audit([folder], Columns(), "patients:4").rows) == 8
+    training[2]["image"] = "../Task99/../elsewhere.nii.gz"
+    shutil.copy(folder / "imagesTr/case_0.nii.gz", tmp_path / "elsewhere.nii.gz")
+    (folder / "dataset.json").write_text(json.dumps({"training": training}))
+    with pytest.raises(BadInput, match="training 3"):
+        audit([folder], Columns())
+
+
+def test_file_that_leaves_the_folder_is_refused(tmp_path: Path) -> None:
+    folder = save(tmp_path / "data", clean())
+    shutil.copy(folder / "images/000.png", tmp_path / "secret.png")
+    manifest = folder / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("images/005.png", "../secret.png"))
+    with pytest.raises(BadInput, match="row 6"):
+        audit([folder], Columns())
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda folder: (folder / "images/003.png").write_bytes(b"no image"), "row 4"),
+        (lambda folder: (folder / "manifest.csv").write_text("image,label\n"), "rows"),
+        (lambda folder: (folder / "manifest.csv").write_text("picture\nimages/000.png\n"), "column"),
+    ],
+)
+def test_bad_input_says_where(tmp_path: Path, damage: Callable[[Path], Any], said: str) -> None:
+    folder = save(tmp_path / "data", clean())
+    damage(folder)
+    with pytest.raises(BadInput, match=said) as error:
+        audit([folder], Columns())
+    assert "Jane" not in str(error.value)
+
+
+@pytest.mark.parametrize("columns", [Columns(label="colour"), Columns(patient="who"), Columns(facts=("ward",))])
+def test_unknown_column_lists_the_known(tmp_path: Path, columns: Columns) -> None:
+    with pytest.raises(BadInput, match="split"):
+        audit([save(tmp_path / "data", clean())], columns)
+
+
+@pytest.mark.parametrize("way", ["planet", "patients:1", "mask"])
+def test_unknown_split_says_what_there_is(tmp_path: Path, way: str) -> None:
+    with pytest.raises(BadInput, match="patients:K"):
+        audit([save(tmp_path / "data", clean())], Columns(), way)
+
+
+def test_files_hold_no_patient(tmp_path: Path) -> None:
+    rows = clean()
+    rows[-1]["pixels"] = rows[0]["pixels"]
+    found = audit([save(tmp_path / "data", rows)], Columns())
+    write_audit(found, tmp_path / "out")
+    told = (tmp_path / "out" / "audit.json").read_text()
+    assert "Jane" not in told
+    assert ".png" not in told
+    assert json.loads(told)["pairs"] == [{"rows": [0, 39], "kind": "exact", "detail": 1.0}]
+
+
+def test_figures_carry_only_an_audit_that_was_accepted(tmp_path: Path) -> None:
+    folder = save(tmp_path / "data", clean())
+    write_audit(audit([folder], Columns(), "images:5"), tmp_path)
+    with pytest.raises(BadInput, match="refused"):
+        read_audit(tmp_path / "audit.json")
+    write_audit(audit([folder], Columns(), "images:5", "to show the leak"), tmp_path)
+    told = read_audit(tmp_path / "audit.json")
+    assert told["accepted"] == "to show the leak"
+    assert [check["verdict"] for check in told["checks"]].count("fail") == 1
+    with pytest.raises(BadInput, match="audit"):
+        read_audit(tmp_path / "nothing.json")
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setenv("COLUMNS", "200")
+        start = ["wetread", "lab", "data", "--out", str(tmp_path / "out")]
+        monkeypatch.setattr(sys, "argv", [*start, *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(stop.value.code or 0), out, err
+
+    return call
+
+
+def test_command_tells_people_and_machines(run: Run, tmp_path: Path) -> None:
+    folder = save(tmp_path / "data", clean())
+    code, out, _ = run(folder)
+    assert code == 0
+    for word in ("exact duplicates", "what a figure must beat", "Nothing leaks", "audit.json"):
+        assert word in out
+    code, out, _ = run(folder, "--split", "images:5", "--json")
+    assert code == 3
+    assert json.loads(out)["refused"] is True
+    assert {Path(file).name for file in json.loads(out)["files"]} == {"audit.json", "split.csv", "baselines.svg"}
+    code, out, _ = run(folder, "--split", "images:5", "--accept-leakage", "a lesson")
+    assert code == 0
+    assert "a lesson" in out
+    assert run(tmp_path / "nowhere")[0] == 4
+
+
+def test_command_reads_dicom_in_class_folders(run: Run, tmp_path: Path) -> None:
+    for label, name in (("head", "CT_small.dcm"), ("shoulder", "MR2_UNCI.dcm")):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        shutil.copy(str(get_testdata_file(name)), tmp_path / "data" / label / "a.dcm")
+    code, out, _ = run(tmp_path / "data", "--split", "patients:2", "--json")
+    assert code == 0
+    assert json.loads(out)["patients"] == 2
+    (tmp_path / "data" / "head" / "b.dcm").write_bytes(b"none")
+    code, _, err = run(tmp_path / "data", "--split", "patients:2")
+    assert code == 4
+    assert "file 2 by name" in err
+
+
+def test_command_reads_series_with_segmentations(run: Run, tmp_path: Path) -> None:
+    """Folders of patients, each with a film and what was marked on it: the folders are no classes."""
+    from tests.report import phantom
+    from wetread import report
+
+    film = Path(str(get_testdata_file("RG1_UNCR.dcm")))
+    for patient in ("A", "B"):
+        (tmp_path / "data" / patient / "series").mkdir(parents=True)
+        shutil.copy(film, tmp_path / "data" / patient / "series" / "1.dcm")
+    (seg,) = (one.data for one in report.documents(phantom.result("real")) if one.kind == "SEG")
+    (tmp_path / "data" / "A" / "seg.dcm").write_bytes(seg)
+    code, out, _ = run(tmp_path / "data", "--split", "images:2", "--json")
+    told = json.loads(out)
+    assert code == 3
+    assert (told["images"], told["patients"], told["classes"]) == (2, 1, {})
+    average = told["baselines"][0]
+    assert average["name"] == "the average training mask"
+    assert average["dice"]["value"] > 0.99
+
+
+def test_published_audits_are_those_of_the_plan() -> None:
+    plan = tomllib.loads(PLAN.read_text(encoding="utf-8"))["audit"]
+    told = json.loads((ROOT / "docs/evidence/audit.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs/evidence/audit.md").read_text(encoding="utf-8")
+    assert list(told) == [table["title"] for table in plan]
+    for title, one in told.items():
+        assert f"## {title}" in page
+        assert one["refused"] is ("wrong on purpose" in title)
+    assert planted({"a": dict.fromkeys(CHANGES, 1.0)}).count("100%") == len(CHANGES)

@@ -93,6 +93,16 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """How the slices of a volumetric model's grid lie on those of the image; intervals are half-open."""
+
+    source: int  # slices of the whole image
+    region: tuple[int, int]  # those that lie on the grid
+    target: int  # slices of the model's grid
+    content: tuple[int, int]  # where the region lies on them; outside is padding
+
+
+@dataclass(frozen=True, slots=True)
 class Grid:
     """How a model's grid lies on the image: a crop, a scale by axis, a padding."""
 
@@ -100,6 +110,7 @@ class Grid:
     region: Box  # the part of the image that lies on the grid
     target_shape: tuple[int, int]  # (y, x) of the model's grid, pixels
     content: Box  # where the region lies on the model's grid; outside is padding
+    span: Span | None = None  # along z, for a volumetric model; None: every slice by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +118,13 @@ class Recipe:
     """How an image becomes a tensor: data that travels with the model; the steps in their order."""
 
     grid: tuple[int, int]  # (y, x) of the model's grid, pixels; the physical aspect ratio is kept
+    depth: int = 0  # slices of a volumetric model's grid; 0: a model of films or slices, one after the other
     region: str = "image"  # "image", or "lungs": the box around them
     region_margin: float = 0.0  # grown on each side, as a share of the region's size
+    spacing_mm: tuple[float, ...] | None = None  # (y, x), or (z, y, x) with a depth: crop or pad, do not fit
+    window: tuple[float, float] | None = None  # values (HU in CT) that become 0 and 1, instead of percentiles
     percentiles: tuple[float, float] = (0.5, 99.5)  # of the content, after the resize; become 0 and 1
+    percentiles_of: str = "slice"  # "slice", or "series": of all slices together
     channels: int = 1  # the grey image is repeated
     mean: tuple[float, ...] = (0.0,)  # by channel
     std: tuple[float, ...] = (1.0,)  # by channel
@@ -119,8 +134,8 @@ class Recipe:
 class Prepared:
     """A tensor that a model accepts, and the way back to the image."""
 
-    tensor: Tensor  # (n, c, y, x) float32
-    grid: Grid
+    tensor: Tensor  # (n, c, y, x) float32, n the films or slices; (1, c, z, y, x) for a volumetric model
+    grid: Grid  # the same for every slice
     recipe: Recipe
 
 

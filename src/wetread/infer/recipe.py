@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 from wetread.errors import ModelError
@@ -13,33 +13,64 @@ from wetread.records import Recipe
 
 #: Parts of an image that a recipe may ask for.
 REGIONS = ("image", "lungs")
+#: What percentiles may be taken of.
+PERCENTILES_OF = ("slice", "series")
 
 
 def parse(table: Mapping[str, Any]) -> Recipe:
     """Make a recipe from its table.
+
+    Parameters
+    ----------
+    table
+        The fields of `wetread.records.Recipe`, but `grid` holds (y, x) or, for a
+        volumetric model, (z, y, x), and there is no `depth`.
 
     Raises
     ------
     ModelError
         An unknown or missing key, or a value outside its range.
     """
-    known = {item.name for item in fields(Recipe)}
+    known = {item.name for item in fields(Recipe)} - {"depth"}
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
     if set(values) - known or "grid" not in values:
         raise ModelError(f"[recipe]: expected grid and any of {sorted(known)}, got {sorted(values)}")
-    recipe = Recipe(**values)
-    low, high = recipe.percentiles
-    if not 0 <= low < high <= 100:
-        raise ModelError(f"[recipe] percentiles: expected 0 <= low < high <= 100, got {recipe.percentiles}")
-    if len(recipe.grid) != 2 or min(recipe.grid) < 8:
-        raise ModelError(f"[recipe] grid: expected two sizes of at least 8 pixels, got {recipe.grid}")
+    sizes = values.pop("grid")
+    if len(sizes) not in (2, 3) or min(sizes) < 8:
+        raise ModelError(f"[recipe] grid: expected two or three sizes of at least 8 pixels, got {sizes}")
+    recipe = Recipe(grid=sizes[-2:], depth=sizes[0] if len(sizes) == 3 else 0, **values)
     if recipe.region not in REGIONS:
         raise ModelError(f"[recipe] region: expected one of {REGIONS}, got {recipe.region!r}")
     if recipe.channels not in (1, 3) or {len(recipe.mean), len(recipe.std)} - {1, recipe.channels}:
         raise ModelError("[recipe] channels: expected 1 or 3, and as many values of mean and std, or one")
+    _check_spacing(recipe)
+    _check_intensity(recipe)
     return recipe
 
 
+def _check_spacing(recipe: Recipe) -> None:
+    axes = 3 if recipe.depth else 2
+    if recipe.spacing_mm is None:
+        if recipe.depth:
+            raise ModelError("[recipe] spacing_mm: expected (z, y, x) for a grid of three sizes, got none")
+        return
+    if len(recipe.spacing_mm) != axes or min(recipe.spacing_mm) <= 0:
+        raise ModelError(f"[recipe] spacing_mm: expected {axes} lengths above 0, got {recipe.spacing_mm}")
+    if recipe.region != "image":
+        raise ModelError("[recipe] spacing_mm: expected none with a region other than image: it is laid to fit")
+
+
+def _check_intensity(recipe: Recipe) -> None:
+    low, high = recipe.percentiles
+    if not 0 <= low < high <= 100:
+        raise ModelError(f"[recipe] percentiles: expected 0 <= low < high <= 100, got {recipe.percentiles}")
+    if recipe.percentiles_of not in PERCENTILES_OF:
+        raise ModelError(f"[recipe] percentiles_of: expected one of {PERCENTILES_OF}, got {recipe.percentiles_of!r}")
+    if recipe.window is not None and not (len(recipe.window) == 2 and recipe.window[0] < recipe.window[1]):
+        raise ModelError(f"[recipe] window: expected two rising values, got {recipe.window}")
+
+
 def digest(recipe: Recipe) -> str:
-    """SHA-256 of a recipe in canonical JSON, hex."""
-    return hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode()).hexdigest()
+    """SHA-256 of a recipe in canonical JSON, hex; a field at its default is no part of it."""
+    told = {item.name: value for item in fields(Recipe) if (value := getattr(recipe, item.name)) != item.default}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

@@ -6,32 +6,63 @@ step without its inverse and a round-trip test.
 
 from __future__ import annotations
 
+import numpy as np
+
 from wetread.prepare.grid import back, back_mask, bounds, forward, letterbox
-from wetread.prepare.intensity import normalise, stretch
+from wetread.prepare.intensity import normalise, scale
+from wetread.prepare.stack import back_mask_stack, back_stack, forward_stack, lay
 from wetread.records import Box, Pixels, Prepared, Recipe
 
-__all__ = ["back", "back_mask", "bounds", "forward", "letterbox", "prepare"]
+__all__ = [
+    "back",
+    "back_mask",
+    "back_mask_stack",
+    "back_stack",
+    "bounds",
+    "forward",
+    "forward_stack",
+    "lay",
+    "letterbox",
+    "prepare",
+]
 
 
-def prepare(pixels: Pixels, pixel_aspect: float, recipe: Recipe, region: Box | None = None) -> Prepared:
-    """Apply a recipe to one film.
+def prepare(
+    pixels: Pixels,
+    pixel_aspect: float,
+    recipe: Recipe,
+    region: Box | None = None,
+    spacing_mm: tuple[float, float, float] | None = None,
+) -> Prepared:
+    """Apply a recipe to one film, to every slice of a series, or to a volume.
 
     Parameters
     ----------
     pixels
-        (y, x), any real dtype, larger = more attenuating.
+        (y, x) or (z, y, x), any real dtype, after the modality LUT.
     pixel_aspect
         Height of a pixel over its width.
     recipe
-        The model's recipe.
+        The model's recipe; with a depth it takes the whole volume at once.
     region
-        The part of the image the model is to see; all of it by default.
+        The part of each slice the model is to see; all of it by default.
+    spacing_mm
+        (z, y, x) of the image; needed by a recipe with a spacing.
 
     Returns
     -------
-    The tensor (1, c, y, x) float32 and the grid that leads back.
+    The tensor, (z, c, y, x) or for a volumetric model (1, c, z, y, x) float32, and the grid
+    that leads back: by `back_stack` and `back_mask_stack`, or slice by slice by `back` and
+    `back_mask`.
+
+    Raises
+    ------
+    NotRead
+        MISSING-TAG: the recipe wants a spacing and that of the image is not known.
     """
-    grid = letterbox((pixels.shape[0], pixels.shape[1]), pixel_aspect, recipe.grid, region)
-    canvas, content = forward(pixels, grid)
-    stretch(content, recipe.percentiles)
-    return Prepared(normalise(canvas, recipe), grid, recipe)
+    volume = pixels if pixels.ndim == 3 else pixels[None]
+    grid = lay((volume.shape[0], volume.shape[1], volume.shape[2]), pixel_aspect, recipe, region, spacing_mm)
+    canvas, content = forward_stack(volume, grid)
+    scale(content, recipe)
+    tensor = normalise(canvas, recipe)
+    return Prepared(tensor if recipe.depth else np.ascontiguousarray(tensor[0].swapaxes(0, 1)), grid, recipe)

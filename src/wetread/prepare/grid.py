@@ -130,13 +130,24 @@ def _back(values: Pixels, grid: Grid, fill: float) -> Pixels:
 
 
 def back_mask(values: Tensor, grid: Grid, level: float = 0.0) -> Mask:
-    """A mask on the original grid: where the resampled `values` exceed `level`.
+    """A mask on the original grid: where the resampled `values` exceed `level`."""
+    return back_steps(steps(values, level), grid)
 
-    Only the place of the crossing matters, so the values travel in 8 bits, 1/64 a step
-    around the level: a quarter of the bytes, and within half a pixel all the same.
+
+def steps(values: Tensor, level: float) -> Tensor:
+    """Values in 1/64 around a level, which becomes 128, clipped to 0..255.
+
+    Only the place of a crossing matters to a mask, so the values may travel in 8 bits:
+    a quarter of the bytes, and within half a pixel all the same.
     """
-    steps = np.clip((values - np.float32(level)) * np.float32(64.0) + np.float32(128.0), 0.0, 255.0)
-    out = np.ascontiguousarray(_back(np.rint(steps).astype(np.uint8), grid, 0.0))
+    return np.asarray(
+        np.clip((values - np.float32(level)) * np.float32(64.0) + np.float32(128.0), 0.0, 255.0), np.float32
+    )
+
+
+def back_steps(stepped: Tensor, grid: Grid) -> Mask:
+    """The mask (y, x) on the original grid where resampled `steps` lie above the level."""
+    out = np.ascontiguousarray(_back(np.rint(stepped).astype(np.uint8), grid, 0.0))
     # In place, as a new array of this size costs more than the comparison.
     cv2.threshold(out, 128, 1, cv2.THRESH_BINARY, dst=out)
     return out.view(np.bool_)

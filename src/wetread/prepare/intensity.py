@@ -8,7 +8,7 @@ from wetread.records import Recipe, Tensor
 
 
 def stretch(content: Tensor, percentiles: tuple[float, float]) -> None:
-    """Map two percentiles of `content` (y, x) to 0 and 1, in place, and clip.
+    """Map two percentiles of `content` to 0 and 1, in place, and clip.
 
     A constant image becomes zero.  References: Nyul and Udupa, "On standardizing
     the MR image intensity scale", Magn Reson Med 42 (1999), reduced to two landmarks.
@@ -17,14 +17,31 @@ def stretch(content: Tensor, percentiles: tuple[float, float]) -> None:
     if high <= low:
         content[...] = 0.0
         return
+    window(content, (float(low), float(high)))
+
+
+def window(content: Tensor, ends: tuple[float, float]) -> None:
+    """Map the values `ends` of `content` to 0 and 1, in place, and clip."""
+    low, high = ends
     content -= np.float32(low)
     content *= np.float32(1.0 / (high - low))
     np.clip(content, 0.0, 1.0, out=content)
 
 
+def scale(content: Tensor, recipe: Recipe) -> None:
+    """Bring `content` (z, y, x) to 0..1 in place, as a recipe wants it: by window or percentiles."""
+    if recipe.window is not None:
+        window(content, recipe.window)
+    elif recipe.depth or recipe.percentiles_of == "series":
+        stretch(content, recipe.percentiles)
+    else:
+        for slice_ in content:
+            stretch(slice_, recipe.percentiles)
+
+
 def normalise(canvas: Tensor, recipe: Recipe) -> Tensor:
-    """The tensor (1, c, y, x) of a stretched canvas (y, x): repeated, centred, scaled."""
-    shape = (-1, 1, 1)
+    """The tensor (1, c, ...) of a stretched canvas (y, x) or (z, y, x): repeated, centred, scaled."""
+    shape = (-1, *(1,) * canvas.ndim)
     mean = np.asarray(recipe.mean, np.float32).reshape(shape)
     std = np.asarray(recipe.std, np.float32).reshape(shape)
     planes = np.broadcast_to(canvas, (recipe.channels, *canvas.shape))

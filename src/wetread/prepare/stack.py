@@ -1,0 +1,161 @@
+"""Series and volumes on a model's grid, and the way back: what `grid` does in plane, and z beside it.
+
+The rule is that of `wetread.prepare.grid`: slice i covers [i, i+1), so its centre
+stands at i + 0.5.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from wetread.errors import NotRead
+from wetread.prepare.grid import back, back_steps, forward, letterbox, steps
+from wetread.records import Box, Grid, Mask, Pixels, Recipe, Span, Tensor
+
+
+def lay(
+    shape: tuple[int, int, int],
+    pixel_aspect: float,
+    recipe: Recipe,
+    region: Box | None = None,
+    spacing_mm: tuple[float, float, float] | None = None,
+) -> Grid:
+    """Lay the grid of a recipe on a film, a series or a volume.
+
+    With a spacing in the recipe the grid is centred on the image: what does not fit is
+    cropped, what is missing is padded.  Without one the region is fitted into the grid.
+
+    Parameters
+    ----------
+    shape
+        (z, y, x) of the image, pixels.
+    pixel_aspect
+        Height of a pixel over its width.
+    recipe
+        Its grid, depth and spacing.
+    region
+        The part of each slice that the model is to see, for a recipe without a spacing.
+    spacing_mm
+        (z, y, x) of the image; only a recipe with a spacing looks at it.
+
+    Raises
+    ------
+    NotRead
+        MISSING-TAG: the recipe wants a spacing and that of the image is not known.
+    """
+    plane = (shape[1], shape[2])
+    if recipe.spacing_mm is None:
+        return letterbox(plane, pixel_aspect, recipe.grid, region)
+    if spacing_mm is None:
+        raise NotRead("MISSING-TAG", "Pixel Spacing (0028,0030): the model needs it, got none.")
+    wanted = recipe.spacing_mm
+    rows, y = _centred(shape[1], spacing_mm[1], recipe.grid[0], wanted[-2])
+    columns, x = _centred(shape[2], spacing_mm[2], recipe.grid[1], wanted[-1])
+    span = None
+    if recipe.depth:
+        slices, z = _centred(shape[0], spacing_mm[0], recipe.depth, wanted[0])
+        span = Span(shape[0], slices, recipe.depth, z)
+    return Grid(plane, Box(rows[0], columns[0], rows[1], columns[1]), recipe.grid, Box(y[0], x[0], y[1], x[1]), span)
+
+
+def _centred(size: int, spacing: float, target: int, wanted: float) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Lay one axis, centred, at the spacing that is wanted: its part of the image, and of the grid."""
+    cells = size * spacing / wanted
+    if cells <= target:
+        count = max(1, round(cells))
+        first = (target - count) // 2
+        return (0, size), (first, first + count)
+    count = min(size, max(1, round(target * wanted / spacing)))
+    start = (size - count) // 2
+    return (start, start + count), (0, target)
+
+
+def along(size: int, target: int) -> Tensor:
+    """The matrix (target, size) float32 that resamples one axis: by area when it shrinks, linear when it grows."""
+    if target <= size:
+        edges = np.arange(target + 1) * (size / target)
+        cells = np.arange(size)
+        shares = np.minimum(edges[1:, None], cells + 1) - np.maximum(edges[:-1, None], cells)
+        return np.asarray(np.clip(shares, 0.0, None) * (target / size), np.float32)
+    centres = np.clip((np.arange(target) + 0.5) * (size / target) - 0.5, 0.0, size - 1.0)
+    return np.asarray(np.clip(1.0 - np.abs(centres[:, None] - np.arange(size)), 0.0, None), np.float32)
+
+
+def _through(matrix: Tensor, volume: Tensor) -> Tensor:
+    """Apply a matrix to the first axis of (z, y, x)."""
+    flat = matrix @ volume.reshape(volume.shape[0], -1)
+    return np.asarray(flat.reshape(-1, *volume.shape[1:]), np.float32)
+
+
+def forward_stack(pixels: Pixels, grid: Grid) -> tuple[Tensor, Tensor]:
+    """Resample a series or a volume onto a model's grid.
+
+    Parameters
+    ----------
+    pixels
+        (z, y, x), any real dtype; (y, x) as in `grid.source_shape`.
+
+    Returns
+    -------
+    canvas
+        (z, y, x) float32: every slice by itself, or with a span all of its target's slices;
+        zero outside the content.
+    content
+        View of the canvas where the region lies.
+    """
+    box, span = grid.content, grid.span
+    first, last = span.region if span is not None else (0, pixels.shape[0])
+    planes = np.stack([forward(slice_, grid)[0] for slice_ in pixels[first:last]])
+    low, high = 0, len(planes)
+    if span is not None:
+        low, high = span.content
+        canvas = np.zeros((span.target, *grid.target_shape), np.float32)
+        canvas[low:high] = _through(along(last - first, high - low), planes)
+        planes = canvas
+    return planes, planes[low:high, box.y0 : box.y1, box.x0 : box.x1]
+
+
+def back_stack(values: Tensor, grid: Grid, fill: float = 0.0) -> Tensor:
+    """Resample maps from a model's grid onto the original grid of the series or volume.
+
+    Parameters
+    ----------
+    values
+        (z, y, x) float32: one map a slice, or one volume over the whole of the model's grid;
+        coarser ones are taken to cover the same extent.
+    fill
+        Value outside the region that the model saw.
+
+    Returns
+    -------
+    (z, y, x) float32; (y, x) as in `grid.source_shape`.
+    """
+    values = np.asarray(values, np.float32)
+    if grid.span is None:
+        return np.stack([back(slice_, grid, fill) for slice_ in values])
+    made = np.full((grid.span.source, *grid.source_shape), fill, np.float32)
+    for index, slice_ in enumerate(_seen(values, grid.span), grid.span.region[0]):
+        made[index] = back(slice_, grid, fill)
+    return made
+
+
+def back_mask_stack(values: Tensor, grid: Grid, level: float = 0.0) -> Mask:
+    """A mask (z, y, x) on the original grid: where the resampled `values` exceed `level`.
+
+    As `back_stack` and `wetread.prepare.grid.back_mask`.
+    """
+    stepped = steps(np.asarray(values, np.float32), level)
+    if grid.span is None:
+        return np.stack([back_steps(slice_, grid) for slice_ in stepped])
+    made = np.zeros((grid.span.source, *grid.source_shape), np.bool_)
+    for index, slice_ in enumerate(_seen(stepped, grid.span), grid.span.region[0]):
+        made[index] = back_steps(slice_, grid)
+    return made
+
+
+def _seen(values: Tensor, span: Span) -> Tensor:
+    """The slices of the image's region, from values over the whole of the model's grid."""
+    if len(values) != span.target:
+        values = _through(along(len(values), span.target), values)
+    (first, last), (low, high) = span.region, span.content
+    return _through(along(high - low, last - first), values[low:high])

@@ -20,6 +20,7 @@ Mask = npt.NDArray[np.bool_]
 Levels = npt.NDArray[np.uint16]
 #: The level that stands for 1.0.
 FULL_SCALE = 65535
+Vector = tuple[float, float, float]  # (x, y, z) in the patient: to the left, to the back, to the head
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +58,15 @@ class Image:
     study_uid: str
     series_uid: str
     sop_uids: tuple[str, ...]  # one an instance, in slice order
-    digest: str  # SHA-256 of the bytes that were read, hex
+    digest: str  # SHA-256 of the bytes that were read, of a series that of its instances' digests, hex
     source: str  # file name or "dimse", for people; never a patient identifier
     header: Any
     row_direction: str = ""  # first value of Patient Orientation (0020,0020): "L" or "R" where columns grow; "" unknown
+    series_description: str = ""  # DICOM Series Description (0008,103E)
+    secondary: bool = False  # computed from other images, such as a reformat: value 2 of Image Type (0008,0008)
+    positions_mm: tuple[Vector, ...] = ()  # centre of the first pixel of each slice; () where nobody knows
+    directions: tuple[Vector, Vector, Vector] | None = None  # unit, in which the array's axes (z, y, x) grow
+    frames: tuple[int, ...] = ()  # frame numbers in slice order, when all slices are frames of one instance
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ class Settings:
     max_object_bytes: int = _setting(1 << 29, "largest DICOM object that is taken", "byte")
     idle_timeout_s: float = _setting(60.0, "an association without traffic is closed after this silence", "s")
     max_pixels: int = _setting(100_000_000, "largest image that is decoded", "pixel")
+    max_series_pixels: int = _setting(500_000_000, "largest series that is put together", "pixel")
     max_associations: int = _setting(20, "DICOM associations at the same time", "1")
     institution: str = _setting("", "Institution Name (0008,0080) of our documents")
     log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR")

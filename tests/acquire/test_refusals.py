@@ -176,6 +176,12 @@ def test_the_network_of_codes_is_covered() -> None:
         "UNSAFE-ARCHIVE",  # test_source
         "MIXED-PATIENTS",  # test_studies
         "DUPLICATE-UID",
+        "LOCALIZER",  # test_series
+        "MIXED-SERIES",
+        "MISSING-SLICES",
+        "DOUBLED-SLICES",
+        "UNEVEN-SLICES",
+        "SHEARED-SLICES",
         "WRONG-MODALITY",  # other rooms
         "WRONG-BODY-PART",
         "WRONG-VIEW",

@@ -5,18 +5,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from wetread.acquire.attributes import is_uid, text, values
 from wetread.acquire.geometry import pixel_aspect, row_direction, spacing_mm
-from wetread.acquire.layout import check_identity, check_kind, read_layout
+from wetread.acquire.layout import check_identity, check_kind, is_secondary, read_layout
 from wetread.acquire.parse import Parsed, looks_like_dicom, parse
 from wetread.acquire.picture import Assumption, is_picture, read_picture
 from wetread.acquire.pixels import decode_pixels
 from wetread.acquire.quiet import FOREIGN_ERRORS, quiet
+from wetread.acquire.planes import read_plane, stack, vector
+from wetread.acquire.tomography import classic, frame_headers, is_enhanced, is_slice
 from wetread.errors import NotRead
-from wetread.records import Image, Refusal, Rejected
+from wetread.records import Image, Pixels, Refusal, Rejected
 from wetread.settings import Settings
 
 _IDENTITY = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
@@ -30,6 +34,7 @@ class Instance:
     study_uid: str = ""  # "" when the file names no valid one
     sop_uid: str = ""
     order: tuple[str, int, str] = ("", 0, "")  # series, instance number, SOP instance
+    blank: bool = False  # a slice without content: at the end of a series that is no fault
 
     @property
     def header(self) -> Any:
@@ -118,27 +123,69 @@ def _read_parsed(parsed: Parsed, source: str, digest: Callable[[], str], setting
     try:
         check_kind(parsed)
         check_identity(header)
+        if is_enhanced(header):
+            header = classic(header)
+            parsed = replace(parsed, header=header)
         layout = read_layout(header, settings.max_pixels)
-        pixels = decode_pixels(parsed, layout)
+        pixels, blank = decode_pixels(parsed, layout, may_be_blank=is_slice(header))
+        image = _image(header, pixels, source, digest())
+        image = _placed(image) if is_slice(header) else image
     except NotRead as refusal:
         return Instance(reject(refusal, source, digest(), _trusted(header)), study_uid, sop_uid, order)
+    return Instance(image, study_uid, sop_uid, order, blank)
+
+
+def _image(header: Any, pixels: Pixels, source: str, digest: str) -> Image:
     spacing = spacing_mm(header)
-    image = Image(
+    return Image(
         pixels=pixels,
         spacing_mm=spacing,
         pixel_aspect=pixel_aspect(header, spacing),
         modality=text(header, "Modality"),
         body_part=text(header, "BodyPartExamined"),
         view=text(header, "ViewPosition"),
-        study_uid=study_uid,
-        series_uid=series_uid,
-        sop_uids=(sop_uid,),
-        digest=digest(),
+        study_uid=text(header, "StudyInstanceUID"),
+        series_uid=text(header, "SeriesInstanceUID"),
+        sop_uids=(text(header, "SOPInstanceUID"),),
+        digest=digest,
         source=source,
         header=header,
         row_direction=row_direction(header),
+        series_description=text(header, "SeriesDescription"),
+        secondary=is_secondary(header),
     )
-    return Instance(image, study_uid, sop_uid, order)
+
+
+def _placed(image: Image) -> Image:
+    """A slice with its place in the patient, where it tells one; the frames of an instance in order."""
+    if len(image.pixels) > 1:
+        return _framed(image)
+    frames = frame_headers(image.header)
+    plane = read_plane(frames[0] if frames else image.header)
+    if plane is None:
+        return image
+    normal = vector(np.cross(plane.across, plane.down))
+    return replace(image, positions_mm=(plane.position,), directions=(normal, plane.down, plane.across))
+
+
+def _framed(image: Image) -> Image:
+    """The frames of one instance as a volume."""
+    if not is_enhanced(image.header):
+        raise NotRead("MULTI-FRAME", "Expected one frame in an object of its class.")
+    planes = [plane for frame in frame_headers(image.header) if (plane := read_plane(frame)) is not None]
+    if len(planes) != len(image.pixels) or image.spacing_mm is None:
+        raise NotRead("MISSING-TAG", "Expected position, orientation and Pixel Spacing of every frame.")
+    found = stack(planes, min(image.spacing_mm[1:]))
+    pixels = np.ascontiguousarray(image.pixels[list(found.order)])
+    pixels.flags.writeable = False
+    return replace(
+        image,
+        pixels=pixels,
+        spacing_mm=(found.distance_mm, image.spacing_mm[1], image.spacing_mm[2]),
+        positions_mm=found.positions_mm,
+        directions=found.directions,
+        frames=tuple(index + 1 for index in found.order),
+    )
 
 
 def _uid_or_empty(header: Any, keyword: str) -> str:

@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 
 from wetread.acquire.attributes import bad, missing, name, required_uid, text, values, whole
 from wetread.acquire.parse import Parsed
+from wetread.acquire.tomography import is_slice
 from wetread.errors import NotRead
 
 MIN_SIDE = 32
@@ -107,14 +108,24 @@ def check_identity(header: Dataset) -> None:
         required_uid(header, keyword)
 
 
+def _kinds(header: Dataset) -> list[str]:
+    return [str(kind).strip() for kind in values(header, "ImageType")]
+
+
+def is_secondary(header: Dataset) -> bool:
+    """Whether an image was made after the examination (PS3.3 Section C.7.6.1.1.2); a reformat is one too."""
+    return _kinds(header)[1:2] == ["SECONDARY"]
+
+
 def check_kind(parsed: Parsed) -> None:
     """Refuse what is no acquired image.
 
     Raises
     ------
     NotRead
-        NOT-AN-IMAGE, SECONDARY-IMAGE, FOR-PROCESSING, TRUNCATED-PIXELS (an image's
-        header and nothing behind it), BAD-TAG (an attribute that matters cannot be read).
+        NOT-AN-IMAGE, SECONDARY-IMAGE, FOR-PROCESSING, LOCALIZER, TRUNCATED-PIXELS (an
+        image's header and nothing behind it), BAD-TAG (an attribute that matters cannot be
+        read).
 
     References
     ----------
@@ -129,10 +140,11 @@ def check_kind(parsed: Parsed) -> None:
     for keyword in _SAFETY:
         if tag_for_keyword(keyword) in parsed.unreadable:
             raise bad(keyword, "a value of its VR", "one that cannot be read")
-    kinds = [str(kind).strip() for kind in values(header, "ImageType")]
-    if text(header, "SOPClassUID") in _MADE or (len(kinds) > 1 and kinds[1] == "SECONDARY"):
+    if text(header, "SOPClassUID") in _MADE or (is_secondary(header) and not is_slice(header)):
         raise NotRead("SECONDARY-IMAGE", "It was derived or captured, not acquired.")
     _refuse_raw(header)
+    if "LOCALIZER" in _kinds(header):
+        raise NotRead("LOCALIZER", f"{name('ImageType')} says so.")
     if parsed.pixel.keyword != "PixelData":
         raise NotRead("NOT-AN-IMAGE", f"Expected Pixel Data (7FE0,0010), got {parsed.pixel.keyword}.")
     if not text(header, "Modality"):

@@ -23,7 +23,7 @@ _SAMPLE_SIDE = 128
 _MAX_LUT = 1 << 16
 
 
-def decode_pixels(parsed: Parsed, layout: Layout) -> Pixels:
+def decode_pixels(parsed: Parsed, layout: Layout, may_be_blank: bool = False) -> tuple[Pixels, bool]:
     """Decode an image up to the modality LUT.
 
     Parameters
@@ -32,12 +32,16 @@ def decode_pixels(parsed: Parsed, layout: Layout) -> Pixels:
         A file with Pixel Data.
     layout
         Its checked Image Pixel Module.
+    may_be_blank
+        Whether an image without content is let through: a slice among others.
 
     Returns
     -------
-    numpy.ndarray
+    pixels
         (z, y, x), read-only; uint8, uint16, int16 or int32, and float32 only where
         the rescale is no whole number; larger = more attenuating.
+    blank
+        Whether they have no content.
 
     Raises
     ------
@@ -53,13 +57,15 @@ def decode_pixels(parsed: Parsed, layout: Layout) -> Pixels:
     # Codestreams other than RLE hold values, not words: they have no bits below the lowest.
     shift = layout.high + 1 - layout.stored if syntax is None or syntax.family in ("", "RLE") else 0
     stored = stored_values(raw, layout, shift)
-    refuse_blank(stored, layout)
+    blank = is_blank(stored, layout)
+    if blank and not may_be_blank:
+        raise _blank(layout)
     if values(parsed.header, "ModalityLUTSequence"):
         made = _through_lut(stored, parsed.header, layout, parsed.little_endian)
     else:
         made = _rescaled(_upright(stored, layout), parsed.header, layout)
     made.flags.writeable = False
-    return made
+    return made, blank
 
 
 def stored_values(raw: Pixels, layout: Layout, shift: int) -> Pixels:
@@ -90,8 +96,8 @@ def stored_values(raw: Pixels, layout: Layout, shift: int) -> Pixels:
     return raw
 
 
-def refuse_blank(stored: Pixels, layout: Layout) -> None:
-    """Refuse an image without content.
+def is_blank(stored: Pixels, layout: Layout) -> bool:
+    """Whether an image has no content.
 
     A regular sample is looked at first; it is enough for every image that has content.
 
@@ -101,20 +107,35 @@ def refuse_blank(stored: Pixels, layout: Layout) -> None:
         (z, y, x) integers.
     layout
         Bits stored: below 8 of them every level counts.
+    """
+    levels = _levels(layout)
+    steps = tuple(max(1, side // _SAMPLE_SIDE) for side in stored.shape[1:])
+    for seen in (stored[:, :: steps[0], :: steps[1]], stored):
+        wide = seen.astype(np.int64)
+        away = np.count_nonzero(np.abs(wide - int(np.median(wide))) > levels)
+        if away >= BLANK_SHARE * wide.size:
+            return False
+    return True
+
+
+def _levels(layout: Layout) -> int:
+    return BLANK_LEVELS if layout.stored >= 8 else 0
+
+
+def _blank(layout: Layout) -> NotRead:
+    return NotRead("BLANK-IMAGE", f"More than 99 % of the pixels lie within {_levels(layout)} levels of the median.")
+
+
+def refuse_blank(stored: Pixels, layout: Layout) -> None:
+    """Refuse an image without content.
 
     Raises
     ------
     NotRead
         BLANK-IMAGE.
     """
-    levels = BLANK_LEVELS if layout.stored >= 8 else 0
-    steps = tuple(max(1, side // _SAMPLE_SIDE) for side in stored.shape[1:])
-    for seen in (stored[:, :: steps[0], :: steps[1]], stored):
-        wide = seen.astype(np.int64)
-        away = np.count_nonzero(np.abs(wide - int(np.median(wide))) > levels)
-        if away >= BLANK_SHARE * wide.size:
-            return
-    raise NotRead("BLANK-IMAGE", f"More than 99 % of the pixels lie within {levels} levels of the median.")
+    if is_blank(stored, layout):
+        raise _blank(layout)
 
 
 def _limits(layout: Layout) -> tuple[int, int]:

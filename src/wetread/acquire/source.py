@@ -60,7 +60,7 @@ def load(
                 seen.add(digest)
             if not found:
                 raise BadInput(f"{path}: expected DICOM files or pictures, found none.")
-    return gather(made)
+    return gather(made, settings)
 
 
 def _read_path(path: Path, settings: Settings, assume: Assumption) -> Iterator[Instance]:

@@ -9,6 +9,7 @@ from wetread.acquire.attributes import text
 from wetread.acquire.instances import Instance, read_instance, reject
 from wetread.acquire.picture import Assumption
 from wetread.acquire.quiet import quiet
+from wetread.acquire.series import joined
 from wetread.errors import NotRead
 from wetread.records import Image, Rejected, Study
 from wetread.settings import Settings
@@ -34,15 +35,16 @@ def decode(
     -------
     tuple of Study
         One a Study Instance UID, in the order of arrival; inside by series, instance
-        number and UID.  A file that names no valid study stands alone, under "".  Bad
-        content never raises: every instance becomes an image or a coded refusal.
+        number and UID; the slices of a CT, MR or PET series are one image.  A file that names
+        no valid study stands alone, under "".  Bad content never raises: every film and
+        series becomes an image or a coded refusal.
         Identical files count once.
 
     References
     ----------
     DICOM PS3.3 Section C.7 (identity), PS3.5 Section 9 (unique identifiers).
     """
-    return gather(read_each(blobs, settings, assume))
+    return gather(read_each(blobs, settings, assume), settings)
 
 
 def read_each(blobs: Iterable[tuple[str, bytes]], settings: Settings, assume: Assumption) -> list[Instance]:
@@ -58,22 +60,22 @@ def read_each(blobs: Iterable[tuple[str, bytes]], settings: Settings, assume: As
     return made
 
 
-def gather(instances: Sequence[Instance]) -> tuple[Study, ...]:
-    """Group instances by study, and refuse what makes a study ambiguous."""
+def gather(instances: Sequence[Instance], settings: Settings) -> tuple[Study, ...]:
+    """Group instances by study, join slices to volumes, and refuse what makes a study ambiguous."""
     instances = _without_duplicates(instances)
     studies: dict[str, list[Instance]] = {}
     for index, instance in enumerate(instances):
         studies.setdefault(instance.study_uid or f"alone {index}", []).append(instance)
-    return tuple(_study(members) for members in studies.values())
+    return tuple(_study(members, settings) for members in studies.values())
 
 
-def _study(members: list[Instance]) -> Study:
+def _study(members: list[Instance], settings: Settings) -> Study:
     members = sorted(members, key=lambda member: member.order)
     patients = {_patient(member) for member in members if member.header is not None}
     if len(patients) > 1:
         mixed = NotRead("MIXED-PATIENTS", f"Expected one patient, got {len(patients)} under one Study Instance UID.")
         members = [_refused(member, mixed) for member in members]
-    outcomes = [member.outcome for member in members]
+    outcomes = joined(members, settings.max_series_pixels)
     return Study(
         members[0].study_uid,
         tuple(outcome for outcome in outcomes if isinstance(outcome, Image)),

@@ -1,0 +1,128 @@
+"""Slices of a CT, MR or PET series -> one volume, or one coded refusal for all of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from wetread.acquire.attributes import missing, text
+from wetread.acquire.instances import Instance, reject
+from wetread.acquire.planes import Plane, read_plane, stack
+from wetread.acquire.tomography import is_slice
+from wetread.errors import NotRead
+from wetread.records import Image, Pixels, Rejected
+
+#: What must be equal in all slices of a volume, besides their orientation.
+_EQUAL = ("FrameOfReferenceUID", "Modality", "SOPClassUID")
+
+
+def joined(members: Sequence[Instance], max_pixels: int) -> list[Image | Rejected]:
+    """Join the slices of each series, and leave everything else as it is.
+
+    Parameters
+    ----------
+    members
+        The instances of one study, in order.
+    max_pixels
+        Most pixels of one series.
+
+    Returns
+    -------
+    One outcome a film, a localizer, a series of slices; in the order of their first instance.
+    One slice that must not be read stops its whole series: a volume with a hole is none.
+    """
+    groups: dict[tuple[str, ...], list[Instance]] = {}
+    for number, member in enumerate(members):
+        groups.setdefault(_key(member, number), []).append(member)
+    return [_series(group, max_pixels) if is_slice(group[0].header) else group[0].outcome for group in groups.values()]
+
+
+def _key(member: Instance, number: int) -> tuple[str, ...]:
+    if not is_slice(member.header):
+        return (str(number),)
+    code = member.outcome.refusal.code if isinstance(member.outcome, Rejected) else ""
+    return (text(member.header, "SeriesInstanceUID"), "LOCALIZER" if code == "LOCALIZER" else "slices")
+
+
+def _series(group: list[Instance], max_pixels: int) -> Image | Rejected:
+    first = group[0].outcome
+    digest = _digest(group)
+    source = first.source if len(group) == 1 else f"{first.source} and {len(group) - 1} more"
+    refused = [member.outcome for member in group if isinstance(member.outcome, Rejected)]
+    if refused:
+        told = refused[0].refusal
+        if len(group) > 1:
+            told = replace(
+                told, detail=f"{told.detail} {len(refused)} of {len(group)} instances of the series.".strip()
+            )
+        return Rejected(told, source, digest, refused[0].header)
+    try:
+        images = [member.outcome for member in group if isinstance(member.outcome, Image)]
+        if all(member.blank for member in group):
+            raise NotRead("BLANK-IMAGE", "Every slice is blank.")
+        return replace(_volume(images, max_pixels), digest=digest, source=source)
+    except NotRead as refusal:
+        return reject(refusal, source, digest, first.header)
+
+
+def _digest(group: list[Instance]) -> str:
+    """The digest of one instance is its own; of several that of their digests, in any order of arrival."""
+    if len(group) == 1:
+        return group[0].outcome.digest
+    digests = sorted(member.outcome.digest for member in group)
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _volume(images: list[Image], max_pixels: int) -> Image:
+    if len(images) == 1:
+        return images[0]
+    total = sum(image.pixels.size for image in images)
+    if total > max_pixels:
+        raise NotRead("TOO-LARGE", f"Expected at most {max_pixels} pixels in a series, got {total}.")
+    if any(len(image.pixels) > 1 for image in images):
+        raise NotRead("MIXED-SERIES", "Expected one instance of several frames in a series, got more instances.")
+    _check_equal(images)
+    spacing = images[0].spacing_mm
+    if spacing is None:
+        raise missing("PixelSpacing")
+    found = stack([_plane(image.header) for image in images], min(spacing[1:]))
+    ordered = [images[index] for index in found.order]
+    return replace(
+        ordered[0],
+        pixels=_stacked(ordered),
+        spacing_mm=(found.distance_mm, spacing[1], spacing[2]),
+        sop_uids=tuple(image.sop_uids[0] for image in ordered),
+        positions_mm=found.positions_mm,
+        directions=found.directions,
+    )
+
+
+def _plane(header: Dataset) -> Plane:
+    plane = read_plane(header)
+    if plane is None:
+        raise missing("ImagePositionPatient" if "ImageOrientationPatient" in header else "ImageOrientationPatient")
+    return plane
+
+
+def _check_equal(images: list[Image]) -> None:
+    for keyword in _EQUAL:
+        if len({text(image.header, keyword) for image in images}) > 1:
+            raise NotRead("MIXED-SERIES", f"Expected one {keyword} in all slices, got several.")
+    if len({image.pixels.shape for image in images}) > 1:
+        raise NotRead("MIXED-SERIES", "Expected slices of one size, got several sizes.")
+    spacings = np.array([image.spacing_mm[1:] if image.spacing_mm else (0.0, 0.0) for image in images])
+    if np.ptp(spacings, axis=0).max() > 1e-3 * spacings.max():
+        raise NotRead("MIXED-SERIES", "Expected one Pixel Spacing (0028,0030) in all slices, got several.")
+
+
+def _stacked(images: list[Image]) -> Pixels:
+    kind = np.result_type(*{image.pixels.dtype for image in images})
+    made = np.empty((len(images), *images[0].pixels.shape[1:]), np.float32 if kind == np.float64 else kind)
+    for index, image in enumerate(images):
+        made[index] = image.pixels[0]
+    made.flags.writeable = False
+    return made

@@ -1,0 +1,96 @@
+"""Which objects are slices: CT, MR and PET images, one frame an instance or many.
+
+Enhanced objects keep what the classic ones have at the top in functional groups.  `classic`
+lifts it, where it is the same for all frames, so that everything behind reads one kind of header.
+
+References
+----------
+DICOM PS3.3 Sections A.36, A.38 (enhanced MR and CT), C.7.6.16 (functional groups).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydicom import uid
+from pydicom.dataset import Dataset
+
+from wetread.acquire.attributes import text, values
+from wetread.errors import NotRead
+
+CLASSIC = frozenset({uid.CTImageStorage, uid.MRImageStorage, uid.PositronEmissionTomographyImageStorage})
+ENHANCED = frozenset(
+    {
+        uid.EnhancedCTImageStorage,
+        uid.EnhancedMRImageStorage,
+        uid.EnhancedPETImageStorage,
+        uid.LegacyConvertedEnhancedCTImageStorage,
+        uid.LegacyConvertedEnhancedMRImageStorage,
+        uid.LegacyConvertedEnhancedPETImageStorage,
+    }
+)
+#: Functional group -> its attributes that must be the same in all frames.
+_SHARED = {
+    "PixelMeasuresSequence": ("PixelSpacing", "SliceThickness"),
+    "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept"),
+    "PlaneOrientationSequence": ("ImageOrientationPatient",),
+}
+
+
+def is_slice(header: Dataset | None) -> bool:
+    """Whether an object is one slice, or several, of a tomographic series."""
+    return header is not None and text(header, "SOPClassUID") in CLASSIC | ENHANCED
+
+
+def is_enhanced(header: Dataset) -> bool:
+    """Whether an object keeps its slices as frames with functional groups."""
+    return text(header, "SOPClassUID") in ENHANCED
+
+
+def _groups(header: Dataset, group: str) -> list[Any]:
+    """The items of a functional group: the shared one, else one a frame."""
+    for name in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        found = [values(frame, group) for frame in values(header, name)]
+        if found and all(found):
+            return [items[0] for items in found]
+    return []
+
+
+def classic(header: Dataset) -> Dataset:
+    """Lift what all frames share to where a single-frame object has it.
+
+    Parameters
+    ----------
+    header
+        Of an enhanced object; it is not changed.
+
+    Raises
+    ------
+    NotRead
+        MIXED-SERIES: the frames differ in size of a pixel, rescale or orientation.
+    """
+    made = Dataset()
+    made.update(header)
+    if hasattr(header, "file_meta"):
+        made.file_meta = header.file_meta
+    for group, keywords in _SHARED.items():
+        items = _groups(header, group)
+        for keyword in keywords:
+            found = [item[keyword] for item in items if keyword in item]
+            if any(one.value != found[0].value for one in found):
+                raise NotRead("MIXED-SERIES", f"Expected one {keyword} in all frames, got several.")
+            if found:
+                made[keyword] = found[0]
+    return made
+
+
+def frame_headers(header: Dataset) -> list[Dataset]:
+    """One small header a frame, with its position and orientation."""
+    made = []
+    for item in _groups(header, "PlanePositionSequence"):
+        frame = Dataset()
+        for keyword, holder in (("ImagePositionPatient", item), ("ImageOrientationPatient", header)):
+            if keyword in holder:
+                frame[keyword] = holder[keyword]
+        made.append(frame)
+    return made

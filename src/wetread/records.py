@@ -20,6 +20,7 @@ Mask = npt.NDArray[np.bool_]
 Levels = npt.NDArray[np.uint16]
 #: The level that stands for 1.0.
 FULL_SCALE = 65535
+Turn = tuple[int, int, int]  # which axis of the image each axis of the model is, from 1; negative: reversed
 Vector = tuple[float, float, float]  # (x, y, z) in the patient: to the left, to the back, to the head
 
 
@@ -117,6 +118,7 @@ class Grid:
     target_shape: tuple[int, int]  # (y, x) of the model's grid, pixels
     content: Box  # where the region lies on the model's grid; outside is padding
     span: Span | None = None  # along z, for a volumetric model; None: every slice by itself
+    turn: Turn = (1, 2, 3)  # from the image's axes to the model's; all else here is on the model's axes
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,7 @@ class Recipe:
 
     grid: tuple[int, int]  # (y, x) of the model's grid, pixels; the physical aspect ratio is kept
     depth: int = 0  # slices of a volumetric model's grid; 0: a model of films or slices, one after the other
+    axes: str = ""  # where (z, y, x) run to in the patient, such as "HPL": turn the image so; "": as acquired
     region: str = "image"  # "image", or "lungs": the box around them
     region_margin: float = 0.0  # grown on each side, as a share of the region's size
     spacing_mm: tuple[float, ...] | None = None  # (y, x), or (z, y, x) with a depth: crop or pad, do not fit

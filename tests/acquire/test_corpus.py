@@ -34,7 +34,7 @@ def acquired(data: bytes) -> bytes:
 
 def image(name: str) -> Image:
     (file,) = [file for file in files(SMALL) + files(LARGE) if file.name == name]
-    # Enhanced MR of the corpus tells no position and is refused as a volume; here its frames are those of an ultrasound.
+    # Enhanced MR of the corpus tells no position and is refused as a volume; its frames pass as those of an ultrasound.
     data = file.read_bytes().replace(b"1.2.840.10008.5.1.4.1.1.4.1", b"1.2.840.10008.5.1.4.1.1.3.1")
     (study,) = decode([(name, acquired(data))], SETTINGS)
     assert study.rejected == ()

@@ -13,6 +13,8 @@ from wetread.records import Recipe
 
 #: Parts of an image that a recipe may ask for.
 REGIONS = ("image", "lungs")
+#: The two ends of each axis of the patient.
+ENDS = ("LR", "PA", "HF")
 #: What percentiles may be taken of.
 PERCENTILES_OF = ("slice", "series")
 
@@ -43,6 +45,8 @@ def parse(table: Mapping[str, Any]) -> Recipe:
         raise ModelError(f"[recipe] region: expected one of {REGIONS}, got {recipe.region!r}")
     if recipe.channels not in (1, 3) or {len(recipe.mean), len(recipe.std)} - {1, recipe.channels}:
         raise ModelError("[recipe] channels: expected 1 or 3, and as many values of mean and std, or one")
+    if recipe.axes and sorted(sum(letter in pair for letter in recipe.axes) for pair in ENDS) != [1, 1, 1]:
+        raise ModelError(f"[recipe] axes: expected one letter of each of {ENDS}, such as HPL, got {recipe.axes!r}")
     _check_spacing(recipe)
     _check_intensity(recipe)
     return recipe

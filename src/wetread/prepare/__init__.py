@@ -11,7 +11,8 @@ import numpy as np
 from wetread.prepare.grid import back, back_mask, bounds, forward, letterbox
 from wetread.prepare.intensity import normalise, scale
 from wetread.prepare.stack import back_mask_stack, back_stack, forward_stack, lay
-from wetread.records import Box, Pixels, Prepared, Recipe
+from wetread.prepare.turn import turn_to, turned, turned_back
+from wetread.records import Box, Pixels, Prepared, Recipe, Vector
 
 __all__ = [
     "back",
@@ -24,6 +25,9 @@ __all__ = [
     "lay",
     "letterbox",
     "prepare",
+    "turn_to",
+    "turned",
+    "turned_back",
 ]
 
 
@@ -33,6 +37,7 @@ def prepare(
     recipe: Recipe,
     region: Box | None = None,
     spacing_mm: tuple[float, float, float] | None = None,
+    directions: tuple[Vector, Vector, Vector] | None = None,
 ) -> Prepared:
     """Apply a recipe to one film, to every slice of a series, or to a volume.
 
@@ -41,13 +46,16 @@ def prepare(
     pixels
         (y, x) or (z, y, x), any real dtype, after the modality LUT.
     pixel_aspect
-        Height of a pixel over its width.
+        Height of a pixel over its width, as acquired.
     recipe
         The model's recipe; with a depth it takes the whole volume at once.
     region
         The part of each slice the model is to see; all of it by default.
     spacing_mm
         (z, y, x) of the image; needed by a recipe with a spacing.
+    directions
+        Unit, in which the axes (z, y, x) of the image grow in the patient; without them the
+        image is taken to lie on the recipe's axes already.
 
     Returns
     -------
@@ -61,7 +69,9 @@ def prepare(
         MISSING-TAG: the recipe wants a spacing and that of the image is not known.
     """
     volume = pixels if pixels.ndim == 3 else pixels[None]
-    grid = lay((volume.shape[0], volume.shape[1], volume.shape[2]), pixel_aspect, recipe, region, spacing_mm)
+    turn = turn_to(recipe.axes, directions, whole=recipe.depth > 0)
+    shape = (volume.shape[0], volume.shape[1], volume.shape[2])
+    grid = lay(shape, pixel_aspect, recipe, region, spacing_mm, turn)
     canvas, content = forward_stack(volume, grid)
     scale(content, recipe)
     tensor = normalise(canvas, recipe)

@@ -6,11 +6,14 @@ stands at i + 0.5.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from wetread.errors import NotRead
 from wetread.prepare.grid import back, back_steps, forward, letterbox, steps
-from wetread.records import Box, Grid, Mask, Pixels, Recipe, Span, Tensor
+from wetread.prepare.turn import AS_ACQUIRED, lengths, turned, turned_back
+from wetread.records import Box, Grid, Mask, Pixels, Recipe, Span, Tensor, Turn
 
 
 def lay(
@@ -19,6 +22,7 @@ def lay(
     recipe: Recipe,
     region: Box | None = None,
     spacing_mm: tuple[float, float, float] | None = None,
+    turn: Turn = AS_ACQUIRED,
 ) -> Grid:
     """Lay the grid of a recipe on a film, a series or a volume.
 
@@ -37,25 +41,29 @@ def lay(
         The part of each slice that the model is to see, for a recipe without a spacing.
     spacing_mm
         (z, y, x) of the image; only a recipe with a spacing looks at it.
+    turn
+        From the axes of the image, on which all other arguments are, to those of the model.
 
     Raises
     ------
     NotRead
         MISSING-TAG: the recipe wants a spacing and that of the image is not known.
     """
-    plane = (shape[1], shape[2])
+    count, height, width = (shape[abs(axis) - 1] for axis in turn)
     if recipe.spacing_mm is None:
-        return letterbox(plane, pixel_aspect, recipe.grid, region)
+        aspect = 1.0 / pixel_aspect if abs(turn[1]) > abs(turn[2]) else pixel_aspect
+        return replace(letterbox((height, width), aspect, recipe.grid, region), turn=turn)
     if spacing_mm is None:
         raise NotRead("MISSING-TAG", "Pixel Spacing (0028,0030): the model needs it, got none.")
-    wanted = recipe.spacing_mm
-    rows, y = _centred(shape[1], spacing_mm[1], recipe.grid[0], wanted[-2])
-    columns, x = _centred(shape[2], spacing_mm[2], recipe.grid[1], wanted[-1])
+    wanted, (depth_mm, height_mm, width_mm) = recipe.spacing_mm, lengths(spacing_mm, turn)
+    rows, y = _centred(height, height_mm, recipe.grid[0], wanted[-2])
+    columns, x = _centred(width, width_mm, recipe.grid[1], wanted[-1])
     span = None
     if recipe.depth:
-        slices, z = _centred(shape[0], spacing_mm[0], recipe.depth, wanted[0])
-        span = Span(shape[0], slices, recipe.depth, z)
-    return Grid(plane, Box(rows[0], columns[0], rows[1], columns[1]), recipe.grid, Box(y[0], x[0], y[1], x[1]), span)
+        slices, z = _centred(count, depth_mm, recipe.depth, wanted[0])
+        span = Span(count, slices, recipe.depth, z)
+    region, content = Box(rows[0], columns[0], rows[1], columns[1]), Box(y[0], x[0], y[1], x[1])
+    return Grid((height, width), region, recipe.grid, content, span, turn)
 
 
 def _centred(size: int, spacing: float, target: int, wanted: float) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -93,7 +101,7 @@ def forward_stack(pixels: Pixels, grid: Grid) -> tuple[Tensor, Tensor]:
     Parameters
     ----------
     pixels
-        (z, y, x), any real dtype; (y, x) as in `grid.source_shape`.
+        (z, y, x) of the image, any real dtype.
 
     Returns
     -------
@@ -104,6 +112,7 @@ def forward_stack(pixels: Pixels, grid: Grid) -> tuple[Tensor, Tensor]:
         View of the canvas where the region lies.
     """
     box, span = grid.content, grid.span
+    pixels = turned(pixels, grid.turn)
     first, last = span.region if span is not None else (0, pixels.shape[0])
     planes = np.stack([forward(slice_, grid)[0] for slice_ in pixels[first:last]])
     low, high = 0, len(planes)
@@ -128,15 +137,15 @@ def back_stack(values: Tensor, grid: Grid, fill: float = 0.0) -> Tensor:
 
     Returns
     -------
-    (z, y, x) float32; (y, x) as in `grid.source_shape`.
+    (z, y, x) float32 on the image's axes.
     """
     values = np.asarray(values, np.float32)
     if grid.span is None:
-        return np.stack([back(slice_, grid, fill) for slice_ in values])
+        return turned_back(np.stack([back(slice_, grid, fill) for slice_ in values]), grid.turn)
     made = np.full((grid.span.source, *grid.source_shape), fill, np.float32)
     for index, slice_ in enumerate(_seen(values, grid.span), grid.span.region[0]):
         made[index] = back(slice_, grid, fill)
-    return made
+    return turned_back(made, grid.turn)
 
 
 def back_mask_stack(values: Tensor, grid: Grid, level: float = 0.0) -> Mask:
@@ -146,11 +155,11 @@ def back_mask_stack(values: Tensor, grid: Grid, level: float = 0.0) -> Mask:
     """
     stepped = steps(np.asarray(values, np.float32), level)
     if grid.span is None:
-        return np.stack([back_steps(slice_, grid) for slice_ in stepped])
+        return turned_back(np.stack([back_steps(slice_, grid) for slice_ in stepped]), grid.turn)
     made = np.zeros((grid.span.source, *grid.source_shape), np.bool_)
     for index, slice_ in enumerate(_seen(stepped, grid.span), grid.span.region[0]):
         made[index] = back_steps(slice_, grid)
-    return made
+    return turned_back(made, grid.turn)
 
 
 def _seen(values: Tensor, span: Span) -> Tensor:

@@ -186,6 +186,8 @@ class Finding:
     tracking_uid: str
     tracking_id: str
     site: Code | None = None  # where in the body, when the model says so
+    slices: tuple[int, ...] = ()  # of a series: those that are positive by themselves, counted from 0
+    peak: int = 0  # the slice with the highest probability
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,18 +223,20 @@ class Explanation:
     finding: Code
     method: str  # "class activation map (equals Grad-CAM on a pooled linear head)"
     map: Levels  # (y, x) on the image's own grid; 0..FULL_SCALE stands for 0..1
-    inside_share: float  # share of the map's mass inside the lungs, 0..1
+    inside_share: float  # share of the map's mass inside the organ, 0..1
     bound: float  # below it the map is not trustworthy: the model's own, or what chance would give
     trustworthy: bool
     sentence: str
     model: ModelIdentity
+    slice: int = 0  # the slice that the map lies on, counted from 0
+    organ: str = "lungs"  # inside which the map is expected: "lungs" or "body"
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture for people: the film as displayed, with or without something drawn on it."""
+    """A picture for people: a film or slice as displayed, with or without something drawn on it."""
 
-    name: str  # "film", "contours", "heat"
+    name: str  # "film", "contours", "heat", "montage"
     caption: str
     rgb: npt.NDArray[np.uint8]  # (y, x, 3), reduced; rows and columns keep the physical aspect
 

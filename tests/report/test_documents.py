@@ -20,8 +20,8 @@ from wetread import report
 from wetread.errors import REFUSALS, DocumentError
 from wetread.records import Document, Result, Timing
 from wetread.report import checker
-from wetread.report.context import axes
 from wetread.report.identity import UNKNOWN_MOMENT, moment
+from wetread.report.planes import axes
 
 Documents = Callable[[str], dict[str, Document]]
 Results = Callable[[str], Result]

@@ -202,8 +202,10 @@ def _same(kind: str, data: Item, source: Source) -> Iterator[Problem]:
     found = {
         (get(item_, "ReferencedSOPInstanceUID"), get(item_, "ReferencedSOPClassUID")) for item_ in _references(data)
     }
-    if (source.sop_uid, source.sop_class_uid) not in found:
-        yield Problem("ReferencedSOPInstanceUID", "expected a reference to the source image, got none", "AIR")
+    missing = [uid for uid in source.sop_uids if (uid, source.sop_class_uid) not in found]
+    if missing:
+        said = f"expected a reference to every source image, got none to {len(missing)}"
+        yield Problem("ReferencedSOPInstanceUID", said, "AIR")
     wanted = {"SR": "CurrentRequestedProcedureEvidenceSequence", "SEG": "", "PM": ""}.get(kind)
     if wanted is None:
         return

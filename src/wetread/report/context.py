@@ -3,18 +3,14 @@
 References
 ----------
 DICOM PS3.3 Sections C.7.3.1 (general series), C.12.1 (SOP common), 10.3
-(SOP instance reference macro), C.7.6.16.2.6 (derivation image macro).
+(SOP instance reference macro).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import numpy as np
-
-from wetread.errors import DocumentError
-from wetread.records import Code, Mask, Result
-from wetread.report.codes import coded
+from wetread.records import Result
 from wetread.report.elements import Item, item
 from wetread.report.equipment import MANUFACTURER, contributing, contributors, equipment
 from wetread.report.fingerprint import fingerprint_of
@@ -42,15 +38,6 @@ KINDS = {
 }
 
 
-#: The letters of Patient Orientation (PS3.3 Section C.7.6.1.1.1) as directions in the patient.
-_AXES = {
-    "L": (1, 0, 0),
-    "R": (-1, 0, 0),
-    "P": (0, 1, 0),
-    "A": (0, -1, 0),
-    "H": (0, 0, 1),
-    "F": (0, 0, -1),
-}
 #: Body parts (PS3.16 Annex L) of which there is one.
 _UNPAIRED = (
     "ABDOMEN",
@@ -100,6 +87,8 @@ def context_of(result: Result, institution: str) -> Context | None:
     source = identify(result.header, result.study_uid, _texts(result, institution))
     if source is None:
         return None
+    if result.image is not None and result.image.sop_uids:
+        source = replace(source, sop_uids=result.image.sop_uids)
     return Context(result, source, institution, fingerprint_of(result, source.sop_uid, institution))
 
 
@@ -135,31 +124,6 @@ def reference(sop_class_uid: str, sop_uid: str) -> Item:
     return item(ReferencedSOPClassUID=sop_class_uid, ReferencedSOPInstanceUID=sop_uid)
 
 
-def source_reference(source: Source) -> Item:
-    """Refer to the source instance."""
-    return reference(source.sop_class_uid, source.sop_uid)
-
-
-def derivation(source: Source, derived: Code, purpose: Code) -> Item:
-    """Make the derivation image functional group: from which image, how, and for what."""
-    return item(
-        DerivationImageSequence=item(
-            DerivationCodeSequence=coded(derived),
-            SourceImageSequence=source_reference(source)
-            | item(SpatialLocationsPreserved="YES", PurposeOfReferenceCodeSequence=coded(purpose)),
-        )
-    )
-
-
-def referenced_series(source: Source) -> Item:
-    """Make the common instance reference module for the source instance."""
-    return item(
-        ReferencedSeriesSequence=item(
-            SeriesInstanceUID=source.series_uid, ReferencedInstanceSequence=source_reference(source)
-        )
-    )
-
-
 def body_part(source: Source, sided: bool = False) -> Item:
     """Make Body Part Examined and Laterality.
 
@@ -175,55 +139,6 @@ def body_part(source: Source, sided: bool = False) -> Item:
 def orientation(source: Source) -> Item:
     """Make Patient Orientation (2C): a projection has no plane orientation, so it is there."""
     return item(PatientOrientation=source.orientation)
-
-
-def axes(orientation: str) -> str:
-    r"""Give Image Orientation (Patient) for a Patient Orientation such as ``L\F``."""
-    known = [_AXES[one[:1]] for one in orientation.split("\\") if one[:1] in _AXES]
-    usable = len(known) == 2 and not any(a and b for a, b in zip(*known, strict=True))
-    row, column = known if usable else ((1, 0, 0), (0, 1, 0))
-    return "\\".join(str(one) for one in (*row, *column))
-
-
-def place(source: Source) -> Item:
-    """Make the frame of reference module.
-
-    Parametric Map demands a frame of reference and planes, and some readers demand
-    them of a Segmentation too, but a projection image has none.  The documents then
-    get one of their own: it is derived from the source instance and shared with
-    nothing else, its axes follow Patient Orientation, its origin is the first pixel.
-    """
-    frame = source.frame_of_reference or derive(source.sop_uid, "frame of reference of the film")
-    return item(FrameOfReferenceUID=frame, PositionReferenceIndicator="")
-
-
-def pixel_measures(spacing_mm: tuple[float, float, float]) -> Item:
-    """Make the pixel measures functional group."""
-    depth, row, column = (f"{one:.10g}" for one in spacing_mm)
-    return item(PixelMeasuresSequence=item(PixelSpacing=f"{row}\\{column}", SliceThickness=depth))
-
-
-def position() -> Item:
-    """Make the plane position functional group: the first pixel is the origin."""
-    return item(PlanePositionSequence=item(ImagePositionPatient="0\\0\\0"))
-
-
-def direction(source: Source) -> Item:
-    """Make the plane orientation functional group."""
-    return item(PlaneOrientationSequence=item(ImageOrientationPatient=axes(source.orientation)))
-
-
-def single_slice(mask: Mask, what: str) -> Mask:
-    """Give the one slice of a mask (z, y, x) as contiguous (y, x).
-
-    Raises
-    ------
-    DocumentError
-        There are several slices: documents of volumes are not written yet.
-    """
-    if mask.ndim == 3 and mask.shape[0] == 1:
-        return np.ascontiguousarray(mask[0], dtype=np.bool_)
-    raise DocumentError(f"{what}: expected an array of one slice (1, y, x), got {mask.shape}")
 
 
 def image_pixel(rows: int, columns: int, bits: int) -> Item:

@@ -104,7 +104,8 @@ class Source:
     modules: Item  # patient, study, patient study, clinical trial; with its character set
     study_uid: str
     series_uid: str  # "" when the header has none; then nothing refers to the instance
-    sop_uid: str
+    sop_uid: str  # of a series that of its first slice
+    sop_uids: tuple[str, ...]  # every instance, in slice order
     sop_class_uid: str
     moment: tuple[str, str]  # DA, TM
     modality: str
@@ -112,6 +113,7 @@ class Source:
     laterality: str
     orientation: str  # Patient Orientation, as it travels
     frame_of_reference: str
+    position_reference: str  # Position Reference Indicator
     procedures: tuple[Item, ...]  # valid items of the source's Procedure Code Sequence
     requests: tuple[Item, ...]  # Request Attributes of the source
     lossy: Item  # Lossy Image Compression and its ratio and method, when the source is lossy
@@ -121,7 +123,7 @@ class Source:
         """The UIDs that documents repeat from the source."""
         given = {get(one, "StudyInstanceUID", "") for one in self.requests}
         return frozenset(
-            {self.study_uid, self.series_uid, self.sop_uid, self.sop_class_uid, self.frame_of_reference} | given
+            {self.study_uid, self.series_uid, *self.sop_uids, self.sop_class_uid, self.frame_of_reference} | given
         )
 
     @property
@@ -260,6 +262,7 @@ def identify(header: Any, study_uid: str = "", texts: Iterable[str] = ()) -> Sou
         study_uid=study_uid,
         series_uid=text_of(header, "SeriesInstanceUID"),
         sop_uid=text_of(header, "SOPInstanceUID"),
+        sop_uids=(text_of(header, "SOPInstanceUID"),),
         sop_class_uid=text_of(header, "SOPClassUID"),
         moment=moment(header),
         modality=text_of(header, "Modality"),
@@ -267,6 +270,7 @@ def identify(header: Any, study_uid: str = "", texts: Iterable[str] = ()) -> Sou
         laterality=text_of(header, "Laterality") or text_of(header, "ImageLaterality"),
         orientation=text_of(header, "PatientOrientation"),
         frame_of_reference=text_of(header, "FrameOfReferenceUID"),
+        position_reference=text_of(header, "PositionReferenceIndicator"),
         procedures=tuple(one for one in sequence(modules, "ProcedureCodeSequence") if _valid_code(one)),
         requests=tuple(requests),
         lossy=_lossy(header),

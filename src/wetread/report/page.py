@@ -46,13 +46,14 @@ def _finding(said: Statement) -> str:
     at, mark = (min(max(value, 0.0), 1.0) * 100 for value in (finding.probability, finding.threshold))
     side = ' class="left"' if mark < 25 else ' class="right"' if mark > 75 else ""
     text = escape(f"Probability of {said.name}")
+    slices = f'<p class="slices">{escape(said.slices.capitalize())}</p>' if said.slices else ""
     label = escape(f"Probability of {said.name} {said.percent}, threshold {said.threshold}")
     return (
         f'<div class="finding{" is-present" if finding.present else ""}"><div class="said"><span>{text}</span>'
         f'<span class="value">{escape(said.percent)}</span></div>'
         f'<div class="bar" role="img" aria-label="{label}">'
         f'<i style="width:{at:.1f}%"></i><b style="left:{mark:.1f}%"></b>'
-        f'<small{side} style="left:{mark:.1f}%">threshold {escape(said.threshold)}</small></div></div>'
+        f'<small{side} style="left:{mark:.1f}%">threshold {escape(said.threshold)}</small></div>{slices}</div>'
     )
 
 
@@ -73,7 +74,7 @@ def _headline(said: tuple[Statement, ...]) -> tuple[str, str, str]:
         return "present", ", ".join(found) + ": present", "The model's probability is at or above its threshold."
     if said:
         names = ", ".join(one.name for one in said)
-        return "absent", f"{names}: not seen", "This is no statement about anything else on the film."
+        return "absent", f"{names}: not seen", "This is no statement about anything else on the image."
     return "absent", "No finding asked for", "No classifier reads this image; only regions were outlined."
 
 
@@ -139,7 +140,10 @@ def _models(result: Result) -> str:
 
 def _origin(result: Result) -> str:
     rows = [("Study UID", f"<code>{escape(result.study_uid or 'not known')}</code>")]
-    if result.header is not None:
+    if result.image is not None and len(result.image.pixels) > 1:
+        rows.append(("Series UID", f"<code>{escape(result.image.series_uid)}</code>"))
+        rows.append(("Slices", str(len(result.image.pixels))))
+    elif result.header is not None:
         rows.append(("Image UID", f"<code>{escape(text_of(result.header, 'SOPInstanceUID'))}</code>"))
     if result.read_at:
         rows.append(("Read at", escape(result.read_at)))

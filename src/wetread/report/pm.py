@@ -1,4 +1,4 @@
-"""The parametric map: where a classifier looked, on the grid of the image.
+"""The parametric map: where a classifier looked, on the grid of the film or of the slice that it is about.
 
 References
 ----------
@@ -11,21 +11,10 @@ from __future__ import annotations
 from wetread.records import FULL_SCALE, Code, Explanation
 from wetread.report import codes
 from wetread.report.codes import coded
-from wetread.report.context import (
-    Context,
-    beginning,
-    body_part,
-    derivation,
-    direction,
-    image_pixel,
-    labelled,
-    pixel_measures,
-    place,
-    position,
-    referenced_series,
-)
+from wetread.report.context import Context, beginning, body_part, image_pixel, labelled
 from wetread.report.elements import Item, item
 from wetread.report.equipment import algorithm
+from wetread.report.planes import derivation, direction, pixel_measures, place, position, referenced_series
 from wetread.uids import derive
 
 _IN_STACK_POSITION = (0x00209057,)
@@ -68,11 +57,9 @@ def _real_world(explanation: Explanation) -> Item:
 
 def _groups(context: Context, explanation: Explanation) -> Item:
     """Make the functional groups that the one frame has, as shared ones."""
-    image = context.result.image
-    spacing_mm = image.spacing_mm if image is not None else None
-    groups = pixel_measures(spacing_mm) if spacing_mm is not None else item(PixelMeasuresSequence=[{}])
-    groups |= _real_world(explanation) | direction(context.source)
-    groups |= derivation(context.source, codes.IMAGE_PROCESSING, codes.IMAGE_PROCESSING_SOURCE)
+    groups = pixel_measures(context) or item(PixelMeasuresSequence=[{}])
+    groups |= _real_world(explanation) | direction(context)
+    groups |= derivation(context, codes.IMAGE_PROCESSING, codes.IMAGE_PROCESSING_SOURCE, explanation.slice)
     return groups | item(
         ParametricMapFrameTypeSequence=item(FrameType=_FRAME_TYPE),
         PixelValueTransformationSequence=item(RescaleIntercept="0", RescaleSlope="1", RescaleType="US"),
@@ -85,7 +72,7 @@ def dataset(context: Context, explanation: Explanation) -> Item:
     rows, columns = explanation.map.shape
     dimension = derive(context.fingerprint, "PM", "dimension")
     made = beginning(context, "PM") | body_part(context.source, sided=True) | context.source.lossy
-    made |= place(context.source) | referenced_series(context.source) | image_pixel(rows, columns, 16)
+    made |= place(context.source) | referenced_series(context) | image_pixel(rows, columns, 16)
     made |= labelled("SALIENCY", "Where a classifier looked; not a medical device")
     return made | item(
         ImageType=_FRAME_TYPE,
@@ -106,6 +93,6 @@ def dataset(context: Context, explanation: Explanation) -> Item:
         PerFrameFunctionalGroupsSequence=item(
             FrameContentSequence=item(DimensionIndexValues=1, StackID="1", InStackPositionNumber=1)
         )
-        | position(),
+        | position(context, explanation.slice),
         PixelData=explanation.map,
     )

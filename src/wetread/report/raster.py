@@ -129,7 +129,7 @@ def segments(data: Item) -> Iterator[Problem]:
     for frame in sequence(data, _FRAMES):
         index = [get(one, "DimensionIndexValues", ()) for one in sequence(frame, "FrameContentSequence")]
         number = [_number(one, "ReferencedSegmentNumber") for one in sequence(frame, "SegmentIdentificationSequence")]
-        if len(get(data, "DimensionIndexSequence", [])) == 1 and index != [tuple(number)]:
+        if [values[:1] for values in index] != [tuple(number)]:
             yield Problem(_FRAMES, "expected the index of the frame's segment", "PS3.3 C.7.6.17")
     tracked = [get(one, "TrackingUID") for one in described]
     if len(set(tracked)) != len(tracked):

@@ -13,18 +13,19 @@ import numpy.typing as npt
 
 from wetread.records import Picture, Result
 from wetread.report.codes import IMAGE_PROCESSING, IMAGE_PROCESSING_SOURCE, coded
-from wetread.report.context import Context, beginning, body_part, source_reference
+from wetread.report.context import Context, beginning, body_part
 from wetread.report.elements import Item, item
+from wetread.report.planes import source_references
 from wetread.report.words import statements
 
 WARNING = "AI result, not for primary diagnosis"
 MOST_ROWS = 640
 _LINE = 24  # height of a line of text, pixels
-_PREFERRED = ("heat", "contours", "film")
+_PREFERRED = ("heat", "montage", "contours", "film")
 
 
 def picture_of(result: Result) -> Picture | None:
-    """Choose the picture that says most: heat map, else contours, else the film."""
+    """Choose the picture that says most: heat map, else nine slices, else contours, else the film."""
     pictures = {picture.name: picture for picture in result.pictures}
     return next((pictures[name] for name in _PREFERRED if name in pictures), None)
 
@@ -61,8 +62,10 @@ def dataset(context: Context, picture: Picture) -> Item:
     made = beginning(context, "SC") | body_part(context.source, sided=True) | context.source.lossy
     if context.source.referable:
         made |= item(
-            SourceImageSequence=source_reference(context.source)
-            | item(PurposeOfReferenceCodeSequence=coded(IMAGE_PROCESSING_SOURCE))
+            SourceImageSequence=[
+                one | item(PurposeOfReferenceCodeSequence=coded(IMAGE_PROCESSING_SOURCE))
+                for one in source_references(context)
+            ]
         )
     return made | item(
         ConversionType="WSD",

@@ -3,7 +3,8 @@
 A segmentation has the source's own grid and says so by the derivation image
 functional group.  Pixel measures and planes are optional beside it (PS3.3 Table
 A.51-2); there are readers that cannot do without them: see
-`wetread.report.context.place`.  Where the spacing is not known it is not given.
+`wetread.report.planes.place`.  Where the spacing is not known it is not given.
+Of a series, every slice on which a segment has content is a frame.
 
 References
 ----------
@@ -17,31 +18,29 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from wetread.errors import DocumentError
 from wetread.records import Mask, Region
 from wetread.report.codes import SEGMENTATION, SOURCE_IMAGE_FOR_SEGMENTATION, coded
-from wetread.report.context import (
-    Context,
-    beginning,
-    body_part,
+from wetread.report.context import Context, beginning, body_part, image_pixel, labelled, orientation
+from wetread.report.elements import Item, item
+from wetread.report.equipment import algorithm, identification
+from wetread.report.planes import (
     derivation,
     direction,
-    image_pixel,
-    labelled,
-    orientation,
+    is_series,
     pixel_measures,
     place,
     position,
     referenced_series,
-    single_slice,
 )
-from wetread.report.elements import Item, item
-from wetread.report.equipment import algorithm, identification
 from wetread.uids import derive
 
 #: CIELab of the segments, as Recommended Display CIELab Value: teal, amber, and so on.
 _COLOURS = ((45000, 25500, 30500), (50000, 34000, 46000), (42000, 42000, 24000), (48000, 40000, 40000))
 _SEGMENT_NUMBER = (0x0062000B,)
 _SEGMENT_IDENTIFICATION = (0x0062000A,)
+_IMAGE_POSITION = (0x00200032,)
+_PLANE_POSITION = (0x00209113,)
 
 
 def segment(region: Region, number: int) -> Item:
@@ -79,22 +78,51 @@ def _overlap(masks: list[Mask]) -> bool:
     return False
 
 
-def _frame(context: Context, number: int) -> Item:
+def _frames(context: Context) -> list[tuple[int, int]]:
+    """Segment number and slice of each frame: of a series only those with content."""
+    regions = context.result.regions
+    if not is_series(context):
+        return [(number, 0) for number in range(1, len(regions) + 1)]
+    return [
+        (number, int(slice_))
+        for number, region in enumerate(regions, 1)
+        for slice_ in np.flatnonzero(region.mask.any((1, 2)))
+    ]
+
+
+def _frame(context: Context, number: int, slice_: int, index: tuple[int, ...]) -> Item:
     return (
         item(
-            FrameContentSequence=item(DimensionIndexValues=number),
+            FrameContentSequence=item(DimensionIndexValues=index),
             SegmentIdentificationSequence=item(ReferencedSegmentNumber=number),
         )
-        | position()
-        | derivation(context.source, SEGMENTATION, SOURCE_IMAGE_FOR_SEGMENTATION)
+        | position(context, slice_)
+        | derivation(context, SEGMENTATION, SOURCE_IMAGE_FOR_SEGMENTATION, slice_)
     )
 
 
-def _shared(context: Context) -> Item:
-    """Make the shared groups; pixel measures only where the spacing is known, never guessed."""
-    image = context.result.image
-    spacing_mm = image.spacing_mm if image is not None else None
-    return direction(context.source) | (pixel_measures(spacing_mm) if spacing_mm is not None else {})
+def _dimensions(context: Context) -> Item:
+    """Frames are counted by segment, and of a series by position (PS3.3 Section C.7.6.17)."""
+    uid = derive(context.fingerprint, "SEG", "dimension")
+    made = [
+        item(
+            DimensionOrganizationUID=uid,
+            DimensionIndexPointer=_SEGMENT_NUMBER,
+            FunctionalGroupPointer=_SEGMENT_IDENTIFICATION,
+            DimensionDescriptionLabel="Segment Number",
+        )
+    ]
+    if is_series(context):
+        made.append(
+            item(
+                DimensionOrganizationUID=uid,
+                DimensionIndexPointer=_IMAGE_POSITION,
+                FunctionalGroupPointer=_PLANE_POSITION,
+                DimensionDescriptionLabel="Image Position (Patient)",
+            )
+        )
+    organization = item(DimensionOrganizationUID=uid)
+    return item(DimensionOrganizationSequence=organization, DimensionIndexSequence=made)
 
 
 def dataset(context: Context) -> Item:
@@ -103,31 +131,31 @@ def dataset(context: Context) -> Item:
     Raises
     ------
     DocumentError
-        A region has more than one slice.
+        A region has several slices of which nobody knows the place.
     """
     result = context.result
-    masks = [single_slice(region.mask, "region mask") for region in result.regions]
-    rows, columns = masks[0].shape
-    dimension = derive(context.fingerprint, "SEG", "dimension")
+    masks = [region.mask for region in result.regions]
+    if not is_series(context) and len(masks[0]) != 1:
+        raise DocumentError(f"region mask: expected an array of one slice (1, y, x), got {masks[0].shape}")
+    frames = _frames(context)
+    rows, columns = masks[0].shape[1:]
+    places = sorted({slice_ for _, slice_ in frames})
+    ranks = {slice_: rank for rank, slice_ in enumerate(places, 1)}
     made = beginning(context, "SEG") | body_part(context.source) | orientation(context.source)
-    made |= context.source.lossy | place(context.source)
-    made |= referenced_series(context.source) | image_pixel(rows, columns, 1)
+    made |= context.source.lossy | place(context.source) | _dimensions(context)
+    made |= referenced_series(context) | image_pixel(rows, columns, 1)
     made |= labelled("REGIONS", "Regions outlined by an algorithm; not a medical device")
     made |= item(
         ImageType="DERIVED\\PRIMARY",
         SegmentationType="BINARY",
         SegmentsOverlap="YES" if _overlap(masks) else "NO",
         SegmentSequence=[segment(region, number) for number, region in enumerate(result.regions, 1)],
-        NumberOfFrames=str(len(masks)),
-        DimensionOrganizationSequence=item(DimensionOrganizationUID=dimension),
-        DimensionIndexSequence=item(
-            DimensionOrganizationUID=dimension,
-            DimensionIndexPointer=_SEGMENT_NUMBER,
-            FunctionalGroupPointer=_SEGMENT_IDENTIFICATION,
-            DimensionDescriptionLabel="Segment Number",
-        ),
-        SharedFunctionalGroupsSequence=_shared(context),
-        PerFrameFunctionalGroupsSequence=[_frame(context, number) for number in range(1, len(masks) + 1)],
-        PixelData=packed(masks),
+        NumberOfFrames=str(len(frames)),
+        SharedFunctionalGroupsSequence=direction(context) | pixel_measures(context),
+        PerFrameFunctionalGroupsSequence=[
+            _frame(context, number, slice_, (number, ranks[slice_]) if is_series(context) else (number,))
+            for number, slice_ in frames
+        ],
+        PixelData=packed([masks[number - 1][slice_] for number, slice_ in frames]),
     )
     return made

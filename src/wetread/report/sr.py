@@ -13,9 +13,10 @@ from __future__ import annotations
 from wetread.records import Code, Explanation, Finding, Measurement, Refusal, Region
 from wetread.report import codes
 from wetread.report.codes import coded
-from wetread.report.context import KINDS, Context, beginning, instance_uid, reference, source_reference
+from wetread.report.context import KINDS, Context, beginning, instance_uid, reference
 from wetread.report.elements import Item, get, item
 from wetread.report.equipment import Algorithm, algorithm, contributors, serial_number
+from wetread.report.planes import source_reference, source_references
 from wetread.report.words import decimal, percent
 from wetread.uids import derive
 
@@ -84,23 +85,26 @@ def procedures(context: Context) -> list[Code | Item]:
 
 
 def _library(context: Context) -> Item:
-    """List the image that was read: TID 1600."""
+    """List the images that were read: TID 1600."""
     source, image = context.source, context.result.image
     children = []
     if source.modality in codes.MODALITIES:
         children.append(_code("HAS ACQ CONTEXT", codes.MODALITY, codes.MODALITIES[source.modality][0]))
     if source.body_part in codes.BODY_PARTS:
         children.append(_code("HAS ACQ CONTEXT", codes.TARGET_REGION, codes.BODY_PARTS[source.body_part]))
-    entry = _node("CONTAINS", "IMAGE", None, ReferencedSOPSequence=source_reference(source))
+    entries = [_node("CONTAINS", "IMAGE", None, ReferencedSOPSequence=one) for one in source_references(context)]
     if image is not None:
         _, rows, columns = image.pixels.shape
-        entry |= item(
-            ContentSequence=[
-                _number(codes.PIXEL_ROWS, str(rows), codes.PIXELS, "HAS ACQ CONTEXT"),
-                _number(codes.PIXEL_COLUMNS, str(columns), codes.PIXELS, "HAS ACQ CONTEXT"),
-            ]
-        )
-    return _container(codes.IMAGE_LIBRARY, [_container(codes.IMAGE_LIBRARY_GROUP, [*children, entry])])
+        size = [
+            _number(codes.PIXEL_ROWS, str(rows), codes.PIXELS, "HAS ACQ CONTEXT"),
+            _number(codes.PIXEL_COLUMNS, str(columns), codes.PIXELS, "HAS ACQ CONTEXT"),
+        ]
+        # What all instances share stands once, at their group.
+        if len(entries) > 1:
+            children += size
+        else:
+            entries[0] |= item(ContentSequence=size)
+    return _container(codes.IMAGE_LIBRARY, [_container(codes.IMAGE_LIBRARY_GROUP, [*children, *entries])])
 
 
 def _tracking(identifier: str, unique: str) -> list[Item]:
@@ -122,7 +126,11 @@ def _explained(context: Context, explanation: Explanation) -> list[Item]:
     trust = codes.TRUSTED if explanation.trustworthy else codes.NOT_TRUSTED
     made = [
         _code("CONTAINS", codes.TRUST, trust),
-        _number(codes.INSIDE_SHARE, percent(explanation.inside_share), codes.PERCENT),
+        _number(
+            codes.INSIDE_SHARE if explanation.organ == "lungs" else codes.INSIDE_BODY,
+            percent(explanation.inside_share),
+            codes.PERCENT,
+        ),
         _text("CONTAINS", codes.COMMENT, explanation.sentence),
     ]
     if explanation is context.result.explanations[0] and context.source.referable:
@@ -132,7 +140,7 @@ def _explained(context: Context, explanation: Explanation) -> list[Item]:
 
 
 def _finding(context: Context, finding: Finding) -> Item:
-    """State one finding: TID 1501."""
+    """State one finding, and name the slices of a series that show it by themselves: TID 1501."""
     site = finding.site or codes.BODY_PARTS.get(context.source.body_part)
     children = _tracking(finding.tracking_id, finding.tracking_uid)
     children.append(_code("CONTAINS", codes.FINDING, finding.code))
@@ -141,6 +149,16 @@ def _finding(context: Context, finding: Finding) -> Item:
     children.append(_number(codes.PROBABILITY, percent(finding.probability), codes.PERCENT))
     children.append(_number(codes.THRESHOLD, percent(finding.threshold), codes.PERCENT))
     children.append(_code("CONTAINS", finding.code, codes.PRESENT if finding.present else codes.ABSENT))
+    if context.source.referable:
+        children += [
+            _node(
+                "CONTAINS",
+                "IMAGE",
+                codes.SOURCE_OF_MEASUREMENT,
+                ReferencedSOPSequence=source_reference(context, slice_),
+            )
+            for slice_ in finding.slices
+        ]
     for explanation in context.result.explanations:
         if explanation.finding == finding.code:
             children += _explained(context, explanation)
@@ -157,18 +175,25 @@ def _measurement(measurement: Measurement) -> Item:
 def _region(context: Context, region: Region, number: int) -> Item:
     """State one region and what was measured in it: TID 1411."""
     segment = reference(KINDS["SEG"].sop_class_uid, instance_uid(context, "SEG")) | item(ReferencedSegmentNumber=number)
-    source = source_reference(context.source)
     children = _tracking(region.tracking_id, region.tracking_uid)
     children += [
         _code("CONTAINS", codes.FINDING_CATEGORY, region.category),
         _code("CONTAINS", codes.FINDING, region.type),
         _node("CONTAINS", "IMAGE", codes.REFERENCED_SEGMENT, ReferencedSOPSequence=segment),
-        _node("CONTAINS", "IMAGE", codes.SOURCE_IMAGE_FOR_SEGMENTATION, ReferencedSOPSequence=source),
+        _segmented(context),
         _site(region.type, region.laterality),
         *_algorithm(algorithm(region.model)),
         *(_measurement(one) for one in region.measurements),
     ]
     return _container(codes.MEASUREMENT_GROUP, children, "1411")
+
+
+def _segmented(context: Context) -> Item:
+    """Name what was segmented: the image, or the series if it has several instances."""
+    if len(context.source.sop_uids) > 1:
+        return _node("CONTAINS", "UIDREF", codes.SOURCE_SERIES_FOR_SEGMENTATION, UID=context.source.series_uid)
+    only = source_references(context)
+    return _node("CONTAINS", "IMAGE", codes.SOURCE_IMAGE_FOR_SEGMENTATION, ReferencedSOPSequence=only)
 
 
 def _refused(refusal: Refusal) -> Item:
@@ -204,7 +229,7 @@ def _evidence(context: Context) -> Item:
     source, result = context.source, context.result
     if not source.referable:
         return {}
-    series = [item(SeriesInstanceUID=source.series_uid, ReferencedSOPSequence=source_reference(source))]
+    series = [item(SeriesInstanceUID=source.series_uid, ReferencedSOPSequence=source_references(context))]
     for kind, used in (("SEG", result.regions), ("PM", result.explanations)):
         if used and result.refusal is None:
             made = reference(KINDS[kind].sop_class_uid, instance_uid(context, kind))

@@ -42,6 +42,8 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "probability": round(finding.probability, 6),
         "threshold": round(finding.threshold, 6),
         "present": finding.present,
+        "slices": list(finding.slices),
+        "peak_slice": finding.peak,
         "model": finding.model.id,
         "tracking_uid": finding.tracking_uid,
         "tracking_id": finding.tracking_id,
@@ -79,6 +81,8 @@ def _explanation(explanation: Explanation) -> dict[str, Any]:
         "bound": explanation.bound,
         "trustworthy": explanation.trustworthy,
         "sentence": explanation.sentence,
+        "organ": explanation.organ,
+        "slice": explanation.slice,
         "model": explanation.model.id,
     }
 
@@ -109,8 +113,8 @@ def summary(result: Result) -> dict[str, Any]:
     Returns
     -------
     dict
-        Probabilities and shares are 0..1; measurements carry a UCUM unit; times
-        are milliseconds by stage.
+        Probabilities and shares are 0..1; measurements carry a UCUM unit; slices are
+        counted from 0 in the order of `sop_uids`; times are milliseconds by stage.
     """
     refusal = result.refusal
     return {

@@ -37,7 +37,7 @@ def _listed(report: Item) -> dict[str, tuple[str, str]]:
 
 def _evidence(made: Mapping[str, Item], source: Source) -> Iterator[Problem]:
     listed = _listed(made["SR"])
-    listed.pop(source.sop_uid, None)
+    listed = {uid: said for uid, said in listed.items() if uid not in source.sop_uids}
     wanted = {
         get(made[kind], "SOPInstanceUID"): (get(made[kind], "SOPClassUID"), get(made[kind], "SeriesInstanceUID"))
         for kind in ("SEG", "PM")

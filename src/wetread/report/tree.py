@@ -65,6 +65,9 @@ _RELATION_OF = {
     codes.IMAGING_MEASUREMENTS: "CONTAINS",
     codes.MEASUREMENT_GROUP: "CONTAINS",
     codes.REFERENCED_SEGMENT: "CONTAINS",
+    codes.SOURCE_IMAGE_FOR_SEGMENTATION: "CONTAINS",
+    codes.SOURCE_SERIES_FOR_SEGMENTATION: "CONTAINS",
+    codes.SOURCE_OF_MEASUREMENT: "CONTAINS",
     codes.VISUAL_EXPLANATION: "CONTAINS",
 }
 _RELATIONS_BY_CODE = {(code.scheme, code.value): relation for code, relation in _RELATION_OF.items()}
@@ -244,8 +247,8 @@ def _segment(where: str, inner: list[Item]) -> Iterator[Problem]:
         yield Problem(where, "expected a reference to a Segmentation, got another class", clause)
     if not get(references[0], "ReferencedSegmentNumber"):
         yield Problem(where, "expected a Referenced Segment Number, got none", "PS3.3 C.18.4")
-    if not named(inner, codes.SOURCE_IMAGE_FOR_SEGMENTATION):
-        yield Problem(where, "expected the source image of the segment, got none", clause)
+    if len(named(inner, codes.SOURCE_IMAGE_FOR_SEGMENTATION) + named(inner, codes.SOURCE_SERIES_FOR_SEGMENTATION)) != 1:
+        yield Problem(where, "expected the source image or series of the segment, got none", clause)
     if not any(get(node, "ValueType") == "NUM" for node in inner):
         yield Problem(where, "expected a measurement of the region, got none", clause)
 

@@ -21,11 +21,13 @@ from wetread.records import (
     Document,
     Explanation,
     Finding,
+    Grid,
     Image,
     Mask,
-    Picture,
-    Prepared,
+    ModelIdentity,
+    Prediction,
     Reading,
+    Recipe,
     Refusal,
     Region,
     Rejected,
@@ -112,12 +114,17 @@ class Reader:
         try:
             result = self._row(image, blank, clock)
             with clock.stage("draw"):
-                result = replace(result, pictures=_drawn(image, result))
+                result = replace(result, pictures=explain.drawn(image, result, self._window(result)))
         except NotRead as error:
             result = replace(blank, refusal=Refusal(error.code, error.sentence, error.detail))
         except EngineError as error:
             result = replace(blank, refusal=Refusal("MODEL-FAILED", REFUSALS["MODEL-FAILED"], str(error)))
         return self._documented(result, clock)
+
+    def _window(self, result: Result) -> tuple[float, float] | None:
+        """The values between which the models look, for display."""
+        windows = [one.model.recipe.window for one in self.models if one.identity in result.models]
+        return next((window for window in windows if window is not None), None)
 
     def _refused(self, study_uid: str, item: Rejected, before: Sequence[Timing]) -> Reading:
         result = Result(study_uid, item.source, item.digest, item.header, None, refusal=item.refusal)
@@ -148,73 +155,112 @@ class Reader:
         return result, report.documents(replace(result, header=None, image=None), self.settings.institution)
 
     def _row(self, image: Image, blank: Result, clock: Clock) -> Result:
-        """Lungs first, then the classifiers on what the lungs bound."""
+        """Outlines first, then the classifiers on what they bound; film and volume go the same way.
+
+        A model that finds no plausible organ is left out; if all are, the first says why.
+        """
         chosen = {model.id for model in infer.route([loaded.model for loaded in self.models], image)}
         loaded = [item for item in self.models if item.model.id in chosen]
-        pixels = image.pixels[0]
-        lungs = self._lungs(next(item for item in loaded if item.model.task == "segmentation"), image, clock)
-        findings: list[Finding] = []
-        explanations: list[Explanation] = []
-        for item in (one for one in loaded if one.model.task == "classification"):
-            with clock.stage("prepare"):
-                box = lungs.box(item.model.recipe.region_margin) if item.model.recipe.region == "lungs" else None
-                prepared = prepare.prepare(pixels, image.pixel_aspect, item.model.recipe, box)
-            with clock.stage("infer"):
-                prediction = item.predict(prepared)
-                found = infer.findings(item.model, prediction, image)
-            with clock.stage("explain"):
-                maps = [prepare.back(explain.positive(heat), prepared.grid) for heat in prediction.outputs["map"][0]]
-                explanations += [
-                    explain.explain(f, heat, lungs.mask, prepared.grid.region, item.model.map_bound)
-                    for f, heat in zip(found, maps, strict=True)
-                ]
-            findings += found
+        loaded.sort(key=lambda item: (item.model.recipe.region != "image", not item.model.segments))
+        said: list[Said] = []
+        refused: NotRead | None = None
+        for item in loaded:
+            try:
+                said.append(_ask(item, image, next((one.organ for one in said if one.organ), None), clock))
+            except NotRead as refusal:
+                refused = refused or refusal
+        if refused is not None and not said:
+            raise refused
         return replace(
             blank,
-            findings=tuple(findings),
-            regions=lungs.regions,
-            explanations=tuple(explanations),
-            models=tuple(item.identity for item in loaded),
+            findings=tuple(finding for one in said for finding in one.findings),
+            regions=tuple(region for one in said for region in one.regions),
+            explanations=tuple(explanation for one in said for explanation in one.explanations),
+            models=tuple(one.model for one in said),
         )
-
-    def _lungs(self, loaded: infer.Loaded, image: Image, clock: Clock) -> Lungs:
-        """Segment the lungs, or refuse what holds no plausible pair of them."""
-        with clock.stage("prepare"):
-            prepared = prepare.prepare(image.pixels[0], image.pixel_aspect, loaded.model.recipe)
-        with clock.stage("infer"):
-            logits = loaded.predict(prepared).outputs["logits"][0, 0]
-            content = prepared.grid.content
-            pair = infer.lungs(logits, (content.y1 - content.y0, content.x1 - content.x0))
-        if pair is None:
-            raise NotRead("NOT-A-CHEST", f"Model {loaded.model.id} found no pair of lungs of plausible size and place.")
-        with clock.stage("prepare"):
-            left, right = (prepare.back_mask(infer.soft(side, logits), prepared.grid) for side in pair)
-        return Lungs(infer.pair(loaded, image, (left, right)), left | right, prepared, pair[0] | pair[1])
-
-
-def _drawn(image: Image, result: Result) -> tuple[Picture, ...]:
-    """The film, the contours and the heat, the stronger the surer the model is."""
-    masks = [region.mask[0] for region in result.regions]
-    heat = result.explanations[0].map if result.explanations else None
-    sure = min(1.0, result.findings[0].probability / result.findings[0].threshold) if result.findings else 0.0
-    return explain.pictures(explain.display(image.pixels[0], image.pixel_aspect), masks, heat, 0.25 + 0.5 * sure)
 
 
 @dataclass(frozen=True, slots=True)
-class Lungs:
+class Organ:
     """The lungs of one film, on its grid and on the model's."""
 
-    regions: tuple[Region, ...]
     mask: Mask  # (y, x) bool, the image's grid
-    prepared: Prepared
     small: Mask  # (y, x) bool, the model's grid
+    grid: Grid
 
     def box(self, margin: float) -> Box:
         """The box around both lungs on the image."""
-        found = prepare.bounds(self.small.astype(np.float32), self.prepared.grid, 0.5, margin)
+        found = prepare.bounds(self.small.astype(np.float32), self.grid, 0.5, margin)
         if found is None:
             raise NotRead("NOT-A-CHEST", "The lung mask is empty.")
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What one model says of one image."""
+
+    model: ModelIdentity
+    findings: tuple[Finding, ...] = ()
+    regions: tuple[Region, ...] = ()
+    explanations: tuple[Explanation, ...] = ()
+    organ: Organ | None = None
+
+
+def _ask(loaded: infer.Loaded, image: Image, organ: Organ | None, clock: Clock) -> Said:
+    """Let one model read one image."""
+    model = loaded.model
+    with clock.stage("prepare"):
+        box = _box(model.recipe, organ)
+        prepared = prepare.prepare(
+            image.pixels, image.pixel_aspect, model.recipe, box, image.spacing_mm, image.directions
+        )
+    with clock.stage("infer"):
+        prediction = loaded.predict(prepared)
+        said = Said(loaded.identity, infer.findings(model, prediction, image) if model.classifies else ())
+    if model.segments and (not said.findings or any(finding.present for finding in said.findings)):
+        said = _outlined(said, loaded, image, prediction, clock)
+    if said.findings:
+        said = _explained(said, model, image, prediction, organ, clock)
+    return said
+
+
+def _box(recipe: Recipe, organ: Organ | None) -> Box | None:
+    if recipe.region == "image":
+        return None
+    if organ is None:
+        raise NotRead("NOT-A-CHEST", "No lungs were outlined on which this model could look.")
+    return organ.box(recipe.region_margin)
+
+
+def _outlined(said: Said, loaded: infer.Loaded, image: Image, prediction: Prediction, clock: Clock) -> Said:
+    """The regions of a model that segments."""
+    grid = prediction.grid
+    with clock.stage("infer"):
+        drawn = infer.outlines(loaded.model, prediction, grid)
+    with clock.stage("prepare"):
+        masks = [prepare.back_mask_stack(logits, grid) for logits in drawn]
+    with clock.stage("infer"):
+        regions = infer.regions(loaded, image, masks)
+    if not infer.is_pair(loaded.model):
+        return replace(said, regions=regions)
+    organ = Organ(masks[0][0] | masks[1][0], (drawn[0][0] > 0) | (drawn[1][0] > 0), grid)
+    return replace(said, regions=regions, organ=organ)
+
+
+def _explained(
+    said: Said, model: infer.Model, image: Image, prediction: Prediction, organ: Organ | None, clock: Clock
+) -> Said:
+    """The map of each finding, on the slice where it is surest."""
+    made = []
+    with clock.stage("explain"):
+        for number, finding in enumerate(said.findings):
+            evidence = explain.positive(prediction.outputs["map"][finding.peak, number])
+            heat = prepare.back_stack(evidence[None], prediction.grid)[0]
+            inside = organ.mask if organ is not None else explain.foreground(image.pixels[finding.peak])
+            name, seen = "lungs" if organ is not None else "body", prepare.seen(prediction.grid)
+            made.append(explain.explain(finding, heat, inside, seen, model.map_bound, name))
+    return replace(said, explanations=tuple(made))
 
 
 def open_reader(settings: Settings) -> Reader:

@@ -16,8 +16,8 @@ from wetread.acquire.layout import check_identity, check_kind, is_secondary, rea
 from wetread.acquire.parse import Parsed, looks_like_dicom, parse
 from wetread.acquire.picture import Assumption, is_picture, read_picture
 from wetread.acquire.pixels import decode_pixels
-from wetread.acquire.quiet import FOREIGN_ERRORS, quiet
 from wetread.acquire.planes import read_plane, stack, vector
+from wetread.acquire.quiet import FOREIGN_ERRORS, quiet
 from wetread.acquire.tomography import classic, frame_headers, is_enhanced, is_slice
 from wetread.errors import NotRead
 from wetread.records import Image, Pixels, Refusal, Rejected

@@ -1,4 +1,4 @@
-"""Pictures for people: the film as displayed, with the lungs' contours and the heat on it."""
+"""Pictures for people: a film or slice as displayed, with contours and the heat on it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,17 @@ RGB = npt.NDArray[np.uint8]
 #: Largest height and width of a picture, pixels.
 LARGEST = 660
 #: RGB of the contours, by order of the masks; distinguishable without red and green.
-COLOURS = ((86, 180, 233), (240, 228, 66))
+COLOURS = ((86, 180, 233), (240, 228, 66), (204, 121, 167), (230, 159, 0))
 
 
-def display(pixels: Pixels, pixel_aspect: float) -> npt.NDArray[np.uint8]:
-    """Reduce a film to at most 660 pixels a side and stretch its grey values for the eye.
+def display(
+    pixels: Pixels,
+    pixel_aspect: float,
+    window: tuple[float, float] | None = None,
+    largest: int = LARGEST,
+    enlarge: bool = False,
+) -> npt.NDArray[np.uint8]:
+    """Reduce a film or slice to at most 660 pixels a side and stretch its grey values for the eye.
 
     Square pixels shrink by a whole number, which takes a tenth of the time of any other.
 
@@ -28,31 +34,35 @@ def display(pixels: Pixels, pixel_aspect: float) -> npt.NDArray[np.uint8]:
         (y, x), any real dtype, larger = more attenuating = brighter.
     pixel_aspect
         Height of a pixel over its width.
+    window
+        Values that become black and white; by default percentiles of the picture.
+    largest
+        Largest height and width, pixels.
 
     Returns
     -------
     (y, x) uint8.
     """
     part = pixels if pixels.dtype in (np.uint8, np.uint16, np.int16) else pixels.astype(np.float32)
-    by = max(1, -(-min(part.shape) // LARGEST) if pixel_aspect != 1.0 else -(-max(part.shape) // LARGEST))
+    by = max(1, -(-min(part.shape) // largest) if pixel_aspect != 1.0 else -(-max(part.shape) // largest))
     rows, columns = part.shape[0] // by, part.shape[1] // by
     small = cv2.resize(part[: rows * by, : columns * by], (columns, rows), interpolation=cv2.INTER_AREA)
     height, width = rows * pixel_aspect, float(columns)
-    scale = min(1.0, LARGEST / max(height, width))
+    scale = largest / max(height, width) if enlarge else min(1.0, largest / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = cv2.resize(small, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    low, high = np.percentile(small[::2, ::2], (0.5, 99.5))
-    small = (small - low) * (255.0 / max(high - low, 1e-6))
+    small = cv2.resize(small, size, interpolation=cv2.INTER_LINEAR if enlarge else cv2.INTER_AREA).astype(np.float32)
+    low, high = map(float, np.percentile(small[::2, ::2], (0.5, 99.5)) if window is None else window)
+    small = (small - np.float32(low)) * np.float32(255.0 / max(high - low, 1e-6))
     return np.asarray(np.clip(small, 0, 255), np.uint8)
 
 
-def contours(film: npt.NDArray[np.uint8], masks: Sequence[Mask]) -> RGB:
+def contours(film: npt.NDArray[np.uint8], masks: Sequence[Mask], thickness: int = 2) -> RGB:
     """Draw the outline of each mask, given on the image's grid, on a displayed film."""
     rgb = cv2.cvtColor(film, cv2.COLOR_GRAY2RGB)
     for mask, colour in zip(masks, COLOURS * len(masks), strict=False):
         small = cv2.resize(mask.view(np.uint8), film.shape[::-1], interpolation=cv2.INTER_NEAREST)
         lines, _ = cv2.findContours(small, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(rgb, lines, -1, colour, 2)
+        cv2.drawContours(rgb, lines, -1, colour, thickness)
     return np.asarray(rgb, np.uint8)
 
 
@@ -68,15 +78,22 @@ def heated(film: RGB, heat: Levels, strength: float) -> RGB:
 
 
 def pictures(
-    film: npt.NDArray[np.uint8], masks: Sequence[Mask], heat: Levels | None, strength: float
+    film: npt.NDArray[np.uint8],
+    masks: Sequence[Mask],
+    heat: Levels | None,
+    strength: float,
+    what: str = "The film",
+    organ: str = "the lungs",
 ) -> tuple[Picture, ...]:
-    """The film, the film with contours, and with the heat of the first finding if there is one."""
+    """The film, the film with contours, and with the heat of the first finding if there is one.
+
+    `what` and `organ` name in the captions what is displayed and what is outlined.
+    """
     plain = np.asarray(cv2.cvtColor(film, cv2.COLOR_GRAY2RGB), np.uint8)
-    outlined = contours(film, masks)
-    made = [
-        Picture("film", "The film, stretched for display", plain),
-        Picture("contours", "Outline of the lungs", outlined),
-    ]
+    made, drawn = [Picture("film", f"{what}, stretched for display", plain)], plain
+    if masks:
+        drawn = contours(film, masks)
+        made.append(Picture("contours", f"Outline of {organ}", drawn))
     if heat is not None:
-        made.append(Picture("heat", "Where the model found its evidence", heated(outlined, heat, strength)))
+        made.append(Picture("heat", "Where the model found its evidence", heated(drawn, heat, strength)))
     return tuple(made)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from wetread.infer.answers import findings
 from wetread.infer.host import Choice, Loaded, candidates, choose, golden, load, open_all, tune
-from wetread.infer.masks import lungs, soft
+from wetread.infer.masks import is_pair, lungs, outlines, soft
 from wetread.infer.model import Build, Label, Model, find, read
 from wetread.infer.profile import Measured, Profile
 from wetread.infer.profile import read as read_profile
 from wetread.infer.profile import write as write_profile
-from wetread.infer.regions import pair
+from wetread.infer.regions import regions
 from wetread.infer.routing import route
 
 __all__ = [
@@ -28,12 +28,14 @@ __all__ = [
     "find",
     "findings",
     "golden",
+    "is_pair",
     "load",
     "lungs",
     "open_all",
-    "pair",
+    "outlines",
     "read",
     "read_profile",
+    "regions",
     "route",
     "soft",
     "tune",

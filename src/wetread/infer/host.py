@@ -22,6 +22,8 @@ from wetread.settings import Settings
 FAMILY = Code("123110", "DCM", "Artificial Intelligence")
 #: Before anything was measured, the build that is usually fastest comes first.
 PREFERENCE = ("pruned-bf16", "pruned-int8", "bf16", "int8", "pruned-fp32", "fp32")
+#: Slices that go through a graph at a time.
+BATCH = 16
 #: A build is nearly as fast as another if it takes at most so many times as long.
 NEARLY = 1.25
 
@@ -43,7 +45,7 @@ class Loaded:
     engine: Engine
 
     def predict(self, prepared: Prepared) -> Prediction:
-        """Run a prepared tensor.
+        """Run a prepared tensor, the slices of a series in batches.
 
         Raises
         ------
@@ -53,7 +55,11 @@ class Loaded:
         """
         if prepared.recipe != self.model.recipe:
             raise EngineError(f"model {self.model.id}: the tensor was prepared by another recipe")
-        outputs = self.engine.run(prepared.tensor)
+        tensor = prepared.tensor
+        runs = [self.engine.run(tensor[at : at + BATCH]) for at in range(0, len(tensor), BATCH)]
+        outputs = {
+            name: np.concatenate([run[name] for run in runs]) if len(runs) > 1 else runs[0][name] for name in runs[0]
+        }
         for name, values in outputs.items():
             if not np.isfinite(values).all():
                 raise EngineError(f"model {self.model.id}: output {name} holds values that are not finite numbers")

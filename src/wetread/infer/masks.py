@@ -5,7 +5,47 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from wetread.records import Mask, Tensor
+from wetread.errors import NotRead
+from wetread.infer.model import Model
+from wetread.infer.parts import largest
+from wetread.records import Grid, Mask, Prediction, Tensor
+
+#: The label whose two sides are told apart on a projection.
+LUNG = ("SCT", "39607008")
+
+
+def is_pair(model: Model) -> bool:
+    """Whether a model outlines the two lungs of a projection: only those have views."""
+    codes = [(label.code.scheme, label.code.value) for label in model.labels]
+    return model.segments and bool(model.views) and codes == [LUNG]
+
+
+def outlines(model: Model, prediction: Prediction, grid: Grid) -> tuple[Tensor, ...]:
+    """The logits of what a model outlined, cleaned: their zero crossing is the outline.
+
+    Returns
+    -------
+    tuple of Tensor
+        (z, y, x) on the model's grid, one a label; for the lungs of a film one a side of
+        the picture, left first.
+
+    Raises
+    ------
+    NotRead
+        NOT-A-CHEST: a film without a plausible pair of lungs.
+    """
+    values = prediction.outputs[model.mask_output]
+    if is_pair(model):
+        content = (grid.content.y1 - grid.content.y0, grid.content.x1 - grid.content.x0)
+        sides = lungs(values[0, 0], content)
+        if sides is None:
+            raise NotRead("NOT-A-CHEST", f"Model {model.id} found no pair of lungs of plausible size and place.")
+        return tuple(soft(side, values[0, 0])[None] for side in sides)
+    by_label = values[0] if model.recipe.depth else np.swapaxes(values, 0, 1)
+    return tuple(
+        soft(largest(logits > 0, label.largest), logits) if label.largest else logits
+        for label, logits in zip(model.labels, by_label, strict=True)
+    )
 
 
 def lungs(logits: Tensor, content: tuple[int, int]) -> tuple[Mask, Mask] | None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,10 @@ from wetread.errors import ModelDigestError, ModelError
 from wetread.infer import recipe as recipes
 from wetread.records import Code, Recipe
 
+TASKS = ("classification", "segmentation", "segmentation+classification")
+#: Planes of slices, and the axis (x, y, z) of the patient that their normal is closest to.
+ORIENTATIONS = {"sagittal": 0, "coronal": 1, "axial": 2}
+POOLS = ("max", "mean-top-3")
 #: A larger file is not one of our models (bytes).
 MOST_BYTES = 512 << 20
 
@@ -35,6 +39,28 @@ class Label:
     code: Code
     threshold: float  # on the calibrated probability, 0..1
     threshold_rule: str  # how it was fixed, on which data
+    abnormal: bool = False  # a region of it is altered, not normal anatomy
+    largest: int = 0  # how many of the largest connected parts of its mask are kept; 0: all
+    plausible_ml: tuple[float, float] | None = None  # a volume outside is no such organ
+    plausible_share: tuple[float, float] | None = None  # of the image; an area or volume outside is no such organ
+
+    @property
+    def expected(self) -> bool:
+        """Whether it must be there: then an empty mask is implausible."""
+        return self.plausible_ml is not None or self.plausible_share is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Which series a model reads besides their modality and body part, and how slices give one answer."""
+
+    orientation: str = ""  # plane of the slices: a key of `ORIENTATIONS`; "": any
+    description: tuple[str, ...] = ()  # shell patterns, in any case; one must fit; (): any
+    description_not: tuple[str, ...] = ()  # none may fit
+    min_slices: int = 1
+    secondary: bool = False  # whether series are read that were computed from others
+    needs_body_part: bool = False  # whether an absent Body Part Examined refuses
+    pool: str = "max"  # a series' probability from those of its slices: one of `POOLS`
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +81,7 @@ class Model:
 
     id: str
     version: str
-    task: str  # "classification" or "segmentation"
+    task: str  # one of `TASKS`
     summary: str
     manufacturer: str
     licence: str
@@ -72,6 +98,22 @@ class Model:
     golden_sha256: str
     golden_tolerance: float  # largest difference, as a share of the largest expected value
     folder: Path
+    series: Series = Series()
+
+    @property
+    def segments(self) -> bool:
+        """Whether it outlines something."""
+        return self.task != "classification"
+
+    @property
+    def classifies(self) -> bool:
+        """Whether it states findings."""
+        return self.task != "segmentation"
+
+    @property
+    def mask_output(self) -> str:
+        """The output that holds the mask's logits."""
+        return "mask" if self.classifies else "logits"
 
     def build(self, name: str) -> Build:
         """The build of that name, or a ModelError that lists the names there are."""
@@ -101,19 +143,19 @@ def read(folder: Path) -> Model:
 
 
 def _model(folder: Path, table: Mapping[str, Any]) -> Model:
-    passed = _certificates(folder)
+    passed, path = _certificates(folder), folder / "model.toml"
     return Model(
         id=table["id"],
         version=table["version"],
-        task=table["task"],
+        task=_one_of(table["task"], TASKS, "task", path),
         summary=table.get("summary", ""),
         manufacturer=table.get("manufacturer", "Wetread"),
         licence=table["licence"],
         training_data=tuple(table["training_data"]),
         modality=tuple(table["modality"]),
         body_part=tuple(table["body_part"]),
-        views=tuple(table["views"]),
-        labels=tuple(_label(item) for item in table["label"]),
+        views=tuple(table.get("views", ())),
+        labels=tuple(_label(item, path) for item in table["label"]),
         temperature=float(table.get("temperature", 1.0)),
         map_bound=float(table.get("map_bound", 0.0)),
         recipe=recipes.parse(table["recipe"]),
@@ -122,12 +164,41 @@ def _model(folder: Path, table: Mapping[str, Any]) -> Model:
         golden_sha256=table["golden"]["sha256"],
         golden_tolerance=float(table["golden"]["tolerance"]),
         folder=folder,
+        series=_series(table, path),
     )
 
 
-def _label(item: Mapping[str, Any]) -> Label:
-    code = Code(item["code"], item["scheme"], item["meaning"])
-    return Label(item["name"], code, float(item.get("threshold", 0.5)), item.get("threshold_rule", ""))
+def _label(item: Mapping[str, Any], path: Path) -> Label:
+    ranges = {key: tuple(map(float, item[key])) for key in ("plausible_ml", "plausible_share") if key in item}
+    if any(len(ends) != 2 or not 0 <= ends[0] < ends[1] for ends in ranges.values()):
+        raise ModelError(f"{path}: label {item['name']}: expected plausible values as [low, high], got {ranges}")
+    return Label(
+        item["name"],
+        Code(item["code"], item["scheme"], item["meaning"]),
+        float(item.get("threshold", 0.5)),
+        item.get("threshold_rule", ""),
+        bool(item.get("abnormal", False)),
+        int(item.get("largest", 0)),
+        **ranges,  # type: ignore[arg-type]
+    )
+
+
+def _series(table: Mapping[str, Any], path: Path) -> Series:
+    return Series(
+        orientation=_one_of(table.get("orientation", ""), ("", *ORIENTATIONS), "orientation", path),
+        description=tuple(table.get("series_description", ())),
+        description_not=tuple(table.get("series_description_not", ())),
+        min_slices=int(table.get("min_slices", 1)),
+        secondary=bool(table.get("secondary", False)),
+        needs_body_part=bool(table.get("needs_body_part", False)),
+        pool=_one_of(table.get("pool", "max"), POOLS, "pool", path),
+    )
+
+
+def _one_of(value: str, allowed: Sequence[str], key: str, path: Path) -> str:
+    if value not in allowed:
+        raise ModelError(f"{path}: {key}: expected one of {tuple(allowed)}, got {value!r}")
+    return value
 
 
 def _build(folder: Path, item: Mapping[str, Any], passed: Mapping[str, str]) -> Build:

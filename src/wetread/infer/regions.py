@@ -2,18 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from wetread.errors import NotRead
 from wetread.infer.host import Loaded
+from wetread.infer.masks import is_pair
 from wetread.infer.model import Label
 from wetread.records import Code, Image, Mask, Measurement, Region
 from wetread.uids import derive
 
 ANATOMY = Code("123037004", "SCT", "Anatomical Structure")
+ABNORMAL = Code("49755003", "SCT", "Morphologically Altered Structure")
 SIDES = {"R": Code("24028007", "SCT", "Right"), "L": Code("7771000", "SCT", "Left")}
 AREA = Code("42798000", "SCT", "Area")
+VOLUME = Code("118565006", "SCT", "Volume")
 SHARE = Code("AREA-SHARE", "99WETREAD", "Share of the image area")
 CM2, PERCENT = Code("cm2", "UCUM", "square centimeter"), Code("%", "UCUM", "percent")
+ML = Code("ml", "UCUM", "milliliter")
+
+
+def regions(loaded: Loaded, image: Image, masks: Sequence[Mask]) -> tuple[Region, ...]:
+    """Name what a model outlined.
+
+    Parameters
+    ----------
+    masks
+        (z, y, x) bool on the image's grid: one a label; for a model of lungs on a film one a side.
+
+    Returns
+    -------
+    One region a label, none for a label whose mask is empty and may be.
+
+    Raises
+    ------
+    NotRead
+        IMPLAUSIBLE-MASK: a label's mask is empty, or smaller or larger than the organ can be.
+    """
+    if is_pair(loaded.model):
+        return pair(loaded, image, (masks[0], masks[1]))
+    made = []
+    for label, mask in zip(loaded.model.labels, masks, strict=True):
+        _check_plausible(loaded, label, mask, image)
+        if mask.any():
+            made.append(_region(loaded, image, label, mask, ""))
+    return tuple(made)
+
+
+def _check_plausible(loaded: Loaded, label: Label, mask: Mask, image: Image) -> None:
+    """Refuse a mask that is no such organ, by what the model says of it."""
+    share = float(np.count_nonzero(mask)) / mask.size
+    if label.plausible_share is not None and not label.plausible_share[0] <= share <= label.plausible_share[1]:
+        low, high = label.plausible_share
+        raise NotRead("IMPLAUSIBLE-MASK", _told(loaded, label, f"{low:.1%} to {high:.1%} of the image", f"{share:.1%}"))
+    if label.plausible_ml is None or image.spacing_mm is None:
+        return
+    volume, (low, high) = share * mask.size * voxel_ml(image.spacing_mm), label.plausible_ml
+    if not low <= volume <= high:
+        raise NotRead("IMPLAUSIBLE-MASK", _told(loaded, label, f"{low:g} to {high:g} ml", f"{volume:.3g} ml"))
+
+
+def _told(loaded: Loaded, label: Label, expected: str, got: str) -> str:
+    return f"Model {loaded.model.id}, {label.name}: expected {expected}, got {got}."
+
+
+def voxel_ml(spacing_mm: tuple[float, float, float]) -> float:
+    """The volume of a voxel."""
+    return spacing_mm[0] * spacing_mm[1] * spacing_mm[2] / 1000.0
 
 
 def pair(loaded: Loaded, image: Image, sides: tuple[Mask, Mask]) -> tuple[Region, ...]:
@@ -25,7 +81,7 @@ def pair(loaded: Loaded, image: Image, sides: tuple[Mask, Mask]) -> tuple[Region
     Parameters
     ----------
     sides
-        (y, x) bool on the image's grid: at the left and at the right of the picture.
+        (z, y, x) bool on the image's grid: at the left and at the right of the picture.
     """
     label = loaded.model.labels[0]
     if image.row_direction not in SIDES:
@@ -40,17 +96,19 @@ def _region(loaded: Loaded, image: Image, label: Label, mask: Mask, side: str) -
     name = f"{laterality.meaning} {label.name}" if laterality else label.name.capitalize()
     uid, identifier = tracking(image, label, side)
     size = measure(mask, image, label.code, laterality)
-    whole = mask[None]
-    return Region(name, whole, ANATOMY, label.code, laterality, loaded.identity, uid, identifier, (size,))
+    category = ABNORMAL if label.abnormal else ANATOMY
+    return Region(name, mask, category, label.code, laterality, loaded.identity, uid, identifier, (size,))
 
 
 def measure(mask: Mask, image: Image, site: Code, laterality: Code | None) -> Measurement:
-    """Area in cm2 where the pixel spacing is known, else the share of the image in %."""
-    pixels = int(np.count_nonzero(mask))
+    """Volume in ml of a series; of one film or slice the area in cm2, or without a spacing its share in %."""
+    count = int(np.count_nonzero(mask))
     if image.spacing_mm is None:
-        return Measurement(SHARE, 100.0 * pixels / mask.size, PERCENT, site, laterality)
+        return Measurement(SHARE, 100.0 * count / mask.size, PERCENT, site, laterality)
+    if len(mask) > 1:
+        return Measurement(VOLUME, count * voxel_ml(image.spacing_mm), ML, site, laterality)
     _, row, column = image.spacing_mm
-    return Measurement(AREA, pixels * row * column / 100.0, CM2, site, laterality)
+    return Measurement(AREA, count * row * column / 100.0, CM2, site, laterality)
 
 
 def tracking(image: Image, label: Label, side: str = "") -> tuple[str, str]:

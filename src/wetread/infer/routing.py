@@ -3,37 +3,84 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 
 from wetread.errors import NotRead
-from wetread.infer.model import Model
+from wetread.infer.model import ORIENTATIONS, Model
 from wetread.records import Image
 
 
 def route(models: Sequence[Model], image: Image) -> tuple[Model, ...]:
-    """The models that read an image of this modality, body part and view.
+    """The models that read an image of this modality, body part, view or kind of series.
 
-    An absent body part or view does not refuse: many films carry none, and the
-    pair of lungs is looked for in the pixels.  A present one that no model names does.
+    An absent body part or view does not refuse, unless the model says so: many images
+    carry none, and the organ is looked for in the pixels.  A present one that no model
+    names does.
 
     Raises
     ------
     NotRead
-        WRONG-MODALITY, WRONG-BODY-PART or WRONG-VIEW.
+        WRONG-MODALITY, SECONDARY-IMAGE, WRONG-BODY-PART, WRONG-VIEW, WRONG-SERIES,
+        WRONG-PLANE or TOO-FEW-SLICES: the first of them that leaves no model.
     """
     fits = [m for m in models if image.modality in m.modality]
     if not fits:
         expected = sorted({name for m in models for name in m.modality})
         raise NotRead("WRONG-MODALITY", f"Expected one of {expected}, got {image.modality!r}.")
-    fits = _narrow(fits, image.body_part, "WRONG-BODY-PART", "body_part", "Body Part Examined (0018,0015)")
-    fits = _narrow(fits, image.view, "WRONG-VIEW", "views", "View Position (0018,5101)")
-    return tuple(fits)
+    if image.secondary:
+        fits = _left([m for m in fits if m.series.secondary], "SECONDARY-IMAGE", "It was computed from other images.")
+    fits = _by_body_part(fits, image.body_part)
+    fits = _by_view(fits, image.view)
+    fits = _left(
+        [m for m in fits if _described(m, image.series_description)],
+        "WRONG-SERIES",
+        "Series Description (0008,103E) fits none of the patterns that the models ask for.",
+    )
+    fits = _by_plane(fits, image)
+    fewest = min(m.series.min_slices for m in fits)
+    told = f"Expected at least {fewest}, got {len(image.pixels)}."
+    return tuple(_left([m for m in fits if len(image.pixels) >= m.series.min_slices], "TOO-FEW-SLICES", told))
 
 
-def _narrow(models: list[Model], value: str, code: str, field: str, tag: str) -> list[Model]:
-    if not value:
-        return models
-    fits = [m for m in models if value in getattr(m, field)]
+def _left(fits: list[Model], code: str, detail: str) -> list[Model]:
     if not fits:
-        expected = sorted({name for m in models for name in getattr(m, field)})
-        raise NotRead(code, f"{tag}: expected one of {expected}, got {value!r}.")
+        raise NotRead(code, detail)
     return fits
+
+
+def _by_body_part(models: list[Model], value: str) -> list[Model]:
+    fits = [m for m in models if (value in m.body_part if value else not m.series.needs_body_part)]
+    expected = sorted({name for m in models for name in m.body_part})
+    told = f"Body Part Examined (0018,0015): expected one of {expected}, got {repr(value) if value else 'none'}."
+    return _left(fits, "WRONG-BODY-PART", told)
+
+
+def _by_view(models: list[Model], value: str) -> list[Model]:
+    """By the view of a projection; models of slices name none."""
+    fits = [m for m in models if not value or not m.views or value in m.views]
+    expected = sorted({name for m in models for name in m.views})
+    return _left(fits, "WRONG-VIEW", f"View Position (0018,5101): expected one of {expected}, got {value!r}.")
+
+
+def _described(model: Model, description: str) -> bool:
+    def fit(patterns: Sequence[str]) -> bool:
+        return any(fnmatchcase(description.casefold(), pattern.casefold()) for pattern in patterns)
+
+    wanted, unwanted = model.series.description, model.series.description_not
+    return (not wanted or fit(wanted)) and not fit(unwanted)
+
+
+def _by_plane(models: list[Model], image: Image) -> list[Model]:
+    """By the plane of the slices; where nobody knows it, a model that asks for one does not read."""
+    plane = plane_of(image)
+    fits = [m for m in models if m.series.orientation in ("", plane)]
+    expected = sorted({m.series.orientation for m in models})
+    return _left(fits, "WRONG-PLANE", f"Expected one of {expected}, got {plane or 'none that is known'}.")
+
+
+def plane_of(image: Image) -> str:
+    """The plane that slices are closest to: a key of `ORIENTATIONS`, "" when not known."""
+    if image.directions is None:
+        return ""
+    normal = [abs(part) for part in image.directions[0]]
+    return next(name for name, axis in ORIENTATIONS.items() if normal[axis] == max(normal))

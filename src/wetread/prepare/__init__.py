@@ -10,7 +10,7 @@ import numpy as np
 
 from wetread.prepare.grid import back, back_mask, bounds, forward, letterbox
 from wetread.prepare.intensity import normalise, scale
-from wetread.prepare.stack import back_mask_stack, back_stack, forward_stack, lay
+from wetread.prepare.stack import back_mask_stack, back_stack, forward_stack, lay, seen
 from wetread.prepare.turn import turn_to, turned, turned_back
 from wetread.records import Box, Pixels, Prepared, Recipe, Vector
 
@@ -25,6 +25,7 @@ __all__ = [
     "lay",
     "letterbox",
     "prepare",
+    "seen",
     "turn_to",
     "turned",
     "turned_back",

@@ -124,26 +124,35 @@ def forward_stack(pixels: Pixels, grid: Grid) -> tuple[Tensor, Tensor]:
     return planes, planes[low:high, box.y0 : box.y1, box.x0 : box.x1]
 
 
-def back_stack(values: Tensor, grid: Grid, fill: float = 0.0) -> Tensor:
+def seen(grid: Grid) -> Box:
+    """The part of each slice that the model saw, on the axes of the image, of slices turned in plane only."""
+    region, (height, width) = grid.region, grid.source_shape
+    ends = {
+        abs(grid.turn[1]): (height - region.y1, height - region.y0) if grid.turn[1] < 0 else (region.y0, region.y1),
+        abs(grid.turn[2]): (width - region.x1, width - region.x0) if grid.turn[2] < 0 else (region.x0, region.x1),
+    }
+    return Box(ends[2][0], ends[3][0], ends[2][1], ends[3][1])
+
+
+def back_stack(values: Pixels, grid: Grid, fill: float = 0.0) -> Pixels:
     """Resample maps from a model's grid onto the original grid of the series or volume.
 
     Parameters
     ----------
     values
-        (z, y, x) float32: one map a slice, or one volume over the whole of the model's grid;
-        coarser ones are taken to cover the same extent.
+        (z, y, x): one map a slice, float32 or uint16, or one volume over the whole of the
+        model's grid, float32; coarser ones are taken to cover the same extent.
     fill
         Value outside the region that the model saw.
 
     Returns
     -------
-    (z, y, x) float32 on the image's axes.
+    (z, y, x) on the image's axes, of the dtype of `values`.
     """
-    values = np.asarray(values, np.float32)
     if grid.span is None:
         return turned_back(np.stack([back(slice_, grid, fill) for slice_ in values]), grid.turn)
     made = np.full((grid.span.source, *grid.source_shape), fill, np.float32)
-    for index, slice_ in enumerate(_seen(values, grid.span), grid.span.region[0]):
+    for index, slice_ in enumerate(_between(values, grid.span), grid.span.region[0]):
         made[index] = back(slice_, grid, fill)
     return turned_back(made, grid.turn)
 
@@ -157,12 +166,12 @@ def back_mask_stack(values: Tensor, grid: Grid, level: float = 0.0) -> Mask:
     if grid.span is None:
         return turned_back(np.stack([back_steps(slice_, grid) for slice_ in stepped]), grid.turn)
     made = np.zeros((grid.span.source, *grid.source_shape), np.bool_)
-    for index, slice_ in enumerate(_seen(stepped, grid.span), grid.span.region[0]):
+    for index, slice_ in enumerate(_between(stepped, grid.span), grid.span.region[0]):
         made[index] = back_steps(slice_, grid)
     return turned_back(made, grid.turn)
 
 
-def _seen(values: Tensor, span: Span) -> Tensor:
+def _between(values: Tensor, span: Span) -> Tensor:
     """The slices of the image's region, from values over the whole of the model's grid."""
     if len(values) != span.target:
         values = _through(along(len(values), span.target), values)

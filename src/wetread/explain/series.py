@@ -1,0 +1,80 @@
+"""Which pictures a result calls for: of a film the film, of a series its most telling slice and nine others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from wetread.explain.overlay import LARGEST, contours, display, pictures
+from wetread.records import Image, Mask, Picture, Pixels, Region, Result
+
+#: Rows and columns of slices on a montage.
+SIDE = 3
+
+
+def drawn(image: Image, result: Result, window: tuple[float, float] | None = None) -> tuple[Picture, ...]:
+    """The film or slice, the contours and the heat, the stronger the surer the model is; of a series a montage too.
+
+    Parameters
+    ----------
+    image
+        What was read.
+    result
+        What is said about it.
+    window
+        Values that become black and white; by default percentiles of what is shown.
+    """
+    explanation = result.explanations[0] if result.explanations else None
+    at = explanation.slice if explanation is not None else _fullest(result.regions)
+    film = display(image.pixels[at], image.pixel_aspect, window)
+    masks = [region.mask[at] for region in result.regions if region.mask[at].any()]
+    heat = explanation.map if explanation is not None else None
+    sure = min(1.0, result.findings[0].probability / result.findings[0].threshold) if result.findings else 0.0
+    strength, count = 0.25 + 0.5 * sure, len(image.pixels)
+    if count == 1 and image.directions is None:
+        return pictures(film, masks, heat, strength)
+    names = ", ".join(region.label.lower() for region in result.regions)
+    made = pictures(film, masks, heat, strength, f"Slice {at + 1} of {count}", names)
+    if count == 1:
+        return made
+    return (*made, montage(image.pixels, image.pixel_aspect, [one.mask for one in result.regions], window))
+
+
+def _fullest(regions: Sequence[Region]) -> int:
+    """The slice on which most is outlined."""
+    return int(np.sum([one.mask.sum((1, 2)) for one in regions], axis=0).argmax()) if regions else 0
+
+
+def montage(
+    volume: Pixels, pixel_aspect: float, masks: Sequence[Mask], window: tuple[float, float] | None = None
+) -> Picture:
+    """Nine slices of a series, evenly from the first to the last that matters, with contours.
+
+    Parameters
+    ----------
+    volume
+        (z, y, x), any real dtype.
+    pixel_aspect
+        Height of a pixel over its width.
+    masks
+        (z, y, x) bool; where there are any, the slices run over what they hold.
+    window
+        Values that become black and white; by default percentiles of the shown slices.
+    """
+    held = np.flatnonzero(np.any([mask.any((1, 2)) for mask in masks], axis=0)) if masks else np.arange(len(volume))
+    first, last = (int(held[0]), int(held[-1])) if held.size else (0, len(volume) - 1)
+    chosen = np.unique(np.rint(np.linspace(first, last, SIDE * SIDE)).astype(int))
+    if window is None:
+        low, high = np.percentile(volume[chosen], (0.5, 99.5))
+        window = (float(low), float(high))
+    tiles = [
+        contours(display(volume[z], pixel_aspect, window, LARGEST // SIDE), [mask[z] for mask in masks], 1)
+        for z in chosen
+    ]
+    height, width = tiles[0].shape[:2]
+    sheet = np.zeros((height * -(-len(tiles) // SIDE), width * min(SIDE, len(tiles)), 3), np.uint8)
+    for number, tile in enumerate(tiles):
+        y, x = (number // SIDE) * height, (number % SIDE) * width
+        sheet[y : y + height, x : x + width] = tile
+    return Picture("montage", f"Slices {chosen[0] + 1} to {chosen[-1] + 1} of {len(volume)}", sheet)

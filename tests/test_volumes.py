@@ -1,0 +1,221 @@
+"""CT and MR series through the whole row: what is outlined and found lies where it lies in the patient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from pydicom.dataset import Dataset
+
+from tests import slices, toy
+from wetread import pipeline
+from wetread.records import Image, Reading, Result
+from wetread.settings import Settings
+
+SHAPE = (12, 48, 44)
+#: 6, 5 and 4 mm off the middle of the volume to the left, back and head.
+CENTRE = np.array([-30 + 22 + 6, -40 + 24 + 5, 10 + 18 + 4.0])
+FLAIR: dict[str, Any] = {"SeriesDescription": "Ax FLAIR", "BodyPartExamined": "BRAIN"}
+T1: dict[str, Any] = {"SeriesDescription": "t1_mprage", "BodyPartExamined": None}
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> pipeline.Reader:
+    folder = tmp_path_factory.mktemp("toy")
+    return pipeline.open_reader(Settings(models=toy.make_series_models(folder / "models"), state=folder / "state"))
+
+
+def ball(frame: slices.Frame = slices.AXIAL, radius: float = 9.0, shape: tuple[int, int, int] = SHAPE) -> slices.Ints:
+    return textured(slices.balls(frame, shape, CENTRE[None], (radius,), (800,)))
+
+
+def textured(volume: slices.Ints) -> slices.Ints:
+    """The volume with a grain that no model sees: air is no single value."""
+    grain = np.random.default_rng(0).integers(0, 60, volume.shape).astype(np.int16)
+    return np.where(volume == -1000, volume + grain, volume)
+
+
+def overlap(mask: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> float:
+    """Dice; the outline of a voxel more or less is the grid's own."""
+    return float(2 * (mask & truth).sum() / (mask.sum() + truth.sum()))
+
+
+def read(reader: pipeline.Reader, parts: Sequence[Dataset]) -> Reading:
+    (reading,) = reader.read_blobs(slices.blobs(parts))
+    return reading
+
+
+def result_of(reader: pipeline.Reader, volume: slices.Ints, modality: str = "CT", **attributes: Any) -> Result:
+    result = read(reader, slices.series(volume, modality=modality, **attributes)).result
+    assert result.refusal is None, result.refusal
+    return result
+
+
+def code_of(reader: pipeline.Reader, parts: Sequence[Dataset]) -> str:
+    reading = read(reader, parts)
+    assert reading.result.refusal is not None
+    assert not reading.result.findings
+    assert not reading.result.regions
+    assert {document.kind for document in reading.documents} == {"SR", "HTML", "JSON"}
+    return reading.result.refusal.code
+
+
+def centroid(image: Image, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """In the patient, (x, y, z) mm."""
+    assert image.spacing_mm is not None
+    assert image.directions is not None
+    centre = np.array([axis.mean() for axis in np.nonzero(mask)])
+    return np.asarray(np.array(image.positions_mm[0]) + (centre * image.spacing_mm) @ np.array(image.directions))
+
+
+def test_slice_wise_outline_of_a_series(reader: pipeline.Reader) -> None:
+    volume = ball()
+    result = result_of(reader, volume)
+    (region,) = result.regions
+    assert region.label == "Heart"
+    assert overlap(region.mask, volume == 800) > 0.95
+    (size,) = region.measurements
+    assert (size.code.value, size.unit.value) == ("118565006", "ml")
+    assert size.value == pytest.approx(region.mask.sum() * 3.0 / 1000)
+    assert size.value == pytest.approx(4 / 3 * np.pi * 0.9**3, rel=0.1)
+    assert [model.id for model in result.models] == ["ct-heart"]
+
+
+def test_only_the_largest_part_stays(reader: pipeline.Reader) -> None:
+    volume = ball()
+    volume[1, 2:5, 2:5] = 900
+    (region,) = result_of(reader, volume).regions
+    assert not region.mask[1, 2:5, 2:5].any()
+    assert overlap(region.mask, volume == 800) > 0.95
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("modality", ["CT", "MR"])
+def test_outline_lies_where_the_ball_lies_in_any_geometry(reader: pipeline.Reader, modality: str, seed: int) -> None:
+    """Slice by slice, and as a volume that the model wants upright."""
+    rng = np.random.default_rng(seed)
+    turned = slices.random_frame(rng)
+    frame = slices.Frame(turned.origin, turned.across, turned.down, (2.5, 1.1, 0.9))
+    shape = (14, 40, 44)
+    middle = frame.places(shape).reshape(-1, 3).mean(0) + rng.uniform(-2, 2, 3)
+    volume = slices.balls(frame, shape, middle[None], (11.0,), (800,))
+    parts = slices.series(volume, frame, modality, **(T1 if modality == "MR" else {}))
+    result = read(reader, [parts[index] for index in rng.permutation(len(parts))]).result
+    assert result.refusal is None
+    assert result.image is not None
+    (region,) = result.regions
+    away = centroid(result.image, region.mask) - centroid(result.image, volume == 800)
+    axes = np.stack([frame.normal, frame.down, frame.across])
+    assert np.abs(axes @ away / frame.spacing).max() <= 0.5
+    assert region.measurements[0].value == pytest.approx(4 / 3 * np.pi * 1.1**3, rel=0.12)
+
+
+def test_findings_of_a_series_and_the_slices_that_show_them(reader: pipeline.Reader) -> None:
+    volume = ball()
+    result = result_of(reader, volume, BodyPartExamined="HEAD")
+    (finding,) = result.findings
+    share = (volume == 800).mean((1, 2))
+    positive = np.flatnonzero(share > 0.017)
+    assert finding.present
+    assert finding.slices == tuple(positive)
+    assert finding.peak == share.argmax()
+    (explanation,) = result.explanations
+    assert explanation.slice == finding.peak
+    assert explanation.organ == "body"
+    assert explanation.map.shape == SHAPE[1:]
+    centre = np.array([axis.mean() for axis in np.nonzero(volume[finding.peak] == 800)])
+    hottest = np.array([axis.mean() for axis in np.nonzero(explanation.map > 0.9 * explanation.map.max())])
+    assert np.abs(hottest - centre).max() < 5
+    assert result.regions == ()
+
+
+def test_series_without_a_positive_slice(reader: pipeline.Reader) -> None:
+    volume = ball()
+    volume[volume == 800] = -300
+    (finding,) = result_of(reader, volume, BodyPartExamined="HEAD").findings
+    assert not finding.present
+    assert finding.slices == ()
+
+
+def test_joint_model_gives_finding_and_outline(reader: pipeline.Reader) -> None:
+    volume = ball()
+    result = result_of(reader, volume, "MR", **FLAIR)
+    (finding,), (region,) = result.findings, result.regions
+    assert finding.present
+    assert region.category.meaning == "Morphologically Altered Structure"
+    assert overlap(region.mask, volume == 800) > 0.95
+    assert result.explanations[0].slice == finding.peak
+
+
+def test_joint_model_outlines_nothing_where_it_finds_nothing(reader: pipeline.Reader) -> None:
+    volume = ball(radius=3.5)
+    result = result_of(reader, volume, "MR", **FLAIR)
+    assert not result.findings[0].present
+    assert result.regions == ()
+
+
+def test_mean_of_the_three_highest_slices(reader: pipeline.Reader) -> None:
+    """One bright slice alone does not carry a series whose model pools three."""
+    volume = textured(np.full(SHAPE, -1000, np.int16))
+    volume[5, 10:40, 10:40] = 800
+    (finding,) = result_of(reader, volume, "MR", **FLAIR).findings
+    assert finding.slices == (5,)
+    assert finding.probability == pytest.approx(1 / 3, abs=0.01)
+    assert not finding.present
+
+
+def test_single_slice_for_a_slice_wise_model(reader: pipeline.Reader) -> None:
+    volume = ball()[7:8]
+    (region,) = result_of(reader, volume).regions
+    assert region.measurements[0].unit.value == "cm2"
+    assert region.measurements[0].value == pytest.approx((volume == 800).sum() / 100, rel=0.1)
+    (finding,) = result_of(reader, volume, BodyPartExamined="HEAD").findings
+    assert finding.present
+    assert finding.slices == ()
+
+
+def test_enhanced_object_gives_the_same_outline(reader: pipeline.Reader) -> None:
+    volume = ball()
+    order = [*range(0, 12, 2), *range(1, 12, 2)]
+    result = read(reader, [slices.enhanced(volume, order=order)]).result
+    assert result.refusal is None
+    assert overlap(result.regions[0].mask, volume == 800) > 0.95
+
+
+CORONAL = slices.Frame(np.array([-30.0, -40, 60]), np.array([1.0, 0, 0]), np.array([0, 0, -1.0]), (3.0, 1.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("parts", "code"),
+    [
+        (slices.series(ball(), modality="MR", Modality="NM"), "WRONG-MODALITY"),
+        (slices.series(ball(), BodyPartExamined="KNEE"), "WRONG-BODY-PART"),
+        (slices.series(ball(), modality="MR", SeriesDescription="T2 tse"), "WRONG-SERIES"),
+        (slices.series(ball(), modality="MR", **{**FLAIR, "SeriesDescription": "flair scout"}), "WRONG-SERIES"),
+        (slices.series(ball(), CORONAL, "MR", **FLAIR), "WRONG-PLANE"),
+        (slices.series(ball()[6:9], modality="MR", **T1), "TOO-FEW-SLICES"),
+        (slices.series(ball(), modality="CT", ImageType=["DERIVED", "SECONDARY", "MPR"]), "SECONDARY-IMAGE"),
+        (slices.series(np.minimum(ball(), 0)), "IMPLAUSIBLE-MASK"),
+        (
+            slices.series(np.maximum(ball(), 500) + slices.AXIAL.places(SHAPE)[..., 0].astype(np.int16)),
+            "IMPLAUSIBLE-MASK",
+        ),
+        (slices.series(ball(radius=4.0), modality="MR", **T1), "IMPLAUSIBLE-MASK"),
+        (slices.series(ball(), BodyPartExamined=None)[:3] + slices.series(ball())[4:], "MISSING-SLICES"),
+    ],
+)
+def test_what_no_model_reads_is_refused_with_a_code(reader: pipeline.Reader, parts: list[Dataset], code: str) -> None:
+    assert code_of(reader, parts) == code
+
+
+def test_absent_body_part_reaches_only_models_that_judge_by_the_pixels(reader: pipeline.Reader) -> None:
+    result = result_of(reader, ball(), BodyPartExamined=None)
+    assert [model.id for model in result.models] == ["ct-heart"]
+
+
+def test_reformat_is_read_where_the_model_takes_it(reader: pipeline.Reader) -> None:
+    parts = slices.series(ball(), modality="MR", ImageType=["DERIVED", "SECONDARY", "AXIAL"], **T1)
+    assert read(reader, parts).result.refusal is None

@@ -142,7 +142,12 @@ def show_reading(reading: Reading, places: list[Path]) -> None:
     for finding in result.findings:
         word = "[bold red]present" if finding.present else "[green]not found"
         chance = f"{finding.probability:.0%} (threshold {finding.threshold:.0%})"
-        table.add_row(finding.code.meaning, f"{word}[/]  probability {chance}")
+        slices = (
+            f"  on {len(finding.slices)} of {len(result.image.pixels)} slices"
+            if finding.slices and result.image
+            else ""
+        )
+        table.add_row(finding.code.meaning, f"{word}[/]  probability {chance}{slices}")
     for region in result.regions:
         sizes = ", ".join(f"{m.value:.1f} {m.unit.value}" for m in region.measurements)
         table.add_row(region.label, sizes)

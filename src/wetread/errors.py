@@ -90,6 +90,7 @@ REFUSALS: dict[str, str] = {
     "COLOUR-IMAGE": "The image is in colour; a greyscale image was expected.",
     "MULTI-FRAME": "The image has several frames where one was expected.",
     "LOCALIZER": "A localizer (scout) was sent: it plans a scan and is not read.",
+    "NOT-HU": "The values of the CT image are not Hounsfield units.",
     "MIXED-SERIES": "The slices of the series differ in size, orientation or spacing: they are no volume.",
     "MISSING-SLICES": "Slices of the series are missing.",
     "DOUBLED-SLICES": "Several slices of the series lie in one place: it holds more than one volume.",

@@ -37,7 +37,7 @@ def image_with(**attributes: Any) -> Image:
         ({"PixelSpacing": [200, 200]}, None),
         ({"PixelSpacing": [0.1, 1]}, None),
         ({"PixelSpacing": ["0.2"]}, None),
-        ({"PixelSpacing": [0.7, 0.7], "SliceThickness": "2.5", "modality": "CT"}, (2.5, 0.7, 0.7)),
+        ({"PixelSpacing": [0.7, 0.7], "SliceThickness": "2.5", "modality": "MR"}, (2.5, 0.7, 0.7)),
     ],
 )
 def test_spacing(attributes: dict[str, Any], spacing: object) -> None:

@@ -111,7 +111,7 @@ def around(frame: bytes, syntax: str) -> Callable[[], bytes]:
 
 def offset_table(value: int) -> bytes:
     """Two frames in three fragments, whose offset table points past the end."""
-    film = phantoms.make_film(np.stack([STORED] * 2), modality="CT")
+    film = phantoms.make_film(np.stack([STORED] * 2), modality="US")
     data = phantoms.encapsulated(film, uid.RLELossless, [b"a" * 64] * 3)
     start = data.index(bytes.fromhex("feff00e000000000"))
     table = bytes.fromhex("feff00e0") + struct.pack("<LLL", 8, 0, value)

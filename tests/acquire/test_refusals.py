@@ -177,6 +177,7 @@ def test_the_network_of_codes_is_covered() -> None:
         "MIXED-PATIENTS",  # test_studies
         "DUPLICATE-UID",
         "LOCALIZER",  # test_series
+        "NOT-HU",
         "MIXED-SERIES",
         "MISSING-SLICES",
         "DOUBLED-SLICES",

@@ -207,6 +207,8 @@ def smaller_slice() -> list[Dataset]:
         (lambda: slices.series(VOLUME, PixelSpacing=None), "MISSING-TAG"),
         (lambda: edited(2, ImageOrientationPatient=[1, 0, 0, 1, 0, 0]), "BAD-TAG"),
         (lambda: edited(2, ImagePositionPatient=[1, 2]), "BAD-TAG"),
+        (lambda: slices.series(VOLUME, RescaleIntercept=None), "MISSING-TAG"),
+        (lambda: slices.series(VOLUME, RescaleType="US"), "NOT-HU"),
         (lambda: edited(2, PixelData=b"\0\0"), "TRUNCATED-PIXELS"),
         (lambda: edited(5, SamplesPerPixel=3), "BAD-TAG"),
     ],

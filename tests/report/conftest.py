@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import pytest
 
-from tests.report import phantom
+from tests.report import phantom, series
 from wetread import report
 from wetread.records import Document, Result
 
@@ -21,7 +21,7 @@ def _result(kind: str) -> Result:
         return phantom.refused()
     if kind == "negative":
         return phantom.result("real", probability=0.031, sides=1, trustworthy=False)
-    return phantom.result(kind)
+    return series.result(kind) if kind in series.KINDS else phantom.result(kind)
 
 
 @lru_cache(maxsize=16)

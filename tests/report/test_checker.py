@@ -12,7 +12,7 @@ from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from tests.report import mutation, phantom
+from tests.report import mutation, phantom, series
 from tests.report.conftest import HEADERS
 from wetread import report
 from wetread.errors import DocumentError
@@ -44,9 +44,10 @@ def judged(data: bytes | None, source: Source | None) -> bool:
         return True
 
 
-@pytest.mark.parametrize("kind", [*HEADERS, "refused", "negative"])
+@pytest.mark.parametrize("kind", [*HEADERS, "refused", "negative", *series.KINDS])
 def test_our_documents_have_no_problem_with_or_without_source(kind: str, documents_of: Documents) -> None:
     header = phantom.header(kind if kind in HEADERS else "real")
+    header = series.image(kind).header if kind in series.KINDS else header
     for name, document in documents_of(kind).items():
         if name in DICOM:
             assert report.check(document.data) == ()

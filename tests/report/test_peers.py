@@ -7,7 +7,7 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ import pytest
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 
+from tests import slices
 from tests.peers import dcmtk, require
-from tests.report import phantom
+from tests.report import phantom, series
 from tests.report.conftest import HEADERS
 from wetread.records import FULL_SCALE, Document, Result
 
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.peer
 Documents = Callable[[str], dict[str, Document]]
 Results = Callable[[str], Result]
 DICOM = ("SEG", "PM", "SR", "SC")
-CASES = (*HEADERS, "negative", "refused")
+CASES = (*HEADERS, "negative", "refused", *series.KINDS)
 
 #: Warnings of dciodvfy that stay, each with its reason.
 ALLOWED = {
@@ -67,19 +68,28 @@ def test_dciodvfy_finds_no_error(kind: str, documents_of: Documents, tmp_path: P
         assert [line for line in warnings if not any(known in line for known in ALLOWED)] == []
 
 
-@pytest.mark.parametrize("kind", CASES)
-def test_dcentvfy_finds_no_error_beside_the_source(kind: str, documents_of: Documents, tmp_path: Path) -> None:
-    program = require("dcentvfy", "dicom3tools")
-    paths = [str(path) for path in written(tmp_path, documents_of(kind)).values()]
+def source_files(kind: str, folder: Path) -> list[Path]:
+    """Write what the documents are about: the film, or every instance of the series."""
+    if kind in series.KINDS:
+        given = [folder / f"source-{name}" for name, _ in slices.blobs(series.sources(kind))]
+        for path, (_, data) in zip(given, slices.blobs(series.sources(kind)), strict=True):
+            path.write_bytes(data)
+        return given
     film = dcmread(str(get_testdata_file("RG1_UNCR.dcm")))
     header = phantom.header(kind if kind in HEADERS else "real")
     header.file_meta = film.file_meta
     header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID
     header.add_new("PixelData", "OW", film.PixelData)
-    header.save_as(tmp_path / "source.dcm", enforce_file_format=True)
-    done = subprocess.run(
-        [program, *paths, str(tmp_path / "source.dcm")], capture_output=True, text=True, timeout=30, check=False
-    )
+    header.save_as(folder / "source.dcm", enforce_file_format=True)
+    return [folder / "source.dcm"]
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_dcentvfy_finds_no_error_beside_the_source(kind: str, documents_of: Documents, tmp_path: Path) -> None:
+    program = require("dcentvfy", "dicom3tools")
+    paths = [str(path) for path in written(tmp_path, documents_of(kind)).values()]
+    paths += [str(path) for path in source_files(kind, tmp_path)]
+    done = subprocess.run([program, *paths], capture_output=True, text=True, timeout=30, check=False)
     lines = done.stderr.splitlines()
     assert [line for line in lines if "Error" in line] == []
     # An accession number is compared between study and series level, where it means two things.
@@ -93,7 +103,7 @@ def test_dsrdump_has_nothing_to_say_against_the_report(kind: str, documents_of: 
     done = dcmtk("dsrdump", written(tmp_path, documents_of(kind))["SR"])
     assert done.returncode == 0
     assert [line for line in done.stderr.splitlines() if line.strip() and not line.endswith(UNKNOWN_SETS)] == []
-    text = "Not read" if kind == "refused" else "Pneumonia"
+    text = "Not read" if kind == "refused" else "Hemorrhage" if kind in series.KINDS else "Pneumonia"
     assert text in done.stdout
 
 
@@ -132,6 +142,69 @@ def test_dcmqi_reads_the_segmentation_voxel_for_voxel(
     assert "(0.16,0,0) (0,0,-0.16)" in head
 
 
+@pytest.mark.parametrize("kind", series.KINDS)
+def test_dcmqi_reads_a_series_voxel_for_voxel_in_its_place(
+    kind: str, documents_of: Documents, result_of: Results, tmp_path: Path
+) -> None:
+    """It writes the slices from the first frame to the last, with their place in the patient."""
+    path = written(tmp_path, documents_of(kind))["SEG"]
+    _dcmqi(
+        "segimage2itkimage",
+        *("--inputDICOM", str(path), "--outputDirectory", str(tmp_path), "--outputType", "nrrd", "--prefix", "q"),
+    )
+    regions, image = result_of(kind).regions, result_of(kind).image
+    assert image is not None
+    assert image.directions is not None
+    assert image.spacing_mm is not None
+    held = np.flatnonzero(np.any([region.mask.any((1, 2)) for region in regions], axis=0))
+    for number, region in enumerate(regions, 1):
+        read = _nrrd(tmp_path / f"q-{number}.nrrd")
+        first = next(z for z in held if _near(_origin(tmp_path / f"q-{number}.nrrd"), image.positions_mm[z]))
+        assert np.array_equal(read != 0, region.mask[first : first + len(read)])
+        assert read.sum() // read.max() == region.mask.sum()
+    head = (tmp_path / "q-1.nrrd").read_bytes().split(b"\n\n")[0].decode()
+    told = np.array([eval(one) for one in head.split("space directions: ")[1].splitlines()[0].split(" ")])
+    wanted = np.array(image.directions)[::-1] * np.array(image.spacing_mm)[::-1, None]
+    np.testing.assert_allclose(told[:2], wanted[:2], atol=1e-5)
+    if kind != "slice":
+        np.testing.assert_allclose(told[2], wanted[2], atol=1e-4)
+
+
+def _origin(path: Path) -> list[float]:
+    head = path.read_bytes().split(b"\n\n")[0].decode()
+    return [float(one) for one in head.split("space origin: (")[1].split(")")[0].split(",")]
+
+
+def _near(one: Sequence[float], other: Sequence[float]) -> bool:
+    return bool(np.allclose(one, other, atol=1e-3))
+
+
+@pytest.mark.parametrize("kind", series.KINDS)
+def test_highdicom_reads_the_segmentation_of_a_series(kind: str, documents_of: Documents, result_of: Results) -> None:
+    seg = pytest.importorskip("highdicom.seg")
+    read = seg.segread(io.BytesIO(documents_of(kind)["SEG"].data))
+    regions, image = result_of(kind).regions, result_of(kind).image
+    assert image is not None
+    wanted = np.stack([region.mask for region in regions], axis=-1)
+    if image.frames:
+        pixels = read.get_pixels_by_source_frame(
+            image.sop_uids[0], list(image.frames), assert_missing_frames_are_empty=True
+        )
+    else:
+        pixels = read.get_pixels_by_source_instance(list(image.sop_uids), assert_missing_frames_are_empty=True)
+    assert np.array_equal(pixels, wanted)
+    assert read.FrameOfReferenceUID == image.header.FrameOfReferenceUID
+    if kind == "slice":
+        return
+    geometry = read.get_volume_geometry()
+    np.testing.assert_allclose(sorted(geometry.spacing), sorted(image.spacing_mm or ()), atol=1e-5)
+    held = np.flatnonzero(wanted.any((1, 2, 3)))
+    ends = [geometry.map_indices_to_reference(np.array([[at, 0, 0]]))[0] for at in (0, geometry.spatial_shape[0] - 1)]
+    np.testing.assert_allclose(
+        sorted(map(tuple, ends)), sorted(image.positions_mm[at] for at in (held[0], held[-1])), atol=1e-3
+    )
+
+
 @pytest.mark.parametrize("kind", [*HEADERS, "negative"])
 def test_highdicom_reads_the_segmentation(kind: str, documents_of: Documents, result_of: Results) -> None:
     seg = pytest.importorskip("highdicom.seg")
@@ -149,7 +222,7 @@ def test_highdicom_reads_the_segmentation(kind: str, documents_of: Documents, re
         assert described.algorithm_identification.version == "1.0.0+pruned-int8"
 
 
-@pytest.mark.parametrize("kind", [*HEADERS, "negative"])
+@pytest.mark.parametrize("kind", [*HEADERS, "negative", *series.KINDS])
 def test_highdicom_reads_the_parametric_map(kind: str, documents_of: Documents, result_of: Results) -> None:
     pm = pytest.importorskip("highdicom.pm")
     read = pm.ParametricMap.from_dataset(dcmread(io.BytesIO(documents_of(kind)["PM"].data)))
@@ -159,7 +232,7 @@ def test_highdicom_reads_the_parametric_map(kind: str, documents_of: Documents, 
     assert np.abs(values - given / FULL_SCALE).max() <= 1e-7
 
 
-@pytest.mark.parametrize("kind", [*HEADERS, "negative"])
+@pytest.mark.parametrize("kind", [*HEADERS, "negative", *series.KINDS])
 def test_highdicom_reads_the_report(kind: str, documents_of: Documents, result_of: Results) -> None:
     sr = pytest.importorskip("highdicom.sr")
     given, made = result_of(kind), documents_of(kind)

@@ -18,7 +18,7 @@ from wetread.acquire.picture import Assumption, is_picture, read_picture
 from wetread.acquire.pixels import decode_pixels
 from wetread.acquire.planes import read_plane, stack, vector
 from wetread.acquire.quiet import FOREIGN_ERRORS, quiet
-from wetread.acquire.tomography import classic, frame_headers, is_enhanced, is_slice
+from wetread.acquire.tomography import check_units, classic, frame_headers, is_enhanced, is_slice
 from wetread.errors import NotRead
 from wetread.records import Image, Pixels, Refusal, Rejected
 from wetread.settings import Settings
@@ -127,6 +127,8 @@ def _read_parsed(parsed: Parsed, source: str, digest: Callable[[], str], setting
             header = classic(header)
             parsed = replace(parsed, header=header)
         layout = read_layout(header, settings.max_pixels)
+        if is_slice(header):
+            check_units(header)
         pixels, blank = decode_pixels(parsed, layout, may_be_blank=is_slice(header))
         image = _image(header, pixels, source, digest())
         image = _placed(image) if is_slice(header) else image

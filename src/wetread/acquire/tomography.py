@@ -15,7 +15,7 @@ from typing import Any
 from pydicom import uid
 from pydicom.dataset import Dataset
 
-from wetread.acquire.attributes import text, values
+from wetread.acquire.attributes import missing, name, text, values
 from wetread.errors import NotRead
 
 CLASSIC = frozenset({uid.CTImageStorage, uid.MRImageStorage, uid.PositronEmissionTomographyImageStorage})
@@ -32,7 +32,7 @@ ENHANCED = frozenset(
 #: Functional group -> its attributes that must be the same in all frames.
 _SHARED = {
     "PixelMeasuresSequence": ("PixelSpacing", "SliceThickness"),
-    "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept"),
+    "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept", "RescaleType"),
     "PlaneOrientationSequence": ("ImageOrientationPatient",),
 }
 
@@ -47,10 +47,31 @@ def is_enhanced(header: Dataset) -> bool:
     return text(header, "SOPClassUID") in ENHANCED
 
 
+def check_units(header: Dataset) -> None:
+    """Refuse a CT image whose values are not known to be Hounsfield units.
+
+    Raises
+    ------
+    NotRead
+        MISSING-TAG: no Rescale Slope or Intercept; NOT-HU: Rescale Type names another unit.
+
+    References
+    ----------
+    DICOM PS3.3 Sections C.8.2.1 (CT image), C.11.1.1.2 (Rescale Type).
+    """
+    if text(header, "Modality") != "CT" or values(header, "ModalityLUTSequence"):
+        return
+    for keyword in ("RescaleSlope", "RescaleIntercept"):
+        if not text(header, keyword):
+            raise missing(keyword)
+    if text(header, "RescaleType") not in ("", "HU"):
+        raise NotRead("NOT-HU", f"{name('RescaleType')} names another unit: a map that was computed.")
+
+
 def _groups(header: Dataset, group: str) -> list[Any]:
     """The items of a functional group: the shared one, else one a frame."""
-    for name in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
-        found = [values(frame, group) for frame in values(header, name)]
+    for holder in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        found = [values(frame, group) for frame in values(header, holder)]
         if found and all(found):
             return [items[0] for items in found]
     return []

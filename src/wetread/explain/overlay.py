@@ -38,6 +38,8 @@ def display(
         Values that become black and white; by default percentiles of the picture.
     largest
         Largest height and width, pixels.
+    enlarge
+        Whether a smaller picture is enlarged to that size.
 
     Returns
     -------

@@ -27,12 +27,14 @@ def drawn(image: Image, result: Result, window: tuple[float, float] | None = Non
     """
     explanation = result.explanations[0] if result.explanations else None
     at = explanation.slice if explanation is not None else _fullest(result.regions)
-    film = display(image.pixels[at], image.pixel_aspect, window)
-    masks = [region.mask[at] for region in result.regions if region.mask[at].any()]
+    enlarge = image.directions is not None
+    film = display(image.pixels[at], image.pixel_aspect, window, enlarge=enlarge)
+    masks = [region.mask[at] for region in result.regions]
+    masks = masks if any(mask.any() for mask in masks) else []
     heat = explanation.map if explanation is not None else None
     sure = min(1.0, result.findings[0].probability / result.findings[0].threshold) if result.findings else 0.0
     strength, count = 0.25 + 0.5 * sure, len(image.pixels)
-    if count == 1 and image.directions is None:
+    if not enlarge and count == 1:
         return pictures(film, masks, heat, strength)
     names = ", ".join(region.label.lower() for region in result.regions)
     made = pictures(film, masks, heat, strength, f"Slice {at + 1} of {count}", names)
@@ -69,7 +71,7 @@ def montage(
         low, high = np.percentile(volume[chosen], (0.5, 99.5))
         window = (float(low), float(high))
     tiles = [
-        contours(display(volume[z], pixel_aspect, window, LARGEST // SIDE), [mask[z] for mask in masks], 1)
+        contours(display(volume[z], pixel_aspect, window, LARGEST // SIDE, True), [mask[z] for mask in masks], 1)
         for z in chosen
     ]
     height, width = tiles[0].shape[:2]

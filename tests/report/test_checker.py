@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -55,16 +56,21 @@ def test_our_documents_have_no_problem_with_or_without_source(kind: str, documen
 
 
 @pytest.mark.parametrize("damage", [mutation.removed, mutation.emptied])
-@pytest.mark.parametrize("given", ["spacing", "refused"])
+@pytest.mark.parametrize("given", ["spacing", "refused", "ct"])
 def test_what_is_missing_is_noticed(given: str, damage: Any, documents_of: Documents) -> None:
     header = phantom.header("spacing" if given == "spacing" else "real")
+    about = identify(header)
+    if given == "ct":
+        found = identify(series.image("ct").header)
+        assert found is not None
+        about = replace(found, sop_uids=series.image("ct").sop_uids)
     mutants, missed = 0, []
     for name, document in documents_of(given).items():
         if name not in DICOM:
             continue
         for mutant in damage(name, document.data):
             mutants += 1
-            if not judged(mutant.data, identify(header)):
+            if not judged(mutant.data, about):
                 missed.append(f"{name} {mutant.name}")
     assert mutants > 100
     assert len(missed) <= mutants * 0.01, missed
@@ -141,6 +147,34 @@ ALTERED: tuple[tuple[str, str, Any], ...] = (
 @pytest.mark.parametrize(("kind", "path", "value"), ALTERED, ids=lambda one: str(one)[:60])
 def test_what_is_altered_is_noticed(kind: str, path: str, value: Any, documents_of: Documents, source: Source) -> None:
     assert judged(mutation.altered(documents_of("spacing")[kind].data, path, value), source)
+
+
+_FRAME = "PerFrameFunctionalGroupsSequence[2]"
+ALTERED_SERIES: tuple[tuple[str, str, Any], ...] = (
+    ("SEG", f"{_FRAME}.PlanePositionSequence.ImagePositionPatient", "1\\2\\3"),
+    ("SEG", f"{_FRAME}.FrameContentSequence.DimensionIndexValues", (1, 1)),
+    ("SEG", f"{_FRAME}.FrameContentSequence.DimensionIndexValues", (2, 2)),
+    ("SEG", f"{_FRAME}.SegmentIdentificationSequence.ReferencedSegmentNumber", (2,)),
+    ("SEG", f"{_FRAME}.DerivationImageSequence.SourceImageSequence.ReferencedSOPInstanceUID", "1.2.3"),
+    ("SEG", "SharedFunctionalGroupsSequence.PixelMeasuresSequence", []),
+    ("SEG", "ReferencedSeriesSequence.ReferencedInstanceSequence[4].ReferencedSOPInstanceUID", "1.2.3"),
+    ("SC", "SourceImageSequence[4].ReferencedSOPInstanceUID", "1.2.3"),
+    (
+        "SR",
+        "CurrentRequestedProcedureEvidenceSequence.ReferencedSeriesSequence[1].ReferencedSOPSequence[4]"
+        ".ReferencedSOPInstanceUID",
+        "1.2.3",
+    ),
+)
+
+
+@pytest.mark.parametrize(("kind", "path", "value"), ALTERED_SERIES, ids=lambda one: str(one)[:60])
+def test_what_is_altered_in_a_series_is_noticed(kind: str, path: str, value: Any, documents_of: Documents) -> None:
+    found = identify(series.image("ct").header)
+    assert found is not None
+    about = replace(found, sop_uids=series.image("ct").sop_uids)
+    assert not judged(documents_of("ct")[kind].data, about)
+    assert judged(mutation.altered(documents_of("ct")[kind].data, path, value), about)
 
 
 def _finding_group(data: Item) -> tuple[Item, list[Item]]:

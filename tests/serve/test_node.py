@@ -17,10 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom
 import pytest
 
-from tests import peers, phantoms, toy
+from tests import peers, phantoms, slices, toy
 from tests.jobs import fake
 from tests.serve.stage import acknowledged, get, process, rows, until
 from tests.wire.objects import film
@@ -87,6 +88,21 @@ def test_a_study_comes_in_and_its_results_go_out(start: Start, pacs: Receiver) -
     assert status == 200
     assert json.loads(body)["jobs"][0]["state"] == "DELIVERED"
     assert get(node.http_port, "/studies/1.2.4")[0] == 404
+
+
+def test_a_series_comes_in_slice_by_slice_and_one_report_goes_out(start: Start, pacs: Receiver, tmp_path: Path) -> None:
+    models = toy.make_series_models(tmp_path / "models")
+    reader = open_reader(Settings(models=models, state=tmp_path / "state"))
+    kinds = ("SR", "SEG", "SC")
+    node = start(lambda: reader, destinations=(Destination("PACS", "127.0.0.1", pacs.port, kinds),))
+    volume = slices.balls(slices.AXIAL, (10, 48, 44), np.array([[-8.0, -16.0, 22.0]]), (9.0,), (800,))
+    volume[0] += np.arange(44, dtype=np.int16)
+    assert node.wait_ready(5)
+    sent = [data for _, data in slices.blobs(slices.series(volume))]
+    assert set(send(address(node), sent[::-1])) == {0}
+    assert pacs.wait(3, 10.0)
+    until(lambda: node.store.counts()["DELIVERED"] == 1)
+    assert len(pacs.receipts) == 2 + 1
 
 
 def test_metrics(start: Start, pacs: Receiver) -> None:
@@ -232,10 +248,10 @@ def test_a_film_whose_decoding_crashes_comes_back_with_a_reason(
     films = [phantoms.make_film(StudyInstanceUID=f"1.{n}", SOPInstanceUID=f"1.{n}.1.1") for n in (1, 2, 3)]
     poison = phantoms.to_bytes(films[1])
 
-    def crashing(parsed: Parsed, layout: Layout) -> Pixels:
+    def crashing(parsed: Parsed, layout: Layout, may_be_blank: bool = False) -> tuple[Pixels, bool]:
         if parsed.header.StudyInstanceUID == "1.2":
             raise UnboundLocalError(phantoms.SECRETS[0])
-        return decode_pixels(parsed, layout)
+        return decode_pixels(parsed, layout, may_be_blank)
 
     monkeypatch.setattr(instances, "decode_pixels", crashing)
     models = toy.make_models(tmp_path / "models")

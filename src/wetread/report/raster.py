@@ -77,6 +77,7 @@ def frames(data: Item) -> Iterator[Problem]:
                 where = f"{_FRAMES}[{number}].FrameContentSequence"
                 yield Problem(where, "expected indices of 1 up to the number of frames", "PS3.3 C.7.6.17")
     yield from _planes(data, shown)
+    yield from _ranks(data, shown)
     referenced = {
         tuple(get(one, keyword) for keyword in _REFERENCES)
         for series in sequence(data, "ReferencedSeriesSequence")
@@ -111,6 +112,25 @@ def _planes(data: Item, shown: list[Item]) -> Iterator[Problem]:
         for one in sequence(group, "PixelMeasuresSequence"):
             if one and not (get(one, "PixelSpacing", "").count("\\") == 1 and get(one, "SliceThickness")):
                 yield Problem("PixelMeasuresSequence", "expected spacing and thickness", "PS3.3 C.7.6.16.2.1")
+
+
+def _ranks(data: Item, shown: list[Item]) -> Iterator[Problem]:
+    """Judge that frames of several dimensions stand once each, and that one position has one index."""
+    if len(sequence(data, "DimensionIndexSequence")) < 2:
+        return
+    indices = [
+        get(one, "DimensionIndexValues", ()) for frame in shown for one in sequence(frame, "FrameContentSequence")
+    ]
+    if len(set(indices)) != len(indices):
+        yield Problem(_FRAMES, "expected indices of its own for each frame", "PS3.3 C.7.6.17")
+    places = [
+        get(one, "ImagePositionPatient", "") for frame in shown for one in sequence(frame, "PlanePositionSequence")
+    ]
+    pairs = {(place, index[-1]) for place, index in zip(places, indices, strict=False) if index}
+    if not len(pairs) == len({place for place, _ in pairs}) == len({index for _, index in pairs}):
+        yield Problem(_FRAMES, "expected one index for each position", "PS3.3 C.7.6.17")
+    if not all(sequence(group, "PixelMeasuresSequence") for group in sequence(data, "SharedFunctionalGroupsSequence")):
+        yield Problem("PixelMeasuresSequence", "expected the spacing of a volume, got none", "PS3.3 C.7.6.16.2.1")
 
 
 def segments(data: Item) -> Iterator[Problem]:

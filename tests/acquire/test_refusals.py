@@ -215,7 +215,7 @@ def test_a_bad_identity_leaves_no_header_to_file_documents_under() -> None:
 
 
 def test_a_header_is_read_without_its_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(instances, "decode_pixels", lambda *_: pytest.fail("pixels were decoded"))
+    monkeypatch.setattr(instances, "decode_pixels", lambda *_, **__: pytest.fail("pixels were decoded"))
     for data in (film(), film(syntax=uid.RLELossless), film(syntax=uid.DeflatedExplicitVRLittleEndian), cut(film(), 9)):
         header = read_header(data, SETTINGS)
         assert (header.PatientID, header.StudyInstanceUID) == (phantoms.SECRETS[1], phantoms.STUDY)

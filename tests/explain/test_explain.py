@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from wetread.explain import display, explain, pictures, positive
+from wetread.explain import display, explain, foreground, montage, pictures, positive
 from wetread.measures import energy_inside
 from wetread.records import FULL_SCALE, Box, Code, Finding, ModelIdentity
 
@@ -85,3 +87,40 @@ def test_pictures_show_contour_and_heat() -> None:
     assert (plain.rgb[100, 10] == outlined.rgb[100, 10]).all()
     assert int(heated.rgb[105, 45, 0]) > int(outlined.rgb[105, 45, 0])
     assert [p.name for p in pictures(film, [organ()], None, 0.8)] == ["film", "contours"]
+
+
+def test_body_on_a_slice_with_what_it_encloses() -> None:
+    slice_ = np.full((80, 90), -1000, np.int16)
+    y, x = np.ogrid[:80, :90]
+    body = ((y - 40) / 30) ** 2 + ((x - 45) / 35) ** 2 < 1
+    slice_[body] = 50
+    slice_[30:50, 30:40] = -850  # lung inside the body
+    assert (foreground(slice_) == body).mean() > 0.98
+
+
+def test_explanation_of_a_series_names_slice_and_organ() -> None:
+    heat = np.full((200, 160), FULL_SCALE, np.uint16)
+    judged = explain(replace(FINDING, peak=7), heat, organ(), WHOLE, 0.0, "body")
+    assert (judged.slice, judged.organ) == (7, "body")
+    assert "inside the body, which is" in judged.sentence
+
+
+def test_montage_runs_over_what_is_outlined() -> None:
+    volume = np.zeros((30, 40, 50), np.int16) + np.arange(30, dtype=np.int16).reshape(30, 1, 1)
+    mask = np.zeros(volume.shape, bool)
+    mask[5:20, 10:20, 10:20] = True
+    made = montage(volume, 2.0, [mask])
+    assert made.caption == "Slices 6 to 20 of 30"
+    height, width = made.rgb.shape[:2]
+    assert max(height, width) <= 660
+    assert height / width == pytest.approx(40 * 2.0 / 50, rel=0.02)
+    tile = made.rgb[: height // 3, : width // 3].astype(int)
+    assert (tile.max(-1) - tile.min(-1)).max() > 50  # an outline in colour
+    assert montage(volume[:2], 1.0, []).caption == "Slices 1 to 2 of 2"
+
+
+def test_small_slice_is_enlarged() -> None:
+    slice_ = np.arange(51 * 35).reshape(51, 35).astype(np.uint16)
+    shown = display(slice_, 1.0, (0.0, 51.0 * 35), enlarge=True)
+    assert shown.shape == (660, 453)
+    assert shown.max() > 250

@@ -7,7 +7,7 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 
-from wetread.prepare import back_mask_stack, back_stack, prepare, turn_to, turned, turned_back
+from wetread.prepare import back_mask_stack, back_stack, prepare, seen, turn_to, turned, turned_back
 from wetread.prepare.turn import LETTERS
 from wetread.records import Recipe, Vector
 
@@ -80,3 +80,16 @@ def test_fitted_slices_that_lie_on_their_side_keep_their_aspect() -> None:
     upright = prepare(pixels, 2.0, recipe, None, None, directions_of("HPL"))
     lying = prepare(np.ascontiguousarray(pixels.swapaxes(1, 2)), 0.5, recipe, None, None, directions_of("HLP"))
     np.testing.assert_array_equal(upright.tensor, lying.tensor)
+
+
+@pytest.mark.parametrize("axes", [one for one in ORIENTATIONS if one[0] in "HF"])
+def test_what_was_seen_stands_on_the_axes_of_the_image(axes: str) -> None:
+    """A crop in the middle of 80 by 60: the box lies over the part that comes back."""
+    turn = turn_to("HPL", directions_of(axes), whole=False)
+    lying = turned_back(np.ones((1, 80, 60), np.float32), turn)
+    recipe = Recipe((32, 40), axes="HPL", window=(0.0, 1.0), spacing_mm=(1.0, 1.0))
+    made = prepare(lying, 1.0, recipe, None, (1.0, 1.0, 1.0), directions_of(axes))
+    box = seen(made.grid)
+    came = back_mask_stack(made.tensor[:, 0], made.grid, 0.5)[0]
+    assert came[box.y0 : box.y1, box.x0 : box.x1].all()
+    assert came.sum() == (box.y1 - box.y0) * (box.x1 - box.x0) == 32 * 40

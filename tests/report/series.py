@@ -12,7 +12,7 @@ from tests import phantoms, slices
 from tests.report import phantom
 from wetread import acquire, explain
 from wetread.infer.regions import ABNORMAL, ANATOMY, ML, VOLUME, voxel_ml
-from wetread.records import Code, Finding, Image, Mask, Measurement, Region, Result, Timing
+from wetread.records import FULL_SCALE, Box, Code, Finding, Image, Mask, Measurement, Region, Result, Timing
 from wetread.settings import Settings
 
 #: CT: slices of one frame, oblique; MR: frames of one enhanced object; slice: one CT slice.
@@ -76,8 +76,9 @@ def result(kind: str) -> Result:
     finding = Finding(
         BLEED, 0.91, 0.5, True, classifier, "2.25.3100", "Hemorrhage", None, positive, int(share.argmax())
     )
-    heat = np.asarray(masks[1][finding.peak], np.float32)
-    judged = explain.explain(finding, heat, explain.foreground(pixels[finding.peak]), "body")
+    heat = masks[1][finding.peak].astype(np.uint16) * np.uint16(FULL_SCALE)
+    everything = Box(0, 0, *SHAPE[1:])
+    judged = explain.explain(finding, heat, explain.foreground(pixels[finding.peak]), everything, 0.5, "body")
     made = Result(
         study_uid=given.study_uid,
         source=given.source,

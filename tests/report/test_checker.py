@@ -152,6 +152,8 @@ def test_what_is_altered_is_noticed(kind: str, path: str, value: Any, documents_
 _FRAME = "PerFrameFunctionalGroupsSequence[2]"
 ALTERED_SERIES: tuple[tuple[str, str, Any], ...] = (
     ("SEG", f"{_FRAME}.PlanePositionSequence.ImagePositionPatient", "1\\2\\3"),
+    ("SEG", f"{_FRAME}.PlanePositionSequence.ImagePositionPatient", "1\\2\\a"),
+    ("SEG", "SharedFunctionalGroupsSequence.PlaneOrientationSequence.ImageOrientationPatient", "1\\0\\0\\0\\1\\0"),
     ("SEG", f"{_FRAME}.FrameContentSequence.DimensionIndexValues", (1, 1)),
     ("SEG", f"{_FRAME}.FrameContentSequence.DimensionIndexValues", (2, 2)),
     ("SEG", f"{_FRAME}.SegmentIdentificationSequence.ReferencedSegmentNumber", (2,)),

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from wetread.report.codes import RATIO
 from wetread.report.elements import PIXEL_DATA, Item, get, sequence
 from wetread.report.problem import Problem
@@ -129,8 +131,34 @@ def _ranks(data: Item, shown: list[Item]) -> Iterator[Problem]:
     pairs = {(place, index[-1]) for place, index in zip(places, indices, strict=False) if index}
     if not len(pairs) == len({place for place, _ in pairs}) == len({index for _, index in pairs}):
         yield Problem(_FRAMES, "expected one index for each position", "PS3.3 C.7.6.17")
+    elif not _rises([place for place, _ in sorted(pairs, key=lambda pair: pair[1])], data):
+        yield Problem(_FRAMES, "expected positions above each other, in the order of their index", "PS3.3 C.7.6.17")
     if not all(sequence(group, "PixelMeasuresSequence") for group in sequence(data, "SharedFunctionalGroupsSequence")):
         yield Problem("PixelMeasuresSequence", "expected the spacing of a volume, got none", "PS3.3 C.7.6.16.2.1")
+
+
+def _rises(places: list[str], data: Item) -> bool:
+    """Whether positions follow each other along the normal of the planes, less than a pixel aside."""
+    shared = sequence(data, "SharedFunctionalGroupsSequence")
+    told = {
+        keyword: [get(one, keyword, "") for group in shared for one in sequence(group, holder)]
+        for holder, keyword in (
+            ("PlaneOrientationSequence", "ImageOrientationPatient"),
+            ("PixelMeasuresSequence", "PixelSpacing"),
+        )
+    }
+    try:
+        points = np.array([[float(one) for one in place.split("\\")] for place in places])
+        cosines = np.array([float(one) for one in told["ImageOrientationPatient"][0].split("\\")])
+        pixel_mm = min(float(one) for one in told["PixelSpacing"][0].split("\\"))
+        normal = np.cross(cosines[:3], cosines[3:])
+        away = points - points[0]
+        with np.errstate(all="ignore"):  # damaged numbers may be infinite
+            heights = away @ normal
+            aside = np.linalg.norm(away - np.outer(heights, normal), axis=1)
+            return bool((np.diff(heights) > 0).all() and (aside < pixel_mm).all())
+    except (ValueError, IndexError):
+        return False
 
 
 def segments(data: Item) -> Iterator[Problem]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
@@ -60,6 +62,9 @@ def code_of(reader: pipeline.Reader, parts: Sequence[Dataset]) -> str:
     assert not reading.result.findings
     assert not reading.result.regions
     assert {document.kind for document in reading.documents} == {"SR", "HTML", "JSON"}
+    sr = pydicom.dcmread(io.BytesIO(reading.documents[0].data))
+    evidence = sr.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence
+    assert {one.ReferencedSOPInstanceUID for one in evidence} == {part.SOPInstanceUID for part in parts}
     return reading.result.refusal.code
 
 

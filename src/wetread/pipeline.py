@@ -127,7 +127,9 @@ class Reader:
         return next((window for window in windows if window is not None), None)
 
     def _refused(self, study_uid: str, item: Rejected, before: Sequence[Timing]) -> Reading:
-        result = Result(study_uid, item.source, item.digest, item.header, None, refusal=item.refusal)
+        result = Result(
+            study_uid, item.source, item.digest, item.header, None, sop_uids=item.sop_uids, refusal=item.refusal
+        )
         return self._documented(result, Clock({timing.stage: timing.ms for timing in before}))
 
     def _documented(self, result: Result, clock: Clock) -> Reading:

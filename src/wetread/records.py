@@ -72,12 +72,13 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """One instance of a study that must not be read; `header` is None if it has none."""
+    """One instance, or one series, that must not be read; `header` is None if it has none."""
 
     refusal: Refusal
     source: str
     digest: str
     header: Any = None
+    sop_uids: tuple[str, ...] = ()  # of a series: every instance of the header's class
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +259,7 @@ class Result:
     digest: str  # SHA-256 of the source bytes, hex
     header: Any  # pydicom Dataset without pixels, or None for bytes without one
     image: Image | None
+    sop_uids: tuple[str, ...] = ()  # the instances of a refused series without an image
     findings: tuple[Finding, ...] = ()
     regions: tuple[Region, ...] = ()
     explanations: tuple[Explanation, ...] = ()

@@ -256,3 +256,14 @@ def test_enhanced_object_of_two_rescales_is_refused() -> None:
         one.RescaleSlope, one.RescaleIntercept = str(number % 2 + 1), "0"
         group.PixelValueTransformationSequence = [one]
     assert code_of([made]) == "MIXED-SERIES"
+
+
+def test_enhanced_object_of_many_frames_keeps_their_places() -> None:
+    """Its functional groups are larger than any other sequence may be."""
+    volume = np.random.default_rng(1).integers(-900, 900, (130, 32, 32)).astype(np.int16)
+    made = slices.enhanced(volume)
+    for group in made.PerFrameFunctionalGroupsSequence:
+        content = Dataset()
+        content.FrameComments = "x" * 10000
+        group.FrameContentSequence = [content]
+    assert image_of([made]).pixels.shape == (130, 32, 32)

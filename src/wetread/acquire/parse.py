@@ -34,10 +34,13 @@ MAX_PRIVATE_BYTES = 1 << 12
 
 _PIXEL_TAGS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 MAX_SEQUENCE_BYTES = 1 << 20
+#: Of the functional groups of a multi-frame object, which has one item a frame.
+MAX_FRAMES_BYTES = 1 << 24
 
 _MODALITY_LUT, _LUT_DATA = 0x00283000, 0x00283006
 _ITEM_TAGS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 _ICON = 0x00880200
+_PER_FRAME = 0x52009230
 _LONG_VRS = (b"OB", b"OW", b"UN", b"OF", b"OD", b"OL", b"OV")
 
 
@@ -254,7 +257,7 @@ def _is_heavy(dataset: Dataset, tag: int) -> bool:
     if tag in (_MODALITY_LUT, _LUT_DATA):
         return False
     if _is_sequence(dataset, tag):
-        return len(_raw(dataset, tag)) > MAX_SEQUENCE_BYTES
+        return len(_raw(dataset, tag)) > (MAX_FRAMES_BYTES if tag == _PER_FRAME else MAX_SEQUENCE_BYTES)
     return len(_raw(dataset, tag)) > (MAX_PRIVATE_BYTES if tag >> 16 & 1 else MAX_VALUE_BYTES)
 
 

@@ -59,14 +59,22 @@ def _series(group: list[Instance], max_pixels: int) -> Image | Rejected:
             told = replace(
                 told, detail=f"{told.detail} {len(refused)} of {len(group)} instances of the series.".strip()
             )
-        return Rejected(told, source, digest, refused[0].header)
+        return Rejected(told, source, digest, refused[0].header, _instances(group, refused[0].header))
     try:
         images = [member.outcome for member in group if isinstance(member.outcome, Image)]
         if all(member.blank for member in group):
             raise NotRead("BLANK-IMAGE", "Every slice is blank.")
         return replace(_volume(images, max_pixels), digest=digest, source=source)
     except NotRead as refusal:
-        return reject(refusal, source, digest, first.header)
+        return replace(reject(refusal, source, digest, first.header), sop_uids=_instances(group, first.header))
+
+
+def _instances(group: list[Instance], header: Dataset | None) -> tuple[str, ...]:
+    """Each instance of a group that a document can refer to by the class that the header names."""
+    if header is None:
+        return ()
+    of_class = [one for one in group if one.header.get("SOPClassUID") == header.SOPClassUID and one.sop_uid]
+    return tuple(dict.fromkeys(one.sop_uid for one in of_class))
 
 
 def _digest(group: list[Instance]) -> str:

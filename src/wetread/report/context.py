@@ -87,8 +87,9 @@ def context_of(result: Result, institution: str) -> Context | None:
     source = identify(result.header, result.study_uid, _texts(result, institution))
     if source is None:
         return None
-    if result.image is not None and result.image.sop_uids:
-        source = replace(source, sop_uids=result.image.sop_uids)
+    instances = result.image.sop_uids if result.image is not None else result.sop_uids
+    if instances:
+        source = replace(source, sop_uids=instances)
     return Context(result, source, institution, fingerprint_of(result, source.sop_uid, institution))
 
 

@@ -92,7 +92,7 @@ def _image(result: Result) -> dict[str, Any]:
     made: dict[str, Any] = {
         "study_uid": result.study_uid,
         "series_uid": "" if header is None else text_of(header, "SeriesInstanceUID"),
-        "sop_uids": [] if header is None else [text_of(header, "SOPInstanceUID")],
+        "sop_uids": list(result.sop_uids) or ([] if header is None else [text_of(header, "SOPInstanceUID")]),
         "digest": result.digest,
     }
     if image is not None:

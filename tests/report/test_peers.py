@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import subprocess
 import sys
@@ -168,6 +169,23 @@ def test_dcmqi_reads_a_series_voxel_for_voxel_in_its_place(
     np.testing.assert_allclose(told[:2], wanted[:2], atol=1e-5)
     if kind != "slice":
         np.testing.assert_allclose(told[2], wanted[2], atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", series.KINDS)
+def test_dcmqi_reads_the_report_of_a_series(
+    kind: str, documents_of: Documents, result_of: Results, tmp_path: Path
+) -> None:
+    path, told = written(tmp_path, documents_of(kind))["SR"], tmp_path / "report.json"
+    _dcmqi("tid1500reader", "--inputDICOM", str(path), "--outputMetadata", str(told))
+    groups = {one["TrackingUniqueIdentifier"]: one for one in json.loads(told.read_text())["Measurements"]}
+    given = result_of(kind)
+    assert set(groups) == {one.tracking_uid for one in (*given.findings, *given.regions)}
+    for region in given.regions:
+        (size,) = groups[region.tracking_uid]["measurementItems"]
+        wanted = region.measurements[0]
+        assert (size["quantity"]["CodeValue"], size["units"]["CodeValue"]) == (wanted.code.value, wanted.unit.value)
+        assert float(size["value"]) == pytest.approx(wanted.value, rel=1e-5)
+        assert groups[region.tracking_uid]["segmentationSOPInstanceUID"] == documents_of(kind)["SEG"].sop_instance_uid
 
 
 def _origin(path: Path) -> list[float]:

@@ -21,7 +21,12 @@ pytestmark = pytest.mark.peer
 
 FILM = make_film(SOPInstanceUID=f"{ROOT}.7.1.1", StudyInstanceUID=f"{ROOT}.7", SeriesInstanceUID=f"{ROOT}.7.1")
 CT = make_film(
-    modality="CT", SOPInstanceUID=f"{ROOT}.8.1.1", StudyInstanceUID=f"{ROOT}.8", SeriesInstanceUID=f"{ROOT}.8.1"
+    modality="CT",
+    RescaleSlope="1",
+    RescaleIntercept="-1024",
+    SOPInstanceUID=f"{ROOT}.8.1.1",
+    StudyInstanceUID=f"{ROOT}.8",
+    SeriesInstanceUID=f"{ROOT}.8.1",
 )
 
 

@@ -179,7 +179,7 @@ def test_dcmqi_reads_the_report_of_a_series(
     _dcmqi("tid1500reader", "--inputDICOM", str(path), "--outputMetadata", str(told))
     groups = {one["TrackingUniqueIdentifier"]: one for one in json.loads(told.read_text())["Measurements"]}
     given = result_of(kind)
-    assert set(groups) == {one.tracking_uid for one in (*given.findings, *given.regions)}
+    assert set(groups) == {one.tracking_uid for one in given.findings} | {one.tracking_uid for one in given.regions}
     for region in given.regions:
         (size,) = groups[region.tracking_uid]["measurementItems"]
         wanted = region.measurements[0]

@@ -95,6 +95,11 @@ def _through(matrix: Tensor, volume: Tensor) -> Tensor:
     return np.asarray(flat.reshape(-1, *volume.shape[1:]), np.float32)
 
 
+def _stacked(planes: list[Pixels]) -> Pixels:
+    """Planes (y, x) as one (z, y, x); of a film a view, as its copy would cost more than all the rest."""
+    return planes[0][None] if len(planes) == 1 else np.stack(planes)
+
+
 def forward_stack(pixels: Pixels, grid: Grid) -> tuple[Tensor, Tensor]:
     """Resample a series or a volume onto a model's grid.
 
@@ -114,7 +119,7 @@ def forward_stack(pixels: Pixels, grid: Grid) -> tuple[Tensor, Tensor]:
     box, span = grid.content, grid.span
     pixels = turned(pixels, grid.turn)
     first, last = span.region if span is not None else (0, pixels.shape[0])
-    planes = np.stack([forward(slice_, grid)[0] for slice_ in pixels[first:last]])
+    planes = _stacked([forward(slice_, grid)[0] for slice_ in pixels[first:last]])
     low, high = 0, len(planes)
     if span is not None:
         low, high = span.content
@@ -150,7 +155,7 @@ def back_stack(values: Pixels, grid: Grid, fill: float = 0.0) -> Pixels:
     (z, y, x) on the image's axes, of the dtype of `values`.
     """
     if grid.span is None:
-        return turned_back(np.stack([back(slice_, grid, fill) for slice_ in values]), grid.turn)
+        return turned_back(_stacked([back(slice_, grid, fill) for slice_ in values]), grid.turn)
     made = np.full((grid.span.source, *grid.source_shape), fill, np.float32)
     for index, slice_ in enumerate(_between(values, grid.span), grid.span.region[0]):
         made[index] = back(slice_, grid, fill)
@@ -164,7 +169,7 @@ def back_mask_stack(values: Tensor, grid: Grid, level: float = 0.0) -> Mask:
     """
     stepped = steps(np.asarray(values, np.float32), level)
     if grid.span is None:
-        return turned_back(np.stack([back_steps(slice_, grid) for slice_ in stepped]), grid.turn)
+        return turned_back(_stacked([back_steps(slice_, grid) for slice_ in stepped]), grid.turn)
     made = np.zeros((grid.span.source, *grid.source_shape), np.bool_)
     for index, slice_ in enumerate(_between(stepped, grid.span), grid.span.region[0]):
         made[index] = back_steps(slice_, grid)

@@ -21,6 +21,8 @@ from wetread.wire.dimse import Listener
 log = logging.getLogger("wetread.serve")
 
 GRACE_S = 10.0
+#: How long a stop waits for models that are still loading, seconds.
+LOADING_S = 60.0
 
 
 class Node:
@@ -56,6 +58,7 @@ class Node:
         self._settled = threading.Event()  # loaded, or failed to load
         self._over = threading.Event()
         self._stopped = False
+        self._loading = threading.Thread(target=self._load_models, name="wetread-load", daemon=True)
         self.port = settings.port
         self.http_port = settings.http_port
 
@@ -87,7 +90,7 @@ class Node:
             self._listener.start()
             undo.pop_all()
         self.port, self.http_port = self._listener.port, self._http.port
-        threading.Thread(target=self._load_models, name="wetread-load", daemon=True).start()
+        self._loading.start()
         log.info("listening", extra={"port": self.port})
 
     def _load_models(self) -> None:
@@ -127,6 +130,9 @@ class Node:
             return
         self._stopped = True
         self._listener.stop(grace_s / 2)
+        # An engine that still compiles a model while the interpreter ends aborts the process.
+        if self._loading.is_alive():
+            self._loading.join(LOADING_S)
         self._runner.stop(grace_s / 2)
         self._http.stop()
         self.store.close()

@@ -501,6 +501,18 @@ def quantize(context: click.Context, model: str, data: Path, folder: Path, as_js
 @click.argument("model")
 @data_option
 @run_option
+@click.option("--evidence", type=click.Path(path_type=Path), default=Path("docs/evidence"), show_default=True)
+@json_option
+@click.pass_context
+def gate(context: click.Context, model: str, data: Path, folder: Path, evidence: Path, as_json: bool) -> None:
+    """Fix the gate of a certified segmenter, which refuses what it contradicts itself on; try it on damaged films."""
+    say(as_json, "gate", lab_commands().gate(model, data, folder, settings_of(context).models_dir, evidence))
+
+
+@lab.command()
+@click.argument("model")
+@data_option
+@run_option
 @json_option
 @click.pass_context
 def certify(context: click.Context, model: str, data: Path, folder: Path, as_json: bool) -> None:

@@ -108,6 +108,7 @@ REFUSALS: dict[str, str] = {
     "FOR-PROCESSING": "The image is raw data for processing; only images for presentation are read.",
     "MIXED-PATIENTS": "Images of different patients stand under one study.",
     "DUPLICATE-UID": "Two different images carry the same SOP Instance UID.",
+    "INCONSISTENT": "The model contradicts itself on this image: it may be poor, damaged, turned or of something else.",
     "MODEL-FAILED": "The model gave no usable answer.",
     "CRASHED": "Reading failed unexpectedly; the study was set aside for a person.",
 }

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from wetread.errors import EngineError, GoldenMismatch, ModelError
+from wetread.errors import EngineError, GoldenMismatch, ModelError, NotRead
 from wetread.infer.engine import Engine, installed, loader, natively
+from wetread.infer.gate import agreement, with_mirror
 from wetread.infer.model import Build, Model, read_verified
 from wetread.infer.profile import Measured, Profile, row
 from wetread.infer.recipe import digest
@@ -47,15 +48,20 @@ class Loaded:
     def predict(self, prepared: Prepared) -> Prediction:
         """Run a prepared tensor, the slices of a series in batches.
 
+        A segmenter with a gate is asked about the mirror image too.
+
         Raises
         ------
+        NotRead
+            INCONSISTENT: it says something else of the mirror image.
         EngineError
             The tensor was made by another recipe, the engine failed, or an answer
             is not a finite number: such an answer is never passed on.
         """
         if prepared.recipe != self.model.recipe:
             raise EngineError(f"model {self.model.id}: the tensor was prepared by another recipe")
-        tensor = prepared.tensor
+        gated = self.model.mirrored_dice > 0
+        tensor = with_mirror(prepared.tensor) if gated else prepared.tensor
         runs = [self.engine.run(tensor[at : at + BATCH]) for at in range(0, len(tensor), BATCH)]
         outputs = {
             name: np.concatenate([run[name] for run in runs]) if len(runs) > 1 else runs[0][name] for name in runs[0]
@@ -63,7 +69,18 @@ class Loaded:
         for name, values in outputs.items():
             if not np.isfinite(values).all():
                 raise EngineError(f"model {self.model.id}: output {name} holds values that are not finite numbers")
+        if gated:
+            self._agree(agreement(outputs[self.model.mask_output]))
+            outputs = {name: values[: len(prepared.tensor)] for name, values in outputs.items()}
         return Prediction(self.identity, outputs, prepared.grid)
+
+    def _agree(self, found: float) -> None:
+        if not found >= self.model.mirrored_dice:
+            raise NotRead(
+                "INCONSISTENT",
+                f"Model {self.model.id}: expected a Dice of at least {self.model.mirrored_dice:.2f} between its masks "
+                f"of the image and of the mirror image, got {found:.2f}.",
+            )
 
 
 def candidates(model: Model, engine: str = "auto", build: str = "auto") -> list[Choice]:

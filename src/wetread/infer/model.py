@@ -99,6 +99,7 @@ class Model:
     golden_tolerance: float  # largest difference, as a share of the largest expected value
     folder: Path
     series: Series = Series()
+    mirrored_dice: float = 0.0  # least agreement with itself on the mirror image that is read, 0..1; 0: not asked
 
     @property
     def segments(self) -> bool:
@@ -165,6 +166,7 @@ def _model(folder: Path, table: Mapping[str, Any]) -> Model:
         golden_tolerance=float(table["golden"]["tolerance"]),
         folder=folder,
         series=_series(table, path),
+        mirrored_dice=float(table.get("gate", {}).get("mirrored_dice", 0.0)),
     )
 
 

@@ -11,6 +11,7 @@ from wetread.infer import read
 from wetread.lab import zoo
 from wetread.lab.card import card
 from wetread.lab.evaluate import Figures, evaluate_lungs, evaluate_pneumonia
+from wetread.lab.gate import make_gate
 from wetread.lab.lungs import lung_course
 from wetread.lab.plan import load_plan, recipe_of
 from wetread.lab.pneumonia import pneumonia_course
@@ -20,7 +21,7 @@ from wetread.lab.ship import certify, export, quantize
 from wetread.lab.train import Course, Plan, fit
 from wetread.lab.weights import load_weights, save_weights
 
-__all__ = ["certify", "evaluate", "export", "prune", "quantize", "train"]
+__all__ = ["certify", "evaluate", "export", "gate", "prune", "quantize", "train"]
 
 #: The model whose masks bound the region of the classifiers.
 SEGMENTER = "cxr-lungs"
@@ -79,6 +80,11 @@ def prune(model: str, data: Path, out: Path, *, resume: bool = True) -> Path:
     state = fit(child, distil(_course(table, data, out), parent), plan, folder / "pruned", resume=resume)
     save_weights(folder / "weights-pruned.pt", table, state.average)
     return folder / "weights-pruned.pt"
+
+
+def gate(model: str, data: Path, out: Path, models: Path, evidence: Path) -> dict[str, Any]:
+    """Fix the gate of a model that ships and write what it catches: see `wetread.lab.gate.make_gate`."""
+    return make_gate(model, data, out, models, evidence)
 
 
 def evaluate(model: str, data: Path, out: Path, models: Path) -> Figures:

@@ -145,8 +145,8 @@ def _rivals(rivals: Figures, table: Mapping[str, Any]) -> list[str]:
 def _builds(figures: Figures, table: Mapping[str, Any]) -> str:
     fold = figures["folds"][int(table["ship"]["fold"])]
     parts = [
-        f"## The builds that ship\n\nThey are the network of fold {fold['name']}, on ONNX Runtime, on the "
-        f"{fold['patients']} patients of that fold: it saw the others in training."
+        f"## The builds that ship\n\nThey are the network of fold {fold['name']}, here on OpenVINO where it is "
+        f"installed, on the {fold['patients']} patients of that fold: it saw the others in training."
     ]
     builds = figures["builds"]
     if masks := {name: found["masks"] for name, found in builds.items() if "masks" in found}:

@@ -13,6 +13,7 @@ from wetread.infer import Model
 from wetread.lab.cases import Cases
 from wetread.lab.courses import labels_of, read_cases
 from wetread.lab.crossed import Answers, answers
+from wetread.lab.folder import engines_for
 from wetread.lab.gridded import Gridded
 from wetread.lab.held_out import held_out
 from wetread.lab.predict import built
@@ -61,7 +62,13 @@ def evaluate_series(table: Mapping[str, Any], model: Model | None, data: Path, o
     if model is not None:
         aside = np.flatnonzero(folds[gridded.series] == int(table["ship"]["fold"]))
         for build in model.builds:
-            found = answers(built(build.path, build.precision), gridded, aside, model.recipe, table["task"])
+            found = answers(
+                built(build.path, build.precision, engines_for(build.precision)[0]),
+                gridded,
+                aside,
+                model.recipe,
+                table["task"],
+            )
             figures["builds"][build.name] = _build_figures(table, cases, gridded, model, found, aside)
     return figures
 

@@ -48,7 +48,7 @@ def quantize_onnx(parent: Path, samples: Sequence[Tensor], path: Path, *, transf
         nncf.Dataset(list(samples), lambda tensor: {"image": tensor}),
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=len(samples),
-        fast_bias_correction=False,
+        fast_bias_correction=transformer,  # the slow one fails on graphs with attention and skips
         model_type=nncf.ModelType.TRANSFORMER if transformer else None,
         ignored_scope=nncf.IgnoredScope(names=keep) if keep else None,
     )

@@ -64,7 +64,7 @@ def thumbnails(gridded: Gridded, side: int = 32) -> NDArray[np.float64]:
 
 def nearest_label(gridded: Gridded, folds: Folds) -> NDArray[np.int64]:
     """Return the label (n,) of the nearest slice of another fold, by 32 x 32 thumbnails."""
-    small, truth = thumbnails(gridded), gridded.present.any(1).astype(np.int64)
+    small, truth = thumbnails(gridded), np.asarray(gridded.present.any(1), np.int64)
     out = np.zeros(len(gridded), np.int64)
     for train, test in _parts(gridded, folds):
         out[test] = truth[train][(small[test] @ small[train].T).argmax(1)]
@@ -73,7 +73,7 @@ def nearest_label(gridded: Gridded, folds: Folds) -> NDArray[np.int64]:
 
 def ridge_scores(gridded: Gridded, folds: Folds, penalty: float = 300.0) -> NDArray[np.float64]:
     """Return the score (n,) of a linear regression on 32 x 32 thumbnails."""
-    small, truth = thumbnails(gridded), gridded.present.any(1).astype(np.float64)
+    small, truth = thumbnails(gridded), np.asarray(gridded.present.any(1), np.float64)
     out = np.zeros(len(gridded))
     for train, test in _parts(gridded, folds):
         weights = ridge(small[train], truth[train], penalty)

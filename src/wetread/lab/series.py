@@ -19,6 +19,8 @@ __all__ = ["SUBTYPES", "load"]
 
 Row = dict[str, str]
 SUBTYPES = ("intraventricular", "intraparenchymal", "subarachnoid", "epidural", "subdural")
+#: Chest CT slices whose mask, looked at, holds the air around the body (three) or one lung only (0079).
+WRONG_MASKS = ("ID_0052_Z_0108", "ID_0079_Z_0072", "ID_0134_Z_0137", "ID_0254_Z_0075")
 #: A voxel of lung denser than this is not air (HU).
 DENSE_HU = -400
 
@@ -56,15 +58,21 @@ def _unknown(n: int) -> NDArray[np.float64]:
 
 
 def ct_lungs(folder: Path) -> Cases:
-    """Return single chest CT slices in HU; the trait "disease" is the upper quarter by share of dense lung."""
+    """Return single chest CT slices in HU.
+
+    Traits: "mask", whether it is sound; and "lung", the quarter of slices with the largest
+    share of dense lung against the others.
+    """
     rows = manifest(folder)
     images = tuple(_pixels(folder / row["image"]).astype(np.int16)[None] - np.int16(1024) for row in rows)
     masks = tuple((_pixels(folder / row["lung_mask"]) > 0).astype(np.uint8)[None] for row in rows)
     dense = np.array([_dense_share(image[0], mask[0]) for image, mask in zip(images, masks, strict=True)])
     spacing = np.array([(np.nan, float(row["spacing_mm"]), float(row["spacing_mm"])) for row in rows])
     disease = np.where(dense >= np.percentile(dense, 75), "dense quarter", "others")
+    wrong = np.array([row["id"] in WRONG_MASKS for row in rows])
+    traits = {"mask": np.where(wrong, "wrong", "sound"), "lung": np.where(wrong, "mask wrong", disease)}
     name = np.array([row["id"] for row in rows])
-    return Cases(images, masks, (), name, np.full(len(rows), ""), spacing, {"lung": disease})
+    return Cases(images, masks, (), name, np.full(len(rows), ""), spacing, traits)
 
 
 def _dense_share(image: NDArray[np.int16], mask: NDArray[np.uint8]) -> float:

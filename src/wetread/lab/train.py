@@ -35,19 +35,19 @@ Validate = Callable[[nn.Module], dict[str, float]]
 class Plan:
     """The ``[train]`` table of a recipe."""
 
-    epochs: int
-    batch: int
-    learning_rate: float
-    weight_decay: float = 1e-4
-    warmup_steps: int = 100
+    epochs: int  # how often every row is shown
+    batch: int  # rows a step
+    learning_rate: float  # the highest, after the warm-up; then it falls as a cosine
+    weight_decay: float = 1e-4  # of weights, not of norms and biases
+    warmup_steps: int = 100  # steps in which the learning rate rises
     ema: float = 0.998  # decay of the averaged weights, a step
-    held_back: float = 0.1  # share of training patients kept for validation
-    seed: int = 7
+    held_back: float = 0.1  # share of training patients kept for validation; not with folds
+    seed: int = 7  # of weights, order and changes
     repeat_positive: int = 1  # how often an epoch shows what holds a label
-    bf16: bool = True
-    workers: int = 1
-    checkpoint_steps: int = 100
-    label_smoothing: float = 0.0
+    bf16: bool = True  # products in bfloat16
+    workers: int = 1  # processes that make samples
+    checkpoint_steps: int = 100  # steps from one checkpoint to the next
+    label_smoothing: float = 0.0  # distance of the targets from 0 and 1
     mixup: float = 0.0  # share of batches that are mixed
     guidance: float = 0.0  # weight of the share of a map's evidence outside the lungs
 

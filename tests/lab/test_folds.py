@@ -58,6 +58,7 @@ licence = "None"
 training_data = ["Drawn"]
 modality = ["MR"]
 body_part = []
+views = []
 pool = "max"
 ships = {ships}
 [ship.margins]

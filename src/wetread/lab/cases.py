@@ -27,7 +27,7 @@ class Cases:
     patient: Strings  # (n,)
     site: Strings  # (n,)
     spacing_mm: NDArray[np.float64]  # (n, 3), (z, y, x); NaN where not known
-    traits: Mapping[str, Strings]  # name -> (n,): subgroups to report
+    traits: Mapping[str, Strings]  # name -> (n,): subgroups to report; "" stands in none
 
     def __len__(self) -> int:
         """Return the number of series."""

@@ -117,6 +117,7 @@ def _by_trait(cases: Cases, overlap: Overlap, names: list[str]) -> Figures:
         f"{trait}: {value}": mask_figures(overlap.take(column[overlap.series] == value), cases, names)
         for trait, column in cases.traits.items()
         for value in np.unique(column[overlap.series]).tolist()
+        if value
     }
 
 
@@ -186,6 +187,7 @@ def _against_threshold(table: Mapping[str, Any], cases: Cases, ours: Overlap, bo
             f"{trait}: {value}": paired(ours.take(column == value), theirs.take(column == value), cases)
             for trait, column in cases.traits.items()
             for value in np.unique(column).tolist()
+            if value
         },
     }
 

@@ -70,7 +70,7 @@ def ct_lungs(folder: Path) -> Cases:
     spacing = np.array([(np.nan, float(row["spacing_mm"]), float(row["spacing_mm"])) for row in rows])
     disease = np.where(dense >= np.percentile(dense, 75), "dense quarter", "others")
     wrong = np.array([row["id"] in WRONG_MASKS for row in rows])
-    traits = {"mask": np.where(wrong, "wrong", "sound"), "lung": np.where(wrong, "mask wrong", disease)}
+    traits = {"mask": np.where(wrong, "wrong", "sound"), "lung": np.where(wrong, "", disease)}
     name = np.array([row["id"] for row in rows])
     return Cases(images, masks, (), name, np.full(len(rows), ""), spacing, traits)
 

@@ -60,8 +60,11 @@ def _folds(table: Mapping[str, Any], folds: list[Figures]) -> str:
     by = table["folds"]["by"]
     total = {key: sum(fold[key] for fold in folds) for key in ("patients", "series", "slices")}
     kind = "volumes" if len(table["recipe"]["grid"]) == 3 else "slices"
+    count = f"{table['folds']['n']} folds" if by == "patient" else "Folds"
+    if "used" in table["folds"]:
+        count += f", of which {len(folds)} trained so far"
     return (
-        f"{len(folds)} folds by {by}: {total['patients']} patients, {total['series']} series, "
+        f"{count} by {by}: {total['patients']} patients, {total['series']} series, "
         f"{total['slices']} {kind}. The number of epochs was fixed beforehand; no patient chose anything about the "
         "network that answers for it."
     )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from wetread.errors import BadInput
 
-__all__ = ["Cases", "fold_of"]
+__all__ = ["Cases", "fold_of", "used_folds"]
 
 Strings = NDArray[np.str_]
 
@@ -67,3 +67,8 @@ def fold_of(cases: Cases, settings: Mapping[str, Any]) -> NDArray[np.int64]:
 
     order = {name: at for at, name in enumerate(sorted(set(owner.tolist()), key=key))}
     return np.array([order[name] % count for name in owner.tolist()], np.int64)
+
+
+def used_folds(settings: Mapping[str, Any], folds: NDArray[np.int64]) -> list[int]:
+    """Return the folds that are trained and judged: ``used`` of a recipe's ``[folds]`` table, all by default."""
+    return [int(fold) for fold in settings.get("used", range(int(folds.max()) + 1))]

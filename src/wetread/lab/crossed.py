@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wetread.lab import zoo
+from wetread.lab.cases import used_folds
 from wetread.lab.courses import read_cases, series_course
 from wetread.lab.gridded import Gridded
 from wetread.lab.predict import Predictor
@@ -44,7 +45,7 @@ def train_folds(
     """
     _, gridded, folds = read_cases(table, data)
     files = []
-    for one in range(int(folds.max()) + 1) if fold is None else [fold]:
+    for one in used_folds(table["folds"], folds) if fold is None else [fold]:
         folder = fold_folder(out, str(table["id"]), one)
         course = series_course(table, gridded, folds, one)
         state = fit(zoo.build(table["model"]), course, Plan(**table["train"]), folder, resume=resume)
@@ -59,6 +60,12 @@ class Answers:
 
     masks: NDArray[np.float16] | None  # (n, k, [z,] y, x) logits
     logits: NDArray[np.float32] | None  # (n, k)
+
+    def take(self, rows: NDArray[np.int64]) -> Answers:
+        """Return the answers to some of the rows."""
+        return Answers(
+            None if self.masks is None else self.masks[rows], None if self.logits is None else self.logits[rows]
+        )
 
 
 def answers(predictor: Predictor, gridded: Gridded, rows: NDArray[np.int64], recipe: Recipe, task: str) -> Answers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wetread.infer import Model
-from wetread.lab.cases import Cases
+from wetread.lab.cases import Cases, used_folds
 from wetread.lab.courses import labels_of, read_cases
 from wetread.lab.crossed import Answers, answers
 from wetread.lab.folder import engines_for
@@ -41,6 +42,21 @@ BOUNDS_HU = (-400.0, -320.0)
 DRAWN: dict[str, Callable[[Gridded, Rows, int], Answers]] = {"average mask": average_mask, "brightness": bright_masks}
 
 
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What is judged: the cases, and the rows of those folds that are in use."""
+
+    table: Mapping[str, Any]
+    cases: Cases
+    gridded: Gridded
+    folds: Rows
+    rows: Rows
+
+    def overlap(self, answered: Answers) -> Overlap:
+        """Measure the masks of answers to the rows."""
+        return measure_answers(answered, self.cases, self.gridded, self.rows, bool(self.table.get("whole")))
+
+
 def evaluate_series(table: Mapping[str, Any], model: Model | None, data: Path, out: Path) -> Figures:
     """Return the figures of a recipe's folds and, if it ships, of its builds on the fold it never saw.
 
@@ -54,11 +70,11 @@ def evaluate_series(table: Mapping[str, Any], model: Model | None, data: Path, o
         Run folder with the folds' weights.
     """
     cases, gridded, folds = read_cases(table, data)
-    answered = held_out(table, gridded, folds, out)
-    every = np.arange(len(gridded))
-    figures: Figures = {"folds": _described(table, cases, gridded, folds), "crossed": {}, "rivals": {}, "builds": {}}
-    figures["crossed"] = _figures(table, cases, gridded, folds, answered, every)
-    figures["rivals"] = _rivals(table, cases, gridded, folds, answered)
+    rows, answered = held_out(table, gridded, folds, out)
+    ground = Ground(table, cases, gridded, folds, rows)
+    figures: Figures = {"folds": _described(ground), "crossed": {}, "rivals": {}, "builds": {}}
+    figures["crossed"] = _crossed(ground, answered)
+    figures["rivals"] = _rivals(ground, answered)
     if model is not None:
         aside = np.flatnonzero(folds[gridded.series] == int(table["ship"]["fold"]))
         for build in model.builds:
@@ -73,18 +89,18 @@ def evaluate_series(table: Mapping[str, Any], model: Model | None, data: Path, o
     return figures
 
 
-def _described(table: Mapping[str, Any], cases: Cases, gridded: Gridded, folds: Rows) -> list[Figures]:
-    """Return what each fold tests on."""
-    told = []
-    for fold in range(int(folds.max()) + 1):
-        rows = folds[gridded.series] == fold
+def _described(ground: Ground) -> list[Figures]:
+    """Return what each fold in use tests on."""
+    told, folds = [], ground.folds
+    for fold in used_folds(ground.table["folds"], folds):
+        by_site = ground.table["folds"]["by"] == "site"
         told.append(
             {
                 "fold": fold,
-                "name": str(cases.site[folds == fold][0]) if table["folds"]["by"] == "site" else str(fold),
-                "patients": len(np.unique(cases.patient[folds == fold])),
+                "name": str(ground.cases.site[folds == fold][0]) if by_site else str(fold),
+                "patients": len(np.unique(ground.cases.patient[folds == fold])),
                 "series": int((folds == fold).sum()),
-                "slices": int(rows.sum()),
+                "slices": int((folds[ground.gridded.series] == fold).sum()),
             }
         )
     return told
@@ -95,20 +111,19 @@ def names_of(table: Mapping[str, Any]) -> list[str]:
     return [*table["labels"], *(["whole"] if table.get("whole") else [])]
 
 
-def _figures(
-    table: Mapping[str, Any], cases: Cases, gridded: Gridded, folds: Rows, answered: Answers, rows: Rows
-) -> Figures:
+def _crossed(ground: Ground, answered: Answers) -> Figures:
     figures: Figures = {}
+    names = names_of(ground.table)
     if answered.masks is not None:
-        overlap = measure_answers(answered, cases, gridded, rows, bool(table.get("whole")))
-        figures["masks"] = mask_figures(overlap, cases, names_of(table))
-        figures["masks by trait"] = _by_trait(cases, overlap, names_of(table))
+        overlap = ground.overlap(answered)
+        figures["masks"] = mask_figures(overlap, ground.cases, names)
+        figures["masks by trait"] = _by_trait(ground.cases, overlap, names)
         figures["masks by fold"] = [
-            mask_figures(overlap.take(folds[overlap.series] == fold), cases, names_of(table))["mean dice"]
-            for fold in range(int(folds.max()) + 1)
+            mask_figures(overlap.take(ground.folds[overlap.series] == fold), ground.cases, names)["mean dice"]
+            for fold in used_folds(ground.table["folds"], ground.folds)
         ]
     if answered.logits is not None:
-        figures |= _crossed_labels(table, cases, gridded, folds, answered.logits[:, 0].astype(np.float64))
+        figures |= _crossed_labels(ground, answered.logits[:, 0].astype(np.float64))
     return figures
 
 
@@ -121,17 +136,17 @@ def _by_trait(cases: Cases, overlap: Overlap, names: list[str]) -> Figures:
     }
 
 
-def _crossed_labels(
-    table: Mapping[str, Any], cases: Cases, gridded: Gridded, folds: Rows, logits: NDArray[np.float64]
-) -> Figures:
+def _crossed_labels(ground: Ground, logits: NDArray[np.float64]) -> Figures:
     """Return figures by slice and by series; temperature and threshold of a fold come from the others."""
-    scores = Scores(gridded.present[:, 0], logits, gridded.series, table["ship"]["pool"])
-    by_fold = [fixed_point(table, scores, folds, fold) for fold in range(int(folds.max()) + 1)]
-    points = {series: by_fold[fold] for series, fold in enumerate(folds.tolist())}
-    figures = score_figures(scores, points, cases.patient)
+    table, folds, used = ground.table, ground.folds, used_folds(ground.table["folds"], ground.folds)
+    series, truth = ground.gridded.series[ground.rows], ground.gridded.present[ground.rows, 0]
+    scores = Scores(truth, logits, series, table["ship"]["pool"])
+    by_fold = {fold: fixed_point(table, scores, folds, fold) for fold in used}
+    points = {int(one): by_fold[int(folds[one])] for one in np.unique(series)}
+    figures = score_figures(scores, points, ground.cases.patient)
     figures["by fold"] = [
-        score_figures(scores.take(np.flatnonzero(folds == fold)), points, cases.patient)["slices"]
-        for fold in range(len(by_fold))
+        score_figures(scores.take(np.flatnonzero(folds == fold)), points, ground.cases.patient)["slices"]
+        for fold in used
     ]
     return figures
 
@@ -156,46 +171,48 @@ def _build_figures(
     return figures
 
 
-def _rivals(table: Mapping[str, Any], cases: Cases, gridded: Gridded, folds: Rows, answered: Answers) -> Figures:
+def _rivals(ground: Ground, answered: Answers) -> Figures:
     figures: Figures = {}
+    table = ground.table
     for rival in table["rivals"]:
         if rival == "threshold":
-            ours = measure_answers(answered, cases, gridded, np.arange(len(gridded)), False)
+            ours = ground.overlap(answered)
             for bound in BOUNDS_HU:
-                figures[f"threshold at {bound:g} HU with morphology"] = _against_threshold(table, cases, ours, bound)
+                figures[f"threshold at {bound:g} HU with morphology"] = _against_threshold(ground, ours, bound)
         elif rival == "labels":
-            figures |= _label_rivals(cases, gridded, folds)
+            figures |= _label_rivals(ground)
         else:
-            made = DRAWN[rival](gridded, folds, labels_of(table))
-            overlap = measure_answers(made, cases, gridded, np.arange(len(gridded)), bool(table.get("whole")))
-            figures[rival] = {"masks": mask_figures(overlap, cases, names_of(table))}
+            made = DRAWN[rival](ground.gridded, ground.folds, labels_of(table)).take(ground.rows)
+            figures[rival] = {"masks": mask_figures(ground.overlap(made), ground.cases, names_of(table))}
     return figures
 
 
-def _against_threshold(table: Mapping[str, Any], cases: Cases, ours: Overlap, bound: float) -> Figures:
+def _against_threshold(ground: Ground, ours: Overlap, bound: float) -> Figures:
     """Return the figures of the threshold method, and how much better the network is, in each subgroup."""
+    cases = ground.cases
 
     def drawn(one: int) -> Mask:
         return np.stack([threshold_lungs(slice_, bound) for slice_ in cases.images[one]])[None]
 
-    theirs, names = measure_masks(cases, ours.series, drawn, False), names_of(table)
+    theirs, names = measure_masks(cases, ours.series, drawn, False), names_of(ground.table)
     return {
         "masks": mask_figures(theirs, cases, names),
         "masks by trait": _by_trait(cases, theirs, names),
         "ours minus theirs": paired(ours, theirs, cases),
         "ours minus theirs by trait": {
-            f"{trait}: {value}": paired(ours.take(column == value), theirs.take(column == value), cases)
-            for trait, column in cases.traits.items()
-            for value in np.unique(column).tolist()
+            f"{trait}: {value}": paired(ours.take(of == value), theirs.take(of == value), cases)
+            for trait, of in ((trait, column[ours.series]) for trait, column in cases.traits.items())
+            for value in np.unique(of).tolist()
             if value
         },
     }
 
 
-def _label_rivals(cases: Cases, gridded: Gridded, folds: Rows) -> Figures:
+def _label_rivals(ground: Ground) -> Figures:
     """Return accuracy, balanced accuracy and AUROC by slice of the rivals that never learn what is ill."""
-    truth = gridded.present[:, 0]
-    nearest, linear = nearest_label(gridded, folds), ridge_scores(gridded, folds)
+    rows, truth = ground.rows, ground.gridded.present[ground.rows, 0]
+    nearest = nearest_label(ground.gridded, ground.folds)[rows]
+    linear = ridge_scores(ground.gridded, ground.folds)[rows]
 
     def told(present: NDArray[Any], score: NDArray[Any] | None) -> Figures:
         balanced = (sensitivity(truth, present) + specificity(truth, present)) / 2

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wetread.lab.cases import Cases
+from wetread.lab.cases import Cases, used_folds
 from wetread.lab.crossed import OUTPUTS, Answers, answers, fold_folder
 from wetread.lab.gridded import Gridded
 from wetread.lab.plan import recipe_of
@@ -25,8 +25,10 @@ __all__ = ["found_masks", "held_out", "overlaps", "pooled"]
 Floats = NDArray[np.float64]
 
 
-def held_out(table: Mapping[str, Any], gridded: Gridded, folds: NDArray[np.int64], out: Path) -> Answers:
-    """Return the answers to every row, each by the network of the fold that left its patient out.
+def held_out(
+    table: Mapping[str, Any], gridded: Gridded, folds: NDArray[np.int64], out: Path
+) -> tuple[NDArray[np.int64], Answers]:
+    """Return the rows of the folds in use, and the answers to them, each by the network that left its patient out.
 
     They are kept beside the weights, under the weights' digest.
 
@@ -35,21 +37,19 @@ def held_out(table: Mapping[str, Any], gridded: Gridded, folds: NDArray[np.int64
     BadInput
         A fold was not trained.
     """
-    masks: NDArray[np.float16] | None = None
-    logits: NDArray[np.float32] | None = None
-    for fold in range(int(folds.max()) + 1):
-        rows = np.flatnonzero(folds[gridded.series] == fold)
-        found = _fold_answers(table, gridded, rows, fold_folder(out, str(table["id"]), fold))
-        if found.masks is not None:
-            masks = np.zeros((len(gridded), *found.masks.shape[1:]), np.float16) if masks is None else masks
-            masks[rows] = found.masks
-        if found.logits is not None:
-            logits = np.zeros((len(gridded), found.logits.shape[1]), np.float32) if logits is None else logits
-            logits[rows] = found.logits
-    return Answers(masks, logits)
+    rows, parts = [], []
+    for fold in used_folds(table["folds"], folds):
+        rows.append(np.flatnonzero(folds[gridded.series] == fold))
+        parts.append(_fold_answers(table, rows[-1], gridded, fold_folder(out, str(table["id"]), fold)))
+    whole = np.concatenate(rows)
+    masks = [part.masks for part in parts if part.masks is not None]
+    logits = [part.logits for part in parts if part.logits is not None]
+    together = Answers(np.concatenate(masks) if masks else None, np.concatenate(logits) if logits else None)
+    order = np.argsort(whole, kind="stable")
+    return whole[order], together.take(order)
 
 
-def _fold_answers(table: Mapping[str, Any], gridded: Gridded, rows: NDArray[np.int64], folder: Path) -> Answers:
+def _fold_answers(table: Mapping[str, Any], rows: NDArray[np.int64], gridded: Gridded, folder: Path) -> Answers:
     trained, network = load_weights(folder / "weights.pt")
     predictor = eager(network, OUTPUTS[table["task"]], bf16=False)
     told = repr((predictor.digest, trained["recipe"], len(rows))).encode() + gridded.images[rows[0]].tobytes()
@@ -66,14 +66,13 @@ def _fold_answers(table: Mapping[str, Any], gridded: Gridded, rows: NDArray[np.i
     return found
 
 
-def found_masks(answered: Answers, gridded: Gridded, series: int, place: NDArray[np.int64] | None = None) -> Mask:
+def found_masks(answered: Answers, gridded: Gridded, series: int, rows: NDArray[np.int64]) -> Mask:
     """Return the masks (k, z, y, x) of one series on its own pixels, as deployment draws them.
 
-    `place` holds the rows of the gridded cases that were answered; all of them by default.
+    `rows` are those of the gridded cases that were answered, in their order.
     """
     assert answered.masks is not None
-    of = gridded.series if place is None else gridded.series[place]
-    values = answered.masks[of == series].astype(np.float32)
+    values = answered.masks[gridded.series[rows] == series].astype(np.float32)
     grid = gridded.grids[series]
     stacks = values[0] if grid.span is not None else values.swapaxes(0, 1)
     return np.stack([back_mask_stack(stack, grid) for stack in stacks])

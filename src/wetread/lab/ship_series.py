@@ -151,15 +151,16 @@ def _logits(answered: Answers) -> NDArray[np.float64]:
 def _fix_point(table: dict[str, Any], gridded: Gridded, folds: Rows, out: Path) -> dict[str, Any]:
     """Fix temperature and threshold in the table's ``[ship]``, and return what was fixed."""
     ship, rule = table["ship"], table["operating_point"]
-    scores = Scores(gridded.present[:, 0], _logits(held_out(table, gridded, folds, out)), gridded.series, ship["pool"])
+    rows, answered = held_out(table, gridded, folds, out)
+    scores = Scores(gridded.present[rows, 0], _logits(answered), gridded.series[rows], ship["pool"])
     temperature, threshold = fixed_point(table, scores, folds, int(ship["fold"]))
     ship["temperature"] = round(temperature, 4)
-    others = np.isin(gridded.series, np.flatnonzero(folds != int(ship["fold"])))
+    others = scores.take(np.flatnonzero(folds != int(ship["fold"])))
     told = f"sensitivity {rule['sensitivity']:g}" if "sensitivity" in rule else "the highest accuracy"
     for label in ship["label"]:
         label["threshold"] = float(np.floor(threshold * 1e4) / 1e4)
         label["threshold_rule"] = (
-            f"the highest that keeps {told}, on {int(others.sum())} slices of {int((folds != ship['fold']).sum())} "
+            f"the highest that keeps {told}, on {len(others.truth)} slices of {len(np.unique(others.series))} "
             "series, each answered by the network of the fold that left its patient out"
         ).replace("the highest that keeps the highest", "that of the highest")
     return {"operating_point": {"temperature": ship["temperature"], "threshold": ship["label"][0]["threshold"]}}

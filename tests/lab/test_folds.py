@@ -117,7 +117,8 @@ def test_folds_become_a_folder_with_a_card(kind: dict[str, Any], recipe: Any, tm
     commands.export(name, out)
     commands.quantize(name, tmp_path, out, models)
     certificate = commands.certify(name, tmp_path, out, models)
-    assert {row["build"]: row["passed"] for row in certificate["builds"]} == {"fp32": True, "int8": True}
+    assert {"fp32", "int8"} <= {row["build"] for row in certificate["builds"]}
+    assert all(row["passed"] for row in certificate["builds"])
     model = infer.read(models / "mr-toy")
     for choice in infer.candidates(model):
         assert infer.load(model, choice, threads=1).identity.build == choice.build

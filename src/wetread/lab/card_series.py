@@ -89,7 +89,11 @@ def _mask_table(found: Mapping[str, Figures], table: Mapping[str, Any]) -> str:
     for name, masks in found.items():
         for label, one in masks.items():
             if label != "mean dice":
-                row = [interval_text(one["dice"]), f"{one['dice_p05']:.3f}", interval_text(one["hd95"], 2)]
+                row = [
+                    interval_text(one["dice"]),
+                    f"{one['dice_p05']:.3f}",
+                    interval_text(one["hd95"], 2) if one["hd95"] else "-",
+                ]
                 rows.append([name, label, *row, str(one["hd95_undefined"])])
         if len(masks) > 2:
             rows.append([name, "mean of the labels", interval_text(masks["mean dice"]), "", "", ""])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from wetread.lab import zoo
@@ -48,7 +49,9 @@ def train_folds(
     for one in used_folds(table["folds"], folds) if fold is None else [fold]:
         folder = fold_folder(out, str(table["id"]), one)
         course = series_course(table, gridded, folds, one)
-        state = fit(zoo.build(table["model"]), course, Plan(**table["train"]), folder, resume=resume)
+        plan = Plan(**table["train"])
+        torch.manual_seed(plan.seed)
+        state = fit(zoo.build(table["model"]), course, plan, folder, resume=resume)
         save_weights(folder / "weights.pt", dict(table) | {"fold": one}, state.average)
         files.append(folder / "weights.pt")
     return files

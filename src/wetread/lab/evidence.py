@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wetread.lab.folder import sha256_of
+from wetread.lab.train import Plan
 
 __all__ = ["write_evidence"]
 
@@ -21,7 +22,7 @@ def write_evidence(path: Path, table: Mapping[str, Any], data: Path, figures: Ma
         "model": table["id"],
         "command": f"wetread lab evaluate {table['id']}",
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "seed": table["train"]["seed"],
+        "seed": Plan(**table["train"]).seed,
         "data": {"folder": table["data"], "manifest_sha256": sha256_of(folder / "manifest.csv")},
         "machine": {"processor": platform.machine(), "system": platform.system(), "python": platform.python_version()},
         "figures": figures,

@@ -101,8 +101,7 @@ def certify_series(table: dict[str, Any], data: Path, out: Path, models: Path) -
         for kind in engines_for(PRECISION[name])
         for row in ground.compare(name, kind, path, parents[kind])
     ]
-    told = f"{table['data']}, fold {table['ship']['fold']}, on which the network was not trained"
-    certificate = document(str(table["id"]), told, verdicts, notes)
+    certificate = document(str(table["id"]), [ground.name], verdicts, notes)
     failed = {row["build"] for row in verdicts if not row["passed"]}
     passed = {name: path for name, path in files.items() if name not in failed}
     write_folder(models / str(table["id"]), table, passed, certificate)
@@ -118,6 +117,11 @@ class Ground:
     gridded: Gridded
     rows: Rows
 
+    @property
+    def name(self) -> str:
+        """What it is called in the certificate."""
+        return f"{self.table['data']}, fold {self.table['ship']['fold']}, which the network never saw"
+
     def answers(self, path: Path, name: str, kind: str) -> Answers:
         """Return what a build says on an engine."""
         recipe = recipe_of(self.table["recipe"])
@@ -130,7 +134,7 @@ class Ground:
             truth, scores, patient = self._scored(metric, (parent, found))
             whole = auroc(truth, scores[0]) if metric == "auc" else float(scores[0].mean())
             change = compare(metric, truth, scores[0], scores[1], patient)
-            rows.append(verdict(name, kind, path, metric, whole, change, float(margin)))
+            rows.append({"data": self.name, **verdict(name, kind, path, metric, whole, change, float(margin))})
         return rows
 
     def _scored(self, metric: str, pair: tuple[Answers, Answers]) -> tuple[Rows, list[Floats], NDArray[np.str_]]:

@@ -77,7 +77,7 @@ def mask_figures(overlap: Overlap, cases: Cases, names: list[str]) -> Figures:
         figures[name] = {
             "dice": asdict(bootstrap_interval(_mean, (overlap.dice[:, at],), patient)),
             "dice_p05": float(np.percentile(overlap.dice[:, at], 5)),
-            "hd95": asdict(bootstrap_interval(_finite_mean, (far,), patient)),
+            "hd95": asdict(bootstrap_interval(_finite_mean, (far,), patient)) if np.isfinite(far).any() else None,
             "hd95_undefined": int(np.isinf(far).sum()),
         }
     figures["mean dice"] = asdict(bootstrap_interval(_mean, (overlap.dice[:, : len(names)].mean(1),), patient))

@@ -86,7 +86,10 @@ def certify_series(table: dict[str, Any], data: Path, out: Path, models: Path) -
     """
     trained, _ = load_weights(_run(table, out) / "weights.pt")
     # The recipe at hand says what ships; the weights say how they were trained.
-    table = table | {key: trained[key] for key in ("task", "model", "recipe", "folds", "train")}
+    preparation = table["recipe"] | trained["recipe"]
+    dealt = table["folds"] | trained["folds"]
+    kept = {key: trained[key] for key in ("task", "model", "train")}
+    table = table | kept | {"recipe": preparation, "folds": dealt}
     cases, gridded, folds = read_cases(table, data)
     aside = np.flatnonzero(folds[gridded.series] == int(table["ship"]["fold"]))
     parent = _parent(table, out)

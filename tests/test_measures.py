@@ -112,3 +112,20 @@ def test_bootstrap_leaves_out_draws_of_one_class() -> None:
     truth, score = np.array([0, 1, 1, 1]), np.array([0.0, 1.0, 2.0, 3.0])
     found = measures.bootstrap_interval(measures.auroc, (truth, score), np.arange(4), draws=200)
     assert (found.low, found.high) == (1.0, 1.0)
+
+
+def test_hausdorff_of_volumes_takes_the_spacing_of_each_axis() -> None:
+    one, other = np.zeros((20, 20, 20), bool), np.zeros((20, 20, 20), bool)
+    one[5:10, 5:10, 5:10] = True
+    other[7:12, 5:10, 5:10] = True
+    assert measures.hausdorff95(one, other, (3.0, 1.0, 1.0)) == pytest.approx(6.0)
+    assert measures.hausdorff95(one, other, (1.0, 1.0, 1.0)) == pytest.approx(2.0)
+
+
+def test_sensitivity_at_specificity_leaves_the_negatives_alone() -> None:
+    truth = np.array([0] * 10 + [1] * 4)
+    score = np.array([*range(10), 8.5, 9.5, 7.5, 20])
+    assert measures.sensitivity_at_specificity(truth, score, 0.9) == pytest.approx(0.75)
+    assert measures.sensitivity_at_specificity(truth, score, 1.0) == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="both classes"):
+        measures.sensitivity_at_specificity(np.ones(3), np.ones(3), 0.9)

@@ -458,13 +458,17 @@ def take_in(context: click.Context, source: Path, description: Path, as_json: bo
 @lab.command()
 @click.argument("recipe")
 @click.option("--epochs", type=int, help="Instead of the recipe's number.")
+@click.option("--fold", type=int, help="Train only this fold, of a recipe with folds; all of them by default.")
 @click.option("--fresh", is_flag=True, help="Start anew instead of going on from the checkpoint.")
 @data_option
 @run_option
 @json_option
-def train(recipe: str, epochs: int | None, fresh: bool, data: Path, folder: Path, as_json: bool) -> None:
-    """Train a model by its recipe: cxr-lungs, cxr-pneumonia or a TOML file."""
-    say(as_json, "weights", lab_commands().train(recipe, data, folder, resume=not fresh, epochs=epochs))
+def train(
+    recipe: str, epochs: int | None, fold: int | None, fresh: bool, data: Path, folder: Path, as_json: bool
+) -> None:
+    """Train a model by its recipe: a name such as ct-lungs, or a TOML file."""
+    for weights in lab_commands().train(recipe, data, folder, resume=not fresh, epochs=epochs, fold=fold):
+        say(as_json, "weights", weights)
 
 
 @lab.command()

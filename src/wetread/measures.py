@@ -22,6 +22,7 @@ __all__ = [
     "energy_inside",
     "hausdorff95",
     "sensitivity",
+    "sensitivity_at_specificity",
     "specificity",
     "threshold_at_sensitivity",
 ]
@@ -64,9 +65,12 @@ def dice(found: Array, truth: Array, counted: Array | None = None) -> float:
 
 
 def _edge(mask: Array) -> Array:
-    """The pixels of a mask that touch the outside across an edge."""
+    """The pixels or voxels of a mask that touch the outside across an edge or a face."""
     padded = np.pad(mask, 1)
-    inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    inner = np.ones_like(mask)
+    for axis in range(mask.ndim):
+        for shift in (-1, 1):
+            inner &= np.roll(padded, shift, axis)[(slice(1, -1),) * mask.ndim]
     return np.asarray(mask & ~inner)
 
 
@@ -80,15 +84,15 @@ def _nearest(points: Floats, others: Floats) -> Floats:
     return out
 
 
-def hausdorff95(found: Array, truth: Array, spacing: tuple[float, float] = (1.0, 1.0)) -> float:
+def hausdorff95(found: Array, truth: Array, spacing: Sequence[float] = (1.0, 1.0)) -> float:
     """The larger of the two 95th percentiles of the distances between the outlines.
 
     Parameters
     ----------
     found, truth
-        (y, x) masks, bool.
+        (y, x) or (z, y, x) masks, bool.
     spacing
-        (y, x) size of a pixel; the answer has its unit.
+        Size of a pixel or voxel, as many numbers as axes; the answer has its unit.
 
     Returns
     -------
@@ -160,6 +164,22 @@ def threshold_at_sensitivity(truth: Array, score: Array, wanted: float) -> float
     if not positives.size:
         raise ValueError("expected at least one positive sample, got none")
     return float(positives[int(np.floor((1.0 - wanted) * positives.size + 1e-9))])
+
+
+def sensitivity_at_specificity(truth: Array, score: Array, wanted: float) -> float:
+    """Share of the positives above the lowest score that leaves at least the wanted share of the negatives alone.
+
+    Raises
+    ------
+    ValueError
+        Only one class is there: the figure is not defined.
+    """
+    truth, score = np.asarray(truth, bool), np.asarray(score, np.float64)
+    if not truth.any() or truth.all():
+        raise ValueError(f"expected both classes, got {int(truth.sum())} positives among {truth.size} samples")
+    negatives = np.sort(score[~truth])
+    bound = negatives[min(int(np.ceil(wanted * negatives.size - 1e-9)), negatives.size) - 1]
+    return float((score[truth] > bound).mean())
 
 
 def calibration_error(truth: Array, probability: Array, bins: int = 15) -> float:

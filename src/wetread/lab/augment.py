@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import cv2
 import numpy as np
@@ -43,14 +44,17 @@ class Augment:
     outside: float = 0.0
     style: float = 0.0
     truncate: float = 0.0
+    upend: float = 0.0
+    window: tuple[int, ...] = ()  # (z, y, x) of the part of a volume that is shown, voxels; empty: all of it
 
     @classmethod
-    def from_table(cls, table: Mapping[str, float]) -> Augment:
+    def from_table(cls, table: Mapping[str, Any]) -> Augment:
         """Return the record of a recipe's ``[augment]`` table; an unknown key raises."""
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(table) - known):
             raise KeyError(f"expected one of {sorted(known)}, got {unknown} in [augment]")
-        return cls(**table)
+        values: dict[str, Any] = dict(table)
+        return cls(**(values | {"window": tuple(values.get("window", ()))}))
 
 
 def frame_matrix(

@@ -52,7 +52,7 @@ def card(model: Model, figures: Figures, certificate: Mapping[str, Any], remarks
         "Every figure below is written by `wetread lab evaluate " + model.id + "`; intervals are 95 %, by a bootstrap "
         "of patients (2,000 draws); builds run on OpenVINO where it is installed.",
         *tables(model, figures),
-        "## Certificate\n\n" + _certificate(certificate),
+        "## Certificate\n\n" + certificate_text(certificate),
         "## What is known to be wrong with the data\n\n" + "\n".join(f"- {fault}" for fault in faults),
         "## How it was made\n\n" + remarks.strip(),
         "## Licence and sources\n\n" + f"{model.licence}.\n\n" + "\n".join(f"- {item}" for item in model.training_data),
@@ -60,7 +60,8 @@ def card(model: Model, figures: Figures, certificate: Mapping[str, Any], remarks
     return "\n\n".join(parts) + "\n"
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
+def table_text(head: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table."""
     lines = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
     return "\n".join(lines)
 
@@ -84,9 +85,9 @@ def _lung_tables(model: Model, figures: Figures) -> list[str]:
         ]
         one = next(iter(figures["builds"].values()))[key]["dice"]
         head = ["build", "Dice, mean", "worst 5 %", "HD95, mean, % of diagonal", "HD95, median"]
-        parts.append(f"## {title}\n\n{one['n']} films of {one['groups']} patients.\n\n{_table(head, rows)}")
+        parts.append(f"## {title}\n\n{one['n']} films of {one['groups']} patients.\n\n{table_text(head, rows)}")
     rivals = [[name, f"{value:.3f}"] for name, value in figures["baselines"].items()]
-    parts.append("## Trivial rivals, test split\n\n" + _table(["rival", "Dice"], rivals))
+    parts.append("## Trivial rivals, test split\n\n" + table_text(["rival", "Dice"], rivals))
     return parts
 
 
@@ -112,13 +113,13 @@ def _pneumonia_tables(model: Model, figures: Figures) -> list[str]:
         one = next(iter(figures["builds"].values()))[key]["auc"]
         told = f"{one['n']} films of {one['groups']} patients; deployment would refuse, for want of lungs, "
         told += f"{figures['refused'][key]} (here they are read whole)."
-        parts.append(f"## {title}\n\n{told}\n\n{_table(['build', *columns.values()], rows)}")
+        parts.append(f"## {title}\n\n{told}\n\n{table_text(['build', *columns.values()], rows)}")
     parts.append("## Where it looks\n\n" + _looks(model, figures["looks"]))
     rivals = [
         [name, f"{right:.3f}", "-" if area is None else f"{area:.3f}"]
         for name, (right, area) in figures["baselines"].items()
     ]
-    parts.append("## Trivial rivals, test split\n\n" + _table(["rival", "accuracy", "AUC"], rivals))
+    parts.append("## Trivial rivals, test split\n\n" + table_text(["rival", "accuracy", "AUC"], rivals))
     return parts
 
 
@@ -140,10 +141,11 @@ def _looks(model: Model, looks: Mapping[str, Figures]) -> str:
         ]
         for name, one in looks.items()
     ]
-    return f"{told}\n\n{_table(head, rows)}"
+    return f"{told}\n\n{table_text(head, rows)}"
 
 
-def _certificate(certificate: Mapping[str, Any]) -> str:
+def certificate_text(certificate: Mapping[str, Any]) -> str:
+    """Return the certificate as a sentence and a table, a row a build, engine and metric."""
     rows = [
         [
             row["build"],
@@ -158,4 +160,4 @@ def _certificate(certificate: Mapping[str, Any]) -> str:
         for row in certificate["builds"]
     ]
     head = ["build", "engine", "data", "metric", "value", "difference to fp32", "largest loss allowed", "passed"]
-    return f"{certificate['method'][:1].upper() + certificate['method'][1:]}.\n\n{_table(head, rows)}"
+    return f"{certificate['method'][:1].upper() + certificate['method'][1:]}.\n\n{table_text(head, rows)}"

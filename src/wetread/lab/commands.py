@@ -7,17 +7,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from wetread.errors import BadInput
 from wetread.infer import read
 from wetread.lab import zoo
 from wetread.lab.card import card
+from wetread.lab.card_series import card_series
+from wetread.lab.crossed import train_folds
 from wetread.lab.evaluate import Figures, evaluate_lungs, evaluate_pneumonia
+from wetread.lab.evaluate_series import evaluate_series
+from wetread.lab.evidence import write_evidence
 from wetread.lab.gate import make_gate
 from wetread.lab.lungs import lung_course
 from wetread.lab.plan import load_plan, recipe_of
 from wetread.lab.pneumonia import pneumonia_course
 from wetread.lab.predict import eager
 from wetread.lab.prune import cut, distil
-from wetread.lab.ship import certify, export, quantize
+from wetread.lab.ship import certify as certify_film
+from wetread.lab.ship import export as export_film
+from wetread.lab.ship import quantize as quantize_film
+from wetread.lab.ship_series import certify_series, export_series, quantize_series
 from wetread.lab.train import Course, Plan, fit
 from wetread.lab.weights import load_weights, save_weights
 
@@ -27,7 +35,15 @@ __all__ = ["certify", "evaluate", "export", "gate", "prune", "quantize", "train"
 SEGMENTER = "cxr-lungs"
 
 
-def train(recipe: str | Path, data: Path, out: Path, *, resume: bool = True, epochs: int | None = None) -> Path:
+def train(
+    recipe: str | Path,
+    data: Path,
+    out: Path,
+    *,
+    resume: bool = True,
+    epochs: int | None = None,
+    fold: int | None = None,
+) -> list[Path]:
     """Train a model by its recipe; killed, it goes on where it stood.
 
     Parameters
@@ -35,15 +51,18 @@ def train(recipe: str | Path, data: Path, out: Path, *, resume: bool = True, epo
     recipe
         Name of a recipe that ships, or a TOML file.
     data
-        Folder that holds ``xray/``.
+        Folder that holds ``xray/``, ``ct/``, ``mri/``.
     out
-        Run folder: ``<id>/checkpoint.pt``, ``history.json``, ``curves.png``, ``weights.pt``.
+        Run folder: ``<id>/checkpoint.pt``, ``history.json``, ``curves.png``, ``weights.pt``;
+        for a recipe with folds the same in ``<id>/fold0`` and so on.
     epochs
         Instead of the recipe's number.
+    fold
+        Train only this one, for a recipe with a ``[folds]`` table; all of them by default.
 
     Returns
     -------
-    The weights' file.
+    The weights' files.
 
     Raises
     ------
@@ -53,10 +72,12 @@ def train(recipe: str | Path, data: Path, out: Path, *, resume: bool = True, epo
     table = load_plan(recipe)
     if epochs is not None:
         table["train"]["epochs"] = epochs
+    if "folds" in table:
+        return train_folds(table, data, out, fold=fold, resume=resume)
     folder = out / str(table["id"])
     state = fit(zoo.build(table["model"]), _course(table, data, out), Plan(**table["train"]), folder, resume=resume)
     save_weights(folder / "weights.pt", table, state.average)
-    return folder / "weights.pt"
+    return [folder / "weights.pt"]
 
 
 def prune(model: str, data: Path, out: Path, *, resume: bool = True) -> Path:
@@ -87,13 +108,48 @@ def gate(model: str, data: Path, out: Path, models: Path, evidence: Path) -> dic
     return make_gate(model, data, out, models, evidence)
 
 
+def export(model: str, out: Path) -> dict[str, Path]:
+    """Write the float builds of a model to ``<id>/builds``; of the fold that ships, for a recipe with folds."""
+    table = load_plan(model)
+    return export_series(table, out) if "folds" in table else export_film(model, out)
+
+
+def quantize(model: str, data: Path, out: Path, models: Path) -> dict[str, Path]:
+    """Write the int8 builds of a model, calibrated on images it was trained on.
+
+    Raises
+    ------
+    BadInput
+        The model was not exported, or a classifier of films comes before cxr-lungs has shipped.
+    """
+    table = load_plan(model)
+    return quantize_series(table, data, out) if "folds" in table else quantize_film(model, data, out, models)
+
+
+def certify(model: str, data: Path, out: Path, models: Path) -> dict[str, Any]:
+    """Compare each build with its parent on patients it never saw; write the folder of those that pass.
+
+    Raises
+    ------
+    BadInput
+        The model was not exported, or its data do not allow it to ship.
+    """
+    table = load_plan(model)
+    if not table["ship"].get("ships", True):
+        raise BadInput(f"{model}: expected a model that may ship, got one for research: {table['ship']['licence']}")
+    return certify_series(table, data, out, models) if "folds" in table else certify_film(model, data, out, models)
+
+
 def evaluate(model: str, data: Path, out: Path, models: Path) -> Figures:
-    """Compute every figure of a model that ships and write its ``card.md``.
+    """Compute every figure of a model and write its ``card.md``.
+
+    Of a recipe with folds the figures also go to ``figures.json`` beside the card; of a
+    model that does not ship both go to the run folder.
 
     Parameters
     ----------
     out
-        Run folder: only its cache of decoded films is used.
+        Run folder: the folds' weights and the cache of decoded films.
     models
         Folder of model folders.
 
@@ -101,14 +157,28 @@ def evaluate(model: str, data: Path, out: Path, models: Path) -> Figures:
     -------
     The figures.
     """
-    declared, cache = read(models / model), out / "cache"
+    table, cache = load_plan(model), out / "cache"
+    if "folds" in table:
+        return _evaluate_series(table, data, out, models)
+    declared = read(models / model)
     if declared.task == "segmentation":
         figures = evaluate_lungs(declared, data, cache)
     else:
         figures = evaluate_pneumonia(declared, models, data, cache)
     certificate = json.loads((models / model / "certificate.json").read_text(encoding="utf-8"))
-    told = card(declared, figures, certificate, str(load_plan(model)["remarks"]))
+    told = card(declared, figures, certificate, str(table["remarks"]))
     (models / model / "card.md").write_text(told, encoding="utf-8")
+    return figures
+
+
+def _evaluate_series(table: dict[str, Any], data: Path, out: Path, models: Path) -> Figures:
+    ships = table["ship"].get("ships", True)
+    folder = (models if ships else out) / str(table["id"])
+    declared = read(folder) if ships else None
+    certificate = json.loads((folder / "certificate.json").read_text(encoding="utf-8")) if ships else None
+    figures = evaluate_series(table, declared, data, out)
+    (folder / "card.md").write_text(card_series(table, figures, certificate), encoding="utf-8")
+    write_evidence(folder / "figures.json", table, data, figures)
     return figures
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from wetread.errors import BadInput
 
-__all__ = ["Films", "hannover", "held_back", "kermany", "nih"]
+__all__ = ["Films", "hannover", "held_back", "kermany", "manifest", "nih"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,8 @@ class Films:
         return Films(*(column[rows] for column in columns))  # type: ignore[arg-type]
 
 
-def _rows(folder: Path) -> list[dict[str, str]]:
+def manifest(folder: Path) -> list[dict[str, str]]:
+    """Return the rows of a folder's ``manifest.csv``."""
     manifest = folder / "manifest.csv"
     if not manifest.is_file():
         raise BadInput(f"expected {manifest}, found none; name the data folder by --data or WETREAD_DATA")
@@ -85,7 +86,7 @@ def _decode(folder: Path, rows: list[dict[str, str]], side: int, cache: Path) ->
 
 
 def _films(folder: Path, side: int, cache: Path, square: bool) -> Films:
-    rows = _rows(folder)
+    rows = manifest(folder)
     images, masks = _decode(folder, rows, side, cache)
     size = np.array([(int(row.get("orig_h") or 0), int(row.get("orig_w") or 0)) for row in rows])
     labels = [row.get("label", "").upper() == "PNEUMONIA" for row in rows]

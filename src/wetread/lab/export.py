@@ -29,14 +29,14 @@ def fold_norms(model: nn.Module) -> nn.Module:
         if not isinstance(parent, nn.Sequential):
             continue
         for (name, layer), (after, norm) in pairwise(list(parent.named_children())):
-            if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            if isinstance(layer, nn.Conv2d | nn.Conv3d) and isinstance(norm, nn.BatchNorm2d | nn.BatchNorm3d):
                 setattr(parent, name, fuse_conv_bn_eval(layer, norm))
                 setattr(parent, after, nn.Identity())
     return folded
 
 
 def export_onnx(model: nn.Module, recipe: Recipe, outputs: tuple[str, ...], path: Path) -> Path:
-    """Write a network as ONNX with the input "image" [N, C, H, W] and a free batch size.
+    """Write a network as ONNX with the input "image" [N, C, (D,) H, W] and a free batch size.
 
     Parameters
     ----------
@@ -50,7 +50,8 @@ def export_onnx(model: nn.Module, recipe: Recipe, outputs: tuple[str, ...], path
     The file.
     """
     folded = fold_norms(model).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    example = torch.zeros(2, recipe.channels, *recipe.grid)
+    depth = (recipe.depth,) if recipe.depth else ()
+    example = torch.zeros(2, recipe.channels, *depth, *recipe.grid)
     stream = io.BytesIO()
     program = torch.onnx.export(
         folded,

@@ -15,7 +15,7 @@ from wetread.infer import engine
 from wetread.lab.phantom import LUNGS, chest
 from wetread.lab.plan import recipe_of
 from wetread.prepare import prepare
-from wetread.records import Tensor
+from wetread.records import Pixels, Recipe, Tensor
 from wetread.uids import derive
 
 __all__ = ["BUILDS", "PRECISION", "engines_for", "sha256_of", "write_folder"]
@@ -30,6 +30,14 @@ BUILDS = {
     "pruned-int8": ("pruned-int8.onnx", "int8"),
 }
 PRECISION = {name: precision for name, (_, precision) in BUILDS.items()}
+
+
+#: Keys of a recipe's ``[ship]`` table that stand in the declaration as they are.
+IDENTITY = ("version", "summary", "licence", "training_data")
+ROUTING = (
+    *("modality", "body_part", "views", "orientation", "series_description", "series_description_not"),
+    *("min_slices", "secondary", "needs_body_part"),
+)
 
 
 def sha256_of(path: Path) -> str:
@@ -80,7 +88,7 @@ def _write_golden(path: Path, table: Mapping[str, Any], files: Mapping[str, Path
     kind passes and another network does not.
     """
     recipe = recipe_of(table["recipe"])
-    image = prepare(4095 - chest(), 1.0, recipe, LUNGS if recipe.region == "lungs" else None).tensor
+    image = golden_input(recipe)
     arrays: dict[str, Tensor] = {"image": image}
     worst = 0.0
     for name, file in files.items():
@@ -96,10 +104,21 @@ def _write_golden(path: Path, table: Mapping[str, Any], files: Mapping[str, Path
     return round(max(0.02, 2 * worst), 3)
 
 
+def golden_input(recipe: Recipe) -> Tensor:
+    """Return the phantom's negative, prepared: in a window its grey values span it, in a volume its slices fade."""
+    film: Pixels = 4095 - chest()
+    if recipe.window is not None:
+        low, high = recipe.window
+        film = (low + film * ((high - low) / 4095)).astype(np.float32)
+    if recipe.depth:
+        film = film[::20, ::20] * np.linspace(0.5, 1.0, recipe.depth, dtype=np.float32)[:, None, None]
+    spacing = (1.0, 1.0, 1.0)
+    return prepare(film, 1.0, recipe, LUNGS if recipe.region == "lungs" else None, spacing).tensor
+
+
 def _declaration(table: Mapping[str, Any], files: Mapping[str, Path], tolerance: float) -> str:
     ship = table["ship"]
-    plain = ["version", "summary", "licence", "training_data", "modality", "body_part", "views"]
-    plain += ["temperature", "map_bound", "map_bound_rule"]
+    plain = [*IDENTITY, *ROUTING, "temperature", "map_bound", "map_bound_rule", "pool"]
     lines = ["# Written by `wetread lab`; what is known about it is in card.md.", *_pairs(table, ("id", "task"))]
     lines += _pairs(ship, [key for key in plain if key in ship])
     for label in ship["label"]:

@@ -16,6 +16,7 @@ from wetread import infer
 from wetread.infer import engine
 from wetread.lab.data import Films
 from wetread.lab.samples import Change, exact
+from wetread.lab.train import layout_of
 from wetread.measures import energy_inside
 from wetread.prepare import back, back_mask, bounds, letterbox
 from wetread.records import Box, Recipe, Tensor
@@ -27,7 +28,7 @@ Place = tuple[Box, NDArray[np.uint8]]
 
 @dataclass(frozen=True, slots=True)
 class Predictor:
-    """Something that answers tensors [N, C, H, W] by named outputs, and the digest of its weights."""
+    """Something that answers tensors [N, C, ...] by named outputs, and the digest of its weights."""
 
     answer: Callable[[Tensor], dict[str, Tensor]]
     digest: str
@@ -37,16 +38,20 @@ class Predictor:
         return self.answer(tensors)["logits"]
 
 
-def eager(model: nn.Module) -> Predictor:
-    """Return a network in torch, in bfloat16, as it is during training."""
+def eager(model: nn.Module, names: tuple[str, ...] = ("logits", "map"), bf16: bool = True) -> Predictor:
+    """Return a network in torch, in bfloat16 as it is during training, or in float32.
+
+    `names` are those of its outputs, in order; those it does not give are left out.
+    """
     weights = b"".join(value.numpy().tobytes() for value in model.state_dict().values())
 
     def answer(tensors: Tensor) -> dict[str, Tensor]:
         model.eval()
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-            given = model(torch.from_numpy(tensors).contiguous(memory_format=torch.channels_last))
-        outputs = given if isinstance(given, tuple) else (given,)
-        return {name: one.float().numpy() for name, one in zip(("logits", "map"), outputs, strict=False)}
+        images = torch.from_numpy(tensors)
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            given = model(images.contiguous(memory_format=layout_of(images)))
+        found = given if isinstance(given, tuple) else (given,)
+        return {name: np.asarray(one.float().numpy(), np.float32) for name, one in zip(names, found, strict=False)}
 
     return Predictor(answer, hashlib.sha256(weights).hexdigest())
 

@@ -33,7 +33,8 @@ def cut(parent: nn.Module, recipe: Recipe, ratio: float) -> nn.Module:
         the CPU's kernels work in.
     """
     child = copy.deepcopy(parent).cpu().train().requires_grad_(True)
-    example = torch.zeros(1, recipe.channels, *recipe.grid)
+    depth = (recipe.depth,) if recipe.depth else ()
+    example = torch.zeros(1, recipe.channels, *depth, *recipe.grid)
     pruner = torch_pruning.pruner.MetaPruner(
         child,
         example,

@@ -27,7 +27,7 @@ __all__ = ["quantize_onnx"]
 FLOAT_LAYERS = ("Gemm",)
 
 
-def quantize_onnx(parent: Path, samples: Sequence[Tensor], path: Path) -> Path:
+def quantize_onnx(parent: Path, samples: Sequence[Tensor], path: Path, *, transformer: bool = False) -> Path:
     """Write the int8 build of an fp32 ONNX file.
 
     Parameters
@@ -35,9 +35,11 @@ def quantize_onnx(parent: Path, samples: Sequence[Tensor], path: Path) -> Path:
     parent
         The fp32 build.
     samples
-        Calibration tensors (1, c, y, x) float32, from training data.
+        Calibration tensors (1, c, y, x) or (1, c, z, y, x) float32, from training data.
     path
         File to write.
+    transformer
+        Leave attention's softmax and norms in float and balance the perceptrons' activations.
     """
     model = onnx.load(parent)
     keep = [node.name for node in model.graph.node if node.op_type in FLOAT_LAYERS or "map" in node.output]
@@ -46,7 +48,8 @@ def quantize_onnx(parent: Path, samples: Sequence[Tensor], path: Path) -> Path:
         nncf.Dataset(list(samples), lambda tensor: {"image": tensor}),
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=len(samples),
-        fast_bias_correction=False,
+        fast_bias_correction=transformer,  # the slow one fails on graphs with attention and skips
+        model_type=nncf.ModelType.TRANSFORMER if transformer else None,
         ignored_scope=nncf.IgnoredScope(names=keep) if keep else None,
     )
     onnx.save_model(_store_int8(quantized), str(path))

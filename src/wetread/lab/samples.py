@@ -22,7 +22,7 @@ from wetread.prepare import prepare
 from wetread.prepare.intensity import normalise, stretch
 from wetread.records import Box, Recipe
 
-__all__ = ["Batches", "LungSamples", "PneumoniaSamples", "exact"]
+__all__ = ["Batches", "Key", "LungSamples", "PneumoniaSamples", "exact"]
 
 Floats = NDArray[np.float32]
 Key = tuple[int, int]

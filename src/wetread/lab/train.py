@@ -23,10 +23,10 @@ from torch.utils.data import DataLoader, Dataset
 from wetread.lab.curves import draw_curves
 from wetread.lab.samples import Batches
 
-__all__ = ["Answer", "Course", "Plan", "State", "channels_last", "fit", "logits"]
+__all__ = ["Answer", "Course", "Plan", "State", "channels_last", "fit", "layout_of", "logits"]
 
-#: What a network answers: logits, or logits and maps.
-Answer = Tensor | tuple[Tensor, Tensor]
+#: What a network answers: logits, logits and maps, or masks, logits and maps.
+Answer = Tensor | tuple[Tensor, ...]
 Loss = Callable[[Answer, Tensor], Tensor]
 Validate = Callable[[nn.Module], dict[str, float]]
 
@@ -35,18 +35,19 @@ Validate = Callable[[nn.Module], dict[str, float]]
 class Plan:
     """The ``[train]`` table of a recipe."""
 
-    epochs: int
-    batch: int
-    learning_rate: float
-    weight_decay: float = 1e-4
-    warmup_steps: int = 100
+    epochs: int  # how often every row is shown
+    batch: int  # rows a step
+    learning_rate: float  # the highest, after the warm-up; then it falls as a cosine
+    weight_decay: float = 1e-4  # of weights, not of norms and biases
+    warmup_steps: int = 100  # steps in which the learning rate rises
     ema: float = 0.998  # decay of the averaged weights, a step
-    held_back: float = 0.1  # share of training patients kept for validation
-    seed: int = 7
-    bf16: bool = True
-    workers: int = 1
-    checkpoint_steps: int = 100
-    label_smoothing: float = 0.0
+    held_back: float = 0.1  # share of training patients kept for validation; not with folds
+    seed: int = 7  # of weights, order and changes
+    repeat_positive: int = 1  # how often an epoch shows what holds a label
+    bf16: bool = True  # products in bfloat16
+    workers: int = 1  # processes that make samples
+    checkpoint_steps: int = 100  # steps from one checkpoint to the next
+    label_smoothing: float = 0.0  # distance of the targets from 0 and 1
     mixup: float = 0.0  # share of batches that are mixed
     guidance: float = 0.0  # weight of the share of a map's evidence outside the lungs
 
@@ -100,7 +101,14 @@ class State:
 
 def channels_last(model: nn.Module) -> nn.Module:
     """Return the model with its weights laid out as the CPU's convolutions like them."""
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    deepest = max(weight.ndim for weight in model.parameters())
+    layout = torch.channels_last_3d if deepest == 5 else torch.channels_last
+    return model.to(memory_format=layout)  # type: ignore[call-overload,no-any-return]
+
+
+def layout_of(images: Tensor) -> torch.memory_format:
+    """Return the memory layout that convolutions of slices [N, C, H, W] or volumes [N, C, D, H, W] like."""
+    return torch.channels_last_3d if images.ndim == 5 else torch.channels_last
 
 
 def logits(answer: Answer) -> Tensor:
@@ -213,7 +221,7 @@ def _step(state: State, plan: Plan, course: Course, images: Tensor, targets: Ten
     for group in state.optimiser.param_groups:
         group["lr"] = learning_rate(plan, state.step, steps)
     images, targets = mixed(images, targets, plan.mixup)
-    images = images.contiguous(memory_format=torch.channels_last)
+    images = images.contiguous(memory_format=layout_of(images))
     with torch.autocast("cpu", torch.bfloat16, enabled=plan.bf16):
         answer: Answer = state.model(images)
         value = course.loss(answer, targets)

@@ -49,16 +49,16 @@ def fit_shapes(model: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
             continue
         for key, value in dict(module.named_parameters(recurse=False)).items():
             setattr(module, key, nn.Parameter(torch.empty_like(state[f"{name}.{key}"]), value.requires_grad))
-        if isinstance(module, nn.ConvTranspose2d):
+        if isinstance(module, nn.ConvTranspose2d | nn.ConvTranspose3d):
             module.in_channels, module.out_channels = weight.shape[0], weight.shape[1]
-        elif isinstance(module, nn.Conv2d):
+        elif isinstance(module, nn.Conv2d | nn.Conv3d):
             module.out_channels = weight.shape[0]
             # A depthwise layer keeps one channel a group.
             module.groups = weight.shape[0] if module.groups > 1 else 1
             module.in_channels = weight.shape[1] * module.groups
         elif isinstance(module, nn.Linear):
             module.out_features, module.in_features = weight.shape
-        elif isinstance(module, nn.BatchNorm2d):
+        elif isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
             module.num_features = weight.shape[0]
             for key in ("running_mean", "running_var"):
                 setattr(module, key, torch.empty_like(state[f"{name}.{key}"]))

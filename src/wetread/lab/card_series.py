@@ -1,0 +1,164 @@
+"""The card of a model that reads series, written from its figures: nobody types a number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from wetread.lab.card import certificate_text, table_text
+from wetread.lab.evaluate import interval_text
+
+__all__ = ["card_series"]
+
+Figures = Mapping[str, Any]
+LABEL_COLUMNS = ("auroc", "sensitivity at 0.90 specificity", "accuracy", "sensitivity", "specificity")
+
+
+def card_series(table: Mapping[str, Any], figures: Figures, certificate: Mapping[str, Any] | None) -> str:
+    """Return the card in Markdown.
+
+    Parameters
+    ----------
+    table
+        The recipe: what the model is, the faults of its data, what was published.
+    figures
+        What `evaluate_series` found.
+    certificate
+        None for a model that does not ship.
+    """
+    ship = table["ship"]
+    parts = [
+        f"# {table['id']} {ship['version']}",
+        ship["summary"],
+        "Decision support for research and evaluation; not a certified medical device."
+        + ("" if certificate else " This model does not ship: its data may not be used commercially."),
+        f"Every figure below is written by `wetread lab evaluate {table['id']}`; intervals are 95 %, by a bootstrap of "
+        "patients (2,000 draws). There is no external set: every figure is from the sites of the training data.",
+        _folds(table, figures["folds"]),
+        *_results("Patients that the network never saw, all folds together, fp32", figures["crossed"], table),
+        *_traits(figures["crossed"], table),
+        _by_fold(figures),
+        *_rivals(figures["rivals"], table),
+        "## Published\n\n" + _items(table["published"]),
+    ]
+    if certificate:
+        parts.append(_builds(figures, table))
+        parts.append("## Certificate\n\n" + certificate_text(certificate))
+    parts += [
+        "## What is known to be wrong with the data\n\n" + _items(table["faults"]),
+        "## How it was made\n\n" + table["remarks"].strip(),
+        f"## Licence and sources\n\n{ship['licence']}.\n\n" + _items(ship["training_data"]),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _items(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _folds(table: Mapping[str, Any], folds: list[Figures]) -> str:
+    by = table["folds"]["by"]
+    total = {key: sum(fold[key] for fold in folds) for key in ("patients", "series", "slices")}
+    kind = "volumes" if len(table["recipe"]["grid"]) == 3 else "slices"
+    count = f"{table['folds']['n']} folds" if by == "patient" else "Folds"
+    if "used" in table["folds"]:
+        count += f", of which {len(folds)} trained so far"
+    return (
+        f"{count} by {by}: {total['patients']} patients, {total['series']} series, "
+        f"{total['slices']} {kind}. Each network trains for the recipe's number of epochs; nothing stops early "
+        "on the patients that it answers for. What else was tried stands at the end."
+    )
+
+
+def _results(title: str, found: Figures, table: Mapping[str, Any]) -> list[str]:
+    parts = [f"## {title}"]
+    if "masks" in found:
+        parts.append(_mask_table({"": found["masks"]}, table))
+    for kind in ("slices", "series"):
+        if kind in found:
+            one = found[kind]["auroc"]
+            told = f"By {'series (patient)' if kind == 'series' else 'slice'}: {one['n']} of {one['groups']} patients, "
+            told += f"{100 * found[kind]['prevalence']:.1f} % positive."
+            parts.append(told + "\n\n" + _label_table({"": found[kind]}))
+    return parts
+
+
+def _mask_table(found: Mapping[str, Figures], table: Mapping[str, Any]) -> str:
+    unit = "pixels" if table.get("unit") == "pixels" else "mm"
+    rows = []
+    for name, masks in found.items():
+        for label, one in masks.items():
+            if label != "mean dice":
+                row = [
+                    interval_text(one["dice"]),
+                    f"{one['dice_p05']:.3f}",
+                    interval_text(one["hd95"], 2) if one["hd95"] else "-",
+                ]
+                rows.append([name, label, *row, str(one["hd95_undefined"])])
+        if len(masks) > 2:
+            rows.append([name, "mean of the labels", interval_text(masks["mean dice"]), "", "", ""])
+    head = ["", "label", "Dice, mean", "worst 5 %", f"HD95, mean, {unit}", "one mask empty"]
+    return table_text(head, rows)
+
+
+def _label_table(found: Mapping[str, Figures]) -> str:
+    rows = [
+        [name, *(interval_text(one[column]) for column in LABEL_COLUMNS), interval_text(one["calibration error"])]
+        for name, one in found.items()
+    ]
+    return table_text(["", *LABEL_COLUMNS, "ECE"], rows)
+
+
+def _traits(found: Figures, table: Mapping[str, Any]) -> list[str]:
+    if not found.get("masks by trait"):
+        return []
+    return ["### By subgroup", _mask_table(found["masks by trait"], table)]
+
+
+def _by_fold(figures: Figures) -> str:
+    found, names = figures["crossed"], [fold["name"] for fold in figures["folds"]]
+    columns: dict[str, list[str]] = {}
+    if "masks by fold" in found:
+        columns["Dice, mean"] = [interval_text(one) for one in found["masks by fold"]]
+    if "by fold" in found:
+        for column in ("auroc", "accuracy"):
+            columns[f"{column}, slices"] = [interval_text(one[column]) for one in found["by fold"]]
+    sizes = [str(fold["patients"]) for fold in figures["folds"]]
+    rows = [list(row) for row in zip(names, sizes, *columns.values(), strict=True)]
+    return "### By fold\n\n" + table_text(["fold tested", "patients", *columns], rows)
+
+
+def _rivals(rivals: Figures, table: Mapping[str, Any]) -> list[str]:
+    parts = ["## Trivial rivals, the same folds"]
+    if masks := {name: one["masks"] for name, one in rivals.items() if "masks" in one}:
+        parts.append(_mask_table(masks, table))
+    for name, one in rivals.items():
+        if "ours minus theirs" in one:
+            rows = [
+                [group, interval_text(found["dice"], 4), interval_text(found["hd95"], 2)]
+                for group, found in {"all": one["ours minus theirs"], **one["ours minus theirs by trait"]}.items()
+            ]
+            told = f"The network minus {name}, paired; a larger Dice and a smaller distance are better:"
+            parts.append(told + "\n\n" + table_text(["", "Dice", "HD95, mm, where both are defined"], rows))
+    if labels := {name: one["slices"] for name, one in rivals.items() if "slices" in one}:
+        rows = [
+            [name, *("-" if one[key] is None else f"{one[key]:.3f}" for key in ("accuracy", "balanced", "auroc"))]
+            for name, one in labels.items()
+        ]
+        parts.append(table_text(["rival", "accuracy, slices", "balanced accuracy", "AUROC"], rows))
+    return parts
+
+
+def _builds(figures: Figures, table: Mapping[str, Any]) -> str:
+    fold = figures["folds"][int(table["ship"]["fold"])]
+    parts = [
+        f"## The builds that ship\n\nThey are the network of fold {fold['name']}, here on OpenVINO where it is "
+        f"installed, on the {fold['patients']} patients of that fold: it saw the others in training."
+    ]
+    builds = figures["builds"]
+    if masks := {name: found["masks"] for name, found in builds.items() if "masks" in found}:
+        parts.append(_mask_table(masks, table))
+    for kind in ("slices", "series"):
+        if labels := {name: found[kind] for name, found in builds.items() if kind in found}:
+            parts.append(f"By {kind}:\n\n" + _label_table(labels))
+    return "\n\n".join(parts)

@@ -1,0 +1,50 @@
+"""What a network for series is trained on, by its recipe: the data, the fold, the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from wetread.lab.augment import Augment
+from wetread.lab.cases import Cases, fold_of
+from wetread.lab.gridded import Gridded, GridSamples, lay_cases
+from wetread.lab.losses import joint_loss, label_loss, mask_loss
+from wetread.lab.plan import recipe_of
+from wetread.lab.series import load
+from wetread.lab.train import Course, Plan
+
+__all__ = ["labels_of", "read_cases", "series_course"]
+
+
+def labels_of(table: Mapping[str, Any]) -> int:
+    """Return how many labels the network of a recipe has."""
+    return int(table["model"].get("labels", 1))
+
+
+def read_cases(table: Mapping[str, Any], data: Path) -> tuple[Cases, Gridded, NDArray[np.int64]]:
+    """Return the cases of a recipe, the same on the model's grid, and the fold of each series."""
+    cv2.setNumThreads(1)
+    cases = load(table["data"], data)
+    return cases, lay_cases(cases, recipe_of(table["recipe"]), labels_of(table)), fold_of(cases, table["folds"])
+
+
+def series_course(table: Mapping[str, Any], gridded: Gridded, folds: NDArray[np.int64], fold: int) -> Course:
+    """Return everything but one fold; nobody is held back, as the number of epochs is fixed."""
+    plan, recipe = Plan(**table["train"]), recipe_of(table["recipe"])
+    masks = table["task"] != "classification"
+    augment = Augment.from_table(table["augment"])
+    samples = GridSamples(gridded, recipe, augment, plan.seed, labels_of(table), masks)
+    rows = np.flatnonzero(folds[gridded.series] != fold)
+    rare = rows[gridded.present[rows].any(1)]
+    shown = [rows, *(rare + turn * len(gridded) for turn in range(1, plan.repeat_positive))]
+    losses = {
+        "segmentation": mask_loss,
+        "classification": label_loss(plan.label_smoothing),
+        "segmentation+classification": joint_loss,
+    }
+    return Course(samples, np.concatenate(shown), losses[table["task"]], lambda model: {})

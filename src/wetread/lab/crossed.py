@@ -1,0 +1,93 @@
+"""Training by folds, and what each fold's network says of the patients it never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from wetread.lab import zoo
+from wetread.lab.cases import used_folds
+from wetread.lab.courses import read_cases, series_course
+from wetread.lab.gridded import Gridded
+from wetread.lab.predict import Predictor
+from wetread.lab.train import Plan, fit
+from wetread.lab.weights import save_weights
+from wetread.records import Recipe, Tensor
+
+__all__ = ["OUTPUTS", "answers", "fold_folder", "train_folds"]
+
+#: What the network of each task returns, in order: the names of the graph's outputs.
+OUTPUTS = {
+    "segmentation": ("logits",),
+    "classification": ("logits", "map"),
+    "segmentation+classification": ("mask", "logits", "map"),
+}
+
+
+def fold_folder(out: Path, model: str, fold: int) -> Path:
+    """Return where the run of one fold lies."""
+    return out / model / f"fold{fold}"
+
+
+def train_folds(
+    table: Mapping[str, Any], data: Path, out: Path, *, fold: int | None = None, resume: bool = True
+) -> list[Path]:
+    """Train one fold, or one after the other; finished ones are left as they are.
+
+    Returns
+    -------
+    The weights' files.
+    """
+    _, gridded, folds = read_cases(table, data)
+    files = []
+    for one in used_folds(table["folds"], folds) if fold is None else [fold]:
+        folder = fold_folder(out, str(table["id"]), one)
+        course = series_course(table, gridded, folds, one)
+        plan = Plan(**table["train"])
+        torch.manual_seed(plan.seed)
+        state = fit(zoo.build(table["model"]), course, plan, folder, resume=resume)
+        save_weights(folder / "weights.pt", dict(table) | {"fold": one}, state.average)
+        files.append(folder / "weights.pt")
+    return files
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What networks say of rows of `Gridded`, on their grid."""
+
+    masks: NDArray[np.float16] | None  # (n, k, [z,] y, x) logits
+    logits: NDArray[np.float32] | None  # (n, k)
+
+    def take(self, rows: NDArray[np.int64]) -> Answers:
+        """Return the answers to some of the rows."""
+        return Answers(
+            None if self.masks is None else self.masks[rows], None if self.logits is None else self.logits[rows]
+        )
+
+
+def answers(predictor: Predictor, gridded: Gridded, rows: NDArray[np.int64], recipe: Recipe, task: str) -> Answers:
+    """Return what one predictor says of the given rows, in their order."""
+    masks: list[NDArray[np.float16]] = []
+    logits: list[Tensor] = []
+    batch = 4 if recipe.depth else 32
+    for start in range(0, len(rows), batch):
+        found = predictor.answer(tensors(gridded, rows[start : start + batch], recipe))
+        if task == "segmentation":
+            masks.append(found["logits"].astype(np.float16))
+        else:
+            logits.append(found["logits"])
+        if task == "segmentation+classification":
+            masks.append(found["mask"].astype(np.float16))
+    return Answers(np.concatenate(masks) if masks else None, np.concatenate(logits) if logits else None)
+
+
+def tensors(gridded: Gridded, rows: NDArray[np.int64], recipe: Recipe) -> Tensor:
+    """Return the network's input [N, C, (D,) H, W] of the given rows: what `prepare` made."""
+    planes = (gridded.images[rows] - np.float32(recipe.mean[0])) / np.float32(recipe.std[0])
+    return np.ascontiguousarray(np.repeat(planes[:, None], recipe.channels, 1), np.float32)

@@ -1,0 +1,120 @@
+"""What each fold's network says of the patients it never saw, put together over the folds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wetread.lab.cases import Cases, used_folds
+from wetread.lab.crossed import OUTPUTS, Answers, answers, fold_folder
+from wetread.lab.gridded import Gridded
+from wetread.lab.plan import recipe_of
+from wetread.lab.predict import eager
+from wetread.lab.weights import load_weights
+from wetread.measures import dice, hausdorff95
+from wetread.prepare import back_mask_stack
+from wetread.records import Mask
+
+__all__ = ["found_masks", "held_out", "overlaps", "pooled"]
+
+Floats = NDArray[np.float64]
+
+
+def held_out(
+    table: Mapping[str, Any], gridded: Gridded, folds: NDArray[np.int64], out: Path
+) -> tuple[NDArray[np.int64], Answers]:
+    """Return the rows of the folds in use, and the answers to them, each by the network that left its patient out.
+
+    They are kept beside the weights, under the weights' digest.
+
+    Raises
+    ------
+    BadInput
+        A fold was not trained.
+    """
+    rows, parts = [], []
+    for fold in used_folds(table["folds"], folds):
+        rows.append(np.flatnonzero(folds[gridded.series] == fold))
+        parts.append(_fold_answers(table, rows[-1], gridded, fold_folder(out, str(table["id"]), fold)))
+    whole = np.concatenate(rows)
+    masks = [part.masks for part in parts if part.masks is not None]
+    logits = [part.logits for part in parts if part.logits is not None]
+    together = Answers(np.concatenate(masks) if masks else None, np.concatenate(logits) if logits else None)
+    order = np.argsort(whole, kind="stable")
+    return whole[order], together.take(order)
+
+
+def _fold_answers(table: Mapping[str, Any], rows: NDArray[np.int64], gridded: Gridded, folder: Path) -> Answers:
+    trained, network = load_weights(folder / "weights.pt")
+    predictor = eager(network, OUTPUTS[table["task"]], bf16=False)
+    told = repr((predictor.digest, trained["recipe"], len(rows))).encode() + gridded.images[rows[0]].tobytes()
+    digest = hashlib.sha256(told).hexdigest()
+    file = folder / "held-out.npz"
+    if file.exists():
+        with np.load(file) as kept:
+            if str(kept["digest"]) == digest:
+                return Answers(kept.get("masks"), kept.get("logits"))
+    found = answers(predictor, gridded, rows, recipe_of(trained["recipe"]), table["task"])
+    columns = {"masks": found.masks, "logits": found.logits}
+    given = {name: column for name, column in columns.items() if column is not None}
+    np.savez(file, digest=np.array(digest), **given)  # type: ignore[arg-type]
+    return found
+
+
+def found_masks(answered: Answers, gridded: Gridded, series: int, rows: NDArray[np.int64]) -> Mask:
+    """Return the masks (k, z, y, x) of one series on its own pixels, as deployment draws them.
+
+    `rows` are those of the gridded cases that were answered, in their order.
+    """
+    assert answered.masks is not None
+    values = answered.masks[gridded.series[rows] == series].astype(np.float32)
+    grid = gridded.grids[series]
+    stacks = values[0] if grid.span is not None else values.swapaxes(0, 1)
+    return np.stack([back_mask_stack(stack, grid) for stack in stacks])
+
+
+def overlaps(found: Mask, cases: Cases, series: int, whole: bool) -> tuple[Floats, Floats]:
+    """Return Dice and 95th percentile Hausdorff distance of each label of one series.
+
+    Parameters
+    ----------
+    found
+        (k, z, y, x) bool.
+    whole
+        Add the union of all labels at the end.
+
+    Returns
+    -------
+    dice, hd95
+        (k,) or (k + 1,); the distance in mm where the spacing is known, else in pixels;
+        per slice and then averaged where the spacing along z is not known.
+    """
+    truth = np.stack([cases.masks[series] == label for label in range(1, len(found) + 1)])
+    if whole:
+        found = np.concatenate([found, found.any(0, keepdims=True)])
+        truth = np.concatenate([truth, truth.any(0, keepdims=True)])
+    spacing = np.nan_to_num(cases.spacing_mm[series], nan=1.0)
+    volume = not np.isnan(cases.spacing_mm[series, 0])
+    overlap = np.array([dice(ours, theirs) for ours, theirs in zip(found, truth, strict=True)])
+    far = [
+        hausdorff95(ours, theirs, tuple(spacing)) if volume else _slice_distance(ours, theirs, spacing[1:])
+        for ours, theirs in zip(found, truth, strict=True)
+    ]
+    return overlap, np.array(far)
+
+
+def _slice_distance(found: Mask, truth: Mask, spacing: Floats) -> float:
+    """Mean over the slices that hold both outlines; infinite if there is none."""
+    far = [hausdorff95(a, b, tuple(spacing)) for a, b in zip(found, truth, strict=True) if a.any() and b.any()]
+    return float(np.mean(far)) if far else float("inf")
+
+
+def pooled(scores: NDArray[Any], series: NDArray[np.int64], pool: str, n: int) -> Floats:
+    """Return one score a series from those of its slices: "max", or "mean-top-3"."""
+    best = [np.sort(scores[series == one])[::-1] for one in range(n)]
+    return np.array([values[0] if pool == "max" else values[:3].mean() for values in best], np.float64)

@@ -1,0 +1,48 @@
+"""NIfTI volumes as arrays in the axis order and orientation that an axial DICOM series gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from numpy.typing import NDArray
+
+from wetread.errors import BadInput
+
+__all__ = ["read_nifti"]
+
+
+def read_nifti(path: Path) -> tuple[NDArray[Any], tuple[float, float, float]]:
+    """Read a NIfTI volume, ``.nii`` or ``.nii.gz``.
+
+    Returns
+    -------
+    pixels
+        (z, y, x): z runs to the head, y to the back, x to the left of the patient, as far as
+        whole axes can be swapped and reversed to get there.
+    spacing_mm
+        (z, y, x).
+
+    Raises
+    ------
+    BadInput
+        The file is no NIfTI volume of three axes.
+
+    References
+    ----------
+    R. Cox et al., "A (sort of) new image data format standard: NIfTI-1", 2004.
+    """
+    try:
+        image = nibabel.load(path)
+    except ImageFileError as error:
+        raise BadInput(f"{path.name}: expected a NIfTI volume, got another file") from error
+    if not isinstance(image, nibabel.Nifti1Image) or len(image.shape) != 3:
+        raise BadInput(f"{path.name}: expected a NIfTI volume of three axes, got {type(image).__name__}")
+    # Canonical means right, front, head; DICOM's patient axes run to the left and to the back.
+    canonical = nibabel.as_closest_canonical(image)  # type: ignore[no-untyped-call]
+    pixels = np.asarray(canonical.dataobj).transpose()[:, ::-1, ::-1]
+    x, y, z = (float(step) for step in canonical.header.get_zooms())
+    return np.ascontiguousarray(pixels), (z, y, x)

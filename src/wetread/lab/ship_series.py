@@ -1,0 +1,173 @@
+"""From the weights of one fold to certified builds: export, quantize, certify on the patients it never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wetread.errors import BadInput
+from wetread.lab.cases import Cases
+from wetread.lab.certify import PARENT, compare, document, verdict
+from wetread.lab.courses import read_cases
+from wetread.lab.crossed import OUTPUTS, Answers, answers, fold_folder, tensors
+from wetread.lab.evaluate_series import fixed_point
+from wetread.lab.export import export_onnx
+from wetread.lab.folder import BUILDS, PRECISION, engines_for, write_folder
+from wetread.lab.gridded import Gridded
+from wetread.lab.held_out import held_out
+from wetread.lab.plan import recipe_of
+from wetread.lab.predict import built
+from wetread.lab.quantize import quantize_onnx
+from wetread.lab.verdicts import Scores, measure_answers
+from wetread.lab.weights import load_weights
+from wetread.measures import auroc
+
+__all__ = ["certify_series", "export_series", "quantize_series"]
+
+Rows = NDArray[np.int64]
+Floats = NDArray[np.float64]
+#: Inputs that fix the ranges of the activations; a volume holds as many values as dozens of slices.
+CALIBRATION = {"slices": 256, "volumes": 48}
+
+
+def _run(table: Mapping[str, Any], out: Path) -> Path:
+    return fold_folder(out, str(table["id"]), int(table["ship"]["fold"]))
+
+
+def export_series(table: Mapping[str, Any], out: Path) -> dict[str, Path]:
+    """Write the fp32 build of the fold that ships to ``<id>/builds``."""
+    trained, network = load_weights(_run(table, out) / "weights.pt")
+    target = out / str(table["id"]) / "builds" / f"{PARENT}.onnx"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return {PARENT: export_onnx(network, recipe_of(trained["recipe"]), OUTPUTS[table["task"]], target)}
+
+
+def quantize_series(table: Mapping[str, Any], data: Path, out: Path) -> dict[str, Path]:
+    """Write the int8 build, calibrated on patients of the other folds.
+
+    Raises
+    ------
+    BadInput
+        The model was not exported.
+    """
+    parent = _parent(table, out)
+    _, gridded, folds = read_cases(table, data)
+    recipe = recipe_of(table["recipe"])
+    rows = np.flatnonzero(folds[gridded.series] != int(table["ship"]["fold"]))
+    count = CALIBRATION["volumes" if recipe.depth else "slices"]
+    rows = np.random.default_rng(0).choice(rows, min(count, len(rows)), replace=False)
+    samples = [tensors(gridded, rows[at : at + 1], recipe) for at in range(len(rows))]
+    transformer = "transformer" in str(table["model"]["architecture"])
+    return {"int8": quantize_onnx(parent, samples, parent.with_name("int8.onnx"), transformer=transformer)}
+
+
+def _parent(table: Mapping[str, Any], out: Path) -> Path:
+    path = out / str(table["id"]) / "builds" / f"{PARENT}.onnx"
+    if not path.exists():
+        raise BadInput(f"expected {path}, found none; export the model first")
+    return path
+
+
+def certify_series(table: dict[str, Any], data: Path, out: Path, models: Path) -> dict[str, Any]:
+    """Compare each build with its parent on the fold that the network never saw; write the folder of those that pass.
+
+    Temperature and threshold come from what the other folds' networks say of the patients
+    that this one was trained on.  A build with a mask and a label must not lose in either,
+    on any engine that runs its precision here.
+
+    Returns
+    -------
+    The certificate, also of the builds that did not pass and do not ship.
+    """
+    trained, _ = load_weights(_run(table, out) / "weights.pt")
+    # The recipe at hand says what ships; the weights say how they were trained.
+    preparation = table["recipe"] | trained["recipe"]
+    dealt = table["folds"] | trained["folds"]
+    kept = {key: trained[key] for key in ("task", "model", "train")}
+    table = table | kept | {"recipe": preparation, "folds": dealt}
+    cases, gridded, folds = read_cases(table, data)
+    aside = np.flatnonzero(folds[gridded.series] == int(table["ship"]["fold"]))
+    parent = _parent(table, out)
+    files = {name: parent.with_name(file) for name, (file, _) in BUILDS.items()}
+    files = {name: path for name, path in files.items() if path.exists()}
+    notes = _fix_point(table, gridded, folds, out) if table["task"] != "segmentation" else {}
+    ground = Ground(table, cases, gridded, aside)
+    parents = {kind: ground.answers(parent, PARENT, kind) for kind in engines_for(PRECISION[PARENT])}
+    verdicts = [
+        row
+        for name, path in files.items()
+        for kind in engines_for(PRECISION[name])
+        for row in ground.compare(name, kind, path, parents[kind])
+    ]
+    certificate = document(str(table["id"]), [ground.name], verdicts, notes)
+    failed = {row["build"] for row in verdicts if not row["passed"]}
+    passed = {name: path for name, path in files.items() if name not in failed}
+    write_folder(models / str(table["id"]), table, passed, certificate)
+    return certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What builds are compared on: the fold that the network never saw."""
+
+    table: Mapping[str, Any]
+    cases: Cases
+    gridded: Gridded
+    rows: Rows
+
+    @property
+    def name(self) -> str:
+        """What it is called in the certificate."""
+        return f"{self.table['data']}, fold {self.table['ship']['fold']}, which the network never saw"
+
+    def answers(self, path: Path, name: str, kind: str) -> Answers:
+        """Return what a build says on an engine."""
+        recipe = recipe_of(self.table["recipe"])
+        return answers(built(path, PRECISION[name], kind), self.gridded, self.rows, recipe, self.table["task"])
+
+    def compare(self, name: str, kind: str, path: Path, parent: Answers) -> list[dict[str, Any]]:
+        """Return one row of the certificate a metric."""
+        found, rows = self.answers(path, name, kind), []
+        for metric, margin in self.table["ship"]["margins"].items():
+            truth, scores, patient = self._scored(metric, (parent, found))
+            whole = auroc(truth, scores[0]) if metric == "auc" else float(scores[0].mean())
+            change = compare(metric, truth, scores[0], scores[1], patient)
+            rows.append({"data": self.name, **verdict(name, kind, path, metric, whole, change, float(margin))})
+        return rows
+
+    def _scored(self, metric: str, pair: tuple[Answers, Answers]) -> tuple[Rows, list[Floats], NDArray[np.str_]]:
+        """Return truth, both scores and the patient: by series for Dice, by slice for the area."""
+        if metric == "auc":
+            patient = self.cases.patient[self.gridded.series[self.rows]]
+            return self.gridded.present[self.rows, 0], [_logits(one) for one in pair], patient
+        ours = [measure_answers(one, self.cases, self.gridded, self.rows, False) for one in pair]
+        patient = self.cases.patient[ours[0].series]
+        return np.zeros(len(patient), np.int64), [one.dice.mean(1) for one in ours], patient
+
+
+def _logits(answered: Answers) -> NDArray[np.float64]:
+    assert answered.logits is not None
+    return answered.logits[:, 0].astype(np.float64)
+
+
+def _fix_point(table: dict[str, Any], gridded: Gridded, folds: Rows, out: Path) -> dict[str, Any]:
+    """Fix temperature and threshold in the table's ``[ship]``, and return what was fixed."""
+    ship, rule = table["ship"], table["operating_point"]
+    rows, answered = held_out(table, gridded, folds, out)
+    scores = Scores(gridded.present[rows, 0], _logits(answered), gridded.series[rows], ship["pool"])
+    temperature, threshold = fixed_point(table, scores, folds, int(ship["fold"]))
+    ship["temperature"] = round(temperature, 4)
+    others = scores.take(np.flatnonzero(folds != int(ship["fold"])))
+    told = f"sensitivity {rule['sensitivity']:g}" if "sensitivity" in rule else "the highest accuracy"
+    for label in ship["label"]:
+        label["threshold"] = float(np.floor(threshold * 1e4) / 1e4)
+        label["threshold_rule"] = (
+            f"the highest that keeps {told}, on {len(others.truth)} slices of {len(np.unique(others.series))} "
+            "series, each answered by the network of the fold that left its patient out"
+        ).replace("the highest that keeps the highest", "that of the highest")
+    return {"operating_point": {"temperature": ship["temperature"], "threshold": ship["label"][0]["threshold"]}}

@@ -1,0 +1,159 @@
+"""From folds to a shipped folder and its card, on drawn series."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.lab.series import drawn_cases
+from wetread import infer
+from wetread.errors import BadInput
+from wetread.lab import commands, series
+from wetread.lab.verdicts import Scores, operating_point
+
+#: torch's exporter warns about itself.
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+
+RECIPE = """
+id = "mr-toy"
+task = "{task}"
+data = "toy"
+labels = {labels}
+whole = {whole}
+rivals = {rivals}
+published = ["Nothing is published."]
+faults = ["It is drawn."]
+remarks = "A toy."
+[model]
+{model}
+[recipe]
+grid = {grid}
+{spacing}
+percentiles = [1, 99]
+mean = [0.5]
+std = [0.25]
+[folds]
+{folds}
+[train]
+epochs = 3
+batch = 4
+learning_rate = 3e-3
+warmup_steps = 2
+ema = 0.8
+bf16 = false
+workers = 0
+[augment]
+rotate_deg = 3.0
+[operating_point]
+sensitivity = 0.9
+[ship]
+fold = 0
+version = "0.1.0"
+summary = "Finds balls."
+licence = "None"
+training_data = ["Drawn"]
+modality = ["MR"]
+body_part = []
+views = []
+pool = "max"
+ships = {ships}
+[ship.margins]
+{margins}
+{names}
+"""
+NAME = '[[ship.label]]\nname = "{}"\ncode = "108369006"\nscheme = "SCT"\nmeaning = "Neoplasm"'
+JOINT = {
+    "task": "segmentation+classification",
+    "labels": ["ball"],
+    "whole": "false",
+    "rivals": ["labels", "brightness"],
+    "model": 'architecture = "hybrid-transformer"\nwidth = 16\ndepth = 1\nheads = 2',
+    "grid": [32, 32],
+    "spacing": "",
+    "folds": 'by = "site"',
+    "ships": "true",
+    "margins": "dice = 1.0\nauc = 1.0",
+    "names": NAME.format("ball"),
+}
+VOLUME = JOINT | {
+    "task": "segmentation",
+    "labels": ["left", "right"],
+    "whole": "true",
+    "rivals": ["average mask"],
+    "model": 'architecture = "unet3d"\nwidths = [8, 8]\nlabels = 2',
+    "grid": [8, 32, 32],
+    "spacing": "spacing_mm = [1, 1, 1]",
+    "folds": 'by = "patient"\nn = 2',
+    "margins": "dice = 1.0",
+    "names": NAME.format("left") + "\n" + NAME.format("right"),
+}
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    cases = drawn_cases(spacing=1.0)
+    monkeypatch.setitem(series.LOADERS, "toy", lambda folder: cases)
+    (tmp_path / "toy").mkdir()
+    (tmp_path / "toy" / "manifest.csv").write_text("none\n")
+
+    def write(**values: Any) -> str:
+        path = tmp_path / "mr-toy.toml"
+        told = {key: json.dumps(value) if isinstance(value, list) else value for key, value in values.items()}
+        path.write_text(RECIPE.format(**told))
+        return str(path)
+
+    return write
+
+
+@pytest.mark.parametrize("kind", [JOINT, VOLUME], ids=["joint", "volume"])
+def test_folds_become_a_folder_with_a_card(kind: dict[str, Any], recipe: Any, tmp_path: Path) -> None:
+    name, out, models = recipe(**kind), tmp_path / "run", tmp_path / "models"
+    files = commands.train(name, tmp_path, out)
+    assert [file.parent.name for file in files] == ["fold0", "fold1"]
+    commands.export(name, out)
+    commands.quantize(name, tmp_path, out, models)
+    certificate = commands.certify(name, tmp_path, out, models)
+    assert {"fp32", "int8"} <= {row["build"] for row in certificate["builds"]}
+    assert all(row["passed"] for row in certificate["builds"])
+    model = infer.read(models / "mr-toy")
+    for choice in infer.candidates(model):
+        assert infer.load(model, choice, threads=1).identity.build == choice.build
+    figures = commands.evaluate(name, tmp_path, out, models)
+    assert sum(fold["series"] for fold in figures["folds"]) == 12
+    card = (models / "mr-toy" / "card.md").read_text()
+    for word in ("It is drawn.", "Nothing is published.", "Certificate", "By fold", *kind["labels"]):
+        assert word in card
+    note = json.loads((models / "mr-toy" / "figures.json").read_text())
+    assert note["figures"]["crossed"].keys() == figures["crossed"].keys()
+
+
+def test_one_fold_is_trained_alone(recipe: Any, tmp_path: Path) -> None:
+    files = commands.train(recipe(**JOINT), tmp_path, tmp_path / "run", fold=1, epochs=1)
+    assert [file.parent.name for file in files] == ["fold1"]
+    assert not (tmp_path / "run" / "mr-toy" / "fold0").exists()
+
+
+def test_research_models_do_not_ship(recipe: Any, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="for research"):
+        commands.certify(recipe(**JOINT | {"ships": "false"}), tmp_path, tmp_path, tmp_path)
+
+
+def test_the_threshold_is_that_of_a_series() -> None:
+    truth = np.array([0, 1, 0, 0, 0, 0, 1, 1])
+    logits = np.array([-2.0, 1.0, 0.5, -1.0, -3.0, 0.9, 2.0, -1.0])
+    scores = Scores(truth, logits, np.array([0, 0, 1, 1, 2, 2, 3, 3]), "max")
+    temperature, threshold = operating_point(scores, {"sensitivity": 1.0})
+    _, ill, probability = scores.of_series(temperature)
+    assert ill.tolist() == [1, 0, 0, 1]
+    assert (probability >= threshold).tolist() == [True, False, False, True]
+
+
+def test_series_are_pooled_as_the_recipe_says() -> None:
+    scores = Scores(np.zeros(4, np.int64), np.array([0.0, 2.0, 4.0, 6.0]), np.array([5, 5, 5, 5]), "mean-top-3")
+    which, _, probability = scores.of_series()
+    assert which.tolist() == [5]
+    assert probability[0] == pytest.approx(np.mean(1 / (1 + np.exp(-np.array([2.0, 4.0, 6.0])))))

@@ -1,0 +1,162 @@
+"""Series and volumes: no patient on both sides, the pixels of deployment, masks that follow."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+from tests.lab.series import drawn_cases
+from wetread.errors import BadInput
+from wetread.lab.augment import Augment
+from wetread.lab.cases import fold_of
+from wetread.lab.gridded import GridSamples, lay_cases
+from wetread.lab.losses import joint_loss, label_loss, mask_loss
+from wetread.lab.nifti import read_nifti
+from wetread.lab.rivals import threshold_lungs
+from wetread.lab.series import LOADERS, load
+from wetread.prepare import prepare
+from wetread.records import Recipe
+
+CHANGES = ("rotate_deg", "scale", "stretch", "shift", "flip", "gamma", "curve", "bias_field", "blur", "shrink")
+STILL = Augment.from_table(dict.fromkeys((*CHANGES, "sharpen", "equalise", "noise", "jpeg", "cutout"), 0.0))
+SLICES = Recipe(grid=(32, 32), percentiles=(1, 99), mean=(0.5,), std=(0.25,))
+VOLUME = replace(SLICES, depth=8, spacing_mm=(1.0, 1.0, 1.0))
+
+
+def nifti(path: Path, affine: list[float], shape: tuple[int, ...] = (2, 3, 4)) -> Path:
+    """Write the numbers 0 to 23, x fastest, under an affine that is diagonal."""
+    values = np.arange(np.prod(shape), dtype=np.int16).reshape(shape, order="F")
+    image = nibabel.Nifti1Image(values, np.diag([*affine, 1.0]))  # type: ignore[no-untyped-call]
+    nibabel.save(image, path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_nifti_comes_in_the_axes_of_an_axial_series(tmp_path: Path, name: str) -> None:
+    pixels, spacing = read_nifti(nifti(tmp_path / name, [0.5, 0.75, 2.0]))
+    assert pixels.shape == (4, 3, 2)
+    assert spacing == (2.0, 0.75, 0.5)
+    # NIfTI's first voxel is the rightmost and foremost: the last of the first slice's last row.
+    assert pixels[0, -1, -1] == 0
+    assert pixels[0, -1, 0] == 1
+    assert pixels[3, 0, 0] == 23
+
+
+def test_reversed_axes_are_turned_back(tmp_path: Path) -> None:
+    plain, _ = read_nifti(nifti(tmp_path / "a.nii", [1.0, 1.0, 1.0]))
+    turned, _ = read_nifti(nifti(tmp_path / "b.nii", [-1.0, 1.0, -1.0]))
+    np.testing.assert_array_equal(turned, plain[::-1, :, ::-1])
+
+
+def test_other_files_are_no_volume(tmp_path: Path) -> None:
+    (tmp_path / "a.nii").write_bytes(b"no volume")
+    with pytest.raises(BadInput, match=r"a\.nii: expected a NIfTI volume, got another file"):
+        read_nifti(tmp_path / "a.nii")
+    with pytest.raises(BadInput, match="three axes"):
+        read_nifti(nifti(tmp_path / "b.nii", [1.0, 1.0, 1.0], (2, 3, 2, 2)))
+
+
+def test_a_patient_is_tested_in_one_fold() -> None:
+    cases = drawn_cases(40)
+    folds = fold_of(cases, {"by": "patient", "n": 5})
+    assert all(len(set(folds[cases.patient == name])) == 1 for name in cases.patient)
+    assert np.bincount(folds).tolist() == [8] * 5
+
+
+def test_the_same_pixels_under_two_names_stay_together() -> None:
+    cases = drawn_cases(40)
+    folds = fold_of(cases, {"by": "patient", "n": 5, "together": [["p3", "p7", "p9"]]})
+    assert len(set(folds[np.isin(cases.patient, ["p3", "p7", "p9"])])) == 1
+
+
+def test_strata_are_dealt_evenly() -> None:
+    cases = drawn_cases(60)
+    ill = np.array(["ill" if int(name[1:]) % 3 == 0 else "well" for name in cases.patient])
+    folds = fold_of(replace(cases, traits={"ill": ill}), {"by": "patient", "n": 5, "stratify": "ill"})
+    assert np.bincount(folds[ill == "ill"]).tolist() == [4] * 5
+
+
+def test_folds_by_site_hold_one_site_each() -> None:
+    cases = drawn_cases()
+    folds = fold_of(cases, {"by": "site"})
+    assert set(cases.site[folds == 0]) == {"A"}
+    assert set(cases.site[folds == 1]) == {"B"}
+    with pytest.raises(BadInput, match="'patient' or 'site'"):
+        fold_of(cases, {"by": "slice"})
+
+
+@pytest.mark.parametrize("recipe", [SLICES, VOLUME], ids=["slices", "volume"])
+def test_training_sees_what_deployment_makes(recipe: Recipe) -> None:
+    cases = drawn_cases(spacing=1.0)
+    gridded = lay_cases(cases, recipe, 2)
+    ready = prepare(cases.images[4], 1.0, recipe, spacing_mm=(1.0, 1.0, 1.0))
+    samples = GridSamples(gridded, recipe, STILL, 0, 2, True)
+    first = int(np.flatnonzero(gridded.series == 4)[0])
+    image, _ = samples[(0, first)]
+    np.testing.assert_allclose(image.numpy(), ready.tensor[0], atol=1e-5)
+    assert gridded.grids[4] == ready.grid
+
+
+@pytest.mark.parametrize("recipe", [SLICES, VOLUME], ids=["slices", "volume"])
+def test_masks_follow_the_image(recipe: Recipe) -> None:
+    gridded = lay_cases(drawn_cases(spacing=1.0), recipe, 2)
+    moving = replace(STILL, rotate_deg=15.0, scale=0.2, flip=0.5, upend=0.5)
+    samples = GridSamples(gridded, recipe, moving, 0, 2, True)
+    rows = np.flatnonzero(gridded.present.all(1))
+    for row in rows[:6]:
+        image, masks = samples[(1, int(row))]
+        ball, head = masks.sum(0) > 0, image[0] > 0
+        assert masks.sum(0).max() == 1
+        assert image[0][ball].mean() > image[0][head & ~ball].mean() + 1
+
+
+def test_a_repeated_row_is_the_same_image_with_other_changes() -> None:
+    gridded = lay_cases(drawn_cases(), SLICES, 2)
+    samples = GridSamples(gridded, SLICES, Augment(), 0, 2, False)
+    first, again, other = samples[(0, 5)], samples[(0, 5)], samples[(0, 5 + len(gridded))]
+    assert torch.equal(first[0], again[0])
+    assert not torch.equal(first[0], other[0])
+    assert torch.equal(first[1], other[1])
+
+
+def test_a_part_of_a_volume_is_shown() -> None:
+    gridded = lay_cases(drawn_cases(spacing=1.0), VOLUME, 2)
+    image, masks = GridSamples(gridded, VOLUME, Augment.from_table({"window": [8, 16, 24]}), 0, 2, True)[(0, 1)]
+    assert image.shape == (1, 8, 16, 24)
+    assert masks.shape == (2, 8, 16, 24)
+
+
+def test_losses_fall_to_nothing_with_the_right_answer() -> None:
+    masks = (torch.rand(3, 2, 8, 8, generator=torch.Generator().manual_seed(0)) > 0.7).float()
+    masks[0] = 0
+    sure = (masks * 2 - 1) * 30
+    present = masks.flatten(2).amax(2)
+    assert mask_loss(sure, masks) < 0.02 < mask_loss(-sure, masks)
+    assert joint_loss((sure, (present * 2 - 1) * 30, masks), masks) < 0.02
+    assert joint_loss((sure, (1 - present * 2) * 30, masks), masks) > 5
+    assert label_loss(0.0)(((present * 2 - 1) * 30, masks), present) < 1e-6
+    assert label_loss(0.1)(((present * 2 - 1) * 30, masks), present) > 1
+
+
+def test_threshold_method_finds_two_lungs_and_not_the_air_around() -> None:
+    y, x = np.mgrid[:128, :128]
+    slice_ = np.full((128, 128), -1000.0)
+    slice_[np.hypot(y - 64, x - 64) < 55] = 40
+    lungs = (np.hypot(y - 64, x - 40) < 18) | (np.hypot(y - 64, x - 88) < 18)
+    slice_[lungs] = -800
+    slice_[np.hypot(y - 64, x - 40) < 3] = 30
+    assert (threshold_lungs(slice_) == lungs).mean() > 0.995
+    assert not threshold_lungs(np.full((64, 64), 40.0)).any()
+
+
+def test_unknown_and_missing_folders_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="ct/lungs"):
+        load("ct/knees", tmp_path)
+    for name in LOADERS:
+        with pytest.raises(BadInput, match="--data"):
+            load(name, tmp_path)

@@ -86,7 +86,7 @@ def test_leg_without_a_header_is_refused_by_its_pixels(shipped: pipeline.Reader)
     film.save_as(out)
     reading = read_one(shipped, out.getvalue())
     assert reading.result.refusal is not None
-    assert reading.result.refusal.code == "NOT-A-CHEST"
+    assert reading.result.refusal.code == "INCONSISTENT"
 
 
 @pytest.mark.parametrize(

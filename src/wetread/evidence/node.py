@@ -42,13 +42,12 @@ class Served:
 
 
 @contextmanager
-def serving(*words: str) -> Iterator[Served]:
-    """Run `wetread serve` on loopback until the block ends."""
+def serving(models: Path) -> Iterator[Served]:
+    """Run `wetread serve` on loopback, with the models of a folder, until the block ends."""
     with tempfile.TemporaryDirectory() as state:
-        command = [sys.executable, "-m", "wetread.cli", "--state", state, "serve", "--port", "0", "--http-port", "0"]
-        process = subprocess.Popen(
-            [*command, "--json", *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
+        command = [sys.executable, "-m", "wetread.cli", "--state", state, "--models", str(models)]
+        command += ["serve", "--port", "0", "--http-port", "0", "--json"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         try:
             assert process.stdout is not None
             ready: dict[str, Any] = json.loads(process.stdout.readline())
@@ -88,9 +87,9 @@ def copies(film: Path, number: int) -> Iterator[bytes]:
         yield out.getvalue()
 
 
-def resident_after(film: Path, studies: int) -> float:
+def resident_after(film: Path, studies: int, models: Path) -> float:
     """Resident memory of a node after it has read so many films, MB (10^6 byte)."""
-    with serving() as served:
+    with serving(models) as served:
         for data in copies(film, studies):
             dimse.send(served.address, [data])
         _until(lambda: f"wetread_reading_seconds_count {studies}.0" in served.get("/metrics"), 120)

@@ -203,16 +203,19 @@ def cold_read(film: Path, settings: Settings, runs: int) -> Figure:
     )
 
 
-def node_memory(film: Path) -> Figure:
+def node_memory(film: Path, models: Path) -> Figure:
     """Resident memory of a serving node after it has read films."""
     from wetread.evidence.node import resident_after
 
-    mib = resident_after(film, studies=10)
+    with tempfile.TemporaryDirectory() as folder:
+        for model in models.glob("cxr-*"):
+            (Path(folder) / model.name).symlink_to(model.resolve())
+        films, every = (resident_after(film, 10, where) for where in (Path(folder), models))
     return Figure(
-        "node with both models loaded, after 10 films",
+        "node with both models for films loaded, after 10 films",
         "under 400 MB resident",
-        f"{mib:.0f} MB",
-        mib < 400,
+        f"{films:.0f} MB ({every:.0f} MB with every model that ships)",
+        films < 400,
         1,
         "VmRSS counts shared library pages too",
     )
@@ -230,7 +233,7 @@ def measure(runs: int) -> list[Figure]:
         file_to_documents(reader, data, 4 * runs),
         cost_of_the_map(settings, 4 * runs),
         cold_read(film, settings, 5),
-        node_memory(film),
+        node_memory(film, settings.models_dir),
     ]
 
 

@@ -123,7 +123,10 @@ def _back(values: Pixels, grid: Grid, fill: float) -> Pixels:
     content = np.ascontiguousarray(values[box.y0 : box.y1, box.x0 : box.x1])
     if size == grid.source_shape:
         return cv2.resize(content, size[::-1], interpolation=cv2.INTER_LINEAR)
-    out = np.zeros(grid.source_shape, content.dtype) if fill == 0 else np.full(grid.source_shape, fill, content.dtype)
+    out = np.empty(grid.source_shape, content.dtype)
+    # Only what the region leaves: the rest is written by the resize.
+    out[: region.y0], out[region.y1 :] = fill, fill
+    out[region.y0 : region.y1, : region.x0], out[region.y0 : region.y1, region.x1 :] = fill, fill
     place = out[region.y0 : region.y1, region.x0 : region.x1]
     cv2.resize(content, size[::-1], dst=place, interpolation=cv2.INTER_LINEAR)
     return out

@@ -93,7 +93,7 @@ def test_a_served_file_with_bad_values_leaves_no_name(tmp_path: Path) -> None:
         peers.wait_for_port(port, process)
         films = [bad(number) for number in range(len(BAD))]
         assert send(Destination("WETREAD", "127.0.0.1", port), films) == [0] * len(films)
-        until(lambda: "wetread_oldest_job_seconds 0.0" in get(http_port, "/metrics")[1], 30)
+        until(lambda: "wetread_oldest_job_seconds 0.0\n" in get(http_port, "/metrics")[1], 30)
         process.terminate()
         _, written = process.communicate(timeout=30)
     finally:

@@ -35,6 +35,10 @@ class Films:
         """Return the number of films."""
         return len(self.images)
 
+    def masked(self) -> NDArray[np.bool_]:
+        """Return (n,) which films have a mask of the lungs."""
+        return np.array([bool((mask == 255).any()) for mask in self.masks])
+
     def take(self, rows: NDArray[np.int64]) -> Films:
         """Return the films of the given rows."""
         columns = (self.images, self.masks, self.aspect, self.label, self.patient, self.split, self.size)

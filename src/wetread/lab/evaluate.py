@@ -39,7 +39,7 @@ Rows = NDArray[np.int64]
 def evaluate_lungs(model: Model, data: Path, cache: Path) -> Figures:
     """Return Dice and Hausdorff distance of each build on the test films and on Hannover's."""
     inside, outside = kermany(data, cache), hannover(data, cache)
-    masked = np.array([bool((mask == 255).any()) for mask in inside.masks])
+    masked = inside.masked()
     test = np.flatnonzero((inside.split == "test") & masked)
     train = np.flatnonzero((inside.split == "train") & masked)
     builds = {

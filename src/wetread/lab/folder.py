@@ -18,7 +18,7 @@ from wetread.prepare import prepare
 from wetread.records import Pixels, Recipe, Tensor
 from wetread.uids import derive
 
-__all__ = ["BUILDS", "PRECISION", "engines_for", "sha256_of", "write_folder"]
+__all__ = ["BUILDS", "PRECISION", "engines_for", "exported", "passing", "sha256_of", "write_folder"]
 
 #: Name of a build -> the ONNX file it runs, and the precision it runs it in.
 BUILDS = {
@@ -48,6 +48,18 @@ def sha256_of(path: Path) -> str:
 def engines_for(precision: str) -> list[str]:
     """Return the installed engines that run a precision on this host without emulating it."""
     return [name for name in engine.installed() if engine.natively(name, precision)]
+
+
+def exported(folder: Path) -> dict[str, Path]:
+    """Return the builds whose ONNX files lie in a folder: name -> file."""
+    files = {name: folder / file for name, (file, _) in BUILDS.items()}
+    return {name: path for name, path in files.items() if path.exists()}
+
+
+def passing(builds: Mapping[str, Path], verdicts: Iterable[Mapping[str, Any]]) -> dict[str, Path]:
+    """Return the builds that failed no comparison; `verdicts` are the rows of a certificate."""
+    failed = {row["build"] for row in verdicts if not row["passed"]}
+    return {name: path for name, path in builds.items() if name not in failed}
 
 
 def write_folder(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wetread.errors import BadInput
-from wetread.infer import Model, candidates, read
+from wetread.infer import Model, candidates
 from wetread.infer.gate import agreement, with_mirror
+from wetread.lab.certify import shipped_segmenter
 from wetread.lab.data import Films, hannover, held_back, kermany, nih
+from wetread.lab.folder import sha256_of
 from wetread.lab.lungs import film_dice
 from wetread.lab.plan import load_plan
-from wetread.lab.predict import Predictor, built
+from wetread.lab.predict import Predictor
 from wetread.lab.samples import Change, exact
 from wetread.lab.train import Plan
 from wetread.measures import auroc
@@ -30,6 +31,8 @@ __all__ = ["bound_of", "damages", "make_gate"]
 
 #: What a film that is let through should reach, and how many of them must.
 GOOD, SHARE = 0.85, 0.95
+#: How the names of the damages begin that move or hide the lungs: no mask tells what is right then.
+MOVING = ("turned", "lower")
 #: Films that are damaged and tried.
 TRIED = 150
 Bytes = NDArray[np.uint8]
@@ -110,8 +113,11 @@ class Subject:
     def films(self, films: Films, rows: Rows, change: Change | None = None, judged: bool = True) -> Tried:
         """Try films, damaged or not; `judged` compares them with their masks too."""
         told = [self._one(exact(films, int(row), self.model.recipe, None, change)) for row in rows]
+        found = np.array([one[0] for one in told])
+        if not judged:
+            return Tried(found, None)
         overlap = [film_dice(one[1], films, int(row), self.model.recipe) for one, row in zip(told, rows, strict=True)]
-        return Tried(np.array([one[0] for one in told]), np.array(overlap) if judged else None)
+        return Tried(found, np.array(overlap))
 
     def images(self, images: list[Bytes]) -> Tried:
         """Try whole images of something else."""
@@ -161,12 +167,9 @@ def make_gate(name: str, data: Path, out: Path, models: Path, evidence: Path) ->
     if name != "cxr-lungs":
         raise BadInput(f"expected cxr-lungs, got {name!r}: gates of other models are not made yet")
     plan, cache = Plan(**load_plan(name)["train"]), out / "cache"
-    model = read(models / name)
-    choice = candidates(model)[0]
-    build = model.build(choice.build)
-    subject = Subject(model, built(build.path, build.precision, choice.engine))
+    subject = Subject(*shipped_segmenter(models))
     films = kermany(data, cache)
-    usable = np.array([bool((mask == 255).any()) for mask in films.masks])
+    usable = films.masked()
     aside = held_back(films.patient, plan.held_back, plan.seed)
     held, test = np.flatnonzero(usable & (films.split == "train") & aside), np.flatnonzero(films.split == "test")
     rng = np.random.default_rng(plan.seed)
@@ -180,7 +183,9 @@ def make_gate(name: str, data: Path, out: Path, models: Path, evidence: Path) ->
     _put(models / name / "model.toml", bound, rule)
     figures = _figures(subject, films, test, drawn, bound, data, cache)
     evidence.mkdir(parents=True, exist_ok=True)
-    page = _page(f"{name} {model.version}+{build.name}", bound, rule, figures, data, plan.seed)
+    page = _page(
+        f"{name} {subject.model.version}+{candidates(subject.model)[0].build}", bound, rule, figures, data, plan.seed
+    )
     (evidence / "gate.md").write_text(page, encoding="utf-8")
     return {"bound": bound, **figures}
 
@@ -191,11 +196,10 @@ def _joined(tried: list[Tried], name: str) -> Floats:
 
 def _grades(still: bool = False) -> list[tuple[str, int, Change | None]]:
     """Return name, grade and change of everything that is tried; `still` leaves out what moves or hides the lungs."""
-    moving = ("turned", "lower")
     damaged = [
         (name, grade, change)
         for name, grades in damages().items()
-        if not (still and name.startswith(moving))
+        if not (still and name.startswith(MOVING))
         for grade, change in enumerate(grades, 1)
     ]
     return [("none", 0, None), *damaged]
@@ -214,8 +218,7 @@ def _figures(
     far = {name: subject.films(one, np.arange(len(one)), None, name == "Hannover") for name, one in outside.items()}
     rows, damaged = [], []
     for name, grade, change in _grades():
-        still = not name.startswith(("turned", "lower"))
-        found = subject.films(films, drawn, change, still)
+        found = subject.films(films, drawn, change, not name.startswith(MOVING))
         rows.append({"damage": name, "grade": grade, **_caught(found, clean, bound)})
         damaged += [found] if grade else []
     others = {name: _caught(subject.images(images), clean, bound) for name, images in _others(data)}
@@ -258,7 +261,7 @@ def _others(data: Path) -> list[tuple[str, list[Bytes]]]:
 
 
 def _page(model: str, bound: float, rule: str, figures: Mapping[str, Any], data: Path, seed: int) -> str:
-    digest = hashlib.sha256((data / "xray" / "kermany" / "manifest.csv").read_bytes()).hexdigest()[:16]
+    digest = sha256_of(data / "xray" / "kermany" / "manifest.csv")[:16]
     head = "| images | n | AUC | refused | Dice, all | let through | refused |"
     rows = [("films of the " + name if name == "test split" else name, one) for name, one in figures["clean"].items()]
     rows += [(f"{one['damage']}, grade {one['grade']}", one) for one in figures["damaged"]]

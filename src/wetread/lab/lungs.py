@@ -49,7 +49,7 @@ def lung_course(table: Mapping[str, Any], data: Path, cache: Path) -> Course:
     recipe, plan = recipe_of(table["recipe"]), Plan(**table["train"])
     films = kermany(data, cache)
     aside = held_back(films.patient, plan.held_back, plan.seed)
-    usable = (films.split == "train") & np.array([bool((mask == 255).any()) for mask in films.masks])
+    usable = (films.split == "train") & films.masked()
     train_rows, check_rows = np.flatnonzero(usable & ~aside), np.flatnonzero(usable & aside)
 
     def validate(model: nn.Module) -> dict[str, float]:

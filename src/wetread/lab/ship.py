@@ -13,7 +13,7 @@ from wetread.errors import BadInput
 from wetread.lab.certify import PARENT, compare, document, film_scores, fit_temperature, shipped_boxes, verdict
 from wetread.lab.data import Films, hannover, held_back, kermany, nih
 from wetread.lab.export import export_onnx
-from wetread.lab.folder import BUILDS, PRECISION, engines_for, write_folder
+from wetread.lab.folder import PRECISION, engines_for, exported, passing, write_folder
 from wetread.lab.plan import load_plan, recipe_of
 from wetread.lab.predict import built, predict_logits, predict_shares
 from wetread.lab.quantize import quantize_onnx
@@ -89,9 +89,7 @@ def certify(model: str, data: Path, out: Path, models: Path) -> dict[str, Any]:
     table, _ = load_weights(out / model / "weights.pt")
     table["ship"] = load_plan(model)["ship"]
     films, folder = kermany(data, out / "cache"), out / model / "builds"
-    omitted = table["ship"].pop("omit", [])
-    files = {name: folder / file for name, (file, _) in BUILDS.items() if name not in omitted}
-    files = {name: path for name, path in files.items() if path.exists()}
+    files = exported(folder)
     if PARENT not in files:
         raise BadInput(f"expected {folder}/fp32.onnx, found none; export the model first")
     operating: dict[str, Any] = {}
@@ -104,9 +102,7 @@ def certify(model: str, data: Path, out: Path, models: Path) -> dict[str, Any]:
     sites = _sites(table["task"], films, data, out / "cache")
     verdicts = [row for site in sites for row in _verdicts(table, files, site, models, out / "cache")]
     certificate = document(model, [name for name, _, _ in sites], verdicts, operating)
-    failed = {row["build"] for row in verdicts if not row["passed"]}
-    passed = {name: path for name, path in files.items() if name not in failed}
-    write_folder(models / model, table, passed, certificate)
+    write_folder(models / model, table, passing(files, verdicts), certificate)
     return certificate
 
 
@@ -115,9 +111,8 @@ Site = tuple[str, Films, NDArray[np.int64]]
 
 
 def _sites(task: str, inside: Films, data: Path, cache: Path) -> list[Site]:
-    masked = np.array([bool((mask == 255).any()) for mask in inside.masks])
     if task == "segmentation":
-        outside, name, usable = hannover(data, cache), "xray/hannover_lungs", masked
+        outside, name, usable = hannover(data, cache), "xray/hannover_lungs", inside.masked()
     else:
         outside, name, usable = nih(data, cache), "xray/nih_pneumonia", np.ones(len(inside), bool)
     test = np.flatnonzero((inside.split == "test") & usable)

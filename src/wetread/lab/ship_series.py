@@ -17,7 +17,7 @@ from wetread.lab.courses import read_cases
 from wetread.lab.crossed import OUTPUTS, Answers, answers, fold_folder, tensors
 from wetread.lab.evaluate_series import fixed_point
 from wetread.lab.export import export_onnx
-from wetread.lab.folder import BUILDS, PRECISION, engines_for, write_folder
+from wetread.lab.folder import PRECISION, engines_for, exported, passing, write_folder
 from wetread.lab.gridded import Gridded
 from wetread.lab.held_out import held_out
 from wetread.lab.plan import recipe_of
@@ -93,8 +93,7 @@ def certify_series(table: dict[str, Any], data: Path, out: Path, models: Path) -
     cases, gridded, folds = read_cases(table, data)
     aside = np.flatnonzero(folds[gridded.series] == int(table["ship"]["fold"]))
     parent = _parent(table, out)
-    files = {name: parent.with_name(file) for name, (file, _) in BUILDS.items()}
-    files = {name: path for name, path in files.items() if path.exists()}
+    files = exported(parent.parent)
     notes = _fix_point(table, gridded, folds, out) if table["task"] != "segmentation" else {}
     ground = Ground(table, cases, gridded, aside)
     parents = {kind: ground.answers(parent, PARENT, kind) for kind in engines_for(PRECISION[PARENT])}
@@ -105,9 +104,7 @@ def certify_series(table: dict[str, Any], data: Path, out: Path, models: Path) -
         for row in ground.compare(name, kind, path, parents[kind])
     ]
     certificate = document(str(table["id"]), [ground.name], verdicts, notes)
-    failed = {row["build"] for row in verdicts if not row["passed"]}
-    passed = {name: path for name, path in files.items() if name not in failed}
-    write_folder(models / str(table["id"]), table, passed, certificate)
+    write_folder(models / str(table["id"]), table, passing(files, verdicts), certificate)
     return certificate
 
 

@@ -136,6 +136,7 @@ class Recipe:
     percentiles: tuple[float, float] = (0.5, 99.5)  # of the content, after the resize; become 0 and 1
     percentiles_of: str = "slice"  # "slice", or "series": of all slices together
     channels: int = 1  # the grey image is repeated
+    beside: bool = False  # of a series: the three channels are the slice before, the slice, the slice after
     mean: tuple[float, ...] = (0.0,)  # by channel
     std: tuple[float, ...] = (1.0,)  # by channel
 

@@ -35,6 +35,7 @@ def test_volume_and_window() -> None:
         ({"grid": [48, 32], "axes": "HP"}, "one letter of each"),
         ({"grid": [48, 32], "axes": "XPL"}, "one letter of each"),
         ({"grid": [4, 32]}, "at least 8"),
+        ({"grid": [48, 32], "beside": True}, "beside: expected 3 channels"),
         ({"grid": [48]}, "two or three sizes"),
     ],
 )

@@ -14,6 +14,7 @@ from tests.lab.series import drawn_cases
 from wetread.errors import BadInput
 from wetread.lab.augment import Augment
 from wetread.lab.cases import fold_of
+from wetread.lab.crossed import tensors
 from wetread.lab.gridded import GridSamples, lay_cases
 from wetread.lab.losses import joint_loss, label_loss, mask_loss
 from wetread.lab.nifti import read_nifti
@@ -25,6 +26,7 @@ from wetread.records import Recipe
 CHANGES = ("rotate_deg", "scale", "stretch", "shift", "flip", "gamma", "curve", "bias_field", "blur", "shrink")
 STILL = Augment.from_table(dict.fromkeys((*CHANGES, "sharpen", "equalise", "noise", "jpeg", "cutout"), 0.0))
 SLICES = Recipe(grid=(32, 32), percentiles=(1, 99), mean=(0.5,), std=(0.25,))
+THREE = replace(SLICES, channels=3, beside=True)
 VOLUME = replace(SLICES, depth=8, spacing_mm=(1.0, 1.0, 1.0))
 
 
@@ -90,16 +92,27 @@ def test_folds_by_site_hold_one_site_each() -> None:
         fold_of(cases, {"by": "slice"})
 
 
-@pytest.mark.parametrize("recipe", [SLICES, VOLUME], ids=["slices", "volume"])
+@pytest.mark.parametrize("recipe", [SLICES, THREE, VOLUME], ids=["slices", "beside", "volume"])
 def test_training_sees_what_deployment_makes(recipe: Recipe) -> None:
     cases = drawn_cases(spacing=1.0)
     gridded = lay_cases(cases, recipe, 2)
     ready = prepare(cases.images[4], 1.0, recipe, spacing_mm=(1.0, 1.0, 1.0))
     samples = GridSamples(gridded, recipe, STILL, 0, 2, True)
-    first = int(np.flatnonzero(gridded.series == 4)[0])
-    image, _ = samples[(0, first)]
-    np.testing.assert_allclose(image.numpy(), ready.tensor[0], atol=1e-5)
+    rows = np.flatnonzero(gridded.series == 4)
+    for made, row in zip(ready.tensor, rows, strict=True):
+        np.testing.assert_allclose(samples[(0, int(row))][0].numpy(), made, atol=1e-5)
+    np.testing.assert_allclose(tensors(gridded, rows, recipe), ready.tensor, atol=1e-5)
     assert gridded.grids[4] == ready.grid
+
+
+def test_a_slice_stands_between_its_neighbours() -> None:
+    cases = drawn_cases()
+    alone, three = (prepare(cases.images[0], 1.0, recipe).tensor for recipe in (SLICES, THREE))
+    before, at, after = three.swapaxes(0, 1)
+    np.testing.assert_array_equal(at, alone[:, 0])
+    np.testing.assert_array_equal(before[1:], alone[:-1, 0])
+    np.testing.assert_array_equal(after[:-1], alone[1:, 0])
+    np.testing.assert_array_equal((before[0], after[-1]), (alone[0, 0], alone[-1, 0]))
 
 
 @pytest.mark.parametrize("recipe", [SLICES, VOLUME], ids=["slices", "volume"])

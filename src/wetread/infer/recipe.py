@@ -45,6 +45,8 @@ def parse(table: Mapping[str, Any]) -> Recipe:
         raise ModelError(f"[recipe] region: expected one of {REGIONS}, got {recipe.region!r}")
     if recipe.channels not in (1, 3) or {len(recipe.mean), len(recipe.std)} - {1, recipe.channels}:
         raise ModelError("[recipe] channels: expected 1 or 3, and as many values of mean and std, or one")
+    if recipe.beside and (recipe.depth or recipe.channels != 3):
+        raise ModelError("[recipe] beside: expected 3 channels and a grid of two sizes: a slice and its neighbours")
     if recipe.axes and sorted(sum(letter in pair for letter in recipe.axes) for pair in ENDS) != [1, 1, 1]:
         raise ModelError(f"[recipe] axes: expected one letter of each of {ENDS}, such as HPL, got {recipe.axes!r}")
     _check_spacing(recipe)

@@ -20,7 +20,7 @@ from wetread.lab.train import Plan, fit
 from wetread.lab.weights import save_weights
 from wetread.records import Recipe, Tensor
 
-__all__ = ["OUTPUTS", "answers", "fold_folder", "train_folds"]
+__all__ = ["OUTPUTS", "answers", "fold_folder", "tensors", "train_folds"]
 
 #: What the network of each task returns, in order: the names of the graph's outputs.
 OUTPUTS = {
@@ -89,5 +89,5 @@ def answers(predictor: Predictor, gridded: Gridded, rows: NDArray[np.int64], rec
 
 def tensors(gridded: Gridded, rows: NDArray[np.int64], recipe: Recipe) -> Tensor:
     """Return the network's input [N, C, (D,) H, W] of the given rows: what `prepare` made."""
-    planes = (gridded.images[rows] - np.float32(recipe.mean[0])) / np.float32(recipe.std[0])
-    return np.ascontiguousarray(np.repeat(planes[:, None], recipe.channels, 1), np.float32)
+    planes = np.stack([gridded.channels(int(row), recipe) for row in rows])
+    return np.ascontiguousarray((planes - np.float32(recipe.mean[0])) / np.float32(recipe.std[0]), np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,6 +39,13 @@ class Gridded:
         """Return the number of rows."""
         return len(self.images)
 
+    def channels(self, row: int, recipe: Recipe) -> Floats:
+        """Return what the network sees of a row, (c, [z,] y, x) in [0, 1], as `prepare` lays it."""
+        if not recipe.beside:
+            return np.repeat(self.images[row][None], recipe.channels, 0)
+        ends = np.clip([row - 1, row, row + 1], 0, len(self) - 1)
+        return self.images[np.where(self.series[ends] == self.series[row], ends, row)]
+
 
 def lay_cases(cases: Cases, recipe: Recipe, labels: int) -> Gridded:
     """Lay every series on the grid of a recipe.
@@ -51,7 +59,7 @@ def lay_cases(cases: Cases, recipe: Recipe, labels: int) -> Gridded:
     images, masks, present, series, grids = [], [], [], [], []
     for row, pixels in enumerate(cases.images):
         ready = prepare(pixels, 1.0, recipe, spacing_mm=cases.spacing_of(row))
-        planes = ready.tensor[:, 0] * scale + shift
+        planes = ready.tensor[:, recipe.channels // 2] * scale + shift
         mask = _lay_mask(cases.masks[row], ready.grid, recipe) if cases.masks else np.zeros(planes.shape, np.uint8)
         images.append(planes)
         masks.append(mask)
@@ -103,8 +111,8 @@ class GridSamples(Dataset[tuple[Tensor, Tensor]]):
         epoch, row = key
         rng = np.random.default_rng([self.seed, epoch, row])
         at = row % len(self.data)
-        image, mask = self.data.images[at], self.data.masks[at]
-        image, mask = self._volume(image, mask, rng) if self.recipe.depth else self._slice(image, mask, rng)
+        mask = self.data.masks[at]
+        image, mask = (self._volume if self.recipe.depth else self._slice)(at, mask, rng)
         tensor = torch.from_numpy(self._normalised(image))
         if self.masks:
             planes = np.stack([mask == value for value in range(1, self.labels + 1)])
@@ -112,29 +120,34 @@ class GridSamples(Dataset[tuple[Tensor, Tensor]]):
         return tensor, torch.from_numpy(self.data.present[at].astype(np.float32))
 
     def _normalised(self, image: Floats) -> Floats:
+        """Return (c, ...) of one plane or volume that is repeated, or of the planes of a slice and its neighbours."""
         planes = (image - np.float32(self.recipe.mean[0])) / np.float32(self.recipe.std[0])
-        return np.repeat(planes[None], self.recipe.channels, 0).astype(np.float32)
+        return np.repeat(planes, self.recipe.channels // len(planes), 0).astype(np.float32)
 
-    def _slice(
-        self, image: Floats, mask: NDArray[np.uint8], rng: np.random.Generator
-    ) -> tuple[Floats, NDArray[np.uint8]]:
+    def _slice(self, at: int, mask: NDArray[np.uint8], rng: np.random.Generator) -> tuple[Floats, NDArray[np.uint8]]:
         matrix = affine_matrix(rng, self.augment, self.recipe.grid)
         if rng.random() < self.augment.upend:
             matrix = np.diag([1.0, -1.0, 1.0]) @ matrix
             matrix[1, 2] += self.recipe.grid[0] - 1
         size = self.recipe.grid[::-1]
-        moved = cv2.warpAffine(image, matrix[:2], size, flags=cv2.INTER_LINEAR)
         still = cv2.warpAffine(mask, matrix[:2], size, flags=cv2.INTER_NEAREST)
-        return cutouts(appearance(np.asarray(moved, np.float32), rng, self.augment), rng, self.augment), np.asarray(
-            still, np.uint8
-        )
+        planes = self.data.channels(at, self.recipe) if self.recipe.beside else self.data.images[at][None]
+        if self.recipe.beside and rng.random() < self.augment.flip:
+            planes = planes[::-1]
+        # Neighbours are of one scan: what is drawn for one holds for all.
+        draws = [copy.deepcopy(rng) for _ in planes]
+        shown = [self._appear(plane, matrix, draw) for plane, draw in zip(planes, draws, strict=True)]
+        return np.stack(shown), np.asarray(still, np.uint8)
 
-    def _volume(
-        self, image: Floats, mask: NDArray[np.uint8], rng: np.random.Generator
-    ) -> tuple[Floats, NDArray[np.uint8]]:
-        image, mask = move3d(image, mask, rng, self.augment)
+    def _appear(self, plane: Floats, matrix: NDArray[np.float64], rng: np.random.Generator) -> Floats:
+        moved = cv2.warpAffine(plane, matrix[:2], self.recipe.grid[::-1], flags=cv2.INTER_LINEAR)
+        return cutouts(appearance(np.asarray(moved, np.float32), rng, self.augment), rng, self.augment)
+
+    def _volume(self, at: int, mask: NDArray[np.uint8], rng: np.random.Generator) -> tuple[Floats, NDArray[np.uint8]]:
+        image, mask = move3d(self.data.images[at], mask, rng, self.augment)
         image = appear3d(image, rng, self.augment)
-        return _cut(image, mask, self.augment.window, rng)
+        image, mask = _cut(image, mask, self.augment.window, rng)
+        return image[None], mask
 
 
 def _cut(

@@ -39,10 +39,15 @@ def scale(content: Tensor, recipe: Recipe) -> None:
             stretch(slice_, recipe.percentiles)
 
 
+def beside(canvas: Tensor) -> Tensor:
+    """Slices (z, y, x) as (3, z, y, x): the one before, itself, the one after; at the ends itself again."""
+    return np.stack([np.concatenate([canvas[:1], canvas[:-1]]), canvas, np.concatenate([canvas[1:], canvas[-1:]])])
+
+
 def normalise(canvas: Tensor, recipe: Recipe) -> Tensor:
-    """The tensor (1, c, ...) of a stretched canvas (y, x) or (z, y, x): repeated, centred, scaled."""
+    """The tensor (1, c, ...) of a stretched canvas (y, x) or (z, y, x): its channels, centred, scaled."""
     shape = (-1, *(1,) * canvas.ndim)
     mean = np.asarray(recipe.mean, np.float32).reshape(shape)
     std = np.asarray(recipe.std, np.float32).reshape(shape)
-    planes = np.broadcast_to(canvas, (recipe.channels, *canvas.shape))
+    planes = beside(canvas) if recipe.beside else np.broadcast_to(canvas, (recipe.channels, *canvas.shape))
     return np.ascontiguousarray(((planes - mean) / std)[None], dtype=np.float32)

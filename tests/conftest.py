@@ -6,6 +6,9 @@ import os
 
 import pytest
 
+# The networks of tests are tiny: on a busy machine more threads only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:

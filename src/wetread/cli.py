@@ -482,6 +482,17 @@ def prune(model: str, data: Path, folder: Path, as_json: bool) -> None:
 
 
 @lab.command()
+@click.argument("names", nargs=-1, type=click.Choice(["cardiac", "kermany"]))
+@data_option
+@run_option
+@click.option("--evidence", type=click.Path(path_type=Path), default=Path("docs/evidence"), show_default=True)
+@json_option
+def compare(names: tuple[str, ...], data: Path, folder: Path, evidence: Path, as_json: bool) -> None:
+    """Train U-Net, EfficientNet and Transformer on the same images and measure each: figures, size, time."""
+    say(as_json, "architectures", lab_commands().compare(names, data, folder, evidence))
+
+
+@lab.command()
 @click.argument("model")
 @run_option
 @json_option

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -25,7 +24,8 @@ import numpy as np
 
 from wetread import acquire, infer, pipeline
 from wetread.evidence.film import real_film
-from wetread.infer.engine import installed, loader
+from wetread.infer.engine import loader
+from wetread.infer.machine import machine
 from wetread.records import Image
 from wetread.settings import Settings, load
 
@@ -235,16 +235,6 @@ def measure(runs: int) -> list[Figure]:
         cold_read(film, settings, 5),
         node_memory(film, settings.models_dir),
     ]
-
-
-def machine() -> str:
-    """What the figures were measured on, in words."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    flags = next((line for line in lines if line.startswith("flags")), "")
-    extras = [name for name in ("avx2", "avx512_vnni", "amx_int8") if name in flags.split()]
-    engines = ", ".join(f"{name} {number}" for name, number in installed().items())
-    processor = f"{os.cpu_count()} cores, {platform.machine()} ({', '.join(extras)})"
-    return f"{processor}, Python {platform.python_version()}, {engines}"
 
 
 def page(figures: list[Figure]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from wetread.infer import read
 from wetread.lab import zoo
 from wetread.lab.card import card
 from wetread.lab.card_series import card_series
+from wetread.lab.compare import COMPARISONS, compare_architectures
+from wetread.lab.compare_page import write_comparisons
 from wetread.lab.crossed import train_folds
 from wetread.lab.evaluate import Figures, evaluate_lungs, evaluate_pneumonia
 from wetread.lab.evaluate_series import evaluate_series
@@ -29,7 +31,7 @@ from wetread.lab.ship_series import certify_series, export_series, quantize_seri
 from wetread.lab.train import Course, Plan, fit
 from wetread.lab.weights import load_weights, save_weights
 
-__all__ = ["certify", "evaluate", "export", "gate", "prune", "quantize", "train"]
+__all__ = ["certify", "compare", "evaluate", "export", "gate", "prune", "quantize", "train"]
 
 #: The model whose masks bound the region of the classifiers.
 SEGMENTER = "cxr-lungs"
@@ -106,6 +108,19 @@ def prune(model: str, data: Path, out: Path, *, resume: bool = True) -> Path:
 def gate(model: str, data: Path, out: Path, models: Path, evidence: Path) -> dict[str, Any]:
     """Fix the gate of a model that ships and write what it catches: see `wetread.lab.gate.make_gate`."""
     return make_gate(model, data, out, models, evidence)
+
+
+def compare(names: Sequence[str], data: Path, out: Path, evidence: Path) -> dict[str, Figures]:
+    """Train and measure the architectures of comparisons, all by default, and write ``architectures.*``.
+
+    Raises
+    ------
+    BadInput
+        There is no such comparison, or cxr-lungs was not trained in this run folder.
+    """
+    found = {name: compare_architectures(load_plan(f"compare/{name}"), data, out) for name in names or COMPARISONS}
+    write_comparisons(found, evidence)
+    return found
 
 
 def export(model: str, out: Path) -> dict[str, Path]:

@@ -112,7 +112,7 @@ def pneumonia_course(
         recipe,
         Augment.from_table(table["augment"]),
         plan.seed,
-        int(table["model"]["stride"]),
+        int(table["model"].get("stride", 16)),
     )
     loss = guided_loss(float(films.label[train_rows].mean()), plan.label_smoothing, plan.guidance)
     return Course(samples, train_rows, loss, validate)

@@ -78,7 +78,14 @@ class HybridTransformer(nn.Module):
     frozen : int
         Stem and so many of the encoder's first blocks keep their weights and norms.
     classify : bool
-        Give class logits and maps beside the mask.
+        Give class logits and maps.
+    outline : bool
+        Give the mask; without it there is no decoder.
+
+    Raises
+    ------
+    ValueError
+        Neither is asked for.
     """
 
     def __init__(
@@ -92,8 +99,11 @@ class HybridTransformer(nn.Module):
         pretrained: bool = False,
         frozen: int = 0,
         classify: bool = True,
+        outline: bool = True,
     ) -> None:
         super().__init__()
+        if not (classify or outline):
+            raise ValueError("[model]: expected classify or outline, got neither")
         encoder = EfficientNetLite0(channels=channels, stages=5, stride=16, pretrained=pretrained, frozen=frozen)
         self.frozen = frozen
         self.stem, self.blocks = encoder.stem, encoder.blocks
@@ -102,12 +112,12 @@ class HybridTransformer(nn.Module):
         self.up = nn.ModuleList()
         self.fuse = nn.ModuleList()
         before = width
-        for wide, skip in ((64, TAPS[4]), (48, TAPS[2])):
+        for wide, skip in ((64, TAPS[4]), (48, TAPS[2])) if outline else ():
             self.up.append(nn.ConvTranspose2d(before, wide, 2, stride=2))
             self.fuse.append(nn.Sequential(conv_block(wide + skip, wide), conv_block(wide, wide)))
             before = wide
         # Each of the sixteen pixels of a cell has its own logits: nothing is computed at full resolution.
-        self.mask = nn.ConvTranspose2d(before, labels, 4, stride=4)
+        self.mask = nn.ConvTranspose2d(before, labels, 4, stride=4) if outline else None
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, labels) if classify else None
 
@@ -118,10 +128,10 @@ class HybridTransformer(nn.Module):
             module.eval()
         return self
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor] | Tensor:
+    def forward(self, image: Tensor) -> tuple[Tensor, ...] | Tensor:
         """Return masks [N, K, H, W], logits [N, K] and maps [N, K, H / 16, W / 16] of an image [N, C, H, W].
 
-        H and W divide by 16.  Without a class head: the masks alone.
+        H and W divide by 16.  Without a class head: the masks alone; without an outline: no masks.
         """
         x = self.stem(image)
         skips: list[Tensor] = []
@@ -131,12 +141,16 @@ class HybridTransformer(nn.Module):
                 skips.append(x)
         skips.pop()
         tokens = self.transformer(self.embed(x))
+        if self.mask is None:
+            return self._classes(tokens)
         x = tokens
         for up, fuse in zip(self.up, self.fuse, strict=True):
             x = fuse(torch.cat([up(x), skips.pop()], dim=1))
         mask: Tensor = self.mask(x)
-        if self.head is None:
-            return mask
+        return mask if self.head is None else (mask, *self._classes(tokens))
+
+    def _classes(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits [N, K] and maps [N, K, H, W] of tokens [N, F, H, W]."""
+        assert self.head is not None
         logits: Tensor = self.head(self.dropout(tokens.mean(dim=(2, 3))))
-        maps = functional.conv2d(tokens, self.head.weight[:, :, None, None].to(tokens.dtype))
-        return mask, logits, maps
+        return logits, functional.conv2d(tokens, self.head.weight[:, :, None, None].to(tokens.dtype))

@@ -45,13 +45,20 @@ class UNet(nn.Module):
         Number of logits a pixel.
     fine : bool
         Give each pixel of a cell its own logits, instead of enlarging those of the cells.
+    outline : bool
+        False: no decoder, but class logits and maps of the coarsest level.
     """
 
     def __init__(
-        self, channels: int = 1, widths: Sequence[int] = (24, 48, 96, 128), labels: int = 1, fine: bool = False
+        self,
+        channels: int = 1,
+        widths: Sequence[int] = (24, 48, 96, 128),
+        labels: int = 1,
+        fine: bool = False,
+        outline: bool = True,
     ) -> None:
         super().__init__()
-        self.fine = fine
+        self.fine, self.outline = fine, outline
         self.stem = conv_block(channels, widths[0], stride=2)
         self.down = nn.ModuleList()
         self.up = nn.ModuleList()
@@ -60,14 +67,17 @@ class UNet(nn.Module):
         for width in widths:
             self.down.append(nn.Sequential(conv_block(before, width), conv_block(width, width)))
             before = width
-        for width in reversed(widths[:-1]):
+        for width in reversed(widths[:-1]) if outline else ():
             self.up.append(nn.ConvTranspose2d(before, width, 2, stride=2))
             self.fuse.append(nn.Sequential(conv_block(2 * width, width), conv_block(width, width)))
             before = width
         self.head: nn.Module = nn.ConvTranspose2d(before, labels, 2, stride=2) if fine else nn.Conv2d(before, labels, 1)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Return logits [N, labels, H, W] of an image [N, C, H, W]; H and W divide by 16."""
+    def forward(self, image: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Return logits [N, labels, H, W] of an image [N, C, H, W]; H and W divide by 16.
+
+        Without an outline: logits [N, labels] and maps [N, labels, H / 16, W / 16], whose mean the logits are.
+        """
         x = self.stem(image)
         skips: list[Tensor] = []
         for level, block in enumerate(self.down):
@@ -75,6 +85,9 @@ class UNet(nn.Module):
                 x = functional.max_pool2d(x, 2)
             x = block(x)
             skips.append(x)
+        if not self.outline:
+            maps: Tensor = self.head(x)
+            return maps.mean(dim=(2, 3)), maps
         skips.pop()
         for up, fuse in zip(self.up, self.fuse, strict=True):
             x = fuse(torch.cat([up(x), skips.pop()], dim=1))

@@ -1,0 +1,117 @@
+"""What a comparison of architectures found: a table for people, a picture, and the numbers."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from wetread.infer.machine import machine
+from wetread.lab.evaluate import interval_text
+
+__all__ = ["write_comparisons"]
+
+Figures = Mapping[str, Any]
+UNFAIR = (
+    "Equal is how often each network sees each image, on which grid and with which changes; the learning rate is one "
+    "for all, so none has its own best.  EfficientNet and Transformer start from ImageNet weights, the U-Net from "
+    "nothing.  The Transformer is the EfficientNet with Transformer blocks on its coarsest features: what they add is "
+    "the difference between the two.  One training of each: another seed would move the figures by some of their "
+    "interval.  Test patients chose nothing."
+)
+
+
+def write_comparisons(found: Mapping[str, Figures], folder: Path) -> list[Path]:
+    """Write ``architectures.json``, ``.md`` and ``.svg``; comparisons that are there already and not in `found` stay.
+
+    Returns
+    -------
+    The files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"architectures.{ending}" for ending in ("json", "md", "svg")]
+    note = {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "machine": machine()}
+    before = json.loads(files[0].read_text(encoding="utf-8")) if files[0].exists() else {}
+    whole = before | {name: note | dict(figures) for name, figures in found.items()}
+    files[0].write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    files[1].write_text("\n".join(_page(whole)) + "\n", encoding="utf-8")
+    _draw(whole, files[2])
+    return files
+
+
+def _page(whole: Mapping[str, Figures]) -> Iterable[str]:
+    yield "# When is a Transformer worth it?"
+    yield ""
+    yield f"Made by `wetread lab compare {' '.join(whole)}`.  {UNFAIR}"
+    yield ""
+    yield "![Figure over milliseconds](architectures.svg)"
+    for figures in whole.values():
+        shown = figures["shown"]
+        yield ""
+        yield f"## {figures['title']}"
+        yield ""
+        yield (
+            f"{shown['epochs']} epochs of {shown['samples_an_epoch']} images.  Milliseconds: one image, one thread, "
+            f"{figures['engine']}, the builds take turns.  {figures['date']}; {figures['machine']}."
+        )
+        yield ""
+        yield from _table(figures)
+        yield ""
+        yield verdict(figures)
+
+
+def _table(figures: Figures) -> Iterable[str]:
+    names = list(figures["architectures"][0]["builds"]["fp32"])
+    names.remove("ms")
+    heads = [f"{name} {precision}" for name in names for precision in ("fp32", "int8")]
+    yield f"| architecture | parameters | GMAC | {' | '.join(heads)} | ms fp32 | ms int8 |"
+    yield "|" + "---|" * (len(heads) + 5)
+    for row in figures["architectures"]:
+        builds = row["builds"]
+        cells = [interval_text(builds[precision][name]) for name in names for precision in ("fp32", "int8")]
+        times = [f"{builds[precision]['ms']:.1f}" for precision in ("fp32", "int8")]
+        yield (
+            " | ".join([f"| {row['name']}", f"{row['parameters'] / 1e6:.2f} M", f"{row['gmac']:.2f}", *cells, *times])
+            + " |"
+        )
+
+
+def verdict(figures: Figures) -> str:
+    """Return one sentence: what the Transformer gives over the best of the others, and at which price."""
+    metric = figures["metric"]
+    rows = {row["name"]: row["builds"]["fp32"] for row in figures["architectures"]}
+    ours = rows.pop("Transformer")
+    name, best = max(rows.items(), key=lambda item: float(item[1][metric]["value"]))
+    gain, price = ours[metric]["value"] - best[metric]["value"], ours["ms"] / best["ms"]
+    apart = ours[metric]["low"] > best[metric]["high"] or ours[metric]["high"] < best[metric]["low"]
+    doubt = "The intervals are apart." if apart else "The intervals overlap: this is no proof."
+    return f"**Transformer against the best other ({name}): {metric} {gain:+.3f}, {price:.1f} times its time.** {doubt}"
+
+
+def _draw(whole: Mapping[str, Figures], path: Path) -> None:
+    figure = Figure(figsize=(4.6 * len(whole), 3.4), layout="constrained")
+    for axis, figures in zip(figure.subplots(1, len(whole), squeeze=False)[0], whole.values(), strict=True):
+        for at, row in enumerate(figures["architectures"]):
+            for precision, marker in (("fp32", "o"), ("int8", "s")):
+                one = row["builds"][precision]
+                told = one[figures["metric"]]
+                error = [[told["value"] - told["low"]], [told["high"] - told["value"]]]
+                axis.errorbar(
+                    one["ms"],
+                    told["value"],
+                    yerr=error,
+                    fmt=marker,
+                    color=f"C{at}",
+                    capsize=3,
+                    label=f"{row['name']} {precision}",
+                )
+        axis.set_xlabel("ms an image, one thread")
+        axis.set_ylabel(f"{figures['metric']}, 95 % interval")
+        axis.set_title(figures["title"].split(" (")[0], fontsize=9, wrap=True)
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=7)
+    figure.savefig(path, metadata={"Date": None})

@@ -68,6 +68,7 @@ class Image:
     positions_mm: tuple[Vector, ...] = ()  # centre of the first pixel of each slice; () where nobody knows
     directions: tuple[Vector, Vector, Vector] | None = None  # unit, in which the array's axes (z, y, x) grow
     frames: tuple[int, ...] = ()  # frame numbers in slice order, when all slices are frames of one instance
+    ages: tuple[int, ...] = ()  # of the patient, completed years, each one that the header tells; () not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +253,15 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """One model that is for such images and did not read this one, and why."""
+
+    model: ModelIdentity
+    about: tuple[Code, ...]  # what it would have looked for; nothing is known about it
+    refusal: Refusal
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """What is said about one image, or why nothing is said."""
 
@@ -265,8 +275,9 @@ class Result:
     regions: tuple[Region, ...] = ()
     explanations: tuple[Explanation, ...] = ()
     pictures: tuple[Picture, ...] = ()
-    models: tuple[ModelIdentity, ...] = ()
-    refusal: Refusal | None = None
+    models: tuple[ModelIdentity, ...] = ()  # those that answered
+    not_read: tuple[Unread, ...] = ()  # those that did not, where others answered
+    refusal: Refusal | None = None  # where none answered
     timings: tuple[Timing, ...] = ()
     read_at: str = ""  # when, UTC, ISO 8601 to the second; never part of a DICOM document
 

@@ -121,3 +121,10 @@ def test_refused(data: bytes, expected: str) -> None:
 
 def test_a_picture_of_too_many_pixels_is_not_inflated() -> None:
     assert code(bomb(), Settings(max_pixels=1_000_000)) == "TOO-LARGE"
+
+
+def test_age_of_a_picture_is_what_a_person_says() -> None:
+    assert read(encode(GREY)).images[0].ages == ()
+    image = read(encode(GREY), assume=Assumption(age=4)).images[0]
+    assert image.ages == (4,)
+    assert image.header.PatientAge == "004Y"

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from wetread.acquire.age import ages
 from wetread.acquire.attributes import is_uid, text, values
 from wetread.acquire.geometry import pixel_aspect, row_direction, spacing_mm
 from wetread.acquire.layout import check_identity, check_kind, is_secondary, read_layout
@@ -155,6 +156,7 @@ def _image(header: Any, pixels: Pixels, source: str, digest: str) -> Image:
         row_direction=row_direction(header),
         series_description=text(header, "SeriesDescription"),
         secondary=is_secondary(header),
+        ages=ages(header),
     )
 
 

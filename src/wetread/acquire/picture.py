@@ -12,6 +12,7 @@ from PIL import ImageOps
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 
+from wetread.acquire.age import ages
 from wetread.acquire.layout import MIN_SIDE, Layout
 from wetread.acquire.pixels import refuse_blank
 from wetread.acquire.quiet import FOREIGN_ERRORS
@@ -30,6 +31,7 @@ class Assumption:
     modality: str = "CR"
     body_part: str = "CHEST"
     view: str = ""
+    age: int | None = None  # of the patient, completed years, 1 to 999; None: not known
 
 
 def is_picture(data: bytes) -> bool:
@@ -51,7 +53,7 @@ def read_picture(name: str, data: bytes, digest: str, max_pixels: int, assume: A
     max_pixels
         Most pixels that are decoded.
     assume
-        Modality, body part and view.
+        Modality, body part, view and age.
 
     Raises
     ------
@@ -90,6 +92,7 @@ def read_picture(name: str, data: bytes, digest: str, max_pixels: int, assume: A
         digest=digest,
         source=name,
         header=header,
+        ages=ages(header),
     )
 
 
@@ -133,6 +136,8 @@ def _header(pixels: Pixels, digest: str, assume: Assumption) -> Dataset:
         setattr(header, keyword, "")
     for keyword in ("PatientName", "PatientID", "PatientBirthDate", "PatientSex"):
         setattr(header, keyword, "")
+    if assume.age is not None:
+        header.PatientAge = f"{assume.age:03d}Y"
     header.SeriesNumber, header.InstanceNumber = 1, 1
     header.SamplesPerPixel, header.PhotometricInterpretation = 1, "MONOCHROME2"
     header.Rows, header.Columns = pixels.shape

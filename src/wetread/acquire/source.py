@@ -34,7 +34,7 @@ def load(
     settings
         `max_pixels` bounds what is decoded.
     assume
-        Modality, body part and view of PNG and JPEG pictures.
+        Modality, body part, view and age of PNG and JPEG pictures.
 
     Returns
     -------

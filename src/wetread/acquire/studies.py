@@ -29,7 +29,7 @@ def decode(
     settings
         `max_pixels` bounds what is decoded.
     assume
-        Modality, body part and view of pictures.
+        Modality, body part, view and age of pictures.
 
     Returns
     -------

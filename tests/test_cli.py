@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import pytest
 from pydicom.data import get_testdata_file
 
 from tests import toy
-from wetread import cli
+from wetread import acquire, cli
 from wetread.evidence.film import real_film
+from wetread.settings import Settings
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -56,6 +59,24 @@ def test_read_for_machines(run: Run) -> None:
     assert code == 0
     assert reading["findings"][0]["code"]["value"] == "233604007"
     assert {"probability", "threshold", "present"} <= set(reading["findings"][0])
+
+
+def test_one_model_that_does_not_read_is_named(run: Run, models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models, tmp_path / "models")
+    path = tmp_path / "models" / "cxr-pneumonia" / "model.toml"
+    path.write_text(f"{path.read_text()}[intended]\nage_years = [1, 5]\n")
+    code, out, _ = run("--models", tmp_path / "models", "read", real_film())
+    assert code == 0
+    assert "not read  OUTSIDE-AGE" in out
+    assert "Right lung" in out
+    film = acquire.load([real_film()], Settings())[0].images[0]
+    cv2.imwrite(str(tmp_path / "film.png"), film.pixels[0])
+    for words, codes in (((), ["MISSING-TAG"]), (("--age", 4), []), (("--age", 40), ["OUTSIDE-AGE"])):
+        code, out, _ = run("--models", tmp_path / "models", "read", tmp_path / "film.png", *words, "--json")
+        (reading,) = json.loads(out)
+        assert code == 0
+        assert [one["refusal"]["code"] for one in reading["not_read"]] == codes
+        assert len(reading["findings"]) == (0 if codes else 1)
 
 
 def test_not_read_is_3(run: Run) -> None:

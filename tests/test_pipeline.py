@@ -16,7 +16,7 @@ from pydicom.data import get_testdata_file
 from tests import toy
 from wetread import acquire, pipeline, report
 from wetread.errors import DocumentError, EngineError
-from wetread.evidence.film import real_film
+from wetread.evidence.film import film_for_every_model, real_film
 from wetread.records import Document, Reading, Result, Tensor
 from wetread.settings import Settings, load
 
@@ -53,9 +53,10 @@ def edited(**changes: object) -> bytes:
 
 
 def test_real_film_through_the_shipped_models(shipped: pipeline.Reader) -> None:
-    reading = read_one(shipped, real_film().read_bytes())
+    reading = read_one(shipped, film_for_every_model())
     result = reading.result
     assert result.refusal is None
+    assert result.not_read == ()
     assert {d.kind for d in reading.documents} == KINDS
     assert [f.code.meaning for f in result.findings] == ["Pneumonia"]
     assert 0.0 <= result.findings[0].probability <= 1.0
@@ -70,6 +71,48 @@ def test_real_film_through_the_shipped_models(shipped: pipeline.Reader) -> None:
     assert {"acquire", "prepare", "infer", "explain", "draw", "report"} == {t.stage for t in reading.timings}
     assert {m.id for m in result.models} == {"cxr-lungs", "cxr-pneumonia"}
     assert all(m.sha256 and m.device_uid and m.engine_version for m in result.models)
+
+
+def test_an_adult_keeps_the_lungs_and_is_told_that_pneumonia_was_not_read(shipped: pipeline.Reader) -> None:
+    reading = read_one(shipped, real_film().read_bytes())
+    result = reading.result
+    assert result.refusal is None
+    assert [r.label for r in result.regions] == ["Right lung", "Left lung"]
+    assert result.findings == ()
+    assert [m.id for m in result.models] == ["cxr-lungs"]
+    (unread,) = result.not_read
+    assert (unread.model.id, unread.refusal.code) == ("cxr-pneumonia", "OUTSIDE-AGE")
+    assert [code.meaning for code in unread.about] == ["Pneumonia"]
+    assert {d.kind for d in reading.documents} == KINDS - {"PM"}
+    for document in reading.documents:
+        if document.kind in ("SR", "HTML", "JSON"):
+            assert b"OUTSIDE-AGE" in document.data
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"PatientBirthDate": ""}, "MISSING-TAG"),
+        ({"PatientBirthDate": None, "PatientAge": "000Y"}, "MISSING-TAG"),
+        ({"PatientAge": "004Y"}, "OUTSIDE-AGE"),  # the birth date says 64
+        ({"PatientBirthDate": "", "PatientAge": "006Y"}, "OUTSIDE-AGE"),
+    ],
+)
+def test_an_age_that_is_not_known_or_contradicts_itself_is_not_guessed(
+    shipped: pipeline.Reader, changes: dict[str, object], code: str
+) -> None:
+    result = read_one(shipped, edited(**changes)).result
+    assert [unread.refusal.code for unread in result.not_read] == [code]
+    assert result.findings == ()
+    assert len(result.regions) == 2
+
+
+def test_a_crop_of_a_ct_is_not_a_chest(shipped: pipeline.Reader) -> None:
+    """128 pixels of 0.66 mm, cut out of a larger slice."""
+    reading = read_one(shipped, Path(str(get_testdata_file("CT_small.dcm"))).read_bytes())
+    assert reading.result.refusal is not None
+    assert reading.result.refusal.code == "SMALL-FIELD"
+    assert "at least 200 mm a side, got 85 x 85 mm" in reading.result.refusal.detail
 
 
 def test_leg_is_refused_by_its_header(shipped: pipeline.Reader) -> None:
@@ -165,10 +208,15 @@ def test_failing_engine_is_a_refusal_and_never_a_guess(reader: pipeline.Reader) 
     from dataclasses import replace
 
     models = tuple(replace(m, engine=Broken()) if m.model.task == "classification" else m for m in reader.models)
-    reading = read_one(pipeline.Reader(models, reader.settings), real_film().read_bytes())
-    assert reading.result.refusal is not None
-    assert reading.result.refusal.code == "MODEL-FAILED"
-    assert not reading.result.findings
+    result = read_one(pipeline.Reader(models, reader.settings), real_film().read_bytes()).result
+    assert [(one.model.id, one.refusal.code) for one in result.not_read] == [("cxr-pneumonia", "MODEL-FAILED")]
+    assert len(result.regions) == 2
+    assert not result.findings
+    models = tuple(replace(m, engine=Broken()) for m in reader.models)
+    result = read_one(pipeline.Reader(models, reader.settings), real_film().read_bytes()).result
+    assert result.refusal is not None
+    assert result.refusal.code == "MODEL-FAILED"
+    assert not result.not_read
 
 
 def test_document_that_fails_the_checker_takes_back_the_result(
@@ -260,10 +308,10 @@ for module in pkgutil.walk_packages(wetread.__path__, "wetread."):
         importlib.import_module(module.name)
 from wetread import pipeline
 from wetread.errors import EngineError
-from wetread.evidence.film import real_film
+from wetread.evidence.film import film_for_every_model
 from wetread.settings import load
 reader = pipeline.open_reader(load(state=sys.argv[1]))
-(reading,) = reader.read_blobs([("film.dcm", real_film().read_bytes())])
+(reading,) = reader.read_blobs([("film.dcm", film_for_every_model())])
 assert reading.result.refusal is None and len(reading.documents) == 6
 print("read")
 """

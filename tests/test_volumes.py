@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from pydicom.dataset import Dataset
 
 from tests import slices, toy
 from wetread import pipeline
+from wetread.infer.model import Series
 from wetread.records import Image, Reading, Result
 from wetread.settings import Settings
 
@@ -219,6 +221,18 @@ def test_what_no_model_reads_is_refused_with_a_code(reader: pipeline.Reader, par
 def test_absent_body_part_reaches_only_models_that_judge_by_the_pixels(reader: pipeline.Reader) -> None:
     result = result_of(reader, ball(), BodyPartExamined=None)
     assert [model.id for model in result.models] == ["ct-heart"]
+    assert [(one.model.id, one.refusal.code) for one in result.not_read] == [("ct-bleed", "MISSING-TAG")]
+
+
+def test_what_one_model_cannot_answer_leaves_the_other_its_answer(reader: pipeline.Reader) -> None:
+    """Nothing that can be a heart, and no bleed: the second stands, the first is named."""
+    here = replace(reader.models[0].model, body_part=("CHEST",), series=Series())
+    assert here.id == "ct-bleed"
+    models = (replace(reader.models[0], model=here), *reader.models[1:])
+    result = read(pipeline.Reader(models, reader.settings), slices.series(np.minimum(ball(), -300))).result
+    assert [finding.present for finding in result.findings] == [False]
+    assert [(one.model.id, one.refusal.code) for one in result.not_read] == [("ct-heart", "IMPLAUSIBLE-MASK")]
+    assert [model.id for model in result.models] == ["ct-bleed"]
 
 
 def test_reformat_is_read_where_the_model_takes_it(reader: pipeline.Reader) -> None:

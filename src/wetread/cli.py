@@ -1,7 +1,7 @@
 """One command; its verbs are subcommands.  The only file that prints.
 
-Exit codes: 0 done (for `read`: every image was read); 1 something failed; 2 wrong
-usage or setting; 3 at least one image was not read (coded reason); 4 bad input.
+Exit codes: 0 done (for `read`: every image was read, by one model at least); 1 something
+failed; 2 wrong usage or setting; 3 at least one image was read by none (coded reason); 4 bad input.
 """
 
 from __future__ import annotations
@@ -92,16 +92,17 @@ def emit(value: Any) -> None:
 @commands.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the documents.")
+@click.option("--age", type=click.IntRange(1, 150), help="Age of the patient on PNGs and JPEGs, completed years.")
 @json_option
 @click.pass_context
-def read(context: click.Context, paths: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
+def read(context: click.Context, paths: tuple[Path, ...], out: Path | None, age: int | None, as_json: bool) -> None:
     """Read DICOM files, folders, ZIPs, PNGs or JPEGs: a table, and documents under --out."""
     from wetread import acquire, pipeline, report
     from wetread.records import Timing
 
     settings = settings_of(context)
     start = time.perf_counter()
-    studies = acquire.load(list(paths), settings)
+    studies = acquire.load(list(paths), settings, acquire.Assumption(age=age))
     decoded = Timing("acquire", (time.perf_counter() - start) * 1e3)
     reader = pipeline.open_reader(settings)
     readings = [reading for study in studies for reading in reader.read(study, decoded)]
@@ -148,6 +149,9 @@ def show_reading(reading: Reading, places: list[Path]) -> None:
             else ""
         )
         table.add_row(finding.code.meaning, f"{word}[/]  probability {chance}{slices}")
+    for unread in result.not_read:
+        names, why = ", ".join(code.meaning for code in unread.about), unread.refusal
+        table.add_row(names, f"[bold yellow]not read[/]  {why.code}: {why.sentence} {why.detail}")
     for region in result.regions:
         sizes = ", ".join(f"{m.value:.1f} {m.unit.value}" for m in region.measurements)
         table.add_row(region.label, sizes)

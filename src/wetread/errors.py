@@ -102,6 +102,8 @@ REFUSALS: dict[str, str] = {
     "WRONG-SERIES": "No model reads this kind of series.",
     "WRONG-PLANE": "No model reads slices of this plane.",
     "TOO-FEW-SLICES": "The series has fewer slices than the model needs.",
+    "SMALL-FIELD": "The image shows a smaller part of the body than the model was made for: it may be cut out.",
+    "OUTSIDE-AGE": "The patient is older or younger than those that the model was made for.",
     "NOT-A-CHEST": "No plausible pair of lungs was found: this may not be a frontal chest film.",
     "IMPLAUSIBLE-MASK": "What the model outlined is no such organ: this may be another part of the body.",
     "SECONDARY-IMAGE": "A secondary image (a capture or a result) was sent; only acquired images are read.",

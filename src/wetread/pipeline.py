@@ -34,6 +34,7 @@ from wetread.records import (
     Result,
     Study,
     Timing,
+    Unread,
 )
 from wetread.settings import Settings
 
@@ -104,7 +105,7 @@ class Reader:
         return self._refused(study_uid, rejected, clock.timings)
 
     def answer(self, image: Image) -> Result:
-        """Classes, maps and masks of one image, without documents; raises what stops it."""
+        """Classes, maps and masks of one image, without documents; raises `NotRead` if no model reads it."""
         blank = Result(image.study_uid, image.source, image.digest, image.header, image)
         return self._row(image, blank, Clock())
 
@@ -117,8 +118,6 @@ class Reader:
                 result = replace(result, pictures=explain.drawn(image, result, self._window(result)))
         except NotRead as error:
             result = replace(blank, refusal=Refusal(error.code, error.sentence, error.detail))
-        except EngineError as error:
-            result = replace(blank, refusal=Refusal("MODEL-FAILED", REFUSALS["MODEL-FAILED"], str(error)))
         return self._documented(result, clock)
 
     def _window(self, result: Result) -> tuple[float, float] | None:
@@ -159,27 +158,33 @@ class Reader:
     def _row(self, image: Image, blank: Result, clock: Clock) -> Result:
         """Outlines first, then the classifiers on what they bound; film and volume go the same way.
 
-        A model that finds no plausible organ is left out; if all are, the first says why.
+        A model that must not read the image, finds no plausible organ or fails is left out
+        and named with its reason; if all are, the first says why.
         """
-        chosen = {model.id for model in infer.route([loaded.model for loaded in self.models], image)}
-        loaded = [item for item in self.models if item.model.id in chosen]
-        loaded.sort(key=lambda item: (item.model.recipe.region != "image", not item.model.segments))
         said: list[Said] = []
-        refused: NotRead | None = None
-        for item in loaded:
+        unread: list[Unread] = []
+        for item in self._asked(image):
             try:
+                infer.check_fit(item.model, image)
                 said.append(_ask(item, image, next((one.organ for one in said if one.organ), None), clock))
-            except NotRead as refusal:
-                refused = refused or refusal
-        if refused is not None and not said:
-            raise refused
+            except (NotRead, EngineError) as error:
+                unread.append(_unread(item, error))
+        if not said:
+            raise NotRead(unread[0].refusal.code, unread[0].refusal.detail)
         return replace(
             blank,
             findings=tuple(finding for one in said for finding in one.findings),
             regions=tuple(region for one in said for region in one.regions),
             explanations=tuple(explanation for one in said for explanation in one.explanations),
             models=tuple(one.model for one in said),
+            not_read=tuple(unread),
         )
+
+    def _asked(self, image: Image) -> list[infer.Loaded]:
+        """The models that are for such an image, in the order in which they need each other."""
+        chosen = {model.id for model in infer.route([loaded.model for loaded in self.models], image)}
+        loaded = [item for item in self.models if item.model.id in chosen]
+        return sorted(loaded, key=lambda item: (item.model.recipe.region != "image", not item.model.segments))
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +212,13 @@ class Said:
     regions: tuple[Region, ...] = ()
     explanations: tuple[Explanation, ...] = ()
     organ: Organ | None = None
+
+
+def _unread(loaded: infer.Loaded, error: NotRead | EngineError) -> Unread:
+    """What is not known because a model did not read."""
+    why = error if isinstance(error, NotRead) else NotRead("MODEL-FAILED", str(error))
+    about = tuple(label.code for label in loaded.model.labels)
+    return Unread(loaded.identity, about, Refusal(why.code, why.sentence, why.detail))
 
 
 def _ask(loaded: infer.Loaded, image: Image, organ: Organ | None, clock: Clock) -> Said:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,7 @@ from wetread.lab.weights import load_weights, save_weights
 from wetread.lab.zoo import ARCHITECTURES, build
 from wetread.prepare import prepare
 from wetread.records import Recipe, Tensor
+from wetread.settings import load
 
 #: torch's exporter warns about itself.
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
@@ -137,6 +139,7 @@ def folder(tmp_path: Path, passed: bool) -> Path:
     table = load_plan("cxr-lungs")
     table["recipe"] = {"grid": [64, 96], "percentiles": [1, 99], "mean": [0.5], "std": [0.25]}
     assert recipe_of(table["recipe"]) == RECIPE
+    table["ship"]["intended"] = {"age_years": [1, 5], "field_mm": 200, "rule": "a toy"}
     parent = export_onnx(trained("unet"), RECIPE, ("logits",), tmp_path / "fp32.onnx")
     rng = np.random.default_rng(0)
     samples = [(film() + rng.normal(0, 0.3, film().shape)).astype(np.float32) for _ in range(8)]
@@ -155,9 +158,16 @@ def test_folder_loads_with_every_build_on_every_engine(tmp_path: Path) -> None:
     model = infer.read(folder(tmp_path, passed=True))
     choices = infer.candidates(model)
     assert {choice.build for choice in choices} == {"fp32", "int8"}
+    assert model.intended == infer.Intended((1, 5), 200.0)
     for choice in choices:
         assert infer.load(model, choice, threads=1).identity.build == choice.build
     assert (tmp_path / "int8.onnx").stat().st_size < 0.5 * (tmp_path / "fp32.onnx").stat().st_size
+
+
+@pytest.mark.parametrize("name", ["cxr-pneumonia", "ct-lungs"])
+def test_shipped_models_are_made_for_what_their_recipe_says(name: str) -> None:
+    declared = tomllib.loads((load(environ={}).models_dir / name / "model.toml").read_text(encoding="utf-8"))
+    assert declared["intended"] == load_plan(name)["ship"]["intended"]
 
 
 def test_build_that_lost_too_much_is_not_certified(tmp_path: Path) -> None:

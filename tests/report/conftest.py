@@ -19,6 +19,8 @@ HEADERS = ("real", "spacing", "utf8", "iso2022", "empty")
 def _result(kind: str) -> Result:
     if kind == "refused":
         return phantom.refused()
+    if kind == "partial":
+        return phantom.partial()
     if kind == "negative":
         return phantom.result("real", probability=0.031, sides=1, trustworthy=False)
     return series.result(kind) if kind in series.KINDS else phantom.result(kind)

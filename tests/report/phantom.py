@@ -28,6 +28,7 @@ from wetread.records import (
     Region,
     Result,
     Timing,
+    Unread,
 )
 
 PNEUMONIA = Code("233604007", "SCT", "Pneumonia")
@@ -200,6 +201,18 @@ def result(
         timings=(Timing("acquire", 21.4), Timing("prepare", 3.2), Timing("infer", 11.8), Timing("explain", 9.1)),
     )
     return replace(made, **changes)
+
+
+def partial(kind: str = "real") -> Result:
+    """The lungs outlined, and pneumonia not read."""
+    from wetread.errors import REFUSALS
+
+    made = result(kind)
+    refusal = Refusal("OUTSIDE-AGE", REFUSALS["OUTSIDE-AGE"], "Model cxr-pneumonia: it was made for children.")
+    lungs, classifier = made.models
+    pictures = tuple(one for one in made.pictures if one.name != "heat")
+    unread = (Unread(classifier, (PNEUMONIA,), refusal),)
+    return replace(made, findings=(), explanations=(), pictures=pictures, models=(lungs,), not_read=unread)
 
 
 def refused(kind: str = "real", code: str = "WRONG-BODY-PART", with_header: bool = True) -> Result:

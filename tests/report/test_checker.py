@@ -45,7 +45,7 @@ def judged(data: bytes | None, source: Source | None) -> bool:
         return True
 
 
-@pytest.mark.parametrize("kind", [*HEADERS, "refused", "negative", *series.KINDS])
+@pytest.mark.parametrize("kind", [*HEADERS, "refused", "partial", "negative", *series.KINDS])
 def test_our_documents_have_no_problem_with_or_without_source(kind: str, documents_of: Documents) -> None:
     header = phantom.header(kind if kind in HEADERS else "real")
     header = series.image(kind).header if kind in series.KINDS else header
@@ -56,7 +56,7 @@ def test_our_documents_have_no_problem_with_or_without_source(kind: str, documen
 
 
 @pytest.mark.parametrize("damage", [mutation.removed, mutation.emptied])
-@pytest.mark.parametrize("given", ["spacing", "refused", "ct"])
+@pytest.mark.parametrize("given", ["spacing", "refused", "partial", "ct"])
 def test_what_is_missing_is_noticed(given: str, damage: Any, documents_of: Documents) -> None:
     header = phantom.header("spacing" if given == "spacing" else "real")
     about = identify(header)
@@ -205,6 +205,26 @@ def test_a_verdict_must_agree_with_its_probability(turn: str, documents_of: Docu
         unit = sequence(sequence(numbers[0], "MeasuredValueSequence")[0], "MeasurementUnitsCodeSequence")[0]
         unit[0x00080102] = ("SH", "SCT")
     assert judged(encode(data), source)
+
+
+@pytest.mark.parametrize("kind", ["partial", "refused"])
+@pytest.mark.parametrize("turn", ["absent", "no reason", "another reason", "no sentence", "neither"])
+def test_what_was_not_read_needs_its_reason(kind: str, turn: str, documents_of: Documents) -> None:
+    about = identify(phantom.header("real"))
+    _, data = decode(documents_of(kind)["SR"].data)
+    evaluations = sequence(data, "ContentSequence")[-1]
+    parent = sequence(evaluations, "ContentSequence")[0] if kind == "partial" else evaluations
+    children = sequence(parent, "ContentSequence")
+    assert not judged(encode(data), about)
+    if turn == "absent":
+        state = parent if kind == "partial" else children[0]
+        code = sequence(state, "ConceptCodeSequence")[0]
+        code[0x00080100], code[0x00080102] = ("SH", "272519000"), ("SH", "SCT")
+    elif turn == "another reason":
+        sequence(children[-2], "ConceptCodeSequence")[0][0x00080100] = ("SH", "NO-SUCH-CODE")
+    else:
+        del children[{"no reason": slice(-2, -1), "no sentence": slice(-1, None), "neither": slice(-2, None)}[turn]]
+    assert judged(encode(data), about)
 
 
 def _decoded(documents: dict[str, Document]) -> dict[str, Item]:

@@ -68,10 +68,13 @@ def test_two_readings_give_the_same_bytes() -> None:
     assert one[4].data != two[4].data
 
 
-@pytest.mark.parametrize("change", ["probability", "build", "digest"])
+@pytest.mark.parametrize("change", ["probability", "build", "digest", "reason"])
 def test_another_answer_never_shares_a_uid(change: str) -> None:
-    first = phantom.result()
-    if change == "probability":
+    first = phantom.result() if change != "reason" else phantom.partial()
+    if change == "reason":
+        (unread,) = first.not_read
+        other = replace(first, not_read=(replace(unread, refusal=replace(unread.refusal, detail="another")),))
+    elif change == "probability":
         other = phantom.result(probability=0.91)
     elif change == "build":
         other = replace(first, models=(phantom.model("cxr-lungs", "fp32"), *first.models[1:]))
@@ -79,7 +82,7 @@ def test_another_answer_never_shares_a_uid(change: str) -> None:
     else:
         other = replace(first, digest="00" * 32)
     uids = [{one.sop_instance_uid for one in report.documents(given) if one.sop_class_uid} for given in (first, other)]
-    assert len(uids[0]) == len(uids[1]) == 4
+    assert len(uids[0]) == len(uids[1]) == (3 if change == "reason" else 4)
     assert not uids[0] & uids[1]
 
 
@@ -97,6 +100,33 @@ def test_a_refusal_is_a_document_too(code: str) -> None:
     assert REFUSALS[code] in evaluations[2].TextValue
     assert b"NOT READ" in made["HTML"].data
     assert json.loads(made["JSON"].data)["refusal"]["code"] == code
+
+
+def test_what_one_model_did_not_read_stands_in_every_document(documents_of: Documents) -> None:
+    made = documents_of("partial")
+    assert tuple(made) == ("SEG", "SR", "SC", "HTML", "JSON")
+    dataset = read(made["SR"])
+    assert dataset.CompletionFlag == "COMPLETE"
+    measured, evaluated = dataset.ContentSequence[-2:]
+    assert len(measured.ContentSequence) == 2
+    assert evaluated.ConceptNameCodeSequence[0].CodeMeaning == "Qualitative Evaluations"
+    (said,) = evaluated.ContentSequence
+    assert said.ConceptNameCodeSequence[0].CodeMeaning == "Pneumonia"
+    assert said.ConceptCodeSequence[0].CodeMeaning == "Not read"
+    reason, sentence = said.ContentSequence
+    assert reason.ConceptCodeSequence[0].CodeValue == "OUTSIDE-AGE"
+    assert sentence.TextValue.startswith("Pneumonia NOT READ by cxr-pneumonia 1.0.0. The patient is older")
+    # Who did not read did not contribute.
+    assert [one.ManufacturerModelName for one in dataset.ContributingEquipmentSequence] == ["cxr-lungs"]
+    (unread,) = json.loads(made["JSON"].data)["not_read"]
+    assert (unread["about"][0]["meaning"], unread["refusal"]["code"]) == ("Pneumonia", "OUTSIDE-AGE")
+    assert unread["model"]["id"] == "cxr-pneumonia"
+
+
+def test_the_capture_says_what_was_not_read(result_of: Results) -> None:
+    from wetread.report.sc import _lines
+
+    assert "Pneumonia: NOT READ (OUTSIDE-AGE)" in _lines(result_of("partial"))
 
 
 def test_a_refusal_without_header_gives_page_and_json() -> None:

@@ -119,6 +119,20 @@ def test_a_refusal_says_why_and_what_to_do(documents_of: Documents) -> None:
     assert "probability" not in text.lower()
 
 
+def test_the_page_says_what_was_not_read(documents_of: Documents) -> None:
+    text = outline(documents_of("partial")["HTML"].data).text
+    for expected in ("Pneumonia: not read", "as if no AI were there", "OUTSIDE-AGE", "silence is not a normal result"):
+        assert expected in text
+    assert "No finding asked for" not in text
+    assert "NOT READ" not in text
+
+
+def test_a_finding_stands_before_what_was_not_read() -> None:
+    given = replace(phantom.result(), not_read=phantom.partial().not_read)
+    text = outline(report.documents(given)[-2].data).text
+    assert text.index("Pneumonia: present") < text.index("Pneumonia: not read")
+
+
 def test_the_time_of_reading_is_shown() -> None:
     made = report.documents(replace(phantom.refused(), read_at="2026-11-24T08:00:00Z"))
     assert b"2026-11-24T08:00:00Z" in made[-2].data

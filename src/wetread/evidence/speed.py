@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from wetread import acquire, infer, pipeline
-from wetread.evidence.film import real_film
+from wetread.evidence.film import film_for_every_model
 from wetread.infer.engine import loader
 from wetread.infer.machine import machine
 from wetread.records import Image
@@ -147,7 +147,8 @@ def file_to_documents(reader: pipeline.Reader, film: bytes, runs: int) -> Figure
         f"p50 {statistics.median(found):.1f} ms, p95 {p95(found):.1f} ms",
         p95(found) < 80,
         runs,
-        "files in the page cache and not synced; compressed films take longer to decode",
+        "files in the page cache and not synced; compressed films take longer to decode; the film is an adult's under "
+        "a child's header, so that every model reads it",
         {name: statistics.median(values[-runs:]) for name, values in stages.items()},
     )
 
@@ -224,17 +225,19 @@ def node_memory(film: Path, models: Path) -> Figure:
 def measure(runs: int) -> list[Figure]:
     """Measure everything in one run on the real film of `pydicom-data`."""
     settings = load()
-    film = real_film()
-    data = film.read_bytes()
+    data = film_for_every_model()
     reader = pipeline.open_reader(settings)
     ((image,),) = [study.images for study in acquire.decode([("film.dcm", data)], settings)]
-    return [
-        against_monai(reader, image, runs),
-        file_to_documents(reader, data, 4 * runs),
-        cost_of_the_map(settings, 4 * runs),
-        cold_read(film, settings, 5),
-        node_memory(film, settings.models_dir),
-    ]
+    with tempfile.TemporaryDirectory() as folder:
+        film = Path(folder) / "film.dcm"
+        film.write_bytes(data)
+        return [
+            against_monai(reader, image, runs),
+            file_to_documents(reader, data, 4 * runs),
+            cost_of_the_map(settings, 4 * runs),
+            cold_read(film, settings, 5),
+            node_memory(film, settings.models_dir),
+        ]
 
 
 def page(figures: list[Figure]) -> str:

@@ -6,9 +6,10 @@ May change freely: an engine file.  Must not: import torch, DICOM or another eng
 from __future__ import annotations
 
 from wetread.infer.answers import findings
+from wetread.infer.fit import check_fit
 from wetread.infer.host import Choice, Loaded, candidates, choose, golden, load, open_all, tune
 from wetread.infer.masks import is_pair, lungs, outlines, soft
-from wetread.infer.model import Build, Label, Model, find, read
+from wetread.infer.model import Build, Intended, Label, Model, find, read
 from wetread.infer.profile import Measured, Profile
 from wetread.infer.profile import read as read_profile
 from wetread.infer.profile import write as write_profile
@@ -18,12 +19,14 @@ from wetread.infer.routing import route
 __all__ = [
     "Build",
     "Choice",
+    "Intended",
     "Label",
     "Loaded",
     "Measured",
     "Model",
     "Profile",
     "candidates",
+    "check_fit",
     "choose",
     "find",
     "findings",

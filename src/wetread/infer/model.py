@@ -64,6 +64,14 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
+class Intended:
+    """The patients and images that a model was made for; on others it must not answer."""
+
+    age_years: tuple[int, int] | None = None  # youngest and oldest, completed years, both included; None: any
+    field_mm: float = 0.0  # least height and width of what an image shows; 0: any
+
+
+@dataclass(frozen=True, slots=True)
 class Build:
     """One way to run a model: an ONNX file, a precision, a Device UID of its own."""
 
@@ -99,6 +107,7 @@ class Model:
     golden_tolerance: float  # largest difference, as a share of the largest expected value
     folder: Path
     series: Series = Series()
+    intended: Intended = Intended()
     mirrored_dice: float = 0.0  # least agreement with itself on the mirror image that is read, 0..1; 0: not asked
 
     @property
@@ -166,6 +175,7 @@ def _model(folder: Path, table: Mapping[str, Any]) -> Model:
         golden_tolerance=float(table["golden"]["tolerance"]),
         folder=folder,
         series=_series(table, path),
+        intended=_intended(table.get("intended", {}), path),
         mirrored_dice=float(table.get("gate", {}).get("mirrored_dice", 0.0)),
     )
 
@@ -195,6 +205,18 @@ def _series(table: Mapping[str, Any], path: Path) -> Series:
         needs_body_part=bool(table.get("needs_body_part", False)),
         pool=_one_of(table.get("pool", "max"), POOLS, "pool", path),
     )
+
+
+def _intended(table: Mapping[str, Any], path: Path) -> Intended:
+    ages, field_mm = table.get("age_years"), float(table.get("field_mm", 0.0))
+    if ages is not None and not (len(ages) == 2 and all(type(age) is int for age in ages) and 0 <= ages[0] <= ages[1]):
+        raise ModelError(f"{path}: [intended] age_years: expected [youngest, oldest] in whole years, got {ages}")
+    if field_mm < 0:
+        raise ModelError(f"{path}: [intended] field_mm: expected a length of 0 or more, got {field_mm:g}")
+    unknown = set(table) - {"age_years", "field_mm", "rule"}
+    if unknown:
+        raise ModelError(f"{path}: [intended]: expected age_years, field_mm and rule, got {sorted(unknown)}")
+    return Intended((ages[0], ages[1]) if ages is not None else None, field_mm)
 
 
 def _one_of(value: str, allowed: Sequence[str], key: str, path: Path) -> str:

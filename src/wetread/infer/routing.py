@@ -1,4 +1,4 @@
-"""Which models may read an image, from what its header declares; else a coded refusal."""
+"""Which models are for an image of this kind, from what its header declares; else a coded refusal."""
 
 from __future__ import annotations
 
@@ -11,24 +11,22 @@ from wetread.records import Image
 
 
 def route(models: Sequence[Model], image: Image) -> tuple[Model, ...]:
-    """The models that read an image of this modality, body part, view or kind of series.
+    """The models that are for an image of this modality, body part, view or kind of series.
 
-    An absent body part or view does not refuse, unless the model says so: many images
-    carry none, and the organ is looked for in the pixels.  A present one that no model
-    names does.
+    An absent body part or view leaves none out: many images carry none, and the organ is
+    looked for in the pixels.  A present one that a model does not name does.  Whether each of
+    them may read this very image is told by `check_fit`.
 
     Raises
     ------
     NotRead
-        WRONG-MODALITY, SECONDARY-IMAGE, WRONG-BODY-PART, WRONG-VIEW, WRONG-SERIES,
-        WRONG-PLANE or TOO-FEW-SLICES: the first of them that leaves no model.
+        WRONG-MODALITY, WRONG-BODY-PART, WRONG-VIEW, WRONG-SERIES or WRONG-PLANE: the first
+        of them that leaves no model.
     """
     fits = [m for m in models if image.modality in m.modality]
     if not fits:
         expected = sorted({name for m in models for name in m.modality})
         raise NotRead("WRONG-MODALITY", f"Expected one of {expected}, got {image.modality!r}.")
-    if image.secondary:
-        fits = _left([m for m in fits if m.series.secondary], "SECONDARY-IMAGE", "It was computed from other images.")
     fits = _by_body_part(fits, image.body_part)
     fits = _by_view(fits, image.view)
     fits = _left(
@@ -36,10 +34,7 @@ def route(models: Sequence[Model], image: Image) -> tuple[Model, ...]:
         "WRONG-SERIES",
         "Series Description (0008,103E) fits none of the patterns that the models ask for.",
     )
-    fits = _by_plane(fits, image)
-    fewest = min(m.series.min_slices for m in fits)
-    told = f"Expected at least {fewest}, got {len(image.pixels)}."
-    return tuple(_left([m for m in fits if len(image.pixels) >= m.series.min_slices], "TOO-FEW-SLICES", told))
+    return tuple(_by_plane(fits, image))
 
 
 def _left(fits: list[Model], code: str, detail: str) -> list[Model]:
@@ -49,10 +44,9 @@ def _left(fits: list[Model], code: str, detail: str) -> list[Model]:
 
 
 def _by_body_part(models: list[Model], value: str) -> list[Model]:
-    fits = [m for m in models if (value in m.body_part if value else not m.series.needs_body_part)]
+    fits = [m for m in models if not value or value in m.body_part]
     expected = sorted({name for m in models for name in m.body_part})
-    told = f"Body Part Examined (0018,0015): expected one of {expected}, got {repr(value) if value else 'none'}."
-    return _left(fits, "WRONG-BODY-PART", told)
+    return _left(fits, "WRONG-BODY-PART", f"Body Part Examined (0018,0015): expected one of {expected}, got {value!r}.")
 
 
 def _by_view(models: list[Model], value: str) -> list[Model]:

@@ -135,6 +135,8 @@ def _declaration(table: Mapping[str, Any], files: Mapping[str, Path], tolerance:
     lines += _pairs(ship, [key for key in plain if key in ship])
     for label in ship["label"]:
         lines += ["", "[[label]]", *_pairs(label, label)]
+    if "intended" in ship:
+        lines += ["", "[intended]", *_pairs(ship["intended"], ship["intended"])]
     lines += ["", "[recipe]", *_pairs(table["recipe"], table["recipe"])]
     for name, file in files.items():
         digest = sha256_of(file)

@@ -77,6 +77,8 @@ def _texts(result: Result, institution: str) -> list[str]:
         texts += (one.code.meaning for one in region.measurements)
     for explanation in result.explanations:
         texts += (explanation.method, explanation.sentence)
+    for unread in result.not_read:
+        texts += (unread.model.id, unread.model.version, unread.refusal.detail, *(one.meaning for one in unread.about))
     if result.refusal is not None:
         texts += (result.refusal.sentence, result.refusal.detail)
     return texts

@@ -33,6 +33,8 @@ def fingerprint_of(result: Result, sop_uid: str, institution: str) -> str:
     for explanation in result.explanations:
         parts += (explanation.finding.value, explanation.method, explanation.sentence)
         parts.append(f"{explanation.inside_share:.4f}")
+    for unread in result.not_read:
+        parts += (unread.model.sha256, unread.refusal.code, unread.refusal.detail)
     if result.refusal is not None:
         parts += (result.refusal.code, result.refusal.detail)
     return hashlib.sha256(_SEPARATOR.join(parts).encode()).hexdigest()

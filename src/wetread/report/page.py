@@ -14,11 +14,11 @@ from pathlib import Path
 import cv2
 
 from wetread import __version__
-from wetread.records import Explanation, Picture, Region, Result
+from wetread.records import Explanation, Picture, Region, Result, Unread
 from wetread.report.context import NOTICE
 from wetread.report.identity import text_of
 from wetread.report.sc import WARNING
-from wetread.report.words import Statement, measured, name, statements
+from wetread.report.words import Statement, measured, name, names, statements
 
 JPEG_QUALITY = 88
 
@@ -67,23 +67,37 @@ def _trust(explanation: Explanation) -> str:
     )
 
 
-def _headline(said: tuple[Statement, ...]) -> tuple[str, str, str]:
+def _unread(unread: Unread) -> str:
+    """Say what is not known because a model did not read."""
+    model, refusal = unread.model, unread.refusal
+    return (
+        f'<div class="unread"><strong>{escape(names(unread))}: not read</strong>{escape(refusal.sentence)} '
+        f"{escape(refusal.detail)} <b>Nothing is known about it: silence is not a normal result.</b>"
+        f"<p><code>{escape(refusal.code)}, {escape(model.id)} {escape(model.version)}</code></p></div>"
+    )
+
+
+def _headline(result: Result) -> tuple[str, str, str]:
     """Give the class, the headline and the sentence under it."""
+    said, unread = statements(result), ", ".join(names(one) for one in result.not_read)
     found = [one.name for one in said if one.finding.present]
     if found:
         return "present", ", ".join(found) + ": present", "The model's probability is at or above its threshold."
     if said:
-        names = ", ".join(one.name for one in said)
-        return "absent", f"{names}: not seen", "This is no statement about anything else on the image."
+        sought = ", ".join(one.name for one in said)
+        return "absent", f"{sought}: not seen", "This is no statement about anything else on the image."
+    if unread:
+        return "unknown", f"{unread}: not read", "Read this image for it as if no AI were there."
     return "absent", "No finding asked for", "No classifier reads this image; only regions were outlined."
 
 
 def _read(result: Result) -> str:
     said = statements(result)
-    kind, headline, lead = _headline(said)
+    kind, headline, lead = _headline(result)
     parts = [f'<section class="{kind}"><h1>{escape(headline)}</h1><p class="lead">{escape(lead)}</p>']
     parts += [_finding(one) for one in said]
     parts += [_trust(one) for one in result.explanations]
+    parts += [_unread(one) for one in result.not_read]
     return "".join([*parts, "</section>"])
 
 
@@ -156,7 +170,7 @@ def html(result: Result) -> bytes:
     head = _read(result) if result.refusal is None else _refused(result)
     doubtful = any(not one.trustworthy for one in result.explanations)
     films = "".join(_picture(one, doubtful) for one in result.pictures)
-    title = "NOT READ" if result.refusal is not None else _headline(statements(result))[1]
+    title = "NOT READ" if result.refusal is not None else _headline(result)[1]
     page = (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

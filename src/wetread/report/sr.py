@@ -10,14 +10,14 @@ groups), TID 300 (measurement), TID 4019 (algorithm identification).
 
 from __future__ import annotations
 
-from wetread.records import Code, Explanation, Finding, Measurement, Refusal, Region
+from wetread.records import Code, Explanation, Finding, Measurement, Refusal, Region, Unread
 from wetread.report import codes
 from wetread.report.codes import coded
 from wetread.report.context import KINDS, Context, beginning, instance_uid, reference
 from wetread.report.elements import Item, get, item
 from wetread.report.equipment import Algorithm, algorithm, contributors, serial_number
 from wetread.report.planes import source_reference, source_references
-from wetread.report.words import decimal, percent
+from wetread.report.words import decimal, omitted, percent
 from wetread.uids import derive
 
 
@@ -199,12 +199,25 @@ def _segmented(context: Context) -> Item:
 def _refused(refusal: Refusal) -> Item:
     """State that the image was not read, and why."""
     text = f"NOT READ. {refusal.sentence} {refusal.detail}".strip()
-    children = [
-        _code("CONTAINS", codes.READING_STATE, codes.NOT_READ),
-        _code("CONTAINS", codes.NOT_READ_REASON, codes.private(refusal.code, refusal.sentence)),
-        _text("CONTAINS", codes.COMMENT, text),
-    ]
+    children = [_code("CONTAINS", codes.READING_STATE, codes.NOT_READ), *_reason("CONTAINS", refusal, text)]
     return _container(codes.QUALITATIVE_EVALUATIONS, children)
+
+
+def _reason(relation: str, refusal: Refusal, text: str) -> list[Item]:
+    return [
+        _code(relation, codes.NOT_READ_REASON, codes.private(refusal.code, refusal.sentence)),
+        _text(relation, codes.COMMENT, text),
+    ]
+
+
+def _unread(unread: Unread) -> list[Item]:
+    """State of each thing that a model would have looked for that it is not known, and why.
+
+    The model did not contribute, so it is named in words only (AIR: no algorithm
+    identification without its equipment).
+    """
+    reason = item(ContentSequence=_reason("HAS PROPERTIES", unread.refusal, omitted(unread)))
+    return [_code("CONTAINS", about, codes.NOT_READ) | reason for about in unread.about]
 
 
 def _tree(context: Context) -> list[Item]:
@@ -221,7 +234,9 @@ def _tree(context: Context) -> list[Item]:
     groups = [_finding(context, finding) for finding in result.findings]
     if context.source.referable:
         groups += [_region(context, region, number) for number, region in enumerate(result.regions, 1)]
-    return [*children, _container(codes.IMAGING_MEASUREMENTS, groups)]
+    children.append(_container(codes.IMAGING_MEASUREMENTS, groups))
+    unknown = [node for unread in result.not_read for node in _unread(unread)]
+    return [*children, _container(codes.QUALITATIVE_EVALUATIONS, unknown)] if unknown else children
 
 
 def _evidence(context: Context) -> Item:
@@ -269,8 +284,8 @@ def _requests(context: Context) -> Item:
 def dataset(context: Context) -> Item:
     """Make the structured report of a result, read or refused.
 
-    The document is complete as to what the algorithms said, preliminary because no
-    person has seen it, and unverified.  A refused reading is partial, with its code.
+    The document is complete as to what the algorithms said and did not read, preliminary
+    because no person has seen it, and unverified.  Where none read it is partial, with its code.
     """
     made = beginning(context, "SR") | _evidence(context) | _requests(context) | _template("1500")
     refusal = context.result.refusal

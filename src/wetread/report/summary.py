@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from wetread import __version__
-from wetread.records import Code, Explanation, Finding, Measurement, ModelIdentity, Region, Result
+from wetread.records import Code, Explanation, Finding, Measurement, ModelIdentity, Refusal, Region, Result, Unread
 from wetread.report.context import NOTICE
 from wetread.report.identity import text_of
 
@@ -87,6 +87,18 @@ def _explanation(explanation: Explanation) -> dict[str, Any]:
     }
 
 
+def _refusal(refusal: Refusal) -> dict[str, str]:
+    return {"code": refusal.code, "sentence": refusal.sentence, "detail": refusal.detail}
+
+
+def _unread(unread: Unread) -> dict[str, Any]:
+    return {
+        "about": [_code(code) for code in unread.about],
+        "refusal": _refusal(unread.refusal),
+        "model": _model(unread.model),
+    }
+
+
 def _image(result: Result) -> dict[str, Any]:
     header, image = result.header, result.image
     made: dict[str, Any] = {
@@ -122,9 +134,8 @@ def summary(result: Result) -> dict[str, Any]:
         "wetread": __version__,
         "read_at": result.read_at,
         "state": "read" if refusal is None else "not read",
-        "refusal": None
-        if refusal is None
-        else {"code": refusal.code, "sentence": refusal.sentence, "detail": refusal.detail},
+        "refusal": None if refusal is None else _refusal(refusal),
+        "not_read": [_unread(one) for one in result.not_read],
         "image": _image(result),
         "findings": [_finding(one) for one in result.findings],
         "regions": [_region(one) for one in result.regions],

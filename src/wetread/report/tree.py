@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from wetread.errors import REFUSALS
 from wetread.records import Code
 from wetread.report import codes
 from wetread.report.context import KINDS
@@ -74,6 +75,11 @@ _RELATIONS_BY_CODE = {(code.scheme, code.value): relation for code, relation in 
 Key = tuple[str, str]
 
 
+def key(code: Code) -> Key:
+    """Give scheme and value of a concept."""
+    return code.scheme, code.value
+
+
 def key_of(node: Item, keyword: str = "ConceptNameCodeSequence") -> Key:
     """Give scheme and value of a code sequence; empty texts when there is none."""
     found = sequence(node, keyword)
@@ -82,8 +88,7 @@ def key_of(node: Item, keyword: str = "ConceptNameCodeSequence") -> Key:
 
 def named(nodes: list[Item], concept: Code) -> list[Item]:
     """Find the nodes with a concept name."""
-    wanted = (concept.scheme, concept.value)
-    return [node for node in nodes if key_of(node) == wanted]
+    return [node for node in nodes if key_of(node) == key(concept)]
 
 
 def walk_nodes(nodes: list[Item], path: str = "ContentSequence") -> Iterator[tuple[str, Item]]:
@@ -142,10 +147,25 @@ def _root(data: Item, children: list[Item]) -> Iterator[Problem]:
     unread = [one for one in evaluated if named(sequence(one, "ContentSequence"), codes.READING_STATE)]
     if (get(data, "CompletionFlag") == "PARTIAL") != bool(unread):
         yield Problem("CompletionFlag", "expected PARTIAL exactly where nothing was read", "PS3.3 C.17.2")
-    if unread and not named(sequence(unread[0], "ContentSequence"), codes.NOT_READ_REASON):
-        yield Problem("ContentSequence", "expected the coded reason why nothing was read", "Wetread documents")
     if named(children, codes.IMAGING_MEASUREMENTS) and not named(children, codes.IMAGE_LIBRARY):
         yield Problem("ContentSequence", "expected the image library, got none", _TID_1500)
+
+
+def _omissions(children: list[Item]) -> Iterator[Problem]:
+    """Judge that whatever was not read, all or one thing, has its coded reason and a sentence."""
+    for where, node in walk_nodes(children):
+        inner = sequence(node, "ContentSequence")
+        states = named(inner, codes.READING_STATE)
+        reasons = [key_of(one, "ConceptCodeSequence") for one in named(inner, codes.NOT_READ_REASON)]
+        said = [key_of(one, "ConceptCodeSequence") for one in states or [node]]
+        if said != [key(codes.NOT_READ)] or key_of(node) == key(codes.READING_STATE):
+            if reasons or states:
+                yield Problem(where, "expected Not read where a reason for it stands", "Wetread documents")
+            continue
+        if len(reasons) != 1 or reasons[0][0] != codes.PRIVATE_SCHEME or reasons[0][1] not in REFUSALS:
+            yield Problem(where, "expected one coded reason why it was not read", "Wetread documents")
+        if len(named(inner, codes.COMMENT)) != 1:
+            yield Problem(where, "expected one sentence why it was not read", "Wetread documents")
 
 
 def _private_schemes(data: Item) -> set[str]:
@@ -279,6 +299,7 @@ def problems(data: Item) -> Iterator[Problem]:
     for where, node in walk_nodes(children):
         yield from _node(where, node)
     yield from _root(data, children)
+    yield from _omissions(children)
     yield from _algorithms(data, children)
     yield from _groups(children)
     yield from _evidence(data, children)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wetread.records import Finding, Measurement, Result
+from wetread.records import Finding, Measurement, Result, Unread
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,18 @@ def statements(result: Result) -> tuple[Statement, ...]:
         line = f"{name(finding.code.meaning)}: {verdict}, probability {shown} (threshold {threshold}) {where}".rstrip()
         said.append(Statement(finding, name(finding.code.meaning), verdict, shown, threshold, where, line))
     return tuple(said)
+
+
+def names(unread: Unread) -> str:
+    """Name what a model would have looked for."""
+    return ", ".join(name(code.meaning) for code in unread.about)
+
+
+def omitted(unread: Unread) -> str:
+    """Say what a model did not read, and why."""
+    model, refusal = unread.model, unread.refusal
+    said = f"{names(unread)} NOT READ by {model.id} {model.version}. {refusal.sentence} {refusal.detail}"
+    return said.strip()
 
 
 def ranges(slices: Sequence[int]) -> str:

@@ -57,8 +57,9 @@ def _check_age(model: Model, image: Image) -> None:
     if model.intended.age_years is None:
         return
     low, high = model.intended.age_years
-    made = f"it was made for patients of {low} to {high} years"
+    told = f"expected a patient of {low} to {high} years, got"
     if not image.ages:
-        raise _unfit(model, "MISSING-TAG", f"{made}; expected Patient's Age (0010,1010), or birth and study date.")
+        known = "by Patient's Age (0010,1010), or by birth and study date"
+        raise _unfit(model, "MISSING-TAG", f"{told} no age {known}.")
     if image.ages[0] < low or image.ages[-1] > high:
-        raise _unfit(model, "OUTSIDE-AGE", f"{made}.")
+        raise _unfit(model, "OUTSIDE-AGE", f"{told} another age.")

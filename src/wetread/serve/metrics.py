@@ -41,6 +41,12 @@ class Metrics(Watch):
             "wetread_reading_seconds", "Wall time of the reading of a study", buckets=BUCKETS_S, registry=registry
         )
         self._results = Counter("wetread_results", "Results by refusal code", ["refusal"], registry=registry)
+        self._not_read = Counter(
+            "wetread_not_read",
+            "Models that did not read an image that others read",
+            ["model", "refusal"],
+            registry=registry,
+        )
         self._crashes = Counter("wetread_readings_crashed", "Readings that crashed", registry=registry)
         self._ended = Counter("wetread_jobs_ended", "Jobs by terminal state", ["state"], registry=registry)
         self._sent = Counter(
@@ -82,6 +88,8 @@ class Metrics(Watch):
     def _count(self, readings: Sequence[Reading]) -> None:
         for reading in readings:
             self._results.labels(reading.result.refusal.code if reading.result.refusal else "").inc()
+            for one in reading.result.not_read:
+                self._not_read.labels(one.model.id, one.refusal.code).inc()
 
     def crashed(self) -> None:
         """One reading ended with an error."""

@@ -242,7 +242,8 @@ def test_document_that_fails_the_checker_takes_back_the_result(
 def test_what_is_set_aside_has_its_documents() -> None:
     """No model is asked and no pixel decoded: either may be what crashed."""
     data = edited(PixelData=b"\0\0")
-    reading = pipeline.Reader((), Settings()).set_aside("1.2.3", "film.dcm", "0" * 64, data, "Read in vain 3 times.")
+    files = [("film.dcm", "0" * 64, data)]
+    (reading,) = pipeline.Reader((), Settings()).set_aside("1.2.3", files, "Read in vain 3 times.")
     assert reading.result.refusal is not None
     assert (reading.result.refusal.code, reading.result.study_uid) == ("CRASHED", "1.2.3")
     assert [d.kind for d in reading.documents] == ["SR", "HTML", "JSON"]
@@ -255,7 +256,7 @@ def test_what_is_set_aside_has_its_documents() -> None:
 
 def test_what_is_set_aside_without_a_header_has_a_page() -> None:
     for data in (b"", b"no DICOM"):
-        reading = pipeline.Reader((), Settings()).set_aside("1.2.3", "film.dcm", "0" * 64, data, "")
+        (reading,) = pipeline.Reader((), Settings()).set_aside("1.2.3", [("film.dcm", "0" * 64, data)], "")
         assert [d.kind for d in reading.documents] == ["HTML", "JSON"]
 
 

@@ -7,7 +7,7 @@ with documents, or a coded refusal with its document.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -84,25 +84,27 @@ class Reader:
         readings = [self._reading(image, before) for image in study.images]
         return (*readings, *(self._refused(study.study_uid, item, before) for item in study.rejected))
 
-    def set_aside(self, study_uid: str, source: str, digest: str, data: bytes, detail: str) -> Reading:
-        """Refuse one instance whose reading crashed; needs no model.
+    def set_aside(self, study_uid: str, files: Iterable[tuple[str, str, bytes]], detail: str) -> tuple[Reading, ...]:
+        """Refuse the instances of one study whose reading crashed; needs no model.
 
         Parameters
         ----------
         study_uid
-            The study it was filed under.
-        source, digest
-            Its file name, and the SHA-256 of its bytes, hex.
-        data
-            The file, of which only the header is read; b"" leaves the header out, and with it the SR.
+            The study they were filed under.
+        files
+            File name, SHA-256 of the bytes in hex, and the file, of which only the header is
+            read; b"" leaves the header out, and with it the SR.  They are taken one by one.
         detail
             What happened, without patient identifiers.
+
+        Returns
+        -------
+        One reading a film, a series of slices, a file without its header.
         """
         clock = Clock()
         with clock.stage("acquire"):
-            header = acquire.read_header(data, self.settings) if data else None
-        rejected = Rejected(Refusal("CRASHED", REFUSALS["CRASHED"], detail), source, digest, header)
-        return self._refused(study_uid, rejected, clock.timings)
+            rejected = acquire.given_up(files, NotRead("CRASHED", detail), self.settings)
+        return tuple(self._refused(study_uid, item, clock.timings) for item in rejected)
 
     def answer(self, image: Image) -> Result:
         """Classes, maps and masks of one image, without documents; raises `NotRead` if no model reads it."""

@@ -13,7 +13,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from tests import phantoms
-from wetread.acquire import decode, instances, read_header
+from wetread.acquire import decode, instances
+from wetread.acquire.instances import read_header
 from wetread.errors import REFUSALS
 from wetread.records import Rejected
 from wetread.settings import Settings

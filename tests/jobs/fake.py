@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from tests.wire.objects import SR, film
@@ -39,8 +39,8 @@ class Fake:
     def read_blobs(self, blobs: Sequence[tuple[str, bytes]]) -> tuple[Reading, ...]:
         return self.read(blobs)
 
-    def set_aside(self, study_uid: str, source: str, digest: str, data: bytes, detail: str) -> Reading:
-        return pipeline.Reader((), Settings()).set_aside(study_uid, source, digest, data, detail)
+    def set_aside(self, study_uid: str, files: Iterable[tuple[str, str, bytes]], detail: str) -> tuple[Reading, ...]:
+        return pipeline.Reader((), Settings()).set_aside(study_uid, files, detail)
 
 
 READER = Fake()

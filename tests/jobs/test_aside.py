@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pydicom
@@ -18,7 +18,9 @@ from wetread.jobs.states import State
 from wetread.jobs.store import Store
 from wetread.jobs.worker import Worker
 from wetread.records import Reading
+from wetread.wire.part10 import meta
 
+CT = "1.2.840.10008.5.1.4.1.1.2"
 NAME = "PACS@pacs.invalid:104"
 
 
@@ -131,10 +133,13 @@ def test_one_lost_blob_costs_one_instance_its_header(store: Store) -> None:
 
 def test_a_header_that_crashes_the_documents_is_left_out(store: Store) -> None:
     class Hurt(fake.Fake):
-        def set_aside(self, study_uid: str, source: str, digest: str, data: bytes, detail: str) -> Reading:
-            if data:
+        def set_aside(
+            self, study_uid: str, files: Iterable[tuple[str, str, bytes]], detail: str
+        ) -> tuple[Reading, ...]:
+            files = list(files)
+            if any(data for _, _, data in files):
                 raise ValueError("Canary^Patient")
-            return super().set_aside(study_uid, source, digest, data, detail)
+            return super().set_aside(study_uid, files, detail)
 
     receive(store, "1.2", "1.2.1")
     give_up(store, "1.2")
@@ -143,6 +148,41 @@ def test_a_header_that_crashes_the_documents_is_left_out(store: Store) -> None:
     assert node.documents() == []
     assert store.given_up() is None
     assert state(store, "1.2") is State.FAILED
+
+
+@pytest.mark.parametrize("hurt", [False, True])
+def test_a_series_of_slices_gets_one_refusal(store: Store, hurt: bool) -> None:
+    """Where one of its headers crashes the documents, the others stand in a few."""
+    instances = [f"1.2.1.{number}" for number in range(1, 17)]
+    receive(store, "1.2", *instances, sop_class=CT)
+    lost = store.digests(1)[5] if hurt else ""
+
+    class Hurt(fake.Fake):
+        def set_aside(
+            self, study_uid: str, files: Iterable[tuple[str, str, bytes]], detail: str
+        ) -> tuple[Reading, ...]:
+            files = list(files)
+            if any(digest == lost and data for _, digest, data in files):
+                raise ValueError("Canary^Patient")
+            return super().set_aside(study_uid, files, detail)
+
+    give_up(store, "1.2")
+    node = Node(store, Hurt())
+    assert node.aside.step()
+    documents = node.documents()
+    assert len(documents) == (1 if not hurt else 4)
+    referred = [
+        one.ReferencedSOPInstanceUID
+        for sr in documents
+        for one in sr.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence
+    ]
+    assert sorted(referred) == sorted(set(instances) - ({instances_by_digest(store)[lost]} if hurt else set()))
+    assert "CRASHED" in documents[0].to_json()
+    assert not node.aside.step()
+
+
+def instances_by_digest(store: Store) -> dict[str, str]:
+    return {digest: meta(store.spool.get(digest)).sop_instance_uid for digest in store.digests(1)}
 
 
 def test_one_that_cannot_be_answered_holds_up_no_other(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,12 +80,14 @@ def store(tmp_path: Path) -> Iterator[Store]:
     made.close()
 
 
-def receive(store: Store, study: str, *instances: str, size: int = 64) -> None:
+def receive(store: Store, study: str, *instances: str, size: int = 64, sop_class: str = CR) -> None:
     """Store and complete a study."""
     arrivals = []
     for instance in instances:
-        data = film(study, instance, size)
-        arrivals.append(Arrival(CR, instance, study, "1.2.840.10008.1.2.1", "T", store.spool.put(data), len(data)))
+        data = film(study, instance, size, sop_class)
+        arrivals.append(
+            Arrival(sop_class, instance, study, "1.2.840.10008.1.2.1", "T", store.spool.put(data), len(data))
+        )
     store.admit(arrivals)
     store.complete(study)
 

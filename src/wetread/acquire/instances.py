@@ -112,6 +112,13 @@ def read_header(data: bytes, settings: Settings) -> Any:
         return None
 
 
+def give_up(source: str, digest: str, data: bytes, refusal: NotRead, settings: Settings) -> Instance:
+    """Refuse a file whose reading crashed, by its header alone; b"" leaves the header out."""
+    header = read_header(data, settings) if data else None
+    rejected = reject(refusal, source, digest, header)
+    return Instance(rejected) if header is None else Instance(rejected, *_named(header))
+
+
 def _trusted(header: Any) -> Any:
     """Return the header if it names study, series, instance and class: nothing is filed under less."""
     return header if all(_uid_or_empty(header, keyword) for keyword in _IDENTITY) else None
@@ -119,8 +126,7 @@ def _trusted(header: Any) -> Any:
 
 def _read_parsed(parsed: Parsed, source: str, digest: Callable[[], str], settings: Settings) -> Instance:
     header = parsed.header
-    study_uid, series_uid, sop_uid = (_uid_or_empty(header, keyword) for keyword in _IDENTITY[:3])
-    order = (series_uid, _instance_number(header), sop_uid)
+    study_uid, sop_uid, order = _named(header)
     try:
         check_kind(parsed)
         check_identity(header)
@@ -190,6 +196,12 @@ def _framed(image: Image) -> Image:
         directions=found.directions,
         frames=tuple(index + 1 for index in found.order),
     )
+
+
+def _named(header: Any) -> tuple[str, str, tuple[str, int, str]]:
+    """Return study, instance, and the order among the instances of a study."""
+    study_uid, series_uid, sop_uid = (_uid_or_empty(header, keyword) for keyword in _IDENTITY[:3])
+    return study_uid, sop_uid, (series_uid, _instance_number(header), sop_uid)
 
 
 def _uid_or_empty(header: Any, keyword: str) -> str:

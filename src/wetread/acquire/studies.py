@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from wetread.acquire.attributes import text
-from wetread.acquire.instances import Instance, read_instance, reject
+from wetread.acquire.instances import Instance, give_up, read_instance, reject
 from wetread.acquire.picture import Assumption
 from wetread.acquire.quiet import quiet
 from wetread.acquire.series import joined
@@ -58,6 +58,26 @@ def read_each(blobs: Iterable[tuple[str, bytes]], settings: Settings, assume: As
                 seen.add(instance.outcome.digest)
                 made.append(instance)
     return made
+
+
+def given_up(files: Iterable[tuple[str, str, bytes]], refusal: NotRead, settings: Settings) -> tuple[Rejected, ...]:
+    """Refuse the files of one study whose reading crashed, by their headers alone; no pixel is looked at.
+
+    Parameters
+    ----------
+    files
+        (source, SHA-256 in hex, bytes), taken one by one; b"" leaves the header out.
+    refusal
+        What happened, without patient identifiers.
+    settings
+        `max_pixels` bounds what is inflated.
+
+    Returns
+    -------
+    One a film, a localizer, a series of slices, a file without its header.
+    """
+    members = sorted((give_up(*file, refusal, settings) for file in files), key=lambda member: member.order)
+    return tuple(one for one in joined(members, settings.max_series_pixels) if isinstance(one, Rejected))
 
 
 def gather(instances: Sequence[Instance], settings: Settings) -> tuple[Study, ...]:

@@ -1,4 +1,4 @@
-"""Answers for the studies that were given up: one coded refusal an instance, CRASHED, from its header alone.
+"""Answers for the studies that were given up: one coded refusal a film or series, CRASHED, from headers alone.
 
 Such a study is FAILED already and its alarm has sounded; here the PACS is told too, as silence never
 means normal.  What crashed the reading may crash this as well: an error costs one instance its header,
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 from wetread.jobs.retry import Backoff, RetryClock
 from wetread.jobs.store import Job, Store, file_name
@@ -72,7 +72,7 @@ class Aside:
         return self._retry.next(self._clock())
 
     def _answer(self, job: Job) -> None:
-        readings = [self._refused(job, digest) for digest in self._store.digests(job.id)]
+        readings = self._refused(job, self._store.digests(job.id))
         for _ in (reading for reading in readings if reading.result.header is None):
             log.warning("refused without its header", extra={"job": job.id})
         made = [document for reading in readings for document in reading.documents]
@@ -82,12 +82,21 @@ class Aside:
         self._watch.set_aside(readings)
         log.info("job set aside", extra={"job": job.id, "documents": len(made), "refusal": "CRASHED"})
 
-    def _refused(self, job: Job, digest: str) -> Reading:
-        """Refuse one instance: by its header, or without one if that fails too."""
-        name, detail = file_name(digest), f"Read in vain {job.tries} times; the last time: {job.reason}."
+    def _refused(self, job: Job, digests: Sequence[str]) -> tuple[Reading, ...]:
+        """Refuse instances by their headers; where that fails by halves, until one is left without its header."""
+        detail = f"Read in vain {job.tries} times; the last time: {job.reason}."
+        if self._begun[job.id] > self._max_tries:
+            return self._reader.set_aside(job.study_uid, [(file_name(one), one, b"") for one in digests], detail)
         try:
-            data = b"" if self._begun[job.id] > self._max_tries else self._store.spool.get(digest)
-            return self._reader.set_aside(job.study_uid, name, digest, data, detail)
+            return self._reader.set_aside(job.study_uid, self._files(digests), detail)
         except Exception as error:  # noqa: BLE001 - the worker's door: the other instances must be answered for
+            if len(digests) > 1:
+                half = len(digests) // 2
+                return (*self._refused(job, digests[:half]), *self._refused(job, digests[half:]))
             log.error("header left out", extra={"job": job.id, "reason": describe(error)})
-            return self._reader.set_aside(job.study_uid, name, digest, b"", detail)
+            return self._reader.set_aside(job.study_uid, [(file_name(one), one, b"") for one in digests], detail)
+
+    def _files(self, digests: Sequence[str]) -> Iterator[tuple[str, str, bytes]]:
+        """Give name, digest and bytes of each instance; no two are held at a time."""
+        for digest in digests:
+            yield file_name(digest), digest, self._store.spool.get(digest)

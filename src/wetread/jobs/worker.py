@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -26,8 +26,8 @@ class Reader(Protocol):
     def read_blobs(self, blobs: Sequence[tuple[str, bytes]]) -> tuple[Reading, ...]:
         """Read the objects of one study, given as (name, DICOM file)."""
 
-    def set_aside(self, study_uid: str, source: str, digest: str, data: bytes, detail: str) -> Reading:
-        """Refuse one object whose reading crashed."""
+    def set_aside(self, study_uid: str, files: Iterable[tuple[str, str, bytes]], detail: str) -> tuple[Reading, ...]:
+        """Refuse the objects of one study, given as (name, SHA-256, file), whose reading crashed."""
 
 
 def destination_name(destination: Destination) -> str:

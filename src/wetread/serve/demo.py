@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -100,9 +100,9 @@ class _Remembering:
         self.readings.extend(made)
         return made
 
-    def set_aside(self, study_uid: str, source: str, digest: str, data: bytes, detail: str) -> Reading:
-        made = self.reader.set_aside(study_uid, source, digest, data, detail)
-        self.readings.append(made)
+    def set_aside(self, study_uid: str, files: Iterable[tuple[str, str, bytes]], detail: str) -> tuple[Reading, ...]:
+        made = self.reader.set_aside(study_uid, files, detail)
+        self.readings.extend(made)
         return made
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import warnings
 from typing import Any
 
+import numpy as np
+import pytest
 from pydicom import uid
 
-from tests import phantoms
-from wetread.acquire import decode
+from tests import phantoms, slices
+from wetread.acquire import decode, given_up
+from wetread.errors import NotRead
 from wetread.records import Study
 from wetread.settings import Settings
 
@@ -67,6 +71,23 @@ def test_two_patients_in_one_study_refuse_all_of_it() -> None:
         assert all(rejected.header.StudyInstanceUID == phantoms.STUDY for rejected in study.rejected)
         text = " ".join(rejected.refusal.detail for rejected in study.rejected)
         assert not any(secret in text for secret in (*phantoms.SECRETS, "SOMEONE-ELSE", "ELSEWHERE"))
+
+
+@pytest.mark.parametrize("crashed", [False, True])
+def test_no_refusal_about_one_patient_names_the_slices_of_another(crashed: bool) -> None:
+    slices_ = slices.series(np.zeros((6, 20, 20), np.int16))
+    for number in (1, 4):
+        slices_[number].PatientID = "SOMEONE-ELSE"
+    files = [(name, hashlib.sha256(data).hexdigest(), data) for name, data in slices.blobs(slices_)]
+    if crashed:
+        rejected = given_up(files, NotRead("CRASHED", "in vain"), Settings())
+    else:
+        (rejected,) = [study.rejected for study in read(*((name, data) for name, _, data in files))]
+    told = {one.header.PatientID: set(one.sop_uids) for one in rejected}
+    assert len(rejected) == 2
+    for one in slices_:
+        assert one.SOPInstanceUID in told[one.PatientID]
+    assert sum(map(len, told.values())) == len(slices_)
 
 
 def test_without_patient_id_name_and_birth_date_tell_patients_apart() -> None:

@@ -77,7 +77,7 @@ def given_up(files: Iterable[tuple[str, str, bytes]], refusal: NotRead, settings
     One a film, a localizer, a series of slices, a file without its header.
     """
     members = sorted((give_up(*file, refusal, settings) for file in files), key=lambda member: member.order)
-    return tuple(one for one in joined(members, settings.max_series_pixels) if isinstance(one, Rejected))
+    return tuple(one for one in _joined(members, settings) if isinstance(one, Rejected))
 
 
 def gather(instances: Sequence[Instance], settings: Settings) -> tuple[Study, ...]:
@@ -95,12 +95,20 @@ def _study(members: list[Instance], settings: Settings) -> Study:
     if len(patients) > 1:
         mixed = NotRead("MIXED-PATIENTS", f"Expected one patient, got {len(patients)} under one Study Instance UID.")
         members = [_refused(member, mixed) for member in members]
-    outcomes = joined(members, settings.max_series_pixels)
+    outcomes = _joined(members, settings)
     return Study(
         members[0].study_uid,
         tuple(outcome for outcome in outcomes if isinstance(outcome, Image)),
         tuple(outcome for outcome in outcomes if isinstance(outcome, Rejected)),
     )
+
+
+def _joined(members: list[Instance], settings: Settings) -> list[Image | Rejected]:
+    """Join the slices of each patient: what is said under one name refers to nobody else's instances."""
+    parts: dict[tuple[str, ...], list[Instance]] = {}
+    for member in members:
+        parts.setdefault(_patient(member) if member.header is not None else (), []).append(member)
+    return [outcome for part in parts.values() for outcome in joined(part, settings.max_series_pixels)]
 
 
 def _patient(member: Instance) -> tuple[str, ...]:

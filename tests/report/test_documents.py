@@ -115,7 +115,7 @@ def test_what_one_model_did_not_read_stands_in_every_document(documents_of: Docu
     assert said.ConceptCodeSequence[0].CodeMeaning == "Not read"
     reason, sentence = said.ContentSequence
     assert reason.ConceptCodeSequence[0].CodeValue == "OUTSIDE-AGE"
-    assert sentence.TextValue.startswith("Pneumonia NOT READ by cxr-pneumonia 1.0.0. The patient is older")
+    assert sentence.TextValue.startswith("Pneumonia NOT READ by cxr-pneumonia 1.0.0. The patient's age is outside")
     # Who did not read did not contribute.
     assert [one.ManufacturerModelName for one in dataset.ContributingEquipmentSequence] == ["cxr-lungs"]
     (unread,) = json.loads(made["JSON"].data)["not_read"]

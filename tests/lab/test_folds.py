@@ -48,6 +48,9 @@ bf16 = false
 workers = 0
 [augment]
 rotate_deg = 3.0
+[prune]
+ratio = 0.5
+epochs = 2
 [operating_point]
 sensitivity = 0.9
 [ship]
@@ -84,7 +87,7 @@ VOLUME = JOINT | {
     "labels": ["left", "right"],
     "whole": "true",
     "rivals": ["average mask"],
-    "model": 'architecture = "unet3d"\nwidths = [8, 8]\nlabels = 2',
+    "model": 'architecture = "unet3d"\nwidths = [16, 16]\nlabels = 2',
     "grid": [8, 32, 32],
     "spacing": "spacing_mm = [1, 1, 1]",
     "folds": 'by = "patient"\nn = 2',
@@ -114,10 +117,12 @@ def test_folds_become_a_folder_with_a_card(kind: dict[str, Any], recipe: Any, tm
     name, out, models = recipe(**kind), tmp_path / "run", tmp_path / "models"
     files = commands.train(name, tmp_path, out)
     assert [file.parent.name for file in files] == ["fold0", "fold1"]
-    commands.export(name, out)
-    commands.quantize(name, tmp_path, out, models)
+    pruned = commands.prune(name, tmp_path, out)
+    assert pruned.stat().st_size < files[0].stat().st_size
+    assert set(commands.export(name, out)) == {"fp32", "pruned-fp32"}
+    assert set(commands.quantize(name, tmp_path, out, models)) == {"int8", "pruned-int8"}
     certificate = commands.certify(name, tmp_path, out, models)
-    assert {"fp32", "int8"} <= {row["build"] for row in certificate["builds"]}
+    assert {"fp32", "int8", "pruned-fp32", "pruned-int8"} <= {row["build"] for row in certificate["builds"]}
     assert all(row["passed"] for row in certificate["builds"])
     model = infer.read(models / "mr-toy")
     for choice in infer.candidates(model):
@@ -135,6 +140,13 @@ def test_one_fold_is_trained_alone(recipe: Any, tmp_path: Path) -> None:
     files = commands.train(recipe(**JOINT), tmp_path, tmp_path / "run", fold=1, epochs=1)
     assert [file.parent.name for file in files] == ["fold1"]
     assert not (tmp_path / "run" / "mr-toy" / "fold0").exists()
+
+
+def test_a_recipe_that_does_not_say_how_to_prune_is_refused(recipe: Any, tmp_path: Path) -> None:
+    path = Path(recipe(**JOINT))
+    path.write_text(path.read_text().replace("[prune]", "[other]"))
+    with pytest.raises(BadInput, match=r"\[prune\]"):
+        commands.prune(str(path), tmp_path, tmp_path)
 
 
 def test_research_models_do_not_ship(recipe: Any, tmp_path: Path) -> None:

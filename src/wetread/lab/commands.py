@@ -10,10 +10,12 @@ from typing import Any
 from wetread.errors import BadInput
 from wetread.infer import read
 from wetread.lab import zoo
+from wetread.lab.builds import export_builds, weights_folder
 from wetread.lab.card import card
 from wetread.lab.card_series import card_series
 from wetread.lab.compare import COMPARISONS, compare_architectures
 from wetread.lab.compare_page import write_comparisons
+from wetread.lab.courses import read_cases, series_course
 from wetread.lab.crossed import train_folds
 from wetread.lab.evaluate import Figures, evaluate_lungs, evaluate_pneumonia
 from wetread.lab.evaluate_series import evaluate_series
@@ -25,9 +27,8 @@ from wetread.lab.pneumonia import pneumonia_course
 from wetread.lab.predict import eager
 from wetread.lab.prune import cut, distil
 from wetread.lab.ship import certify as certify_film
-from wetread.lab.ship import export as export_film
 from wetread.lab.ship import quantize as quantize_film
-from wetread.lab.ship_series import certify_series, export_series, quantize_series
+from wetread.lab.ship_series import certify_series, quantize_series
 from wetread.lab.train import Course, Plan, fit
 from wetread.lab.weights import load_weights, save_weights
 
@@ -83,7 +84,9 @@ def train(
 
 
 def prune(model: str, data: Path, out: Path, *, resume: bool = True) -> Path:
-    """Cut channels from a trained model and let it learn from its parent, by the recipe's ``[prune]`` table.
+    """Cut channels and heads from a trained model and let it learn from its parent, by the recipe's ``[prune]`` table.
+
+    Of a recipe with folds: the network of the fold that ships.
 
     Returns
     -------
@@ -92,15 +95,18 @@ def prune(model: str, data: Path, out: Path, *, resume: bool = True) -> Path:
     Raises
     ------
     BadInput
-        The model was not trained in this run folder.
+        The model was not trained in this run folder, or its recipe does not say how to prune.
     """
-    folder = out / model
+    plan = load_plan(model)
+    if "prune" not in plan:
+        raise BadInput(f"{model}: expected a table [prune] in the recipe, found none; see cxr-lungs.toml")
+    folder = weights_folder(plan, out)
     table, parent = load_weights(folder / "weights.pt")
     # The recipe at hand says how to prune; the weights say how they were trained.
-    settings = dict(load_plan(model)["prune"])
+    settings = dict(plan["prune"])
     child = cut(parent, recipe_of(table["recipe"]), float(settings.pop("ratio")))
-    plan = Plan(**(table["train"] | settings))
-    state = fit(child, distil(_course(table, data, out), parent), plan, folder / "pruned", resume=resume)
+    course = _fold_course(table, data, int(plan["ship"]["fold"])) if "folds" in plan else _course(table, data, out)
+    state = fit(child, distil(course, parent), Plan(**(table["train"] | settings)), folder / "pruned", resume=resume)
     save_weights(folder / "weights-pruned.pt", table, state.average)
     return folder / "weights-pruned.pt"
 
@@ -125,8 +131,7 @@ def compare(names: Sequence[str], data: Path, out: Path, evidence: Path) -> dict
 
 def export(model: str, out: Path) -> dict[str, Path]:
     """Write the float builds of a model to ``<id>/builds``; of the fold that ships, for a recipe with folds."""
-    table = load_plan(model)
-    return export_series(table, out) if "folds" in table else export_film(model, out)
+    return export_builds(load_plan(model), out)
 
 
 def quantize(model: str, data: Path, out: Path, models: Path) -> dict[str, Path]:
@@ -203,3 +208,9 @@ def _course(table: Mapping[str, Any], data: Path, out: Path) -> Course:
         return lung_course(table, data, cache)
     lungs, segmenter = load_weights(out / SEGMENTER / "weights.pt")
     return pneumonia_course(table, eager(segmenter), recipe_of(lungs["recipe"]), data, cache)
+
+
+def _fold_course(table: Mapping[str, Any], data: Path, fold: int) -> Course:
+    """Return everything but one fold."""
+    _, gridded, folds = read_cases(table, data)
+    return series_course(table, gridded, folds, fold)

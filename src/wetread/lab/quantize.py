@@ -19,6 +19,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from wetread.lab.half import whole
 from wetread.records import Tensor
 
 __all__ = ["quantize_onnx"]
@@ -41,7 +42,7 @@ def quantize_onnx(parent: Path, samples: Sequence[Tensor], path: Path, *, transf
     transformer
         Leave attention's softmax and norms in float and balance the perceptrons' activations.
     """
-    model = onnx.load(parent)
+    model = whole(onnx.load(parent))
     keep = [node.name for node in model.graph.node if node.op_type in FLOAT_LAYERS or "map" in node.output]
     quantized = nncf.quantize(
         model,

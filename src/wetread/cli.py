@@ -526,6 +526,29 @@ def gate(context: click.Context, model: str, data: Path, folder: Path, evidence:
 
 @lab.command()
 @click.argument("model")
+@run_option
+@click.option("--evidence", type=click.Path(path_type=Path), default=Path("docs/evidence"), show_default=True)
+@json_option
+@click.pass_context
+def sweep(context: click.Context, model: str, folder: Path, evidence: Path, as_json: bool) -> None:
+    """Measure every build of a certified model here: the accuracy-latency front, and what is worth shipping."""
+    from rich.table import Table
+
+    found = lab_commands().sweep(model, folder, settings_of(context).models_dir, evidence)
+    if as_json:
+        emit(found)
+        return
+    table = Table("build", "engine", "p50, ms", "p95, ms", "MB", "front", "worth shipping")
+    for one in sorted(found["points"], key=lambda one: one["p50_ms"]):
+        times = [f"{one[key]:.1f}" for key in ("p50_ms", "p95_ms")]
+        front = "yes" if one["front"] else "no"
+        table.add_row(one["build"], one["engine"], *times, f"{one['megabytes']:.2f}", front, one["worth"])
+    console().print(table)
+    click.echo(f"Written to {evidence}: sweep-{found['model']}.json, .md, .svg; times are of this machine")
+
+
+@lab.command()
+@click.argument("model")
 @data_option
 @run_option
 @json_option

@@ -127,6 +127,10 @@ def test_folds_become_a_folder_with_a_card(kind: dict[str, Any], recipe: Any, tm
     model = infer.read(models / "mr-toy")
     for choice in infer.candidates(model):
         assert infer.load(model, choice, threads=1).identity.build == choice.build
+    found = commands.sweep(name, out, models, tmp_path / "evidence")
+    assert {point["build"] for point in found["points"]} == {row["build"] for row in certificate["builds"]}
+    assert "worth shipping" in (tmp_path / "evidence" / "sweep-mr-toy.md").read_text()
+    assert (tmp_path / "evidence" / "sweep-mr-toy.svg").stat().st_size > 1000
     figures = commands.evaluate(name, tmp_path, out, models)
     assert sum(fold["series"] for fold in figures["folds"]) == 12
     card = (models / "mr-toy" / "card.md").read_text()

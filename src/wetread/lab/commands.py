@@ -29,10 +29,12 @@ from wetread.lab.prune import cut, distil
 from wetread.lab.ship import certify as certify_film
 from wetread.lab.ship import quantize as quantize_film
 from wetread.lab.ship_series import certify_series, quantize_series
+from wetread.lab.sweep import sweep_builds
+from wetread.lab.sweep_page import write_sweep
 from wetread.lab.train import Course, Plan, fit
 from wetread.lab.weights import load_weights, save_weights
 
-__all__ = ["certify", "compare", "evaluate", "export", "gate", "prune", "quantize", "train"]
+__all__ = ["certify", "compare", "evaluate", "export", "gate", "prune", "quantize", "sweep", "train"]
 
 #: The model whose masks bound the region of the classifiers.
 SEGMENTER = "cxr-lungs"
@@ -126,6 +128,19 @@ def compare(names: Sequence[str], data: Path, out: Path, evidence: Path) -> dict
     """
     found = {name: compare_architectures(load_plan(f"compare/{name}"), data, out) for name in names or COMPARISONS}
     write_comparisons(found, evidence)
+    return found
+
+
+def sweep(model: str, out: Path, models: Path, evidence: Path) -> Figures:
+    """Measure every build of a certified model on this host, and write ``sweep-<id>.*``: which are worth shipping.
+
+    Raises
+    ------
+    BadInput
+        The model was not certified, or its builds are not there.
+    """
+    found = sweep_builds(load_plan(model), out, models)
+    write_sweep(found, evidence)
     return found
 
 

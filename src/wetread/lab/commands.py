@@ -10,6 +10,7 @@ from typing import Any
 from wetread.errors import BadInput
 from wetread.infer import read
 from wetread.lab import zoo
+from wetread.lab.audit import Columns, audit
 from wetread.lab.builds import export_builds, weights_folder
 from wetread.lab.card import card
 from wetread.lab.card_series import card_series
@@ -21,6 +22,7 @@ from wetread.lab.evaluate import Figures, evaluate_lungs, evaluate_pneumonia
 from wetread.lab.evaluate_series import evaluate_series
 from wetread.lab.evidence import write_evidence
 from wetread.lab.gate import make_gate
+from wetread.lab.intake.prove import prove
 from wetread.lab.lungs import lung_course
 from wetread.lab.plan import load_plan, recipe_of
 from wetread.lab.pneumonia import pneumonia_course
@@ -34,7 +36,18 @@ from wetread.lab.sweep_page import write_sweep
 from wetread.lab.train import Course, Plan, fit
 from wetread.lab.weights import load_weights, save_weights
 
-__all__ = ["certify", "compare", "evaluate", "export", "gate", "prune", "quantize", "sweep", "train"]
+__all__ = [
+    "certify",
+    "certify_imported",
+    "compare",
+    "evaluate",
+    "export",
+    "gate",
+    "prune",
+    "quantize",
+    "sweep",
+    "train",
+]
 
 #: The model whose masks bound the region of the classifiers.
 SEGMENTER = "cxr-lungs"
@@ -173,6 +186,30 @@ def certify(model: str, data: Path, out: Path, models: Path) -> dict[str, Any]:
     if not table["ship"].get("ships", True):
         raise BadInput(f"{model}: expected a model that may ship, got one for research: {table['ship']['licence']}")
     return certify_series(table, data, out, models) if "folds" in table else certify_film(model, data, out, models)
+
+
+def certify_imported(
+    folder: Path,
+    data: Sequence[Path],
+    *,
+    split: str = "",
+    accepted: str = "",
+    positive: str = "",
+    sensitivity: float = 0.0,
+    **columns: str,
+) -> dict[str, Any]:
+    """Audit somebody's images, judge an imported model on them, and write its certificate: see `prove`.
+
+    Parameters
+    ----------
+    split, accepted
+        As of `wetread.lab.audit.audit`; the first of several folds is set aside.
+    columns
+        ``label``, ``patient`` and ``patient_from``: where the manifest or the paths say them.
+    """
+    told = Columns(columns["label"], positive, columns["patient"], columns["patient_from"])
+    found = audit(data, told, split, accepted.strip(), apart=True)
+    return prove(folder, found, positive, sensitivity)
 
 
 def evaluate(model: str, data: Path, out: Path, models: Path) -> Figures:

@@ -503,13 +503,15 @@ def export(model: str, folder: Path, as_json: bool) -> None:
 
 @lab.command()
 @click.argument("model")
+@click.option("--aware", is_flag=True, help="Train it to be rounded first: for a build that failed its certificate.")
 @data_option
 @run_option
 @json_option
 @click.pass_context
-def quantize(context: click.Context, model: str, data: Path, folder: Path, as_json: bool) -> None:
+def quantize(context: click.Context, model: str, aware: bool, data: Path, folder: Path, as_json: bool) -> None:
     """Write the int8 builds of a model, calibrated on training images."""
-    say(as_json, "builds", lab_commands().quantize(model, data, folder, settings_of(context).models_dir))
+    models = settings_of(context).models_dir
+    say(as_json, "builds", lab_commands().quantize(model, data, folder, models, aware=aware))
 
 
 @lab.command()

@@ -13,6 +13,7 @@ from tests.lab.series import drawn_cases
 from wetread import infer
 from wetread.errors import BadInput
 from wetread.lab import commands, series
+from wetread.lab.folder import sha256_of
 from wetread.lab.verdicts import Scores, operating_point
 
 #: torch's exporter warns about itself.
@@ -51,6 +52,8 @@ rotate_deg = 3.0
 [prune]
 ratio = 0.5
 epochs = 2
+[quantize]
+epochs = 1
 [operating_point]
 sensitivity = 0.9
 [ship]
@@ -121,6 +124,9 @@ def test_folds_become_a_folder_with_a_card(kind: dict[str, Any], recipe: Any, tm
     assert pruned.stat().st_size < files[0].stat().st_size
     assert set(commands.export(name, out)) == {"fp32", "pruned-fp32"}
     assert set(commands.quantize(name, tmp_path, out, models)) == {"int8", "pruned-int8"}
+    after = sha256_of(out / "mr-toy" / "builds" / "int8.onnx")
+    assert set(commands.quantize(name, tmp_path, out, models, aware=True)) == {"int8", "pruned-int8"}
+    assert sha256_of(out / "mr-toy" / "builds" / "int8.onnx") != after
     certificate = commands.certify(name, tmp_path, out, models)
     assert {"fp32", "int8", "pruned-fp32", "pruned-int8"} <= {row["build"] for row in certificate["builds"]}
     assert all(row["passed"] for row in certificate["builds"])
@@ -149,6 +155,7 @@ def test_one_fold_is_trained_alone(recipe: Any, tmp_path: Path) -> None:
 def test_a_recipe_that_does_not_say_how_to_prune_is_refused(recipe: Any, tmp_path: Path) -> None:
     path = Path(recipe(**JOINT))
     path.write_text(path.read_text().replace("[prune]", "[other]"))
+    commands.train(str(path), tmp_path, tmp_path, fold=0, epochs=1)
     with pytest.raises(BadInput, match=r"\[prune\]"):
         commands.prune(str(path), tmp_path, tmp_path)
 

@@ -14,7 +14,7 @@ from wetread.lab.quantize import quantize_onnx
 from wetread.lab.weights import load_weights
 from wetread.records import Tensor
 
-__all__ = ["export_builds", "float_builds", "int8_builds", "weights_folder"]
+__all__ = ["FLOAT_BUILDS", "export_builds", "float_builds", "int8_builds", "weights_folder"]
 
 #: Weights in the run folder -> build.
 FLOAT_BUILDS = {"weights.pt": "fp32", "weights-pruned.pt": "pruned-fp32"}
@@ -34,15 +34,18 @@ def export_builds(table: Mapping[str, Any], out: Path) -> dict[str, Path]:
     BadInput
         The model was not trained in this run folder.
     """
-    builds: dict[str, Path] = {}
-    folder, target = weights_folder(table, out), out / str(table["id"]) / "builds"
-    target.mkdir(parents=True, exist_ok=True)
-    for file, name in FLOAT_BUILDS.items():
-        if file == "weights.pt" or (folder / file).exists():
-            trained, network = load_weights(folder / file)
-            recipe, outputs = recipe_of(trained["recipe"]), OUTPUTS[trained["task"]]
-            builds[name] = export_onnx(network, recipe, outputs, target / f"{name}.onnx")
-    return builds
+    folder = weights_folder(table, out)
+    return {
+        name: _exported(folder / file, out / str(table["id"]) / "builds" / f"{name}.onnx")
+        for file, name in FLOAT_BUILDS.items()
+        if file == "weights.pt" or (folder / file).exists()
+    }
+
+
+def _exported(weights: Path, target: Path) -> Path:
+    trained, network = load_weights(weights)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return export_onnx(network, recipe_of(trained["recipe"]), OUTPUTS[trained["task"]], target)
 
 
 def float_builds(table: Mapping[str, Any], out: Path) -> dict[str, Path]:
@@ -60,13 +63,15 @@ def float_builds(table: Mapping[str, Any], out: Path) -> dict[str, Path]:
     return {name: path for name, path in files.items() if path.exists()}
 
 
-def int8_builds(table: Mapping[str, Any], out: Path, samples: Sequence[Tensor]) -> dict[str, Path]:
+def int8_builds(table: Mapping[str, Any], out: Path, samples: Sequence[Tensor], aware: bool = False) -> dict[str, Path]:
     """Write the int8 build of each float build.
 
     Parameters
     ----------
     samples
         Calibration tensors of one image each, from training data.
+    aware
+        From the weights that were trained to be rounded, which lie beside the others as ``aware-*``.
 
     Raises
     ------
@@ -75,7 +80,9 @@ def int8_builds(table: Mapping[str, Any], out: Path, samples: Sequence[Tensor]) 
     """
     transformer = "transformer" in str(table["model"]["architecture"])
     builds: dict[str, Path] = {}
+    weights = {name: weights_folder(table, out) / f"aware-{file}" for file, name in FLOAT_BUILDS.items()}
     for name, parent in float_builds(table, out).items():
-        small = name.replace("fp32", "int8")
-        builds[small] = quantize_onnx(parent, samples, parent.with_name(f"{small}.onnx"), transformer=transformer)
+        small = parent.with_name(parent.name.replace("fp32", "int8"))
+        source = _exported(weights[name], parent.with_name(f"aware-{parent.name}")) if aware else parent
+        builds[small.stem] = quantize_onnx(source, samples, small, transformer=transformer)
     return builds

@@ -29,7 +29,7 @@ CALIBRATION_FILMS = 320
 REFERENCE = "onnxruntime"
 
 
-def quantize(model: str, data: Path, out: Path, models: Path) -> dict[str, Path]:
+def quantize(model: str, data: Path, out: Path, models: Path, aware: bool = False) -> dict[str, Path]:
     """Write the int8 build of each float build, calibrated on films of the training split.
 
     Raises
@@ -47,7 +47,7 @@ def quantize(model: str, data: Path, out: Path, models: Path) -> dict[str, Path]
         found, _, _ = shipped_boxes(models, films, recipe, out / "cache")
         boxes = [Box(*(int(edge) for edge in box)) for box in found]
     samples: list[Tensor] = [exact(films, int(row), recipe, boxes[row]) for row in rows]
-    return int8_builds(table, out, samples)
+    return int8_builds(table, out, samples, aware)
 
 
 def certify(model: str, data: Path, out: Path, models: Path) -> dict[str, Any]:

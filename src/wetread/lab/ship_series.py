@@ -32,7 +32,7 @@ Floats = NDArray[np.float64]
 CALIBRATION = {"slices": 256, "volumes": 48}
 
 
-def quantize_series(table: Mapping[str, Any], data: Path, out: Path) -> dict[str, Path]:
+def quantize_series(table: Mapping[str, Any], data: Path, out: Path, aware: bool = False) -> dict[str, Path]:
     """Write the int8 build of each float build, calibrated on patients of the other folds.
 
     Raises
@@ -47,7 +47,7 @@ def quantize_series(table: Mapping[str, Any], data: Path, out: Path) -> dict[str
     count = CALIBRATION["volumes" if recipe.depth else "slices"]
     rows = np.random.default_rng(0).choice(rows, min(count, len(rows)), replace=False)
     samples = [tensors(gridded, rows[at : at + 1], recipe) for at in range(len(rows))]
-    return int8_builds(table, out, samples)
+    return int8_builds(table, out, samples, aware)
 
 
 def certify_series(table: dict[str, Any], data: Path, out: Path, models: Path) -> dict[str, Any]:

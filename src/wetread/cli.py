@@ -507,13 +507,15 @@ def export(model: str, folder: Path, as_json: bool) -> None:
 
 @lab.command()
 @click.argument("model")
+@click.option("--aware", is_flag=True, help="Train it to be rounded first: for a build that failed its certificate.")
 @data_option
 @run_option
 @json_option
 @click.pass_context
-def quantize(context: click.Context, model: str, data: Path, folder: Path, as_json: bool) -> None:
+def quantize(context: click.Context, model: str, aware: bool, data: Path, folder: Path, as_json: bool) -> None:
     """Write the int8 builds of a model, calibrated on training images."""
-    say(as_json, "builds", lab_commands().quantize(model, data, folder, settings_of(context).models_dir))
+    models = settings_of(context).models_dir
+    say(as_json, "builds", lab_commands().quantize(model, data, folder, models, aware=aware))
 
 
 @lab.command()
@@ -530,14 +532,78 @@ def gate(context: click.Context, model: str, data: Path, folder: Path, evidence:
 
 @lab.command()
 @click.argument("model")
-@data_option
 @run_option
+@click.option("--evidence", type=click.Path(path_type=Path), default=Path("docs/evidence"), show_default=True)
 @json_option
 @click.pass_context
-def certify(context: click.Context, model: str, data: Path, folder: Path, as_json: bool) -> None:
-    """Compare each build with its fp32 parent; those that pass go to the models folder."""
-    certificate = lab_commands().certify(model, data, folder, settings_of(context).models_dir)
-    say(as_json, "certificate", certificate)
+def sweep(context: click.Context, model: str, folder: Path, evidence: Path, as_json: bool) -> None:
+    """Measure every build of a certified model here: the accuracy-latency front, and what is worth shipping."""
+    from rich.table import Table
+
+    found = lab_commands().sweep(model, folder, settings_of(context).models_dir, evidence)
+    if as_json:
+        emit(found)
+        return
+    table = Table("build", "engine", "p50, ms", "p95, ms", "MB", "front", "worth shipping")
+    for one in sorted(found["points"], key=lambda one: one["p50_ms"]):
+        times = [f"{one[key]:.1f}" for key in ("p50_ms", "p95_ms")]
+        front = "yes" if one["front"] else "no"
+        table.add_row(one["build"], one["engine"], *times, f"{one['megabytes']:.2f}", front, one["worth"])
+    console().print(table)
+    click.echo(f"Written to {evidence}: sweep-{found['model']}.json, .md, .svg; times are of this machine")
+
+
+@lab.command()
+@click.argument("model")
+@click.option(
+    "--data",
+    "folders",
+    envvar="WETREAD_DATA",
+    default=("../shared/data",),
+    show_default=True,
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Folder that holds the training images; for an imported model your images, repeatable.",
+)
+@run_option
+@click.option("--label", default="", help="Imported model: column of the class.")
+@click.option("--positive", default="", help="Imported model with one label: the class that it means.")
+@click.option("--patient", default="", help="Imported model: column of the patient.")
+@click.option("--patient-from", default="", help="Imported model: pattern of the path; its first group is the patient.")
+@click.option("--split", default="", help="Imported model: as of `lab data`; nothing is judged on the first part.")
+@click.option("--accept-leakage", "accepted", default="", metavar="REASON", help="Use a split that fails; recorded.")
+@click.option("--sensitivity", default=0.0, help="Imported classifier: fix the threshold so, on the part set aside.")
+@json_option
+@click.pass_context
+def certify(
+    context: click.Context, /, model: str, folders: tuple[Path, ...], folder: Path, as_json: bool, **given: Any
+) -> None:
+    """Compare each build of a model with its parent; those that pass go to the models folder.
+
+    MODEL is a recipe, or the folder of an imported model, which is judged on your own images.
+    """
+    if not (Path(model) / "model.toml").is_file():
+        say(True, "certificate", lab_commands().certify(model, folders[0], folder, settings_of(context).models_dir))
+        return
+    certificate = lab_commands().certify_imported(Path(model), folders, **given)
+    if as_json:
+        emit(certificate)
+    else:
+        show_certificate(certificate)
+        click.echo(f"The figures beside the trivial rivals: {Path(model) / 'card.md'}")
+
+
+def show_certificate(certificate: dict[str, Any]) -> None:
+    """Print which builds answer as their parent does."""
+    from rich.table import Table
+
+    table = Table("build", "engine", "metric", "value", "difference, 95 %", "passed", title=certificate["data"][0])
+    for row in certificate["builds"]:
+        low, high = row["interval_95"]
+        change = f"{row['difference']:+.4f} ({low:+.4f} to {high:+.4f})"
+        passed = "yes" if row["passed"] else "no: does not load"
+        table.add_row(row["build"], row["engine"], row["metric"], f"{row['value']:.4f}", change, passed)
+    console().print(table)
 
 
 @lab.command()

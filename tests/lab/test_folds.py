@@ -13,6 +13,7 @@ from tests.lab.series import drawn_cases
 from wetread import infer
 from wetread.errors import BadInput
 from wetread.lab import commands, series
+from wetread.lab.folder import sha256_of
 from wetread.lab.verdicts import Scores, operating_point
 
 #: torch's exporter warns about itself.
@@ -48,6 +49,11 @@ bf16 = false
 workers = 0
 [augment]
 rotate_deg = 3.0
+[prune]
+ratio = 0.5
+epochs = 2
+[quantize]
+epochs = 1
 [operating_point]
 sensitivity = 0.9
 [ship]
@@ -84,7 +90,7 @@ VOLUME = JOINT | {
     "labels": ["left", "right"],
     "whole": "true",
     "rivals": ["average mask"],
-    "model": 'architecture = "unet3d"\nwidths = [8, 8]\nlabels = 2',
+    "model": 'architecture = "unet3d"\nwidths = [16, 16]\nlabels = 2',
     "grid": [8, 32, 32],
     "spacing": "spacing_mm = [1, 1, 1]",
     "folds": 'by = "patient"\nn = 2',
@@ -114,14 +120,23 @@ def test_folds_become_a_folder_with_a_card(kind: dict[str, Any], recipe: Any, tm
     name, out, models = recipe(**kind), tmp_path / "run", tmp_path / "models"
     files = commands.train(name, tmp_path, out)
     assert [file.parent.name for file in files] == ["fold0", "fold1"]
-    commands.export(name, out)
-    commands.quantize(name, tmp_path, out, models)
+    pruned = commands.prune(name, tmp_path, out)
+    assert pruned.stat().st_size < files[0].stat().st_size
+    assert set(commands.export(name, out)) == {"fp32", "pruned-fp32"}
+    assert set(commands.quantize(name, tmp_path, out, models)) == {"int8", "pruned-int8"}
+    after = sha256_of(out / "mr-toy" / "builds" / "int8.onnx")
+    assert set(commands.quantize(name, tmp_path, out, models, aware=True)) == {"int8", "pruned-int8"}
+    assert sha256_of(out / "mr-toy" / "builds" / "int8.onnx") != after
     certificate = commands.certify(name, tmp_path, out, models)
-    assert {"fp32", "int8"} <= {row["build"] for row in certificate["builds"]}
+    assert {"fp32", "int8", "pruned-fp32", "pruned-int8"} <= {row["build"] for row in certificate["builds"]}
     assert all(row["passed"] for row in certificate["builds"])
     model = infer.read(models / "mr-toy")
     for choice in infer.candidates(model):
         assert infer.load(model, choice, threads=1).identity.build == choice.build
+    found = commands.sweep(name, out, models, tmp_path / "evidence")
+    assert {point["build"] for point in found["points"]} == {row["build"] for row in certificate["builds"]}
+    assert "worth shipping" in (tmp_path / "evidence" / "sweep-mr-toy.md").read_text()
+    assert (tmp_path / "evidence" / "sweep-mr-toy.svg").stat().st_size > 1000
     figures = commands.evaluate(name, tmp_path, out, models)
     assert sum(fold["series"] for fold in figures["folds"]) == 12
     card = (models / "mr-toy" / "card.md").read_text()
@@ -135,6 +150,14 @@ def test_one_fold_is_trained_alone(recipe: Any, tmp_path: Path) -> None:
     files = commands.train(recipe(**JOINT), tmp_path, tmp_path / "run", fold=1, epochs=1)
     assert [file.parent.name for file in files] == ["fold1"]
     assert not (tmp_path / "run" / "mr-toy" / "fold0").exists()
+
+
+def test_a_recipe_that_does_not_say_how_to_prune_is_refused(recipe: Any, tmp_path: Path) -> None:
+    path = Path(recipe(**JOINT))
+    path.write_text(path.read_text().replace("[prune]", "[other]"))
+    commands.train(str(path), tmp_path, tmp_path, fold=0, epochs=1)
+    with pytest.raises(BadInput, match=r"\[prune\]"):
+        commands.prune(str(path), tmp_path, tmp_path)
 
 
 def test_research_models_do_not_ship(recipe: Any, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import tomllib
 from dataclasses import replace
@@ -10,16 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
 
 from wetread import infer
-from wetread.errors import BadInput
+from wetread.errors import BadInput, GoldenMismatch
 from wetread.infer import engine
 from wetread.lab.certify import compare, document, fit_temperature, verdict
 from wetread.lab.export import export_onnx, fold_norms
-from wetread.lab.folder import write_folder
+from wetread.lab.folder import sha256_of, write_folder
+from wetread.lab.half import halved, whole
 from wetread.lab.phantom import LUNGS, chest
 from wetread.lab.plan import load_plan, recipe_of
 from wetread.lab.prune import cut
@@ -45,8 +48,7 @@ OUTPUTS = {
     "hybrid-transformer": ("mask", "logits", "map"),
     "unet3d": ("logits",),
 }
-#: Torch-Pruning does not follow attention.
-PRUNED = ("efficientnet-lite0", "unet", "unet3d")
+PARENT = {"what": "a toy", "sha256": "0" * 64}
 RECIPE = Recipe(grid=(64, 96), percentiles=(1, 99), mean=(0.5,), std=(0.25,))
 
 
@@ -116,7 +118,35 @@ def test_export_equals_torch_on_every_engine_and_batch(name: str, tmp_path: Path
                 np.testing.assert_allclose(found[output], expected, atol=2e-3 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("name", PRUNED)
+def test_weights_are_stored_in_16_bits_and_come_back(tmp_path: Path) -> None:
+    path = export_onnx(trained("unet"), RECIPE, ("logits",), tmp_path / "model.onnx")
+    kinds = {item.data_type for item in onnx.load(path).graph.initializer if np.prod(item.dims) >= 1024}
+    assert kinds == {onnx.TensorProto.FLOAT16}
+    again = whole(onnx.load(path))
+    onnx.checker.check_model(again, full_check=True)
+    assert not any(item.data_type == onnx.TensorProto.FLOAT16 for item in again.graph.initializer)
+    stored, restored = (
+        engine.loader("onnxruntime")(data, "fp32", 1, None).run(film())["logits"]
+        for data in (path.read_bytes(), again.SerializeToString())
+    )
+    np.testing.assert_array_equal(stored, restored)
+    assert b"site-packages" not in path.read_bytes()
+    assert path.stat().st_size < 0.55 * len(again.SerializeToString())
+
+
+def test_weights_beyond_16_bits_stay_as_they_are() -> None:
+    weights = onnx.numpy_helper.from_array(np.full((64, 64), 1e5, np.float32), "w")
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("MatMul", ["image", "w"], ["logits"])],
+        "toy",
+        [onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [1, 64])],
+        [onnx.helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, [1, 64])],
+        [weights],
+    )
+    assert halved(onnx.helper.make_model(graph)).graph.initializer[0].data_type == onnx.TensorProto.FLOAT
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
 def test_pruning_keeps_the_shapes_of_the_answers(name: str, tmp_path: Path) -> None:
     parent = trained(name)
     child = cut(parent, recipe_for(name), 0.4).eval()
@@ -127,6 +157,41 @@ def test_pruning_keeps_the_shapes_of_the_answers(name: str, tmp_path: Path) -> N
     _, again = load_weights(tmp_path / "pruned.pt")
     for ours, theirs in zip(answers(again, seen(name)), expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_cutting_nothing_from_a_transformer_changes_nothing() -> None:
+    parent = trained("hybrid-transformer")
+    for ours, theirs in zip(answers(cut(parent, RECIPE, 0.0), film()), answers(parent, film()), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_what_adds_nothing_to_a_transformer_goes_first() -> None:
+    """Half of the heads, hidden units and inner channels are silenced: without them the answer is the same."""
+    parent: Any = copy.deepcopy(trained("hybrid-transformer"))
+    with torch.no_grad():
+        for block in parent.transformer:
+            block.out.weight[:, : block.size] = 0
+            block.mlp[3].weight[:, ::2] = 0
+        for block in list(parent.blocks)[1:]:
+            block.body[-2].weight[:, ::2] = 0
+        for pair in parent.fuse:
+            pair[1][0].weight[:, 1::2] = 0
+    child: Any = cut(parent, RECIPE, 0.5)
+    assert child.transformer[0].qkv.out_features == parent.transformer[0].qkv.out_features // 2
+    assert child.transformer[1].mlp[1].out_features == 48
+    assert child.fuse[0][0][0].out_channels == 32
+    for ours, theirs in zip(answers(child, film()), answers(parent, film()), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max())
+
+
+def test_frozen_blocks_are_not_cut() -> None:
+    torch.manual_seed(0)
+    parent: Any = build({**SMALL["hybrid-transformer"], "frozen": 3}).eval()
+    child: Any = cut(parent, RECIPE, 0.5)
+    sizes = [[sum(p.numel() for p in block.parameters()) for block in network.blocks] for network in (parent, child)]
+    assert sizes[0][:3] == sizes[1][:3]
+    assert all(ours > theirs for ours, theirs in zip(sizes[0][3:], sizes[1][3:], strict=True))
+    assert not any(p.requires_grad for block in list(child.blocks)[:3] for p in block.parameters())
 
 
 def test_missing_weights_say_what_to_do(tmp_path: Path) -> None:
@@ -151,7 +216,7 @@ def folder(tmp_path: Path, passed: bool) -> Path:
         loss = 0.0 if passed or name == "fp32" else 0.02
         change = compare("dice", truth, score, score - loss, patient)
         rows.append(verdict(name, "onnxruntime", path, "dice", float(score.mean()), change, 0.005))
-    return write_folder(tmp_path / "cxr-lungs", table, files, document("cxr-lungs", ["a toy"], rows, {}))
+    return write_folder(tmp_path / "cxr-lungs", table, files, document("cxr-lungs", PARENT, ["a toy"], rows, {}))
 
 
 def test_folder_loads_with_every_build_on_every_engine(tmp_path: Path) -> None:
@@ -161,7 +226,31 @@ def test_folder_loads_with_every_build_on_every_engine(tmp_path: Path) -> None:
     assert model.intended == infer.Intended((1, 5), 200.0)
     for choice in choices:
         assert infer.load(model, choice, threads=1).identity.build == choice.build
-    assert (tmp_path / "int8.onnx").stat().st_size < 0.5 * (tmp_path / "fp32.onnx").stat().st_size
+    assert (tmp_path / "int8.onnx").stat().st_size < 0.7 * (tmp_path / "fp32.onnx").stat().st_size
+
+
+def test_another_network_does_not_reproduce_the_golden_output(tmp_path: Path) -> None:
+    """One that differs by as little as 5 % of each weight."""
+    where = folder(tmp_path, passed=True)
+    other = copy.deepcopy(trained("unet"))
+    with torch.no_grad():
+        for weights in other.parameters():
+            weights.mul_(1 + 0.05 * torch.randn(weights.shape, generator=torch.Generator().manual_seed(1)))
+    old = sha256_of(where / "fp32.onnx")
+    new = sha256_of(export_onnx(other, RECIPE, ("logits",), where / "fp32.onnx"))
+    for file in ("model.toml", "certificate.json"):
+        (where / file).write_text((where / file).read_text().replace(old, new))
+    with pytest.raises(GoldenMismatch, match="output logits differs"):
+        infer.load(infer.read(where), infer.Choice("fp32", "onnxruntime"), threads=1)
+
+
+def test_golden_answers_are_kept_in_16_bits(tmp_path: Path) -> None:
+    where = folder(tmp_path, passed=True)
+    with np.load(where / "golden.npz") as arrays:
+        assert {arrays[name].dtype for name in arrays.files} == {np.dtype(np.float16)}
+    kept = infer.golden(infer.read(where))
+    found = engine.loader("openvino")((where / "fp32.onnx").read_bytes(), "fp32", 1, None).run(kept["image"])
+    assert np.abs(found["logits"] - kept["fp32/logits"]).max() < 1e-3 * np.abs(found["logits"]).max()
 
 
 @pytest.mark.parametrize("name", ["cxr-pneumonia", "ct-lungs"])

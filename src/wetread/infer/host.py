@@ -166,7 +166,7 @@ def golden(model: Model) -> dict[str, npt.NDArray[np.float32]]:
     """The golden arrays: ``image`` and ``<build>/<output>``."""
     data = read_verified(model.golden_path, model.golden_sha256)
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+        return {name: np.asarray(arrays[name], np.float32) for name in arrays.files}
 
 
 def _prove(model: Model, build: Build, engine: Engine) -> None:

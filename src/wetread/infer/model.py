@@ -5,7 +5,7 @@
     models/<id>/model.toml        identity, labels and thresholds, recipe, builds
     models/<id>/*.onnx            one graph a build, weights embedded
     models/<id>/golden.npz        one input and the outputs that each build must reproduce
-    models/<id>/certificate.json  each build against its fp32 parent
+    models/<id>/certificate.json  each build against the trained network
     models/<id>/card.md           for people
 """
 

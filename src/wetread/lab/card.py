@@ -159,5 +159,5 @@ def certificate_text(certificate: Mapping[str, Any]) -> str:
         ]
         for row in certificate["builds"]
     ]
-    head = ["build", "engine", "data", "metric", "value", "difference to fp32", "largest loss allowed", "passed"]
+    head = ["build", "engine", "data", "metric", "value", "difference to the parent", "largest loss allowed", "passed"]
     return f"{certificate['method'][:1].upper() + certificate['method'][1:]}.\n\n{table_text(head, rows)}"

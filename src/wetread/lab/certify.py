@@ -1,4 +1,4 @@
-"""A build ships only if it is provably as good as its fp32 parent: a paired comparison on held-out films."""
+"""A build ships only if it is provably as good as the network it was made of: a paired comparison."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from wetread.lab.predict import Predictor, built, lung_boxes, predict_lungs
 from wetread.measures import Interval, auroc, bootstrap_interval
 from wetread.records import Recipe
 
-__all__ = ["PARENT", "compare", "film_scores", "fit_temperature", "shipped_boxes", "shipped_segmenter", "verdict"]
+__all__ = [
+    *("PARENT", "compare", "document", "film_scores", "fit_temperature", "network", "shipped_boxes"),
+    *("shipped_segmenter", "verdict"),
+]
 
 PARENT = "fp32"
 DRAWS, SEED = 2000, 0
@@ -103,13 +106,26 @@ def film_scores(predictor: Predictor, films: Films, rows: NDArray[np.int64], rec
     return np.array([film_dice(one, films, int(row), recipe) for one, row in zip(logits, rows, strict=True)])
 
 
-def document(model: str, data: list[str], rows: list[dict[str, Any]], notes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the certificate as it is written."""
+def network(predictor: Predictor) -> dict[str, str]:
+    """Return the parent of a certificate: the trained network as torch runs it."""
+    return {"what": "the trained network in torch, float32", "sha256": predictor.digest}
+
+
+def document(
+    model: str, parent: Mapping[str, str], data: list[str], rows: list[dict[str, Any]], notes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the certificate as it is written.
+
+    Parameters
+    ----------
+    parent
+        What the builds are compared with: ``what``, for people, and ``sha256`` of its weights.
+    """
     return {
         "model": model,
-        "parent": PARENT,
+        "parent": dict(parent),
         "data": data,
         "method": f"paired bootstrap of patients, percentile interval, {DRAWS} draws, seed {SEED}; each build on every "
-        "engine that runs its precision on the machine of the comparison, against the parent on the same engine",
+        f"engine that runs its precision on the machine of the comparison, against {parent['what']}",
         "builds": rows,
     } | dict(notes)

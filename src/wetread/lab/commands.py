@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from wetread.errors import BadInput
 from wetread.infer import read
 from wetread.lab import zoo
+from wetread.lab.audit import Columns, audit
+from wetread.lab.builds import export_builds
 from wetread.lab.card import card
 from wetread.lab.card_series import card_series
 from wetread.lab.compare import COMPARISONS, compare_architectures
@@ -19,22 +21,30 @@ from wetread.lab.evaluate import Figures, evaluate_lungs, evaluate_pneumonia
 from wetread.lab.evaluate_series import evaluate_series
 from wetread.lab.evidence import write_evidence
 from wetread.lab.gate import make_gate
-from wetread.lab.lungs import lung_course
-from wetread.lab.plan import load_plan, recipe_of
-from wetread.lab.pneumonia import pneumonia_course
-from wetread.lab.predict import eager
-from wetread.lab.prune import cut, distil
+from wetread.lab.intake.prove import prove
+from wetread.lab.plan import load_plan
 from wetread.lab.ship import certify as certify_film
-from wetread.lab.ship import export as export_film
 from wetread.lab.ship import quantize as quantize_film
-from wetread.lab.ship_series import certify_series, export_series, quantize_series
-from wetread.lab.train import Course, Plan, fit
-from wetread.lab.weights import load_weights, save_weights
+from wetread.lab.ship_series import certify_series, quantize_series
+from wetread.lab.sweep import sweep_builds
+from wetread.lab.sweep_page import write_sweep
+from wetread.lab.taught import course_of, learn_to_be_rounded
+from wetread.lab.taught import prune as pruned
+from wetread.lab.train import Plan, fit
+from wetread.lab.weights import save_weights
 
-__all__ = ["certify", "compare", "evaluate", "export", "gate", "prune", "quantize", "train"]
-
-#: The model whose masks bound the region of the classifiers.
-SEGMENTER = "cxr-lungs"
+__all__ = [
+    "certify",
+    "certify_imported",
+    "compare",
+    "evaluate",
+    "export",
+    "gate",
+    "prune",
+    "quantize",
+    "sweep",
+    "train",
+]
 
 
 def train(
@@ -77,32 +87,14 @@ def train(
     if "folds" in table:
         return train_folds(table, data, out, fold=fold, resume=resume)
     folder = out / str(table["id"])
-    state = fit(zoo.build(table["model"]), _course(table, data, out), Plan(**table["train"]), folder, resume=resume)
+    state = fit(zoo.build(table["model"]), course_of(table, data, out), Plan(**table["train"]), folder, resume=resume)
     save_weights(folder / "weights.pt", table, state.average)
     return [folder / "weights.pt"]
 
 
 def prune(model: str, data: Path, out: Path, *, resume: bool = True) -> Path:
-    """Cut channels from a trained model and let it learn from its parent, by the recipe's ``[prune]`` table.
-
-    Returns
-    -------
-    The weights' file of the pruned model.
-
-    Raises
-    ------
-    BadInput
-        The model was not trained in this run folder.
-    """
-    folder = out / model
-    table, parent = load_weights(folder / "weights.pt")
-    # The recipe at hand says how to prune; the weights say how they were trained.
-    settings = dict(load_plan(model)["prune"])
-    child = cut(parent, recipe_of(table["recipe"]), float(settings.pop("ratio")))
-    plan = Plan(**(table["train"] | settings))
-    state = fit(child, distil(_course(table, data, out), parent), plan, folder / "pruned", resume=resume)
-    save_weights(folder / "weights-pruned.pt", table, state.average)
-    return folder / "weights-pruned.pt"
+    """Cut channels and heads from a trained model and let it learn from its parent: see `wetread.lab.taught.prune`."""
+    return pruned(load_plan(model), data, out, resume=resume)
 
 
 def gate(model: str, data: Path, out: Path, models: Path, evidence: Path) -> dict[str, Any]:
@@ -123,22 +115,45 @@ def compare(names: Sequence[str], data: Path, out: Path, evidence: Path) -> dict
     return found
 
 
-def export(model: str, out: Path) -> dict[str, Path]:
-    """Write the float builds of a model to ``<id>/builds``; of the fold that ships, for a recipe with folds."""
-    table = load_plan(model)
-    return export_series(table, out) if "folds" in table else export_film(model, out)
-
-
-def quantize(model: str, data: Path, out: Path, models: Path) -> dict[str, Path]:
-    """Write the int8 builds of a model, calibrated on images it was trained on.
+def sweep(model: str, out: Path, models: Path, evidence: Path) -> Figures:
+    """Measure every build of a certified model on this host, and write ``sweep-<id>.*``: which are worth shipping.
 
     Raises
     ------
     BadInput
-        The model was not exported, or a classifier of films comes before cxr-lungs has shipped.
+        The model was not certified, or its builds are not there.
+    """
+    found = sweep_builds(load_plan(model), out, models)
+    write_sweep(found, evidence)
+    return found
+
+
+def export(model: str, out: Path) -> dict[str, Path]:
+    """Write the float builds of a model to ``<id>/builds``; of the fold that ships, for a recipe with folds."""
+    return export_builds(load_plan(model), out)
+
+
+def quantize(model: str, data: Path, out: Path, models: Path, *, aware: bool = False) -> dict[str, Path]:
+    """Write the int8 builds of a model, calibrated on images it was trained on.
+
+    Parameters
+    ----------
+    aware
+        Let the network learn to be rounded first, by the recipe's ``[quantize]`` table: for
+        a build that failed its certificate without.
+
+    Raises
+    ------
+    BadInput
+        The model was not exported, a classifier of films comes before cxr-lungs has shipped, or
+        the recipe does not say how to learn.
     """
     table = load_plan(model)
-    return quantize_series(table, data, out) if "folds" in table else quantize_film(model, data, out, models)
+    if aware:
+        learn_to_be_rounded(table, data, out)
+    if "folds" in table:
+        return quantize_series(table, data, out, aware)
+    return quantize_film(model, data, out, models, aware)
 
 
 def certify(model: str, data: Path, out: Path, models: Path) -> dict[str, Any]:
@@ -153,6 +168,30 @@ def certify(model: str, data: Path, out: Path, models: Path) -> dict[str, Any]:
     if not table["ship"].get("ships", True):
         raise BadInput(f"{model}: expected a model that may ship, got one for research: {table['ship']['licence']}")
     return certify_series(table, data, out, models) if "folds" in table else certify_film(model, data, out, models)
+
+
+def certify_imported(
+    folder: Path,
+    data: Sequence[Path],
+    *,
+    split: str = "",
+    accepted: str = "",
+    positive: str = "",
+    sensitivity: float = 0.0,
+    **columns: str,
+) -> dict[str, Any]:
+    """Audit somebody's images, judge an imported model on them, and write its certificate: see `prove`.
+
+    Parameters
+    ----------
+    split, accepted
+        As of `wetread.lab.audit.audit`; the first of several folds is set aside.
+    columns
+        ``label``, ``patient`` and ``patient_from``: where the manifest or the paths say them.
+    """
+    told = Columns(columns["label"], positive, columns["patient"], columns["patient_from"])
+    found = audit(data, told, split, accepted.strip(), apart=True)
+    return prove(folder, found, positive, sensitivity)
 
 
 def evaluate(model: str, data: Path, out: Path, models: Path) -> Figures:
@@ -195,11 +234,3 @@ def _evaluate_series(table: dict[str, Any], data: Path, out: Path, models: Path)
     (folder / "card.md").write_text(card_series(table, figures, certificate), encoding="utf-8")
     write_evidence(folder / "figures.json", table, data, figures)
     return figures
-
-
-def _course(table: Mapping[str, Any], data: Path, out: Path) -> Course:
-    cache = out / "cache"
-    if table["task"] == "segmentation":
-        return lung_course(table, data, cache)
-    lungs, segmenter = load_weights(out / SEGMENTER / "weights.pt")
-    return pneumonia_course(table, eager(segmenter), recipe_of(lungs["recipe"]), data, cache)

@@ -1,4 +1,4 @@
-"""From torch to ONNX: norms folded into the convolutions, one file with its weights inside."""
+"""From torch to ONNX: norms folded into the convolutions, one file with its weights inside, in 16 bits."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from onnx import numpy_helper
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from wetread.lab.half import halved
 from wetread.records import Recipe
 
 __all__ = ["export_onnx", "fold_norms"]
@@ -65,10 +66,19 @@ def export_onnx(model: nn.Module, recipe: Recipe, outputs: tuple[str, ...], path
     )
     assert program is not None
     onnx.save_model(program.model_proto, stream)
-    graph = _join_padding(onnx.load_model_from_string(stream.getvalue()))
+    graph = halved(_join_padding(_without_traces(onnx.load_model_from_string(stream.getvalue()))))
     onnx.checker.check_model(graph, full_check=True)
     onnx.save_model(graph, str(path))
     return path
+
+
+def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Drop what the exporter notes about its sources: it names folders of the machine it ran on."""
+    graph = model.graph
+    for one in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        del one.metadata_props[:]
+        one.doc_string = ""
+    return model
 
 
 def _join_padding(model: onnx.ModelProto) -> onnx.ModelProto:

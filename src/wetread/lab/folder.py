@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wetread.infer import engine
 from wetread.lab.phantom import LUNGS, chest
@@ -32,6 +33,8 @@ BUILDS = {
 PRECISION = {name: precision for name, (_, precision) in BUILDS.items()}
 
 
+#: What the golden input may be multiplied with.
+SHADES = (1.0, 0.9, 0.8, 0.7)
 #: Keys of a recipe's ``[ship]`` table that stand in the declaration as they are.
 IDENTITY = ("version", "summary", "licence", "training_data")
 ROUTING = (
@@ -95,25 +98,44 @@ def _write_golden(path: Path, table: Mapping[str, Any], files: Mapping[str, Path
     """Write the phantom's negative and each build's answers; return the tolerance.
 
     The negative, because a classifier is undecided about the drawn chest itself, and
-    a difference is judged by the size of the answer.  The tolerance is twice the
-    largest difference between the engines on this machine, so that a host of another
-    kind passes and another network does not.
+    a difference is judged by the size of the answer; and of its shades the one on which
+    the engines agree best.  The tolerance is twice the largest difference between the
+    engines on this machine, so that a host of another kind passes and another network
+    does not.
     """
-    recipe = recipe_of(table["recipe"])
-    image = golden_input(recipe)
-    arrays: dict[str, Tensor] = {"image": image}
+    image = golden_input(recipe_of(table["recipe"]))
+    tried = [_answered((image * share).astype(np.float16), files) for share in SHADES]
+    worst, arrays = min(tried, key=lambda one: one[0])
+    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+    return round(max(0.02, 2 * worst), 3)
+
+
+def _answered(stored: NDArray[np.float16], files: Mapping[str, Path]) -> tuple[float, dict[str, NDArray[np.floating]]]:
+    """Return the largest difference between the engines, and the golden arrays."""
+    arrays: dict[str, NDArray[np.floating]] = {"image": stored}
     worst = 0.0
     for name, file in files.items():
         answers = [
-            engine.loader(kind)(file.read_bytes(), PRECISION[name], 1, None).run(image)
+            engine.loader(kind)(file.read_bytes(), PRECISION[name], 1, None).run(stored.astype(np.float32))
             for kind in engines_for(PRECISION[name])
         ]
         for output, value in answers[0].items():
-            arrays[f"{name}/{output}"] = value
+            arrays[f"{name}/{output}"] = _packed(value)
             spread = max(float(np.abs(other[output] - value).max()) for other in answers)
             worst = max(worst, spread / float(np.abs(value).max()))
-    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
-    return round(max(0.02, 2 * worst), 3)
+    return worst, arrays
+
+
+def _packed(values: Tensor) -> NDArray[np.floating]:
+    """Return values in steps of at most a thousandth of the largest, which float16 holds exactly and zlib packs well.
+
+    An answer that floats16 do not reach stays as it is.
+    """
+    largest = float(np.abs(values).max())
+    if not 2.0**-10 < largest < 2.0**15:
+        return values
+    step = 2.0 ** (np.floor(np.log2(largest)) - 10)
+    return np.asarray(np.round(values / step) * step, np.float16)
 
 
 def golden_input(recipe: Recipe) -> Tensor:

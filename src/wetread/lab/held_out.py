@@ -14,13 +14,13 @@ from wetread.lab.cases import Cases, used_folds
 from wetread.lab.crossed import OUTPUTS, Answers, answers, fold_folder
 from wetread.lab.gridded import Gridded
 from wetread.lab.plan import recipe_of
-from wetread.lab.predict import eager
+from wetread.lab.predict import Predictor, eager
 from wetread.lab.weights import load_weights
 from wetread.measures import dice, hausdorff95
 from wetread.prepare import back_mask_stack
 from wetread.records import Mask
 
-__all__ = ["found_masks", "held_out", "overlaps", "pooled"]
+__all__ = ["fold_answers", "found_masks", "held_out", "overlaps", "pooled", "trained_network"]
 
 Floats = NDArray[np.float64]
 
@@ -40,7 +40,7 @@ def held_out(
     rows, parts = [], []
     for fold in used_folds(table["folds"], folds):
         rows.append(np.flatnonzero(folds[gridded.series] == fold))
-        parts.append(_fold_answers(table, rows[-1], gridded, fold_folder(out, str(table["id"]), fold)))
+        parts.append(fold_answers(table, rows[-1], gridded, fold_folder(out, str(table["id"]), fold)))
     whole = np.concatenate(rows)
     masks = [part.masks for part in parts if part.masks is not None]
     logits = [part.logits for part in parts if part.logits is not None]
@@ -49,9 +49,15 @@ def held_out(
     return whole[order], together.take(order)
 
 
-def _fold_answers(table: Mapping[str, Any], rows: NDArray[np.int64], gridded: Gridded, folder: Path) -> Answers:
+def trained_network(table: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], Predictor]:
+    """Return the recipe that a fold's network was trained by, and the network in torch, float32."""
     trained, network = load_weights(folder / "weights.pt")
-    predictor = eager(network, OUTPUTS[table["task"]], bf16=False)
+    return trained, eager(network, OUTPUTS[table["task"]], bf16=False)
+
+
+def fold_answers(table: Mapping[str, Any], rows: NDArray[np.int64], gridded: Gridded, folder: Path) -> Answers:
+    """Return what the network of one fold says of some rows; kept beside its weights."""
+    trained, predictor = trained_network(table, folder)
     told = repr((predictor.digest, trained["recipe"], len(rows))).encode() + gridded.images[rows[0]].tobytes()
     digest = hashlib.sha256(told).hexdigest()
     file = folder / "held-out.npz"

@@ -16,7 +16,9 @@ import torch
 import torch_pruning
 from torch import nn
 
+from wetread.lab.inner import cut_inner
 from wetread.lab.train import Course, channels_last
+from wetread.lab.zoo.hybrid import HybridTransformer
 from wetread.records import Recipe
 
 __all__ = ["cut", "distil"]
@@ -30,8 +32,10 @@ def cut(parent: nn.Module, recipe: Recipe, ratio: float) -> nn.Module:
     ratio
         Share of the channels to drop, over all layers together, 0..1; the last
         layer keeps its outputs.  Each layer keeps a multiple of 8, which is what
-        the CPU's kernels work in.
+        the CPU's kernels work in.  Of a Transformer: see `cut_inner`.
     """
+    if isinstance(parent, HybridTransformer):
+        return cut_inner(parent, ratio)
     child = copy.deepcopy(parent).cpu().train().requires_grad_(True)
     depth = (recipe.depth,) if recipe.depth else ()
     example = torch.zeros(1, recipe.channels, *depth, *recipe.grid)

@@ -10,7 +10,10 @@ Correction", ICCV 2019, arXiv:1906.04721 (bias correction).
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import nncf
@@ -19,6 +22,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from wetread.lab.half import whole
 from wetread.records import Tensor
 
 __all__ = ["quantize_onnx"]
@@ -41,19 +45,33 @@ def quantize_onnx(parent: Path, samples: Sequence[Tensor], path: Path, *, transf
     transformer
         Leave attention's softmax and norms in float and balance the perceptrons' activations.
     """
-    model = onnx.load(parent)
-    keep = [node.name for node in model.graph.node if node.op_type in FLOAT_LAYERS or "map" in node.output]
-    quantized = nncf.quantize(
-        model,
-        nncf.Dataset(list(samples), lambda tensor: {"image": tensor}),
-        preset=nncf.QuantizationPreset.MIXED,
-        subset_size=len(samples),
-        fast_bias_correction=transformer,  # the slow one fails on graphs with attention and skips
-        model_type=nncf.ModelType.TRANSFORMER if transformer else None,
-        ignored_scope=nncf.IgnoredScope(names=keep) if keep else None,
-    )
+    model = onnx.shape_inference.infer_shapes(whole(onnx.load(parent)))
+    keep = _kept_in_float(model)
+    # Its words belong beside the answer, not into it: `--json` is read by machines.
+    nncf.set_log_level(logging.ERROR)
+    with redirect_stdout(sys.stderr):
+        quantized = nncf.quantize(
+            model,
+            nncf.Dataset(list(samples), lambda tensor: {"image": tensor}),
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(samples),
+            fast_bias_correction=transformer,  # the slow one fails on graphs with attention and skips
+            model_type=nncf.ModelType.TRANSFORMER if transformer else None,
+            ignored_scope=nncf.IgnoredScope(names=keep) if keep else None,
+        )
     onnx.save_model(_store_int8(quantized), str(path))
     return path
+
+
+def _kept_in_float(model: onnx.ModelProto) -> list[str]:
+    """Return the nodes that stay in float: the head, the map, and what an import put behind a foreign graph."""
+    for node in model.graph.node:
+        node.name = node.name or f"to/{node.output[0]}"
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type in FLOAT_LAYERS or "map" in node.output or node.output[0].startswith("our/")
+    ]
 
 
 def _store_int8(model: onnx.ModelProto) -> onnx.ModelProto:

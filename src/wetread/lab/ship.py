@@ -1,4 +1,4 @@
-"""From weights to certified builds: export, quantize, certify."""
+"""From weights to certified builds of models that read films: quantize, certify."""
 
 from __future__ import annotations
 
@@ -9,43 +9,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wetread.errors import BadInput
-from wetread.lab.certify import PARENT, compare, document, film_scores, fit_temperature, shipped_boxes, verdict
+from wetread.lab.builds import float_builds, int8_builds
+from wetread.lab.certify import PARENT, compare, document, film_scores, fit_temperature, network, shipped_boxes, verdict
+from wetread.lab.crossed import OUTPUTS
 from wetread.lab.data import Films, hannover, held_back, kermany, nih
-from wetread.lab.export import export_onnx
 from wetread.lab.folder import PRECISION, engines_for, exported, passing, write_folder
 from wetread.lab.plan import load_plan, recipe_of
-from wetread.lab.predict import built, predict_logits, predict_shares
-from wetread.lab.quantize import quantize_onnx
+from wetread.lab.predict import Predictor, built, eager, predict_logits, predict_shares
 from wetread.lab.samples import exact
 from wetread.lab.train import Plan
 from wetread.lab.weights import load_weights
 from wetread.measures import auroc, sensitivity, specificity, threshold_at_sensitivity
 from wetread.records import Box, Tensor
 
-__all__ = ["certify", "export", "quantize"]
+__all__ = ["certify", "quantize"]
 
-OUTPUTS = {"segmentation": ("logits",), "classification": ("logits", "map")}
-#: Weights in the run folder -> build.
-FLOAT_BUILDS = {"weights.pt": "fp32", "weights-pruned.pt": "pruned-fp32"}
 CALIBRATION_FILMS = 320
 #: The engine that fixes threshold and temperature: it runs everywhere.
 REFERENCE = "onnxruntime"
 
 
-def export(model: str, out: Path) -> dict[str, Path]:
-    """Write the float builds of a model, whole and (if it was pruned) pruned, to ``<id>/builds``."""
-    builds: dict[str, Path] = {}
-    for file, name in FLOAT_BUILDS.items():
-        if file == "weights.pt" or (out / model / file).exists():
-            table, network = load_weights(out / model / file)
-            target = out / model / "builds" / f"{name}.onnx"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            builds[name] = export_onnx(network, recipe_of(table["recipe"]), OUTPUTS[table["task"]], target)
-    return builds
-
-
-def quantize(model: str, data: Path, out: Path, models: Path) -> dict[str, Path]:
+def quantize(model: str, data: Path, out: Path, models: Path, aware: bool = False) -> dict[str, Path]:
     """Write the int8 build of each float build, calibrated on films of the training split.
 
     Raises
@@ -53,6 +37,7 @@ def quantize(model: str, data: Path, out: Path, models: Path) -> dict[str, Path]
     BadInput
         The model was not exported, or a classifier comes before cxr-lungs has shipped.
     """
+    float_builds(load_plan(model), out)
     table, _ = load_weights(out / model / "weights.pt")
     recipe, films = recipe_of(table["recipe"]), kermany(data, out / "cache")
     rows = np.flatnonzero((films.split == "train") & ~_aside(table, films))
@@ -62,22 +47,14 @@ def quantize(model: str, data: Path, out: Path, models: Path) -> dict[str, Path]
         found, _, _ = shipped_boxes(models, films, recipe, out / "cache")
         boxes = [Box(*(int(edge) for edge in box)) for box in found]
     samples: list[Tensor] = [exact(films, int(row), recipe, boxes[row]) for row in rows]
-    builds: dict[str, Path] = {}
-    for name in FLOAT_BUILDS.values():
-        parent = out / model / "builds" / f"{name}.onnx"
-        if parent.exists():
-            small = name.replace("fp32", "int8")
-            builds[small] = quantize_onnx(parent, samples, parent.with_name(f"{small}.onnx"))
-    if not builds:
-        raise BadInput(f"expected {out / model / 'builds'}/fp32.onnx, found none; export the model first")
-    return builds
+    return int8_builds(table, out, samples, aware)
 
 
 def certify(model: str, data: Path, out: Path, models: Path) -> dict[str, Any]:
-    """Compare each build with its parent and write the folder of those that pass.
+    """Compare each build with the trained network and write the folder of those that pass.
 
     On the test split and on the site outside, on every engine that runs the build's
-    precision here, against the parent on that engine: a build that fails once does not ship.
+    precision here: a build that fails once does not ship.
 
     Threshold and temperature are fixed here, on held-back training patients and the
     fp32 build, by the rule in the recipe's ``[ship]`` table.
@@ -86,22 +63,21 @@ def certify(model: str, data: Path, out: Path, models: Path) -> dict[str, Any]:
     -------
     The certificate, also of the builds that did not pass and do not ship.
     """
-    table, _ = load_weights(out / model / "weights.pt")
+    table, trained = load_weights(out / model / "weights.pt")
+    parent = eager(trained, OUTPUTS[table["task"]], bf16=False)
     table["ship"] = load_plan(model)["ship"]
-    films, folder = kermany(data, out / "cache"), out / model / "builds"
-    files = exported(folder)
-    if PARENT not in files:
-        raise BadInput(f"expected {folder}/fp32.onnx, found none; export the model first")
+    files = exported(float_builds(table, out)[PARENT].parent)
+    films = kermany(data, out / "cache")
     operating: dict[str, Any] = {}
     if table["task"] == "classification":
         score = _scorer(table, films, models, out / "cache")
         aside = np.flatnonzero((films.split == "train") & _aside(table, films))
-        found = score(files[PARENT], PARENT, REFERENCE, aside)
+        found = score(built(files[PARENT], PRECISION[PARENT], REFERENCE), aside)
         operating = _operating_point(table, films.label[aside], found, len(aside))
         table["ship"] |= _map_bound(table, films, aside[films.label[aside] == 1], files[PARENT], models, out / "cache")
     sites = _sites(table["task"], films, data, out / "cache")
-    verdicts = [row for site in sites for row in _verdicts(table, files, site, models, out / "cache")]
-    certificate = document(model, [name for name, _, _ in sites], verdicts, operating)
+    verdicts = [row for site in sites for row in _verdicts(table, parent, files, site, models, out / "cache")]
+    certificate = document(model, network(parent), [name for name, _, _ in sites], verdicts, operating)
     write_folder(models / model, table, passing(files, verdicts), certificate)
     return certificate
 
@@ -120,34 +96,33 @@ def _sites(task: str, inside: Films, data: Path, cache: Path) -> list[Site]:
 
 
 def _verdicts(
-    table: Mapping[str, Any], files: Mapping[str, Path], site: Site, models: Path, cache: Path
+    table: Mapping[str, Any], parent: Predictor, files: Mapping[str, Path], site: Site, models: Path, cache: Path
 ) -> list[dict[str, Any]]:
-    """Compare every build on every engine with its parent on one site."""
+    """Compare every build on every engine with the trained network on one site."""
     where, films, rows = site
     score = _scorer(table, films, models, cache)
     metric, margin = table["ship"]["metric"], float(table["ship"]["margin"])
     truth, patient = films.label[rows], films.patient[rows]
-    parents = {kind: score(files[PARENT], PARENT, kind, rows) for kind in engines_for(PRECISION[PARENT])}
+    wanted = score(parent, rows)
+    whole = auroc(truth, wanted) if metric == "auc" else float(wanted.mean())
     verdicts = []
     for name, path in files.items():
         for kind in engines_for(PRECISION[name]):
-            parent = parents[kind]
-            whole = auroc(truth, parent) if metric == "auc" else float(parent.mean())
-            change = compare(metric, truth, parent, score(path, name, kind, rows), patient)
+            change = compare(metric, truth, wanted, score(built(path, PRECISION[name], kind), rows), patient)
             verdicts.append({"data": where, **verdict(name, kind, path, metric, whole, change, margin)})
     return verdicts
 
 
-#: ONNX file, name of the build, engine, rows -> one score a film.
-Score = Callable[[Path, str, str, NDArray[np.int64]], NDArray[np.float64]]
+#: What answers, rows -> one score a film.
+Score = Callable[[Predictor, NDArray[np.int64]], NDArray[np.float64]]
 
 
 def _scorer(table: Mapping[str, Any], films: Films, models: Path, cache: Path) -> Score:
     recipe = recipe_of(table["recipe"])
     if table["task"] == "segmentation":
-        return lambda path, name, kind, rows: film_scores(built(path, PRECISION[name], kind), films, rows, recipe)
+        return lambda predictor, rows: film_scores(predictor, films, rows, recipe)
     boxes, _, _ = shipped_boxes(models, films, recipe, cache)
-    return lambda path, name, kind, rows: predict_logits(built(path, PRECISION[name], kind), films, rows, boxes, recipe)
+    return lambda predictor, rows: predict_logits(predictor, films, rows, boxes, recipe)
 
 
 def _operating_point(

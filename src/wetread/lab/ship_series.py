@@ -1,4 +1,4 @@
-"""From the weights of one fold to certified builds: export, quantize, certify on the patients it never saw."""
+"""From the weights of one fold to certified builds: quantize, certify on the patients it never saw."""
 
 from __future__ import annotations
 
@@ -10,24 +10,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wetread.errors import BadInput
+from wetread.lab.builds import float_builds, int8_builds, weights_folder
 from wetread.lab.cases import Cases
-from wetread.lab.certify import PARENT, compare, document, verdict
+from wetread.lab.certify import PARENT, compare, document, network, verdict
 from wetread.lab.courses import read_cases
-from wetread.lab.crossed import OUTPUTS, Answers, answers, fold_folder, tensors
+from wetread.lab.crossed import Answers, answers, tensors
 from wetread.lab.evaluate_series import fixed_point
-from wetread.lab.export import export_onnx
 from wetread.lab.folder import PRECISION, engines_for, exported, passing, write_folder
 from wetread.lab.gridded import Gridded
-from wetread.lab.held_out import held_out
+from wetread.lab.held_out import fold_answers, held_out, trained_network
 from wetread.lab.plan import recipe_of
 from wetread.lab.predict import built
-from wetread.lab.quantize import quantize_onnx
 from wetread.lab.verdicts import Scores, measure_answers
-from wetread.lab.weights import load_weights
 from wetread.measures import auroc
 
-__all__ = ["certify_series", "export_series", "quantize_series"]
+__all__ = ["certify_series", "quantize_series"]
 
 Rows = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -35,46 +32,26 @@ Floats = NDArray[np.float64]
 CALIBRATION = {"slices": 256, "volumes": 48}
 
 
-def _run(table: Mapping[str, Any], out: Path) -> Path:
-    return fold_folder(out, str(table["id"]), int(table["ship"]["fold"]))
-
-
-def export_series(table: Mapping[str, Any], out: Path) -> dict[str, Path]:
-    """Write the fp32 build of the fold that ships to ``<id>/builds``."""
-    trained, network = load_weights(_run(table, out) / "weights.pt")
-    target = out / str(table["id"]) / "builds" / f"{PARENT}.onnx"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    return {PARENT: export_onnx(network, recipe_of(trained["recipe"]), OUTPUTS[table["task"]], target)}
-
-
-def quantize_series(table: Mapping[str, Any], data: Path, out: Path) -> dict[str, Path]:
-    """Write the int8 build, calibrated on patients of the other folds.
+def quantize_series(table: Mapping[str, Any], data: Path, out: Path, aware: bool = False) -> dict[str, Path]:
+    """Write the int8 build of each float build, calibrated on patients of the other folds.
 
     Raises
     ------
     BadInput
         The model was not exported.
     """
-    parent = _parent(table, out)
+    float_builds(table, out)
     _, gridded, folds = read_cases(table, data)
     recipe = recipe_of(table["recipe"])
     rows = np.flatnonzero(folds[gridded.series] != int(table["ship"]["fold"]))
     count = CALIBRATION["volumes" if recipe.depth else "slices"]
     rows = np.random.default_rng(0).choice(rows, min(count, len(rows)), replace=False)
     samples = [tensors(gridded, rows[at : at + 1], recipe) for at in range(len(rows))]
-    transformer = "transformer" in str(table["model"]["architecture"])
-    return {"int8": quantize_onnx(parent, samples, parent.with_name("int8.onnx"), transformer=transformer)}
-
-
-def _parent(table: Mapping[str, Any], out: Path) -> Path:
-    path = out / str(table["id"]) / "builds" / f"{PARENT}.onnx"
-    if not path.exists():
-        raise BadInput(f"expected {path}, found none; export the model first")
-    return path
+    return int8_builds(table, out, samples, aware)
 
 
 def certify_series(table: dict[str, Any], data: Path, out: Path, models: Path) -> dict[str, Any]:
-    """Compare each build with its parent on the fold that the network never saw; write the folder of those that pass.
+    """Compare each build with the network on the fold that it never saw; write the folder of those that pass.
 
     Temperature and threshold come from what the other folds' networks say of the patients
     that this one was trained on.  A build with a mask and a label must not lose in either,
@@ -84,7 +61,7 @@ def certify_series(table: dict[str, Any], data: Path, out: Path, models: Path) -
     -------
     The certificate, also of the builds that did not pass and do not ship.
     """
-    trained, _ = load_weights(_run(table, out) / "weights.pt")
+    trained, predictor = trained_network(table, weights_folder(table, out))
     # The recipe at hand says what ships; the weights say how they were trained.
     preparation = table["recipe"] | trained["recipe"]
     dealt = table["folds"] | trained["folds"]
@@ -92,35 +69,31 @@ def certify_series(table: dict[str, Any], data: Path, out: Path, models: Path) -
     table = table | kept | {"recipe": preparation, "folds": dealt}
     cases, gridded, folds = read_cases(table, data)
     aside = np.flatnonzero(folds[gridded.series] == int(table["ship"]["fold"]))
-    parent = _parent(table, out)
-    files = exported(parent.parent)
+    files = exported(float_builds(table, out)[PARENT].parent)
     notes = _fix_point(table, gridded, folds, out) if table["task"] != "segmentation" else {}
-    ground = Ground(table, cases, gridded, aside)
-    parents = {kind: ground.answers(parent, PARENT, kind) for kind in engines_for(PRECISION[PARENT])}
+    name = f"{table['data']}, fold {table['ship']['fold']}, which the network never saw"
+    ground = Ground(name, table, cases, gridded, aside)
+    parent = fold_answers(table, aside, gridded, weights_folder(table, out))
     verdicts = [
         row
-        for name, path in files.items()
-        for kind in engines_for(PRECISION[name])
-        for row in ground.compare(name, kind, path, parents[kind])
+        for build, path in files.items()
+        for kind in engines_for(PRECISION[build])
+        for row in ground.compare(build, kind, path, parent)
     ]
-    certificate = document(str(table["id"]), [ground.name], verdicts, notes)
+    certificate = document(str(table["id"]), network(predictor), [ground.name], verdicts, notes)
     write_folder(models / str(table["id"]), table, passing(files, verdicts), certificate)
     return certificate
 
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What builds are compared on: the fold that the network never saw."""
+    """What builds are compared on: patients that the network never saw."""
 
+    name: str  # in the certificate
     table: Mapping[str, Any]
     cases: Cases
     gridded: Gridded
     rows: Rows
-
-    @property
-    def name(self) -> str:
-        """What it is called in the certificate."""
-        return f"{self.table['data']}, fold {self.table['ship']['fold']}, which the network never saw"
 
     def answers(self, path: Path, name: str, kind: str) -> Answers:
         """Return what a build says on an engine."""

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from wetread.lab.curves import draw_curves
 from wetread.lab.samples import Batches
 
-__all__ = ["Answer", "Course", "Plan", "State", "channels_last", "fit", "layout_of", "logits"]
+__all__ = ["Answer", "Course", "Plan", "State", "all_logits", "channels_last", "fit", "layout_of", "logits"]
 
 #: What a network answers: logits, logits and maps, or masks, logits and maps.
 Answer = Tensor | tuple[Tensor, ...]
@@ -114,6 +114,11 @@ def layout_of(images: Tensor) -> torch.memory_format:
 def logits(answer: Answer) -> Tensor:
     """Return the logits in float32; a classifier's maps are left out."""
     return (answer[0] if isinstance(answer, tuple) else answer).float()
+
+
+def all_logits(answer: Answer) -> list[Tensor]:
+    """Return every logits in float32, of masks and of classes; the maps, which stand last, are left out."""
+    return [one.float() for one in (answer[:-1] if isinstance(answer, tuple) else (answer,))]
 
 
 def mixed(images: Tensor, targets: Tensor, share: float) -> tuple[Tensor, Tensor]:
@@ -227,8 +232,9 @@ def _step(state: State, plan: Plan, course: Course, images: Tensor, targets: Ten
         value = course.loss(answer, targets)
         if course.teacher is not None:
             with torch.no_grad():
-                wanted = torch.sigmoid(logits(course.teacher(images)))
-            value = value + functional.binary_cross_entropy_with_logits(logits(answer), wanted)
+                wanted = [torch.sigmoid(one) for one in all_logits(course.teacher(images))]
+            for ours, soft in zip(all_logits(answer), wanted, strict=True):
+                value = value + functional.binary_cross_entropy_with_logits(ours, soft)
     state.optimiser.zero_grad(set_to_none=True)
     value.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(state.model.parameters(), 5.0)

@@ -94,7 +94,13 @@ class Audit:
 
 
 def audit(
-    folders: Sequence[Path], columns: Columns, way: str = "", accepted: str = "", decode: Decoder | None = None
+    folders: Sequence[Path],
+    columns: Columns,
+    way: str = "",
+    accepted: str = "",
+    decode: Decoder | None = None,
+    *,
+    apart: bool = False,
 ) -> Audit:
     """Look at every image and audit the split.
 
@@ -106,6 +112,8 @@ def audit(
         Reason for using a split that fails; recorded, and it does not change a check.
     decode
         What reads DICOM files; None: there are none.
+    apart
+        Judge nothing on the first of several folds: it may fix thresholds.
 
     Raises
     ------
@@ -120,6 +128,8 @@ def audit(
     patient = np.array([row.patient for row in rows])
     group = joined(np.where(patient == "", [f"image {i}" for i in range(len(rows))], patient), twins)
     split = split_of(rows, group, way)
+    if apart and len(split.folds) > 1:
+        split = replace(split, told=f"{split.told}, the first set aside", folds=split.folds[1:])
     label = _classes(rows, columns)
     known = metadata(rows, looks)
     several = _comparable(label, split)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from wetread.errors import BadInput, ModelError
 from wetread.lab import zoo
+from wetread.lab.crossed import OUTPUTS
 from wetread.lab.export import export_onnx
 from wetread.lab.folder import write_folder
 from wetread.lab.intake.bundle import bundle_root, described, load_bundle, put
@@ -21,7 +22,6 @@ from wetread.lab.intake.container import Container, bounded_bytes, open_folder, 
 from wetread.lab.intake.description import Description, read_description
 from wetread.lab.intake.graph import adapt, judge
 from wetread.lab.intake.trial import try_once
-from wetread.lab.ship import OUTPUTS
 
 __all__ = ["take_in"]
 

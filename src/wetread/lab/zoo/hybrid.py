@@ -31,7 +31,7 @@ class TransformerBlock(nn.Module):
 
     def __init__(self, width: int, heads: int, expansion: int = 3) -> None:
         super().__init__()
-        self.heads = heads
+        self.size = width // heads  # channels of a head; pruning takes whole heads
         self.place = nn.Conv2d(width, width, 3, padding=1, groups=width)
         self.norm = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width)
@@ -45,12 +45,13 @@ class TransformerBlock(nn.Module):
         _, width, h, w = x.shape
         x = x + self.place(x)
         tokens = x.flatten(2).transpose(1, 2)
+        inner = self.out.in_features
         query, key, value = (
-            part.reshape(-1, h * w, self.heads, width // self.heads).transpose(1, 2)
+            part.reshape(-1, h * w, inner // self.size, self.size).transpose(1, 2)
             for part in self.qkv(self.norm(tokens)).chunk(3, dim=-1)
         )
         seen = functional.scaled_dot_product_attention(query, key, value)
-        tokens = tokens + self.out(seen.transpose(1, 2).reshape(-1, h * w, width))
+        tokens = tokens + self.out(seen.transpose(1, 2).reshape(-1, h * w, inner))
         tokens = tokens + self.mlp(tokens)
         mixed: Tensor = tokens.transpose(1, 2).reshape(-1, width, h, w)
         return mixed

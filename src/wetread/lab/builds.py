@@ -1,0 +1,88 @@
+"""From weights to builds, the same for films and series: where the weights lie, export, int8."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from wetread.errors import BadInput
+from wetread.lab.crossed import OUTPUTS, fold_folder
+from wetread.lab.export import export_onnx
+from wetread.lab.plan import recipe_of
+from wetread.lab.quantize import quantize_onnx
+from wetread.lab.weights import load_weights
+from wetread.records import Tensor
+
+__all__ = ["FLOAT_BUILDS", "export_builds", "float_builds", "int8_builds", "weights_folder"]
+
+#: Weights in the run folder -> build.
+FLOAT_BUILDS = {"weights.pt": "fp32", "weights-pruned.pt": "pruned-fp32"}
+
+
+def weights_folder(table: Mapping[str, Any], out: Path) -> Path:
+    """Return where the weights lie that ship: of a recipe with folds, those of one of them."""
+    model = str(table["id"])
+    return fold_folder(out, model, int(table["ship"]["fold"])) if "folds" in table else out / model
+
+
+def export_builds(table: Mapping[str, Any], out: Path) -> dict[str, Path]:
+    """Write the float builds of a model, whole and (if it was pruned) pruned, to ``<id>/builds``.
+
+    Raises
+    ------
+    BadInput
+        The model was not trained in this run folder.
+    """
+    folder = weights_folder(table, out)
+    return {
+        name: _exported(folder / file, out / str(table["id"]) / "builds" / f"{name}.onnx")
+        for file, name in FLOAT_BUILDS.items()
+        if file == "weights.pt" or (folder / file).exists()
+    }
+
+
+def _exported(weights: Path, target: Path) -> Path:
+    trained, network = load_weights(weights)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return export_onnx(network, recipe_of(trained["recipe"]), OUTPUTS[trained["task"]], target)
+
+
+def float_builds(table: Mapping[str, Any], out: Path) -> dict[str, Path]:
+    """Return the float builds that were exported, the fp32 parent first.
+
+    Raises
+    ------
+    BadInput
+        The model was not exported.
+    """
+    folder = out / str(table["id"]) / "builds"
+    files = {name: folder / f"{name}.onnx" for name in FLOAT_BUILDS.values()}
+    if not files["fp32"].exists():
+        raise BadInput(f"expected {files['fp32']}, found none; export the model first")
+    return {name: path for name, path in files.items() if path.exists()}
+
+
+def int8_builds(table: Mapping[str, Any], out: Path, samples: Sequence[Tensor], aware: bool = False) -> dict[str, Path]:
+    """Write the int8 build of each float build.
+
+    Parameters
+    ----------
+    samples
+        Calibration tensors of one image each, from training data.
+    aware
+        From the weights that were trained to be rounded, which lie beside the others as ``aware-*``.
+
+    Raises
+    ------
+    BadInput
+        The model was not exported.
+    """
+    transformer = "transformer" in str(table["model"]["architecture"])
+    builds: dict[str, Path] = {}
+    weights = {name: weights_folder(table, out) / f"aware-{file}" for file, name in FLOAT_BUILDS.items()}
+    for name, parent in float_builds(table, out).items():
+        small = parent.with_name(parent.name.replace("fp32", "int8"))
+        source = _exported(weights[name], parent.with_name(f"aware-{parent.name}")) if aware else parent
+        builds[small.stem] = quantize_onnx(source, samples, small, transformer=transformer)
+    return builds

@@ -1,0 +1,110 @@
+"""Networks that learn from a trained one: smaller ones, and such as are used to being rounded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wetread.errors import BadInput
+from wetread.lab.aware import aware, plain
+from wetread.lab.builds import FLOAT_BUILDS, weights_folder
+from wetread.lab.courses import read_cases, series_course
+from wetread.lab.lungs import lung_course
+from wetread.lab.plan import recipe_of
+from wetread.lab.pneumonia import pneumonia_course
+from wetread.lab.predict import eager
+from wetread.lab.prune import cut, distil
+from wetread.lab.train import Course, Plan, fit
+from wetread.lab.weights import load_weights, save_weights
+
+__all__ = ["course_of", "learn_to_be_rounded", "prune"]
+
+#: The model whose masks bound the region of the classifiers.
+SEGMENTER = "cxr-lungs"
+Table = Mapping[str, Any]
+
+
+def course_of(table: Table, data: Path, out: Path) -> Course:
+    """Return what a model was trained on; of a recipe with folds, everything but the fold that ships.
+
+    Raises
+    ------
+    BadInput
+        The data are not there, or a classifier of films comes before cxr-lungs.
+    """
+    if "folds" in table:
+        _, gridded, folds = read_cases(table, data)
+        return series_course(table, gridded, folds, int(table["ship"]["fold"]))
+    cache = out / "cache"
+    if table["task"] == "segmentation":
+        return lung_course(table, data, cache)
+    lungs, segmenter = load_weights(out / SEGMENTER / "weights.pt")
+    return pneumonia_course(table, eager(segmenter), recipe_of(lungs["recipe"]), data, cache)
+
+
+def prune(plan: Table, data: Path, out: Path, *, resume: bool = True) -> Path:
+    """Cut channels and heads from a trained model and let it learn from its parent, by the ``[prune]`` table.
+
+    Parameters
+    ----------
+    plan
+        The recipe at hand, which says how to prune; the weights say how they were trained.
+
+    Returns
+    -------
+    The weights' file of the pruned model.
+
+    Raises
+    ------
+    BadInput
+        The model was not trained in this run folder, or its recipe does not say how to prune.
+    """
+    folder = weights_folder(plan, out)
+    table, parent = load_weights(folder / "weights.pt")
+    child = cut(parent, recipe_of(table["recipe"]), float(_settings(plan, "prune")["ratio"]))
+    course = distil(course_of(_at_hand(plan, table), data, out), parent)
+    state = fit(child, course, _schedule(plan, "prune", table), folder / "pruned", resume=resume)
+    save_weights(folder / "weights-pruned.pt", table, state.average)
+    return folder / "weights-pruned.pt"
+
+
+def learn_to_be_rounded(plan: Table, data: Path, out: Path) -> list[Path]:
+    """Train each network of a model, whole and pruned, as its int8 build will run it, by the ``[quantize]`` table.
+
+    Returns
+    -------
+    The weights' files, ``aware-*``.
+
+    Raises
+    ------
+    BadInput
+        The model was not trained in this run folder, or its recipe does not say how to learn.
+    """
+    folder, files = weights_folder(plan, out), []
+    for file in FLOAT_BUILDS:
+        if file == "weights.pt" or (folder / file).exists():
+            table, parent = load_weights(folder / file)
+            course = distil(course_of(_at_hand(plan, table), data, out), parent)
+            run = folder / f"aware-{Path(file).stem}"
+            state = fit(aware(parent), course, _schedule(plan, "quantize", table), run)
+            files.append(folder / f"aware-{file}")
+            save_weights(files[-1], table, plain(parent, state.average))
+    return files
+
+
+def _at_hand(plan: Table, table: Table) -> dict[str, Any]:
+    """Return how a network was trained, with the fold that the recipe at hand ships."""
+    return {**table, "ship": plan["ship"]}
+
+
+def _settings(plan: Table, name: str) -> dict[str, Any]:
+    if name not in plan:
+        raise BadInput(f"{plan['id']}: expected a table [{name}] in the recipe, found none; see cxr-lungs.toml")
+    return dict(plan[name])
+
+
+def _schedule(plan: Table, name: str, table: Table) -> Plan:
+    """Return how a child learns: the recipe at hand says what differs from how its parent was trained."""
+    settings = {key: value for key, value in _settings(plan, name).items() if key != "ratio"}
+    return Plan(**(table["train"] | settings))

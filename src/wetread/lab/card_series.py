@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from wetread.lab.card import certificate_text, table_text
+from wetread.lab.card import audit_text, certificate_text, table_text
 from wetread.lab.evaluate import interval_text
 
 __all__ = ["card_series"]
@@ -39,6 +39,7 @@ def card_series(table: Mapping[str, Any], figures: Figures, certificate: Mapping
         *_traits(figures["crossed"], table),
         _by_fold(figures),
         *_rivals(figures["rivals"], table),
+        audit_text(figures["audit"], _ours(figures["crossed"])),
         "## Published\n\n" + _items(table["published"]),
     ]
     if certificate:
@@ -50,6 +51,14 @@ def card_series(table: Mapping[str, Any], figures: Figures, certificate: Mapping
         f"## Licence and sources\n\n{ship['licence']}.\n\n" + _items(ship["training_data"]),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _ours(crossed: Figures) -> dict[str, Any]:
+    """Return what the networks of all folds reach, by the names that the audit's rivals have."""
+    ours = {"dice": crossed["masks"]["mean dice"]} if "masks" in crossed else {}
+    if "slices" in crossed:
+        ours |= {"auc": crossed["slices"]["auroc"], "accuracy": crossed["slices"]["accuracy"]}
+    return ours
 
 
 def _items(lines: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from wetread.infer import read
 from wetread.lab import zoo
 from wetread.lab.card import card
 from wetread.lab.card_series import card_series
+from wetread.lab.clearance import audit_of, cleared
 from wetread.lab.compare import COMPARISONS, compare_architectures
 from wetread.lab.compare_page import write_comparisons
 from wetread.lab.crossed import train_folds
@@ -31,10 +32,15 @@ from wetread.lab.ship_series import certify_series, export_series, quantize_seri
 from wetread.lab.train import Course, Plan, fit
 from wetread.lab.weights import load_weights, save_weights
 
-__all__ = ["certify", "compare", "evaluate", "export", "gate", "prune", "quantize", "train"]
+__all__ = ["ask", "certify", "compare", "evaluate", "export", "gate", "prune", "quantize", "train"]
 
 #: The model whose masks bound the region of the classifiers.
 SEGMENTER = "cxr-lungs"
+
+
+def ask(recipe: str | Path, data: Path, out: Path, accepted: str = "") -> dict[str, Any]:
+    """Return the audit of a recipe's data and split, which training asks first: see `wetread.lab.clearance.cleared`."""
+    return cleared(load_plan(recipe), data, out, accepted)
 
 
 def train(
@@ -42,11 +48,12 @@ def train(
     data: Path,
     out: Path,
     *,
+    accepted: str = "",
     resume: bool = True,
     epochs: int | None = None,
     fold: int | None = None,
 ) -> list[Path]:
-    """Train a model by its recipe; killed, it goes on where it stood.
+    """Train a model by its recipe, if its data pass their audit; killed, it goes on where it stood.
 
     Parameters
     ----------
@@ -56,7 +63,9 @@ def train(
         Folder that holds ``xray/``, ``ct/``, ``mri/``.
     out
         Run folder: ``<id>/checkpoint.pt``, ``history.json``, ``curves.png``, ``weights.pt``;
-        for a recipe with folds the same in ``<id>/fold0`` and so on.
+        for a recipe with folds the same in ``<id>/fold0`` and so on; the audit in ``<id>/audit``.
+    accepted
+        Why a split that fails its audit is used nevertheless; recorded.
     epochs
         Instead of the recipe's number.
     fold
@@ -69,9 +78,10 @@ def train(
     Raises
     ------
     BadInput
-        The recipe or the data is not there, or a classifier is trained before cxr-lungs.
+        The recipe or the data is not there, the split fails its audit, or a classifier is trained before cxr-lungs.
     """
     table = load_plan(recipe)
+    cleared(table, data, out, accepted)
     if epochs is not None:
         table["train"]["epochs"] = epochs
     if "folds" in table:
@@ -156,10 +166,10 @@ def certify(model: str, data: Path, out: Path, models: Path) -> dict[str, Any]:
 
 
 def evaluate(model: str, data: Path, out: Path, models: Path) -> Figures:
-    """Compute every figure of a model and write its ``card.md``.
+    """Compute every figure of a model and write its ``card.md`` and ``figures.json``.
 
-    Of a recipe with folds the figures also go to ``figures.json`` beside the card; of a
-    model that does not ship both go to the run folder.
+    They carry the audit of the data, which is made if training did not.  Of a model that
+    does not ship both files go to the run folder.
 
     Parameters
     ----------
@@ -171,27 +181,35 @@ def evaluate(model: str, data: Path, out: Path, models: Path) -> Figures:
     Returns
     -------
     The figures.
+
+    Raises
+    ------
+    BadInput
+        The split fails its audit and nobody took that on.
     """
     table, cache = load_plan(model), out / "cache"
+    audited = {"audit": audit_of(cleared(table, data, out))}
     if "folds" in table:
-        return _evaluate_series(table, data, out, models)
+        return _evaluate_series(table, data, out, models, audited)
     declared = read(models / model)
     if declared.task == "segmentation":
         figures = evaluate_lungs(declared, data, cache)
     else:
         figures = evaluate_pneumonia(declared, models, data, cache)
+    figures |= audited
     certificate = json.loads((models / model / "certificate.json").read_text(encoding="utf-8"))
     told = card(declared, figures, certificate, str(table["remarks"]))
     (models / model / "card.md").write_text(told, encoding="utf-8")
+    write_evidence(models / model / "figures.json", table, data, figures)
     return figures
 
 
-def _evaluate_series(table: dict[str, Any], data: Path, out: Path, models: Path) -> Figures:
+def _evaluate_series(table: dict[str, Any], data: Path, out: Path, models: Path, audited: Figures) -> Figures:
     ships = table["ship"].get("ships", True)
     folder = (models if ships else out) / str(table["id"])
     declared = read(folder) if ships else None
     certificate = json.loads((folder / "certificate.json").read_text(encoding="utf-8")) if ships else None
-    figures = evaluate_series(table, declared, data, out)
+    figures = evaluate_series(table, declared, data, out) | audited
     (folder / "card.md").write_text(card_series(table, figures, certificate), encoding="utf-8")
     write_evidence(folder / "figures.json", table, data, figures)
     return figures

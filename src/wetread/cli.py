@@ -537,7 +537,7 @@ def quantize(context: click.Context, model: str, data: Path, folder: Path, as_js
 @json_option
 @click.pass_context
 def gate(context: click.Context, model: str, data: Path, folder: Path, evidence: Path, as_json: bool) -> None:
-    """Fix the gate of a certified segmenter, which refuses what it contradicts itself on; try it on damaged films."""
+    """Try a certified model on damaged images, and fix the gate that is to refuse those it falls on."""
     say(as_json, "gate", lab_commands().gate(model, data, folder, settings_of(context).models_dir, evidence))
 
 

@@ -120,13 +120,25 @@ def test_folds_become_a_folder_with_a_card(kind: dict[str, Any], recipe: Any, tm
     certificate = commands.certify(name, tmp_path, out, models)
     assert {"fp32", "int8"} <= {row["build"] for row in certificate["builds"]}
     assert all(row["passed"] for row in certificate["builds"])
+    gate = json.loads((models / "mr-toy" / "gate.json").read_text())
+    assert {row["damage"] for row in gate["damages"]} >= {"none", "noise", "turned", "inverted"}
+    assert gate["sha256"] in {row["sha256"] for row in certificate["builds"]}
     model = infer.read(models / "mr-toy")
+    assert model.gate.mirrored == gate["bounds"]["mirrored"]
     for choice in infer.candidates(model):
         assert infer.load(model, choice, threads=1).identity.build == choice.build
     figures = commands.evaluate(name, tmp_path, out, models)
     assert sum(fold["series"] for fold in figures["folds"]) == 12
     card = (models / "mr-toy" / "card.md").read_text()
-    for word in ("It is drawn.", "Nothing is published.", "Certificate", "By fold", "this model", *kind["labels"]):
+    for word in (
+        "It is drawn.",
+        "Nothing is published.",
+        "Certificate",
+        "By fold",
+        "this model",
+        "Damaged images",
+        *kind["labels"],
+    ):
         assert word in card
     note = json.loads((models / "mr-toy" / "figures.json").read_text())
     assert note["figures"]["crossed"].keys() == figures["crossed"].keys()

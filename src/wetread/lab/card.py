@@ -9,8 +9,9 @@ from wetread.infer import Model
 from wetread.lab.audit import markdown
 from wetread.lab.certify import PARENT
 from wetread.lab.evaluate import Figures, interval_text
+from wetread.lab.gate_page import gate_text
 
-__all__ = ["audit_text", "card"]
+__all__ = ["audit_text", "card", "damage_parts"]
 
 KERMANY_FAULTS = (
     "The test split was published with the training split by one hospital (Guangzhou, children of one to five "
@@ -55,6 +56,7 @@ def card(model: Model, figures: Figures, certificate: Mapping[str, Any], remarks
         "of patients (2,000 draws); builds run on OpenVINO where it is installed.",
         *tables(model, figures),
         audit_text(figures["audit"], _ours(model, figures)),
+        *damage_parts(figures),
         "## Certificate\n\n" + certificate_text(certificate),
         "## What is known to be wrong with the data\n\n" + "\n".join(f"- {fault}" for fault in faults),
         "## How it was made\n\n" + remarks.strip(),
@@ -84,6 +86,11 @@ def audit_text(audit: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
     told += f" The split was used although it fails: {audit['accepted']}." if audit["accepted"] else ""
     table = markdown({**audit, "baselines": rivals}, [{"name": "**this model**", **ours}])
     return f"## Audit of the data\n\n{told}\n\n{table}"
+
+
+def damage_parts(figures: Mapping[str, Any]) -> list[str]:
+    """Return the section of damaged images, if the builds that ship were tried on them."""
+    return [f"## Damaged images\n\n{gate_text(figures['gate'])}"] if figures["gate"] else []
 
 
 def table_text(head: list[str], rows: list[list[str]]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from wetread.lab.card import audit_text, certificate_text, table_text
+from wetread.lab.card import audit_text, certificate_text, damage_parts, table_text
 from wetread.lab.evaluate import interval_text
 
 __all__ = ["card_series"]
@@ -43,7 +43,7 @@ def card_series(table: Mapping[str, Any], figures: Figures, certificate: Mapping
         "## Published\n\n" + _items(table["published"]),
     ]
     if certificate:
-        parts.append(_builds(figures, table))
+        parts += [_builds(figures, table), *damage_parts(figures)]
         parts.append("## Certificate\n\n" + certificate_text(certificate))
     parts += [
         "## What is known to be wrong with the data\n\n" + _items(table["faults"]),

@@ -19,7 +19,7 @@ from wetread.lab.crossed import train_folds
 from wetread.lab.evaluate import Figures, evaluate_lungs, evaluate_pneumonia
 from wetread.lab.evaluate_series import evaluate_series
 from wetread.lab.evidence import write_evidence
-from wetread.lab.gate import make_gate
+from wetread.lab.gate import kept_gate, make_gate
 from wetread.lab.lungs import lung_course
 from wetread.lab.plan import load_plan, recipe_of
 from wetread.lab.pneumonia import pneumonia_course
@@ -116,8 +116,8 @@ def prune(model: str, data: Path, out: Path, *, resume: bool = True) -> Path:
 
 
 def gate(model: str, data: Path, out: Path, models: Path, evidence: Path) -> dict[str, Any]:
-    """Fix the gate of a model that ships and write what it catches: see `wetread.lab.gate.make_gate`."""
-    return make_gate(model, data, out, models, evidence)
+    """Try a model that ships on damaged images and fix its gate: see `wetread.lab.gate.make_gate`."""
+    return make_gate(load_plan(model), data, out, models, evidence)
 
 
 def compare(names: Sequence[str], data: Path, out: Path, evidence: Path) -> dict[str, Figures]:
@@ -154,6 +154,9 @@ def quantize(model: str, data: Path, out: Path, models: Path) -> dict[str, Path]
 def certify(model: str, data: Path, out: Path, models: Path) -> dict[str, Any]:
     """Compare each build with its parent on patients it never saw; write the folder of those that pass.
 
+    A gate belongs to the bytes that it was fixed on: if they are still there it is kept, else it is
+    fixed again, so that no folder loses its gate in silence.
+
     Raises
     ------
     BadInput
@@ -162,7 +165,10 @@ def certify(model: str, data: Path, out: Path, models: Path) -> dict[str, Any]:
     table = load_plan(model)
     if not table["ship"].get("ships", True):
         raise BadInput(f"{model}: expected a model that may ship, got one for research: {table['ship']['licence']}")
-    return certify_series(table, data, out, models) if "folds" in table else certify_film(model, data, out, models)
+    found = certify_series(table, data, out, models) if "folds" in table else certify_film(model, data, out, models)
+    if kept_gate(models / str(table["id"])) is None:
+        make_gate(table, data, out, models)
+    return found
 
 
 def evaluate(model: str, data: Path, out: Path, models: Path) -> Figures:
@@ -188,7 +194,7 @@ def evaluate(model: str, data: Path, out: Path, models: Path) -> Figures:
         The split fails its audit and nobody took that on.
     """
     table, cache = load_plan(model), out / "cache"
-    audited = {"audit": audit_of(cleared(table, data, out))}
+    audited = {"audit": audit_of(cleared(table, data, out)), "gate": kept_gate(models / str(table["id"]))}
     if "folds" in table:
         return _evaluate_series(table, data, out, models, audited)
     declared = read(models / model)

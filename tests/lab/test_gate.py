@@ -7,8 +7,9 @@ import pytest
 
 from tests.lab.films import drawn_films
 from tests.lab.series import drawn_cases
+from wetread.errors import BadInput
 from wetread.lab.damage import Damage, damages
-from wetread.lab.gate import Bounds, bound_of
+from wetread.lab.gate import Bounds, bound_of, halves
 from wetread.lab.trials import Case, Told, damaged, film_cases, series_cases, span_of
 from wetread.records import Recipe
 
@@ -32,6 +33,16 @@ def test_the_worse_signal_counts() -> None:
     assert (Bounds().badness(told) > 1).tolist() == [False, False, False]
     assert [Bounds(0.9, 0.5).code(one) for one in told] == ["", "INCONSISTENT", "CUT-OFF"]
     assert Bounds().code(Told("NOT-A-CHEST", 0.5, 0.5, 1.0, np.zeros(0))) == "NOT-A-CHEST"
+
+
+def test_halves_share_no_patient_and_both_hold_every_stratum() -> None:
+    patient = np.array([f"p{i // 2}" for i in range(24)])
+    stratum = np.where(np.arange(24) < 8, "ill", "well")
+    half = halves(patient, stratum)
+    assert not set(patient[half == 0]) & set(patient[half == 1])
+    assert [(stratum[half == side] == "ill").sum() for side in (0, 1)] == [4, 4]
+    with pytest.raises(BadInput, match="at least 2 patients"):
+        halves(patient[:2])
 
 
 @pytest.mark.parametrize("damage", damages(volumetric=True), ids=lambda one: f"{one.name} {one.grade}")
@@ -76,3 +87,5 @@ def test_ignored_pixels_of_a_film_are_marked() -> None:
     assert isinstance(case, Case)
     assert case.masks is not None
     assert set(np.unique(case.masks).tolist()) == {0, 1, 255}
+    assert case.present is not None
+    assert next(film_cases(films, np.array([0]), labelled=False)).present is None

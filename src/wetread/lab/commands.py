@@ -126,9 +126,12 @@ def compare(names: Sequence[str], data: Path, out: Path, evidence: Path) -> dict
     Raises
     ------
     BadInput
-        There is no such comparison, or cxr-lungs was not trained in this run folder.
+        There is no such comparison, its split fails its audit, or cxr-lungs was not trained in this run folder.
     """
-    found = {name: compare_architectures(load_plan(f"compare/{name}"), data, out) for name in names or COMPARISONS}
+    tables = {name: load_plan(f"compare/{name}") for name in names or COMPARISONS}
+    for table in tables.values():
+        cleared(table, data, out)
+    found = {name: compare_architectures(table, data, out) for name, table in tables.items()}
     write_comparisons(found, evidence)
     return found
 

@@ -7,6 +7,7 @@ A gate belongs to the bytes that it was fixed on: `model.toml` names their SHA-2
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wetread.errors import BadInput
 from wetread.infer import Model
 from wetread.infer.masks import is_pair
 from wetread.lab.cases import fold_of
@@ -30,7 +32,7 @@ from wetread.lab.train import Plan
 from wetread.lab.trials import Case, Subject, Told, damaged, film_cases, series_cases, subject_of
 from wetread.measures import auroc
 
-__all__ = ["Bounds", "bound_of", "kept_gate", "make_gate"]
+__all__ = ["Bounds", "bound_of", "halves", "kept_gate", "make_gate"]
 
 #: An image has fallen if its figure is so much below that of the sound image.
 FALL = 0.10
@@ -162,20 +164,42 @@ def _film_grounds(table: Mapping[str, Any], data: Path, cache: Path) -> Grounds:
     aside = (films.split == "train") & held_back(films.patient, plan.held_back, plan.seed)
     sides = [np.flatnonzero(usable & side) for side in (aside, films.split == "test")]
     fix, judge = (list(film_cases(films, rng.permutation(rows)[:TRIED])) for rows in sides)
-    far = {"xray/hannover_lungs": hannover(data, cache), "xray/nih_pneumonia": nih(data, cache)}
-    outside = [(key, list(film_cases(one, np.arange(min(len(one), 2 * TRIED))))) for key, one in far.items()]
+    adults, others = hannover(data, cache), nih(data, cache)
+    outside = [
+        ("xray/hannover_lungs", list(film_cases(adults, np.arange(len(adults)), labelled=False))),
+        ("xray/nih_pneumonia", list(film_cases(others, rng.permutation(len(others))[: 2 * TRIED]))),
+    ]
     return fix, judge, [*outside, *_others(LOADERS, data, film=True)]
 
 
 def _series_grounds(table: Mapping[str, Any], data: Path) -> Grounds:
     cases, recipe = load(table["data"], data), table["recipe"]
-    folds = fold_of(cases, table["folds"])
-    half = fold_of(cases, {**table["folds"], "by": "patient", "n": 2, "seed": 1})
+    shown = np.flatnonzero(fold_of(cases, table["folds"]) == int(table["ship"]["fold"]))
     most = VOLUMES if recipe_of(recipe).depth else TRIED
-    shown = folds == int(table["ship"]["fold"])
-    fix, judge = (list(series_cases(cases, np.flatnonzero(shown & (half == side))[:most])) for side in (0, 1))
+    trait = table["folds"].get("stratify")
+    half = halves(cases.patient[shown], cases.traits[trait][shown] if trait else None)
+    fix, judge = (list(series_cases(cases, shown[half == side][:most])) for side in (0, 1))
     kind = str(table["data"]).split("/")[0] + "/"
     return fix, judge, _others([key for key in LOADERS if key.startswith(kind) and key != table["data"]], data)
+
+
+def halves(patient: NDArray[np.str_], stratum: NDArray[np.str_] | None = None) -> NDArray[np.int64]:
+    """Deal patients to two halves, (n,) 0 or 1, in the order of their ids' hashes, stratum by stratum.
+
+    Raises
+    ------
+    BadInput
+        There is only one patient.
+    """
+    stratum = np.full(len(patient), "") if stratum is None else stratum
+
+    def key(name: str) -> tuple[str, str]:
+        return max(stratum[patient == name]), hashlib.sha256(f"gate:{name}".encode()).hexdigest()
+
+    place = {name: at % 2 for at, name in enumerate(sorted(set(patient.tolist()), key=key))}
+    if len(place) < 2:
+        raise BadInput(f"gate: expected at least 2 patients in the fold that ships, got {len(place)}")
+    return np.array([place[name] for name in patient.tolist()], np.int64)
 
 
 def _others(keys: Iterable[str], data: Path, film: bool = False) -> list[tuple[str, list[Case]]]:

@@ -51,8 +51,8 @@ class Told:
     logits: NDArray[np.float64]  # (z,) of the first label; (0,) of a model that only outlines
 
 
-def film_cases(films: Films, rows: NDArray[np.int64]) -> Iterator[Case]:
-    """Return radiographs with their lungs (where there is a mask) and their label."""
+def film_cases(films: Films, rows: NDArray[np.int64], labelled: bool = True) -> Iterator[Case]:
+    """Return radiographs with their lungs, where there is a mask, and their label, where there is one."""
     for row in rows:
         mask = films.masks[row]
         marked = np.where(mask == 127, IGNORED, mask == 255).astype(np.uint8)[None]
@@ -62,7 +62,7 @@ def film_cases(films: Films, rows: NDArray[np.int64]) -> Iterator[Case]:
             float(films.aspect[row]),
             None,
             marked if known else None,
-            films.label[row : row + 1],
+            films.label[row : row + 1] if labelled else None,
         )
 
 

@@ -69,8 +69,8 @@ def _gate(told: Mapping[str, Any]) -> str:
     bounds, signals = told["bounds"], told["signals"]
     if not signals:
         return (
-            "No gate of its own: what refuses here stands before it. The signal is the change of its probability on the "
-            "mirror image, which a gate would need and which is not used."
+            "No gate of its own: what refuses here stands before it. The signal is the change of its probability on "
+            "the mirror image: it is measured here, and used for nothing."
         )
     worth = ", ".join(f"{name} {one['auc']:.3f} ({one['fell']} of {one['n']} fell)" for name, one in signals.items())
     asked = [f"agreement with the mirror image at least {bounds['mirrored']:g}"] if bounds["mirrored"] else []

@@ -26,7 +26,6 @@ from wetread.lab.damage import damages
 from wetread.lab.data import hannover, held_back, kermany, nih
 from wetread.lab.folder import sha256_of
 from wetread.lab.gate_page import write_page
-from wetread.lab.plan import recipe_of
 from wetread.lab.series import LOADERS, load
 from wetread.lab.train import Plan
 from wetread.lab.trials import Case, Subject, Told, damaged, film_cases, series_cases, subject_of
@@ -40,8 +39,8 @@ FALL = 0.10
 SHARE, SOUND = 0.95, 0.02
 #: A signal that tells the fallen no better than this (AUC, on the half that fixes the bound) makes no gate.
 USABLE = 0.75
-#: Cases that are tried on each side, at most: films and series, volumes, images of something else.
-TRIED, VOLUMES, OTHERS = 60, 12, 30
+#: Cases on each side, at most: sound ones; films, series and volumes in every damage; images of something else.
+SOUND_ONES, TRIED, VOLUMES, OTHERS = 200, 60, 12, 30
 
 Floats = NDArray[np.float64]
 Figures = dict[str, Any]
@@ -86,7 +85,9 @@ def bound_of(values: Floats, fell: NDArray[np.bool_], sound: Floats) -> float:
     sound
         (m,) signal of the sound ones.
     """
-    most = float(np.floor(200 * np.percentile(sound, 100 * SOUND)) / 200)
+    # Few sound images do not tell a low percentile: three deviations below the mean then.
+    lowest = np.percentile(sound, 100 * SOUND) if len(sound) * SOUND >= 1 else sound.mean() - 3 * sound.std(ddof=1)
+    most = float(np.floor(200 * lowest) / 200)
     for bound in np.arange(0.0, most, 0.005):
         if float((~fell[values >= bound]).mean()) >= SHARE:
             return float(round(bound, 3))
@@ -125,7 +126,7 @@ def make_gate(table: Mapping[str, Any], data: Path, out: Path, models: Path, evi
         "seed": Plan(**table["train"]).seed,
         "data": {"folder": table["data"], "manifest_sha256": sha256_of(data / table["data"] / "manifest.csv")},
         "sha256": build.sha256,
-        "fixed_on": len(fix),
+        "fixed_on": {"sound": len(fix), "damaged": len(fix[: _most(subject)])},
         "bounds": {"mirrored": bounds.mirrored, "lungs_cut": round(1 - bounds.inside, 3)},
         "signals": signals,
         "figure": "Dice" if subject.model.segments else "share called right",
@@ -163,7 +164,7 @@ def _film_grounds(table: Mapping[str, Any], data: Path, cache: Path) -> Grounds:
     usable = np.array([bool((mask[::8, ::8] == 255).any()) for mask in films.masks])
     aside = (films.split == "train") & held_back(films.patient, plan.held_back, plan.seed)
     sides = [np.flatnonzero(usable & side) for side in (aside, films.split == "test")]
-    fix, judge = (list(film_cases(films, rng.permutation(rows)[:TRIED])) for rows in sides)
+    fix, judge = (list(film_cases(films, rng.permutation(rows)[:SOUND_ONES])) for rows in sides)
     adults, others = hannover(data, cache), nih(data, cache)
     outside = [
         ("xray/hannover_lungs", list(film_cases(adults, np.arange(len(adults)), labelled=False))),
@@ -173,12 +174,11 @@ def _film_grounds(table: Mapping[str, Any], data: Path, cache: Path) -> Grounds:
 
 
 def _series_grounds(table: Mapping[str, Any], data: Path) -> Grounds:
-    cases, recipe = load(table["data"], data), table["recipe"]
+    cases = load(table["data"], data)
     shown = np.flatnonzero(fold_of(cases, table["folds"]) == int(table["ship"]["fold"]))
-    most = VOLUMES if recipe_of(recipe).depth else TRIED
     trait = table["folds"].get("stratify")
     half = halves(cases.patient[shown], cases.traits[trait][shown] if trait else None)
-    fix, judge = (list(series_cases(cases, shown[half == side][:most])) for side in (0, 1))
+    fix, judge = (list(series_cases(cases, shown[half == side][:SOUND_ONES])) for side in (0, 1))
     kind = str(table["data"]).split("/")[0] + "/"
     return fix, judge, _others([key for key in LOADERS if key.startswith(kind) and key != table["data"]], data)
 
@@ -215,11 +215,17 @@ def _others(keys: Iterable[str], data: Path, film: bool = False) -> list[tuple[s
 
 
 def _try(subject: Subject, cases: Sequence[Case]) -> Tried:
+    """Try all cases as they are, and the first of them in every damage."""
     recipe = subject.model.recipe
     tried: Tried = {NONE: [subject.ask(case) for case in cases]}
     for damage in damages(recipe.depth > 0):
-        tried[damage.name, damage.grade] = [subject.ask(damaged(case, damage, recipe)) for case in cases]
+        some = cases[: _most(subject)]
+        tried[damage.name, damage.grade] = [subject.ask(damaged(case, damage, recipe)) for case in some]
     return tried
+
+
+def _most(subject: Subject) -> int:
+    return VOLUMES if subject.model.recipe.depth else TRIED
 
 
 def _figures_of(told: Iterable[Told]) -> Floats:
@@ -227,7 +233,8 @@ def _figures_of(told: Iterable[Told]) -> Floats:
 
 
 def _fell(tried: Tried, key: tuple[str, str]) -> NDArray[np.bool_]:
-    return np.asarray(_figures_of(tried[NONE]) - _figures_of(tried[key]) > FALL)
+    found = _figures_of(tried[key])
+    return np.asarray(_figures_of(tried[NONE])[: len(found)] - found > FALL)
 
 
 def _fixed(tried: Tried, lungs: bool) -> tuple[Bounds, Figures]:
@@ -256,7 +263,7 @@ def _rows(tried: Tried, cases: Sequence[Case], model: Model, bounds: Bounds) -> 
     rows = []
     for (name, grade), told in tried.items():
         fell = float(_fell(tried, (name, grade)).mean())
-        rows.append({"damage": name, "grade": grade, "fell": fell} | _row(told, cases, model, bounds))
+        rows.append({"damage": name, "grade": grade, "fell": fell} | _row(told, cases[: len(told)], model, bounds))
     return rows
 
 
@@ -307,9 +314,10 @@ def _put(path: Path, bounds: Bounds, told: Mapping[str, Any]) -> None:
     lines = [f"mirrored = {bounds.mirrored}"] if bounds.mirrored else []
     lines += [f"lungs_cut = {told['bounds']['lungs_cut']}"] if bounds.inside else []
     if lines:
+        given = told["fixed_on"]
         rule = (
-            f"the loosest above which {SHARE:.0%} of {told['fixed_on']} images, sound and in every damage, keep their "
-            f"Dice within {FALL:g} of the sound image's, and at most {SOUND:.0%} of the sound ones are refused; of "
+            f"the loosest above which {SHARE:.0%} of {given['damaged']} images in every damage keep their Dice within "
+            f"{FALL:g} of the undamaged image's; about {SOUND:.0%} of {given['sound']} undamaged ones refused at most; "
             "patients that the network never saw"
         )
         declared += "\n\n" + "\n".join(["[gate]", *lines, f'sha256 = "{told["sha256"]}"', f'rule = "{rule}"'])

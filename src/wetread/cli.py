@@ -371,6 +371,9 @@ run_option = click.option(
     type=click.Path(path_type=Path),
     help="Folder of checkpoints, curves and builds.",
 )
+accept_option = click.option(
+    "--accept-leakage", "accepted", default="", metavar="REASON", help="Use a split that fails its audit; recorded."
+)
 
 
 @contextmanager
@@ -405,7 +408,7 @@ def say(as_json: bool, what: str, outcome: Any) -> None:
 @click.option("--patient-from", default="", help="Pattern of the file's path; its first group is the patient.")
 @click.option("--fact", "facts", multiple=True, help="Column that must not tell the class, e.g. ward; repeatable.")
 @click.option("--split", default="", help="patients:K, images:K, folders, or a column; default: split, or patients:5.")
-@click.option("--accept-leakage", "accepted", default="", metavar="REASON", help="Use a split that fails; recorded.")
+@accept_option
 @click.option("--out", type=click.Path(path_type=Path), default=Path("out/lab/audit"), show_default=True)
 @json_option
 @click.pass_context
@@ -436,7 +439,7 @@ def data(context: click.Context, /, folders: tuple[Path, ...], out: Path, as_jso
     if as_json:
         emit({**found.document(), "files": [str(file) for file in files]})
     else:
-        for table in room.tables(found):
+        for table in room.tables(found.document()):
             console().print(table)
         click.echo(f"Written to {out}: {', '.join(file.name for file in files)}")
         click.secho(found.sentence, fg="red" if found.refused else "green")
@@ -464,13 +467,27 @@ def take_in(context: click.Context, source: Path, description: Path, as_json: bo
 @click.option("--epochs", type=int, help="Instead of the recipe's number.")
 @click.option("--fold", type=int, help="Train only this fold, of a recipe with folds; all of them by default.")
 @click.option("--fresh", is_flag=True, help="Start anew instead of going on from the checkpoint.")
+@accept_option
 @data_option
 @run_option
 @json_option
 def train(
-    recipe: str, epochs: int | None, fold: int | None, fresh: bool, data: Path, folder: Path, as_json: bool
+    recipe: str,
+    epochs: int | None,
+    fold: int | None,
+    fresh: bool,
+    accepted: str,
+    data: Path,
+    folder: Path,
+    as_json: bool,
 ) -> None:
-    """Train a model by its recipe: a name such as ct-lungs, or a TOML file."""
+    """Train a model by its recipe, a name such as ct-lungs or a TOML file; its data are audited first."""
+    from wetread.lab import audit as room
+
+    told = lab_commands().ask(recipe, data, folder, accepted.strip())
+    if not as_json:
+        for table in room.tables(told):
+            console().print(table)
     for weights in lab_commands().train(recipe, data, folder, resume=not fresh, epochs=epochs, fold=fold):
         say(as_json, "weights", weights)
 
@@ -526,7 +543,7 @@ def quantize(context: click.Context, model: str, aware: bool, data: Path, folder
 @json_option
 @click.pass_context
 def gate(context: click.Context, model: str, data: Path, folder: Path, evidence: Path, as_json: bool) -> None:
-    """Fix the gate of a certified segmenter, which refuses what it contradicts itself on; try it on damaged films."""
+    """Try a certified model on damaged images, and fix the gate that is to refuse those it falls on."""
     say(as_json, "gate", lab_commands().gate(model, data, folder, settings_of(context).models_dir, evidence))
 
 

@@ -111,6 +111,7 @@ REFUSALS: dict[str, str] = {
     "MIXED-PATIENTS": "Images of different patients stand under one study.",
     "DUPLICATE-UID": "Two different images carry the same SOP Instance UID.",
     "INCONSISTENT": "The model contradicts itself on this image: it may be poor, damaged, turned or of something else.",
+    "CUT-OFF": "The lungs reach beyond the lower edge of the image: their lower part is missing.",
     "MODEL-FAILED": "The model gave no usable answer.",
     "CRASHED": "Reading failed unexpectedly; the study was set aside for a person.",
 }

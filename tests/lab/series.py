@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
+import cv2
 import numpy as np
 
 from wetread.lab.cases import Cases
@@ -30,3 +34,19 @@ def drawn_cases(n: int = 12, side: int = 32, depth: int = 4, spacing: float = fl
         spacing_mm=np.full((n, 3), spacing),
         traits={"ball": np.array(["yes" if i % 3 else "no" for i in range(n)])},
     )
+
+
+def save_cases(folder: Path, cases: Cases) -> None:
+    """Write every slice and its mask, and the manifest that names them; each slice has a texture of its own."""
+    rng = np.random.default_rng(5)
+    folder.mkdir(parents=True)
+    with (folder / "manifest.csv").open("w", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(["image", "mask", "patient_id", "site"])
+        for series, (image, mask) in enumerate(zip(cases.images, cases.masks, strict=True)):
+            for at in range(len(image)):
+                names = [f"{kind}-{series}-{at}.png" for kind in ("image", "mask")]
+                texture = 150 * cv2.GaussianBlur(rng.normal(size=image[at].shape), (0, 0), 2.0)
+                cv2.imwrite(str(folder / names[0]), np.clip(image[at] / 2 + 60 + texture, 0, 255).astype(np.uint8))
+                cv2.imwrite(str(folder / names[1]), mask[at])
+                table.writerow([*names, cases.patient[series], cases.site[series]])

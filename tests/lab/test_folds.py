@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.lab.series import drawn_cases
+from tests.lab.series import drawn_cases, save_cases
 from wetread import infer
 from wetread.errors import BadInput
 from wetread.lab import commands, series
+from wetread.lab.audit import rivals
 from wetread.lab.folder import sha256_of
 from wetread.lab.verdicts import Scores, operating_point
 
@@ -103,8 +104,8 @@ VOLUME = JOINT | {
 def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     cases = drawn_cases(spacing=1.0)
     monkeypatch.setitem(series.LOADERS, "toy", lambda folder: cases)
-    (tmp_path / "toy").mkdir()
-    (tmp_path / "toy" / "manifest.csv").write_text("none\n")
+    monkeypatch.setattr(rivals, "DRAWS", 20)  # intervals are not what is tested here
+    save_cases(tmp_path / "toy", cases)
 
     def write(**values: Any) -> str:
         path = tmp_path / "mr-toy.toml"
@@ -130,7 +131,11 @@ def test_folds_become_a_folder_with_a_card(kind: dict[str, Any], recipe: Any, tm
     certificate = commands.certify(name, tmp_path, out, models)
     assert {"fp32", "int8", "pruned-fp32", "pruned-int8"} <= {row["build"] for row in certificate["builds"]}
     assert all(row["passed"] for row in certificate["builds"])
+    gate = json.loads((models / "mr-toy" / "gate.json").read_text())
+    assert {row["damage"] for row in gate["damages"]} >= {"none", "noise", "turned", "inverted"}
+    assert gate["sha256"] in {row["sha256"] for row in certificate["builds"]}
     model = infer.read(models / "mr-toy")
+    assert model.gate.mirrored == gate["bounds"]["mirrored"]
     for choice in infer.candidates(model):
         assert infer.load(model, choice, threads=1).identity.build == choice.build
     found = commands.sweep(name, out, models, tmp_path / "evidence")
@@ -140,10 +145,20 @@ def test_folds_become_a_folder_with_a_card(kind: dict[str, Any], recipe: Any, tm
     figures = commands.evaluate(name, tmp_path, out, models)
     assert sum(fold["series"] for fold in figures["folds"]) == 12
     card = (models / "mr-toy" / "card.md").read_text()
-    for word in ("It is drawn.", "Nothing is published.", "Certificate", "By fold", *kind["labels"]):
+    for word in (
+        "It is drawn.",
+        "Nothing is published.",
+        "Certificate",
+        "By fold",
+        "this model",
+        "Damaged images",
+        *kind["labels"],
+    ):
         assert word in card
     note = json.loads((models / "mr-toy" / "figures.json").read_text())
     assert note["figures"]["crossed"].keys() == figures["crossed"].keys()
+    carried = {one["name"] for one in note["figures"]["audit"]["baselines"]}
+    assert {"the average training mask", "the mask of the nearest neighbour"} <= carried
 
 
 def test_one_fold_is_trained_alone(recipe: Any, tmp_path: Path) -> None:

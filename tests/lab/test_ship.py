@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import tomllib
 from dataclasses import replace
@@ -22,6 +23,7 @@ from wetread.infer import engine
 from wetread.lab.certify import compare, document, fit_temperature, verdict
 from wetread.lab.export import export_onnx, fold_norms
 from wetread.lab.folder import sha256_of, write_folder
+from wetread.lab.gate import kept_gate
 from wetread.lab.half import halved, whole
 from wetread.lab.phantom import LUNGS, chest
 from wetread.lab.plan import load_plan, recipe_of
@@ -199,7 +201,7 @@ def test_missing_weights_say_what_to_do(tmp_path: Path) -> None:
         load_weights(tmp_path / "weights.pt")
 
 
-def folder(tmp_path: Path, passed: bool) -> Path:
+def folder(tmp_path: Path, passed: bool, gate: str = "") -> Path:
     """Quantize a small segmenter and write its folder."""
     table = load_plan("cxr-lungs")
     table["recipe"] = {"grid": [64, 96], "percentiles": [1, 99], "mean": [0.5], "std": [0.25]}
@@ -216,6 +218,10 @@ def folder(tmp_path: Path, passed: bool) -> Path:
         loss = 0.0 if passed or name == "fp32" else 0.02
         change = compare("dice", truth, score, score - loss, patient)
         rows.append(verdict(name, "onnxruntime", path, "dice", float(score.mean()), change, 0.005))
+    (tmp_path / "cxr-lungs").mkdir()
+    if gate:
+        gate = gate.replace("OWN", hashlib.sha256(parent.read_bytes()).hexdigest())
+        (tmp_path / "cxr-lungs" / "model.toml").write_text(f"[gate]\n{gate}\n")
     return write_folder(tmp_path / "cxr-lungs", table, files, document("cxr-lungs", PARENT, ["a toy"], rows, {}))
 
 
@@ -257,6 +263,15 @@ def test_golden_answers_are_kept_in_16_bits(tmp_path: Path) -> None:
 def test_shipped_models_are_made_for_what_their_recipe_says(name: str) -> None:
     declared = tomllib.loads((load(environ={}).models_dir / name / "model.toml").read_text(encoding="utf-8"))
     assert declared["intended"] == load_plan(name)["ship"]["intended"]
+
+
+@pytest.mark.parametrize(("of", "bound"), [("OWN", 0.9), ("another file", 0.0)])
+def test_gate_stays_with_the_bytes_that_it_was_fixed_on(of: str, bound: float, tmp_path: Path) -> None:
+    made = folder(tmp_path, True, f'mirrored = 0.9\nsha256 = "{of}"\nrule = "a toy"')
+    assert infer.read(made).gate.mirrored == bound
+    assert kept_gate(made) is None, "nothing tells what was tried on these bytes: certify fixes the gate again"
+    (made / "gate.json").write_text(json.dumps({"sha256": infer.read(made).builds[0].sha256}))
+    assert kept_gate(made) is not None
 
 
 def test_build_that_lost_too_much_is_not_certified(tmp_path: Path) -> None:

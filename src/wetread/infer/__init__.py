@@ -9,7 +9,7 @@ from wetread.infer.answers import findings
 from wetread.infer.fit import check_fit
 from wetread.infer.host import Choice, Loaded, candidates, choose, golden, load, open_all, tune
 from wetread.infer.masks import is_pair, lungs, outlines, soft
-from wetread.infer.model import Build, Intended, Label, Model, find, read
+from wetread.infer.model import Build, Gate, Intended, Label, Model, find, read
 from wetread.infer.profile import Measured, Profile
 from wetread.infer.profile import read as read_profile
 from wetread.infer.profile import write as write_profile
@@ -19,6 +19,7 @@ from wetread.infer.routing import route
 __all__ = [
     "Build",
     "Choice",
+    "Gate",
     "Intended",
     "Label",
     "Loaded",

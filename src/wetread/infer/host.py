@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 from wetread.errors import EngineError, GoldenMismatch, ModelError, NotRead
 from wetread.infer.engine import Engine, installed, loader, natively
-from wetread.infer.gate import agreement, with_mirror
+from wetread.infer.gate import agreement, lowest_edge, with_mirror
 from wetread.infer.model import Build, Model, read_verified
 from wetread.infer.profile import Measured, Profile, row
 from wetread.infer.recipe import digest
-from wetread.records import Code, ModelIdentity, Prediction, Prepared, Tensor
+from wetread.records import Code, Mask, ModelIdentity, Prediction, Prepared, Tensor
 from wetread.settings import Settings
 
 #: CID 7162 Surface Processing/AI families: PS3.16.
@@ -53,15 +53,15 @@ class Loaded:
         Raises
         ------
         NotRead
-            INCONSISTENT: it says something else of the mirror image.
+            INCONSISTENT: it says something else of the mirror image.  CUT-OFF: the film ends before the lungs do.
         EngineError
             The tensor was made by another recipe, the engine failed, or an answer
             is not a finite number: such an answer is never passed on.
         """
         if prepared.recipe != self.model.recipe:
             raise EngineError(f"model {self.model.id}: the tensor was prepared by another recipe")
-        gated = self.model.mirrored_dice > 0
-        tensor = with_mirror(prepared.tensor) if gated else prepared.tensor
+        gate = self.model.gate
+        tensor = with_mirror(prepared.tensor) if gate.mirrored else prepared.tensor
         runs = [self.engine.run(tensor[at : at + BATCH]) for at in range(0, len(tensor), BATCH)]
         outputs = {
             name: np.concatenate([run[name] for run in runs]) if len(runs) > 1 else runs[0][name] for name in runs[0]
@@ -69,17 +69,29 @@ class Loaded:
         for name, values in outputs.items():
             if not np.isfinite(values).all():
                 raise EngineError(f"model {self.model.id}: output {name} holds values that are not finite numbers")
-        if gated:
+        if gate.mirrored:
             self._agree(agreement(outputs[self.model.mask_output]))
             outputs = {name: values[: len(prepared.tensor)] for name, values in outputs.items()}
+        if gate.lungs_cut < 1:
+            self._whole(outputs[self.model.mask_output][0, 0] > 0, prepared)
         return Prediction(self.identity, outputs, prepared.grid)
 
     def _agree(self, found: float) -> None:
-        if not found >= self.model.mirrored_dice:
+        bound = self.model.gate.mirrored
+        if not found >= bound:
             raise NotRead(
                 "INCONSISTENT",
-                f"Model {self.model.id}: expected a Dice of at least {self.model.mirrored_dice:.2f} between its masks "
-                f"of the image and of the mirror image, got {found:.2f}.",
+                f"Model {self.model.id}: expected a Dice of at least {bound:.2f} between its masks of the image and of "
+                f"the mirror image, got {found:.2f}.",
+            )
+
+    def _whole(self, lungs: Mask, prepared: Prepared) -> None:
+        found = lowest_edge(lungs, prepared.tensor[0, 0], prepared.grid.content)
+        if found > self.model.gate.lungs_cut:
+            raise NotRead(
+                "CUT-OFF",
+                f"Model {self.model.id}: expected the lower edge to cut at most {self.model.gate.lungs_cut:.0%} of the "
+                f"lungs' width, got {found:.0%}.",
             )
 
 

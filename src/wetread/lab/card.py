@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from wetread.infer import Model
+from wetread.lab.audit import markdown
+from wetread.lab.certify import PARENT
 from wetread.lab.evaluate import Figures, interval_text
+from wetread.lab.gate_page import gate_text
 
-__all__ = ["card"]
+__all__ = ["audit_text", "card", "damage_parts"]
 
 KERMANY_FAULTS = (
     "The test split was published with the training split by one hospital (Guangzhou, children of one to five "
@@ -52,12 +55,42 @@ def card(model: Model, figures: Figures, certificate: Mapping[str, Any], remarks
         "Every figure below is written by `wetread lab evaluate " + model.id + "`; intervals are 95 %, by a bootstrap "
         "of patients (2,000 draws); builds run on OpenVINO where it is installed.",
         *tables(model, figures),
+        audit_text(figures["audit"], _ours(model, figures)),
+        *damage_parts(figures),
         "## Certificate\n\n" + certificate_text(certificate),
         "## What is known to be wrong with the data\n\n" + "\n".join(f"- {fault}" for fault in faults),
         "## How it was made\n\n" + remarks.strip(),
         "## Licence and sources\n\n" + f"{model.licence}.\n\n" + "\n".join(f"- {item}" for item in model.training_data),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _ours(model: Model, figures: Figures) -> Figures:
+    """Return what the fp32 build reaches on the test split, by the names that the audit's rivals have."""
+    found = figures["builds"][PARENT]["kermany test"]
+    return {key: found[key] for key in (("dice",) if model.task == "segmentation" else ("auc", "accuracy"))}
+
+
+def audit_text(audit: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    """Return the section of the audit: its checks, and its rivals below the model's own figures.
+
+    Parameters
+    ----------
+    ours
+        "auc", "accuracy", "dice": as many as the model has; rivals without any of them are left out.
+    """
+    rivals = [one for one in audit["baselines"] if set(one) & set(ours)]
+    told = f"{audit['images']} images of {audit['patients']} patients, {audit['split']}; data digest "
+    told += f"`{audit['digest'][:16]}`. Asked before training; the rivals see 32 x 32 pixels or none, and their Dice "
+    told += "is that of everything marked, on thumbnails of 64 x 64."
+    told += f" The split was used although it fails: {audit['accepted']}." if audit["accepted"] else ""
+    table = markdown({**audit, "baselines": rivals}, [{"name": "**this model**", **ours}])
+    return f"## Audit of the data\n\n{told}\n\n{table}"
+
+
+def damage_parts(figures: Mapping[str, Any]) -> list[str]:
+    """Return the section of damaged images, if the builds that ship were tried on them."""
+    return [f"## Damaged images\n\n{gate_text(figures['gate'])}"] if figures["gate"] else []
 
 
 def table_text(head: list[str], rows: list[list[str]]) -> str:

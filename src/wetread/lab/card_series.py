@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from wetread.lab.card import certificate_text, table_text
+from wetread.lab.card import audit_text, certificate_text, damage_parts, table_text
 from wetread.lab.evaluate import interval_text
 
 __all__ = ["card_series"]
@@ -39,10 +39,11 @@ def card_series(table: Mapping[str, Any], figures: Figures, certificate: Mapping
         *_traits(figures["crossed"], table),
         _by_fold(figures),
         *_rivals(figures["rivals"], table),
+        audit_text(figures["audit"], _ours(figures["crossed"])),
         "## Published\n\n" + _items(table["published"]),
     ]
     if certificate:
-        parts.append(_builds(figures, table))
+        parts += [_builds(figures, table), *damage_parts(figures)]
         parts.append("## Certificate\n\n" + certificate_text(certificate))
     parts += [
         "## What is known to be wrong with the data\n\n" + _items(table["faults"]),
@@ -50,6 +51,14 @@ def card_series(table: Mapping[str, Any], figures: Figures, certificate: Mapping
         f"## Licence and sources\n\n{ship['licence']}.\n\n" + _items(ship["training_data"]),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _ours(crossed: Figures) -> dict[str, Any]:
+    """Return what the networks of all folds reach, by the names that the audit's rivals have."""
+    ours = {"dice": crossed["masks"]["mean dice"]} if "masks" in crossed else {}
+    if "slices" in crossed:
+        ours |= {"auc": crossed["slices"]["auroc"], "accuracy": crossed["slices"]["accuracy"]}
+    return ours
 
 
 def _items(lines: Iterable[str]) -> str:

@@ -14,13 +14,14 @@ from wetread.lab.audit import Columns, audit
 from wetread.lab.builds import export_builds
 from wetread.lab.card import card
 from wetread.lab.card_series import card_series
+from wetread.lab.clearance import audit_of, cleared
 from wetread.lab.compare import COMPARISONS, compare_architectures
 from wetread.lab.compare_page import write_comparisons
 from wetread.lab.crossed import train_folds
 from wetread.lab.evaluate import Figures, evaluate_lungs, evaluate_pneumonia
 from wetread.lab.evaluate_series import evaluate_series
 from wetread.lab.evidence import write_evidence
-from wetread.lab.gate import make_gate
+from wetread.lab.gate import kept_gate, make_gate
 from wetread.lab.intake.prove import prove
 from wetread.lab.plan import load_plan
 from wetread.lab.ship import certify as certify_film
@@ -34,6 +35,7 @@ from wetread.lab.train import Plan, fit
 from wetread.lab.weights import save_weights
 
 __all__ = [
+    "ask",
     "certify",
     "certify_imported",
     "compare",
@@ -47,16 +49,22 @@ __all__ = [
 ]
 
 
+def ask(recipe: str | Path, data: Path, out: Path, accepted: str = "") -> dict[str, Any]:
+    """Return the audit of a recipe's data and split, which training asks first: see `wetread.lab.clearance.cleared`."""
+    return cleared(load_plan(recipe), data, out, accepted)
+
+
 def train(
     recipe: str | Path,
     data: Path,
     out: Path,
     *,
+    accepted: str = "",
     resume: bool = True,
     epochs: int | None = None,
     fold: int | None = None,
 ) -> list[Path]:
-    """Train a model by its recipe; killed, it goes on where it stood.
+    """Train a model by its recipe, if its data pass their audit; killed, it goes on where it stood.
 
     Parameters
     ----------
@@ -66,7 +74,9 @@ def train(
         Folder that holds ``xray/``, ``ct/``, ``mri/``.
     out
         Run folder: ``<id>/checkpoint.pt``, ``history.json``, ``curves.png``, ``weights.pt``;
-        for a recipe with folds the same in ``<id>/fold0`` and so on.
+        for a recipe with folds the same in ``<id>/fold0`` and so on; the audit in ``<id>/audit``.
+    accepted
+        Why a split that fails its audit is used nevertheless; recorded.
     epochs
         Instead of the recipe's number.
     fold
@@ -79,9 +89,10 @@ def train(
     Raises
     ------
     BadInput
-        The recipe or the data is not there, or a classifier is trained before cxr-lungs.
+        The recipe or the data is not there, the split fails its audit, or a classifier is trained before cxr-lungs.
     """
     table = load_plan(recipe)
+    cleared(table, data, out, accepted)
     if epochs is not None:
         table["train"]["epochs"] = epochs
     if "folds" in table:
@@ -98,8 +109,8 @@ def prune(model: str, data: Path, out: Path, *, resume: bool = True) -> Path:
 
 
 def gate(model: str, data: Path, out: Path, models: Path, evidence: Path) -> dict[str, Any]:
-    """Fix the gate of a model that ships and write what it catches: see `wetread.lab.gate.make_gate`."""
-    return make_gate(model, data, out, models, evidence)
+    """Try a model that ships on damaged images and fix its gate: see `wetread.lab.gate.make_gate`."""
+    return make_gate(load_plan(model), data, out, models, evidence)
 
 
 def compare(names: Sequence[str], data: Path, out: Path, evidence: Path) -> dict[str, Figures]:
@@ -108,9 +119,12 @@ def compare(names: Sequence[str], data: Path, out: Path, evidence: Path) -> dict
     Raises
     ------
     BadInput
-        There is no such comparison, or cxr-lungs was not trained in this run folder.
+        There is no such comparison, its split fails its audit, or cxr-lungs was not trained in this run folder.
     """
-    found = {name: compare_architectures(load_plan(f"compare/{name}"), data, out) for name in names or COMPARISONS}
+    tables = {name: load_plan(f"compare/{name}") for name in names or COMPARISONS}
+    for table in tables.values():
+        cleared(table, data, out)
+    found = {name: compare_architectures(table, data, out) for name, table in tables.items()}
     write_comparisons(found, evidence)
     return found
 
@@ -159,6 +173,9 @@ def quantize(model: str, data: Path, out: Path, models: Path, *, aware: bool = F
 def certify(model: str, data: Path, out: Path, models: Path) -> dict[str, Any]:
     """Compare each build with its parent on patients it never saw; write the folder of those that pass.
 
+    A gate belongs to the bytes that it was fixed on: if they are still there it is kept, else it is
+    fixed again, so that no folder loses its gate in silence.
+
     Raises
     ------
     BadInput
@@ -167,7 +184,10 @@ def certify(model: str, data: Path, out: Path, models: Path) -> dict[str, Any]:
     table = load_plan(model)
     if not table["ship"].get("ships", True):
         raise BadInput(f"{model}: expected a model that may ship, got one for research: {table['ship']['licence']}")
-    return certify_series(table, data, out, models) if "folds" in table else certify_film(model, data, out, models)
+    found = certify_series(table, data, out, models) if "folds" in table else certify_film(model, data, out, models)
+    if kept_gate(models / str(table["id"])) is None:
+        make_gate(table, data, out, models)
+    return found
 
 
 def certify_imported(
@@ -195,10 +215,10 @@ def certify_imported(
 
 
 def evaluate(model: str, data: Path, out: Path, models: Path) -> Figures:
-    """Compute every figure of a model and write its ``card.md``.
+    """Compute every figure of a model and write its ``card.md`` and ``figures.json``.
 
-    Of a recipe with folds the figures also go to ``figures.json`` beside the card; of a
-    model that does not ship both go to the run folder.
+    They carry the audit of the data, which is made if training did not.  Of a model that
+    does not ship both files go to the run folder.
 
     Parameters
     ----------
@@ -210,27 +230,35 @@ def evaluate(model: str, data: Path, out: Path, models: Path) -> Figures:
     Returns
     -------
     The figures.
+
+    Raises
+    ------
+    BadInput
+        The split fails its audit and nobody took that on.
     """
     table, cache = load_plan(model), out / "cache"
+    audited = {"audit": audit_of(cleared(table, data, out)), "gate": kept_gate(models / str(table["id"]))}
     if "folds" in table:
-        return _evaluate_series(table, data, out, models)
+        return _evaluate_series(table, data, out, models, audited)
     declared = read(models / model)
     if declared.task == "segmentation":
         figures = evaluate_lungs(declared, data, cache)
     else:
         figures = evaluate_pneumonia(declared, models, data, cache)
+    figures |= audited
     certificate = json.loads((models / model / "certificate.json").read_text(encoding="utf-8"))
     told = card(declared, figures, certificate, str(table["remarks"]))
     (models / model / "card.md").write_text(told, encoding="utf-8")
+    write_evidence(models / model / "figures.json", table, data, figures)
     return figures
 
 
-def _evaluate_series(table: dict[str, Any], data: Path, out: Path, models: Path) -> Figures:
+def _evaluate_series(table: dict[str, Any], data: Path, out: Path, models: Path, audited: Figures) -> Figures:
     ships = table["ship"].get("ships", True)
     folder = (models if ships else out) / str(table["id"])
     declared = read(folder) if ships else None
     certificate = json.loads((folder / "certificate.json").read_text(encoding="utf-8")) if ships else None
-    figures = evaluate_series(table, declared, data, out)
+    figures = evaluate_series(table, declared, data, out) | audited
     (folder / "card.md").write_text(card_series(table, figures, certificate), encoding="utf-8")
     write_evidence(folder / "figures.json", table, data, figures)
     return figures

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def passing(builds: Mapping[str, Path], verdicts: Iterable[Mapping[str, Any]]) -
 def write_folder(
     folder: Path, table: Mapping[str, Any], builds: Mapping[str, Path], certificate: Mapping[str, Any]
 ) -> Path:
-    """Write a model folder.
+    """Write a model folder; the gate of the old one is kept if it was fixed on one of the new files.
 
     Parameters
     ----------
@@ -85,13 +86,19 @@ def write_folder(
     The folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    gate = _gate_of(folder / "model.toml")
     for old in folder.glob("*.onnx"):
         old.unlink()
     files = {name: Path(shutil.copyfile(path, folder / path.name)) for name, path in builds.items()}
     tolerance = _write_golden(folder / "golden.npz", table, files)
     (folder / "certificate.json").write_text(json.dumps(certificate, indent=1) + "\n", encoding="utf-8")
-    (folder / "model.toml").write_text(_declaration(table, files, tolerance), encoding="utf-8")
+    (folder / "model.toml").write_text(_declaration(table, files, tolerance, gate), encoding="utf-8")
     return folder
+
+
+def _gate_of(path: Path) -> dict[str, Any]:
+    """Return the ``[gate]`` of a declaration that is about to be written anew, {} without one."""
+    return dict(tomllib.loads(path.read_text(encoding="utf-8")).get("gate", {})) if path.is_file() else {}
 
 
 def _write_golden(path: Path, table: Mapping[str, Any], files: Mapping[str, Path]) -> float:
@@ -150,7 +157,7 @@ def golden_input(recipe: Recipe) -> Tensor:
     return prepare(film, 1.0, recipe, LUNGS if recipe.region == "lungs" else None, spacing).tensor
 
 
-def _declaration(table: Mapping[str, Any], files: Mapping[str, Path], tolerance: float) -> str:
+def _declaration(table: Mapping[str, Any], files: Mapping[str, Path], tolerance: float, gate: Mapping[str, Any]) -> str:
     ship = table["ship"]
     plain = [*IDENTITY, *ROUTING, "temperature", "map_bound", "map_bound_rule", "pool"]
     lines = ["# Written by `wetread lab`; what is known about it is in card.md.", *_pairs(table, ("id", "task"))]
@@ -167,6 +174,9 @@ def _declaration(table: Mapping[str, Any], files: Mapping[str, Path], tolerance:
         lines += ["", "[[build]]", *_pairs(build, build)]
     golden = {"file": "golden.npz", "sha256": sha256_of(next(iter(files.values())).parent / "golden.npz")}
     lines += ["", "[golden]", *_pairs(golden, golden), f"tolerance = {tolerance}", ""]
+    # A gate belongs to the bytes that it was fixed on.
+    if gate.get("sha256") in {sha256_of(file) for file in files.values()}:
+        lines += ["[gate]", *_pairs(gate, gate), ""]
     return "\n".join(lines)
 
 

@@ -53,7 +53,9 @@ def read_audit(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{path}: expected the audit.json of `wetread lab data`, got {type(error).__name__}") from error
     if refused:
+        failed = [f"{one['name']} ({one['found']})" for one in told["checks"] if one["verdict"] == "fail"]
         raise BadInput(
-            f"{path}: the split was refused; mend it, or run `wetread lab data` with --accept-leakage REASON"
+            f"{path}: expected a split of {', '.join(told['folders'])} ({told['split']}) that leaks nothing, got "
+            f"{'; '.join(failed)}; mend it, or say why it may be used: --accept-leakage REASON"
         )
     return told

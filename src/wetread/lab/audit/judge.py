@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from wetread.lab.audit.twins import Pair, joined, pairs
 
 __all__ = ["Audit", "Check", "audit"]
 
+#: What splits rows that are given; it has read them before.
+Dealt = Callable[[Sequence[Row]], Split]
 #: A source whose classes are tied to it this strongly (Cramér's V) tells the label outright, or a good part of it.
 TELLS, HINTS = 0.95, 0.3
 #: Metadata alone may reach this AUC (lower end of the interval) before it is called a shortcut.
@@ -96,7 +98,7 @@ class Audit:
 def audit(
     folders: Sequence[Path],
     columns: Columns,
-    way: str = "",
+    way: str | Dealt = "",
     accepted: str = "",
     decode: Decoder | None = None,
     *,
@@ -107,7 +109,7 @@ def audit(
     Parameters
     ----------
     way
-        How to split: see `split_of`.
+        How to split: see `split_of`; or what splits the rows.
     accepted
         Reason for using a split that fails; recorded, and it does not change a check.
     decode
@@ -127,7 +129,7 @@ def audit(
     twins = pairs(looks)
     patient = np.array([row.patient for row in rows])
     group = joined(np.where(patient == "", [f"image {i}" for i in range(len(rows))], patient), twins)
-    split = split_of(rows, group, way)
+    split = split_of(rows, group, way) if isinstance(way, str) else way(rows)
     if apart and len(split.folds) > 1:
         split = replace(split, told=f"{split.told}, the first set aside", folds=split.folds[1:])
     label = _classes(rows, columns)

@@ -6,16 +6,15 @@ where the data is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from rich.table import Table
 
 from wetread.lab.audit.judge import Audit
-from wetread.lab.audit.rivals import Rival
-from wetread.measures import Interval
 
 __all__ = ["draw_baselines", "draw_pairs", "markdown", "tables"]
 
@@ -26,37 +25,53 @@ COLOURS = {"pass": "green", "note": "blue", "warn": "yellow", "fail": "bold red"
 MOST_PAIRS = 8
 
 
-def tables(audit: Audit) -> list[Table]:
-    """Return what was asked of the data, and what must be beaten."""
-    title = f"{', '.join(audit.folders)}: {len(audit.rows)} images, split {audit.split.told}"
+def tables(told: Mapping[str, Any]) -> list[Table]:
+    """Return what was asked of the data, and what must be beaten.
+
+    Parameters
+    ----------
+    told
+        An ``audit.json``, or `Audit.document`.
+    """
+    title = f"{', '.join(told['folders'])}: {told['images']} images, split {told['split']}"
     checks = Table("check", "", "found", title=title, title_justify="left", title_style="bold")
-    for check in audit.checks:
-        checks.add_row(check.name, f"[{COLOURS[check.verdict]}]{check.verdict}", check.found)
-    shown = _shown(audit.rivals)
+    for check in told["checks"]:
+        checks.add_row(check["name"], f"[{COLOURS[check['verdict']]}]{check['verdict']}", check["found"])
+    shown = _shown(told)
     rivals = Table("what a figure must beat", *(HEADS[name] for name in shown), title_justify="left")
-    for rival in audit.rivals:
-        rivals.add_row(rival.name, *(_text(rival.figures.get(name)) for name in shown))
-    return [checks, rivals] if audit.rivals else [checks]
+    for rival in told["baselines"]:
+        rivals.add_row(rival["name"], *(_text(rival.get(name)) for name in shown))
+    return [checks, rivals] if shown else [checks]
 
 
-def markdown(audit: Audit) -> str:
-    """Return the same as Markdown, without a heading."""
-    shown = _shown(audit.rivals)
-    lines = ["| check | verdict | found |", "|---|---|---|"]
-    lines += [f"| {c.name} | {'**fail**' if c.verdict == 'fail' else c.verdict} | {c.found} |" for c in audit.checks]
-    if audit.rivals:
+def markdown(told: Mapping[str, Any], before: Sequence[Mapping[str, Any]] = ()) -> str:
+    """Return the same as Markdown, without a heading.
+
+    Parameters
+    ----------
+    before
+        What stands above the rivals: name, and figures as they have them.
+    """
+    shown = _shown(told)
+    rows = [
+        (c["name"], f"**{c['verdict']}**" if c["verdict"] == "fail" else c["verdict"], c["found"])
+        for c in told["checks"]
+    ]
+    lines = ["| check | verdict | found |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
+    if shown:
         lines += ["", f"| what a figure must beat | {' | '.join(HEADS[name] for name in shown)} |"]
         lines += ["|---|" + "---|" * len(shown)]
-        lines += [f"| {r.name} | {' | '.join(_text(r.figures.get(name)) for name in shown)} |" for r in audit.rivals]
+        for one in (*before, *told["baselines"]):
+            lines.append(f"| {one['name']} | {' | '.join(_text(one.get(name)) for name in shown)} |")
     return "\n".join(lines)
 
 
-def _shown(rivals: Sequence[Rival]) -> list[str]:
-    return [name for name in FIGURES if any(name in rival.figures for rival in rivals)]
+def _shown(told: Mapping[str, Any]) -> list[str]:
+    return [name for name in FIGURES if any(name in rival for rival in told["baselines"])]
 
 
-def _text(figure: Interval | None) -> str:
-    return "-" if figure is None else f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
+def _text(figure: Mapping[str, float] | None) -> str:
+    return "-" if figure is None else f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
 
 
 def draw_baselines(audits: Sequence[tuple[str, Audit]], path: Path) -> None:

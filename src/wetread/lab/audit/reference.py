@@ -52,7 +52,7 @@ def page(found: Sequence[tuple[str, Audit]], plant: Collection[str]) -> str:
         told = (
             f"{len(one.rows)} images of {patients} patients, split {one.split.told}; data digest `{one.digest[:16]}`."
         )
-        parts.append(f"## {title}\n\n{told}\n{one.sentence}\n\n{markdown(one)}\n")
+        parts.append(f"## {title}\n\n{told}\n{one.sentence}\n\n{markdown(one.document())}\n")
     return "\n".join([*parts, planted({title: found_shares(one) for title, one in found if title in plant})])
 
 

@@ -1,0 +1,110 @@
+"""The page about damaged images: every model's ``gate.json`` as tables and one picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+__all__ = ["gate_text", "write_page"]
+
+HEAD = """# Damaged images: how every model falls, and what refuses them
+
+Made by `wetread lab gate MODEL`; every model's figures are its `gate.json`. Single runs, no intervals.
+
+Figures: mean Dice, or for a classifier the share of slices (films) that are called right. The truth turns with a
+turned image and stays whole where the image is cut. An image has *fallen* if its figure is more than 0.10 below that
+of the same image undamaged. *Refused*: by the model's gate or by anything else before it in this program that looks at
+pixels (codes below). Checks of the file and its header come earlier and are not counted.
+
+The gate: a segmenter outlines the image and its mirror image, and if the two agree less than a bound, the image is
+not read (INCONSISTENT); for the lungs of a film, nor is one whose lower edge cuts them (CUT-OFF). Bounds are fixed on
+patients that neither the network nor this table saw.
+
+What is unfair: the damages are ours, not met in a clinic, and the bounds were fixed on the same kinds of them.
+
+![Figure and share refused by grade](gate.svg)
+"""
+
+
+def write_page(models: Path, evidence: Path) -> None:
+    """Write ``gate.md`` and ``gate.svg`` of every model folder that has a ``gate.json``."""
+    told = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(models.glob("*/gate.json"))]
+    evidence.mkdir(parents=True, exist_ok=True)
+    parts = [HEAD, *(f"## {one['model']}\n\n{gate_text(one)}\n" for one in told)]
+    (evidence / "gate.md").write_text("\n".join(parts), encoding="utf-8")
+    _draw(told, evidence / "gate.svg")
+
+
+def gate_text(told: Mapping[str, Any]) -> str:
+    """Return one model's figures in Markdown, without a heading."""
+    auc, digest = told["auc"], told["data"]["manifest_sha256"][:16]
+    lines = [
+        f"`{told['command']}`, {told['date']}, seed {told['seed']}, manifest of {told['data']['folder']} `{digest}`, "
+        f"build `{told['sha256'][:16]}`.",
+        "",
+        _gate(told),
+        "",
+        f"AUC of the signal for the {auc['n_fallen']} fallen against all others: {_text(auc['fallen'])}; for every "
+        f"damaged image against sound ones, harmless damage included: {_text(auc['damaged'])} (goal: 0.90). Refused: "
+        f"{_share(auc['fallen_refused'])} of the fallen, {_share(auc['others_refused'])} of all others, "
+        f"{_share(told['damages'][0]['refused'])} of the sound (goal: at most 5 %).",
+        "",
+        f"| images | n | {told['figure']} | AUC | fallen | refused | {told['figure']}, let through | refused by |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    rows = [(f"{one['damage']} {one['grade']}".strip(), one) for one in told["damages"]]
+    for name, one in [*rows, *told["outside"].items()]:
+        codes = ", ".join(f"{code} {count}" for code, count in sorted(one["codes"].items()))
+        cells = [name, str(one["n"]), _text(one["figure"]), _text(one["auc"]), _share(one.get("fell"))]
+        lines.append(f"| {' | '.join([*cells, _share(one['refused']), _text(one['figure_kept']), codes or '-'])} |")
+    return "\n".join(lines)
+
+
+def _gate(told: Mapping[str, Any]) -> str:
+    bounds, signals = told["bounds"], told["signals"]
+    if not signals:
+        return (
+            "No gate of its own: what refuses here stands before it. The signal is the change of its probability on "
+            "the mirror image: it is measured here, and used for nothing."
+        )
+    worth = ", ".join(f"{name} {one['auc']:.3f} ({one['fell']} of {one['n']} fell)" for name, one in signals.items())
+    asked = [f"agreement with the mirror image at least {bounds['mirrored']:g}"] if bounds["mirrored"] else []
+    asked += (
+        [f"lower edge cuts at most {bounds['lungs_cut']:.0%} of the lungs' width"] if bounds["lungs_cut"] < 1 else []
+    )
+    gate = "; ".join(asked) or "none, as no signal tells the fallen well enough or none is needed"
+    return f"Gate: {gate}. AUC of each signal where the bounds were fixed: {worth}."
+
+
+def _text(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
+
+
+def _draw(told: Sequence[Mapping[str, Any]], path: Path) -> None:
+    figure = Figure(figsize=(3.0 * max(1, len(told)) + 1.5, 5.0), layout="constrained")
+    for column, one in zip(figure.subplots(2, len(told), squeeze=False).T, told, strict=True):
+        sound, names = one["damages"][0], dict.fromkeys(row["damage"] for row in one["damages"][1:])
+        for name in names:
+            rows = [sound, *(row for row in one["damages"] if row["damage"] == name)]
+            for axis, key in zip(column, ("figure", "refused"), strict=True):
+                axis.plot(range(len(rows)), [row[key] for row in rows], "o-", markersize=3, linewidth=1, label=name)
+        column[0].set_title(one["model"], fontsize=8)
+        column[0].set_ylabel(one["figure"], fontsize=8)
+        column[1].set_ylabel("refused", fontsize=8)
+        column[1].set_xlabel("grade of the damage, 0: none", fontsize=8)
+        for axis in column:
+            axis.set_ylim(-0.03, 1.03)
+            axis.set_xticks(range(4))
+            axis.grid(alpha=0.3)
+    figure.legend(*column[0].get_legend_handles_labels(), loc="outside right center", fontsize=7)
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "wetread"}):
+        figure.savefig(path, metadata={"Date": None})

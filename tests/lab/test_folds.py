@@ -176,7 +176,7 @@ def test_a_recipe_that_does_not_say_how_to_prune_is_refused(recipe: Any, tmp_pat
 
 
 def test_research_models_do_not_ship(recipe: Any, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="for research"):
+    with pytest.raises(BadInput, match="ships = false"):
         commands.certify(recipe(**JOINT | {"ships": "false"}), tmp_path, tmp_path, tmp_path)
 
 

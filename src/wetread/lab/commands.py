@@ -183,7 +183,7 @@ def certify(model: str, data: Path, out: Path, models: Path) -> dict[str, Any]:
     """
     table = load_plan(model)
     if not table["ship"].get("ships", True):
-        raise BadInput(f"{model}: expected a model that may ship, got one for research: {table['ship']['licence']}")
+        raise BadInput(f"{model}: expected a model that may ship, got ships = false in its recipe")
     found = certify_series(table, data, out, models) if "folds" in table else certify_film(model, data, out, models)
     if kept_gate(models / str(table["id"])) is None:
         make_gate(table, data, out, models)

@@ -52,7 +52,7 @@ class Settings:
     peer_timeout_s: float = _setting(10.0, "how long a peer may take to answer", "s")
     retry_first_s: float = _setting(1.0, "wait before the first new try of a delivery", "s")
     retry_most_s: float = _setting(300.0, "longest wait between two tries of a delivery", "s")
-    max_rejections: int = _setting(2000, "answers that refuse a document before it waits for a person", "1")
+    max_rejections: int = _setting(0, "refusals of a document by a destination before it is given up; 0: never", "1")
     max_tries: int = _setting(3, "readings of one study before it is set aside", "1")
     max_pdu_bytes: int = _setting(1 << 20, "largest PDU that is accepted", "byte")
     max_object_bytes: int = _setting(1 << 29, "largest DICOM object that is taken", "byte")

@@ -156,7 +156,7 @@ def test_a_series_of_slices_gets_one_refusal(store: Store, hurt: bool) -> None:
     """Where one of its headers crashes the documents, the others stand in a few."""
     instances = [f"1.2.1.{number}" for number in range(1, 17)]
     receive(store, "1.2", *instances, sop_class=CT)
-    lost = store.digests(1)[5] if hurt else ""
+    lost = store.studies.digests(1)[5] if hurt else ""
 
     class Hurt(fake.Fake):
         def set_aside(
@@ -183,7 +183,7 @@ def test_a_series_of_slices_gets_one_refusal(store: Store, hurt: bool) -> None:
 
 
 def instances_by_digest(store: Store) -> dict[str, str]:
-    return {digest: meta(store.spool.get(digest)).sop_instance_uid for digest in store.digests(1)}
+    return {digest: meta(store.spool.get(digest)).sop_instance_uid for digest in store.studies.digests(1)}
 
 
 def test_one_that_cannot_be_answered_holds_up_no_other(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

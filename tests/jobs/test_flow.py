@@ -6,6 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -352,6 +353,38 @@ def test_a_damaged_document_holds_up_no_other(store: Store, outbox: Outbox, pacs
     assert outbox.step() is None
     assert state(store, "1.1") is State.FAILED  # a person may restore it and send it again
     assert seen.terminal == [State.FAILED]
+
+
+def test_a_document_that_is_refused_too_often_is_given_up_with_an_alarm(
+    store: Store, pacs: Pacs, seen: Seen, clock: Clock
+) -> None:
+    receive(store, "1.1", "1.1.1")
+    read_all(store)
+    bad = fake.document_uids("1.1.1")[0]
+    pacs.status = lambda instance: 0xC000 if instance == bad else 0
+    settings = replace(SETTINGS, max_rejections=3)
+    outbox = Outbox("PACS@pacs.invalid:104", PACS, store, pacs, settings, seen, clock)
+    while (wait := outbox.step()) is not None:
+        clock.now += wait
+    assert seen.outcomes == ["rejected", "stored", "rejected", "dead"]
+    assert seen.terminal == [State.FAILED]
+
+
+def test_a_destination_without_room_is_asked_with_one_document_at_a_time(
+    store: Store, outbox: Outbox, pacs: Pacs, seen: Seen, clock: Clock
+) -> None:
+    for number in range(3):
+        receive(store, f"1.{number}", f"1.{number}.1")
+    read_all(store)
+    pacs.status = lambda instance: 0xA700
+    for _ in range(10):
+        clock.now += outbox.step() or 0.0
+    assert seen.outcomes.count("full") == 6 + 9  # the first association, then one document after each wait
+    pacs.status = lambda instance: 0
+    while (wait := outbox.step()) is not None:
+        clock.now += wait
+    assert len(pacs.stored) == len(set(pacs.stored)) == 6
+    assert seen.terminal == [State.DELIVERED] * 3
 
 
 def test_breaking_off_keeps_what_was_confirmed(store: Store, outbox: Outbox, pacs: Pacs, clock: Clock) -> None:

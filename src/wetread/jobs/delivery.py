@@ -134,7 +134,7 @@ class Outbox:
             self._failed("full", f"0x{status:04X}: no room")
         else:
             self._breaker.succeeded()  # it is there, it only does not want this one
-            self._rejected(parcel, status, parcel.tries + 1 >= self._max_rejections)
+            self._rejected(parcel, status, 0 < self._max_rejections <= parcel.tries + 1)
 
     def _rejected(self, parcel: Parcel, status: int, dead: bool) -> None:
         """The destination answered, and does not want this document: the others go on."""

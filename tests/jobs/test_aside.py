@@ -39,8 +39,8 @@ class Node:
                 self.clock.now += 1000.0
 
     def documents(self) -> list[pydicom.Dataset]:
-        digests = [parcel.digest for parcel in self.store.parcels(NAME, frozenset(), 100)]
-        return [pydicom.dcmread(io.BytesIO(self.store.spool.get(digest))) for digest in digests]
+        digests = [parcel.digest for parcel in self.store.parcels.waiting(NAME, frozenset(), 100)]
+        return [pydicom.dcmread(io.BytesIO(self.store.made.get(digest))) for digest in digests]
 
 
 @pytest.fixture
@@ -53,8 +53,9 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def give_up(store: Store, study: str) -> None:
     """Let three processes die over a study."""
     for _ in range(3):
-        assert store.take() is not None
-        store.recover(3)
+        assert store.studies.take() is not None
+        store.leases.void()
+        store.studies.recover(3)
     assert state(store, study) is State.FAILED
 
 
@@ -69,8 +70,8 @@ def test_a_crashing_study_between_two_good_ones(store: Store) -> None:
     good = {*fake.document_uids("1.1.1"), *fake.document_uids("1.3.1")}
     assert len(node.pacs.stored) == len(set(node.pacs.stored)) == 6
     assert len(set(node.pacs.stored) - good) == 2  # one refusal an instance
-    assert store.waiting_destinations() == []
-    assert store.given_up() is None
+    assert store.parcels.destinations() == []
+    assert store.studies.given_up() is None
 
 
 def test_the_refusal_says_what_happened(store: Store) -> None:
@@ -84,7 +85,7 @@ def test_the_refusal_says_what_happened(store: Store) -> None:
     assert "CRASHED" in sr.to_json()
     assert "Read in vain 3 times; the last time: ValueError at fake.py:" in sr.to_json()
     assert "cannot be read" not in sr.to_json()
-    assert store.versions("1.2")[0].reason.startswith("ValueError at fake.py:")
+    assert store.overview.versions("1.2")[0].reason.startswith("ValueError at fake.py:")
 
 
 def test_a_study_that_ended_the_process_is_answered_too(store: Store) -> None:
@@ -109,7 +110,7 @@ def test_reading_comes_first_and_a_full_disk_costs_nothing(store: Store, monkeyp
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(store.spool, "put", full)
+        patch.setattr(store.made, "put", full)
         for _ in range(5):  # more often than max_tries
             assert node.aside.step()
             wait = node.aside.next()
@@ -123,7 +124,7 @@ def test_reading_comes_first_and_a_full_disk_costs_nothing(store: Store, monkeyp
 def test_one_lost_blob_costs_one_instance_its_header(store: Store) -> None:
     receive(store, "1.2", "1.2.1", "1.2.2")
     give_up(store, "1.2")
-    store.spool.path(store.digests(1)[0]).write_bytes(b"rot")
+    store.spool.path(store.studies.digests(1)[0]).write_bytes(b"rot")
     node = Node(store)
     assert node.aside.step()
     (sr,) = node.documents()
@@ -146,7 +147,7 @@ def test_a_header_that_crashes_the_documents_is_left_out(store: Store) -> None:
     node = Node(store, Hurt())
     assert node.aside.step()
     assert node.documents() == []
-    assert store.given_up() is None
+    assert store.studies.given_up() is None
     assert state(store, "1.2") is State.FAILED
 
 
@@ -155,7 +156,7 @@ def test_a_series_of_slices_gets_one_refusal(store: Store, hurt: bool) -> None:
     """Where one of its headers crashes the documents, the others stand in a few."""
     instances = [f"1.2.1.{number}" for number in range(1, 17)]
     receive(store, "1.2", *instances, sop_class=CT)
-    lost = store.digests(1)[5] if hurt else ""
+    lost = store.studies.digests(1)[5] if hurt else ""
 
     class Hurt(fake.Fake):
         def set_aside(
@@ -182,7 +183,7 @@ def test_a_series_of_slices_gets_one_refusal(store: Store, hurt: bool) -> None:
 
 
 def instances_by_digest(store: Store) -> dict[str, str]:
-    return {digest: meta(store.spool.get(digest)).sop_instance_uid for digest in store.digests(1)}
+    return {digest: meta(store.spool.get(digest)).sop_instance_uid for digest in store.studies.digests(1)}
 
 
 def test_one_that_cannot_be_answered_holds_up_no_other(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,14 +191,14 @@ def test_one_that_cannot_be_answered_holds_up_no_other(store: Store, monkeypatch
         receive(store, study, f"{study}.1")
         give_up(store, study)
     node = Node(store)
-    answer = store.answer
+    answer = store.studies.answer
 
     def broken(job: int, *rest: object) -> None:
         if job == 1:
             raise StoreError("index: cannot be used now")
         answer(job, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(store, "answer", broken)
+    monkeypatch.setattr(store.studies, "answer", broken)
     assert node.aside.step()
     assert node.aside.step()
     assert [sr.StudyInstanceUID for sr in node.documents()] == ["1.2"]
@@ -206,10 +207,10 @@ def test_one_that_cannot_be_answered_holds_up_no_other(store: Store, monkeypatch
 def test_after_as_many_dead_processes_no_header_is_read(store: Store) -> None:
     receive(store, "1.2", "1.2.1")
     give_up(store, "1.2")
-    job = store.given_up()
+    job = store.studies.given_up()
     assert job is not None
-    assert [store.begin_aside(job.id) for _ in range(3)] == [1, 2, 3]
+    assert [store.studies.begin_aside(job.id) for _ in range(3)] == [1, 2, 3]
     node = Node(store)
     assert node.aside.step()
     assert node.documents() == []
-    assert store.given_up() is None
+    assert store.studies.given_up() is None

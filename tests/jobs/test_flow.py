@@ -6,6 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,10 @@ from tests.wire.objects import CR, film
 from wetread.errors import NotRead, PeerUnreachable, StoreError
 from wetread.jobs.completion import OPEN_FACTOR, Completion
 from wetread.jobs.delivery import Outbox
+from wetread.jobs.instances import Arrival
 from wetread.jobs.retry import Backoff
 from wetread.jobs.states import State
-from wetread.jobs.store import Arrival, Store
+from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
 from wetread.jobs.worker import Worker
 from wetread.records import Reading
@@ -88,12 +90,12 @@ def receive(store: Store, study: str, *instances: str, size: int = 64, sop_class
         arrivals.append(
             Arrival(sop_class, instance, study, "1.2.840.10008.1.2.1", "T", store.spool.put(data), len(data))
         )
-    store.admit(arrivals)
-    store.complete(study)
+    store.instances.admit(arrivals)
+    store.studies.complete(study)
 
 
 def state(store: Store, study: str) -> State:
-    return store.versions(study)[-1].state
+    return store.overview.versions(study)[-1].state
 
 
 # ---- completion -------------------------------------------------------------------------------
@@ -172,7 +174,7 @@ def test_a_study_is_read_and_queued(store: Store) -> None:
     seen = Seen()
     assert Worker(store, fake.READER, SETTINGS, seen).step()
     assert state(store, "1.2.3") is State.READ
-    assert store.depths()["PACS@pacs.invalid:104"][0] == 4
+    assert store.overview.depths()["PACS@pacs.invalid:104"][0] == 4
     assert seen.terminal == []
 
 
@@ -180,8 +182,8 @@ def test_a_refusal_has_its_document_too(store: Store) -> None:
     receive(store, "1.2.3", "1.2.3.1", size=fake.REFUSED_BYTES)
     Worker(store, fake.READER, SETTINGS, Watch()).step()
     assert state(store, "1.2.3") is State.READ
-    assert store.versions("1.2.3")[0].reason == "WRONG-VIEW"
-    assert store.depths()["PACS@pacs.invalid:104"][0] == 2
+    assert store.overview.versions("1.2.3")[0].reason == "WRONG-VIEW"
+    assert store.overview.depths()["PACS@pacs.invalid:104"][0] == 2
 
 
 @pytest.mark.parametrize("read", [lambda files: (), lambda files: (_ for _ in ()).throw(NotRead("NOT-AN-IMAGE"))])
@@ -190,7 +192,7 @@ def test_nothing_to_read_is_a_refusal(store: Store, read: Callable[..., tuple[Re
     seen = Seen()
     Worker(store, fake.Fake(read), SETTINGS, seen).step()
     assert seen.terminal == [State.REFUSED]
-    assert store.versions("1.2.3")[0].reason == "NOT-AN-IMAGE"
+    assert store.overview.versions("1.2.3")[0].reason == "NOT-AN-IMAGE"
 
 
 def test_a_study_that_crashes_is_set_aside_and_blocks_nobody(
@@ -214,7 +216,7 @@ def test_a_study_that_crashes_is_set_aside_and_blocks_nobody(
     assert state(store, "1.1") is State.FAILED
     assert seen.terminal == [State.FAILED]
     assert worker.next() is None
-    ((event, _, detail),) = store.audits()
+    ((event, _, detail),) = store.overview.audits()
     assert (event, detail["tries"]) == ("reading-failed", 3)
     assert detail["reason"].startswith("ValueError at fake.py:")
     assert "Canary" not in "".join(str(record.__dict__) for record in caplog.records)
@@ -223,10 +225,10 @@ def test_a_study_that_crashes_is_set_aside_and_blocks_nobody(
 def test_tries_cut_off_by_a_kill_count(store: Store, tmp_path: Path) -> None:
     receive(store, "1.1", "1.1.1")
     for left in (State.COMPLETE, State.COMPLETE, State.FAILED):
-        assert store.take() is not None
+        assert store.studies.take() is not None
         store.close()
         store.__init__(tmp_path / "state")  # type: ignore[misc]
-        assert [after for _, after in store.recover(3)] == [left]
+        assert [after for _, after in store.studies.recover(3)] == [left]
 
 
 def test_a_store_that_fails_is_not_the_study_s_fault(
@@ -235,18 +237,18 @@ def test_a_store_that_fails_is_not_the_study_s_fault(
     receive(store, "1.1", "1.1.1")
     worker = Worker(store, fake.READER, SETTINGS, Watch(), clock)
 
-    put_back = store.put_back
+    put_back = store.studies.put_back
 
     def full(*_: object) -> State:
         raise StoreError("index: cannot be written")
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "finish", full)
+        patch.setattr(store.studies, "finish", full)
         for _ in range(5):  # more often than max_tries
             assert worker.step()
             clock.now += 400.0
         broken = iter((True, True))
-        monkeypatch.setattr(store, "put_back", lambda job: full() if next(broken, False) else put_back(job))
+        monkeypatch.setattr(store.studies, "put_back", lambda job: full() if next(broken, False) else put_back(job))
         with pytest.raises(StoreError):
             worker.step()
         with pytest.raises(StoreError):
@@ -255,7 +257,7 @@ def test_a_store_that_fails_is_not_the_study_s_fault(
     clock.now += 400.0
     assert worker.step()
     assert state(store, "1.1") is State.READ
-    assert store.versions("1.1")[0].tries == 1
+    assert store.overview.versions("1.1")[0].tries == 1
 
 
 # ---- delivery ---------------------------------------------------------------------------------
@@ -341,14 +343,48 @@ def test_one_document_that_is_rejected_holds_up_no_other(
     assert seen.terminal == [State.DELIVERED] * 2
 
 
-def test_a_damaged_document_holds_up_no_other(store: Store, outbox: Outbox, pacs: Pacs, clock: Clock) -> None:
+def test_a_damaged_document_holds_up_no_other(store: Store, outbox: Outbox, pacs: Pacs, seen: Seen) -> None:
     receive(store, "1.1", "1.1.1")
     read_all(store)
-    first = store.parcels(outbox.name, frozenset(), 1)[0]
-    store.spool.path(first.digest).write_bytes(b"rot")
+    first = store.parcels.waiting(outbox.name, frozenset(), 1)[0]
+    store.made.path(first.digest).write_bytes(b"rot")
     outbox.step()
     assert len(pacs.stored) == 1
-    assert (outbox.step() or 0.0) > 0.0
+    assert outbox.step() is None
+    assert state(store, "1.1") is State.FAILED  # a person may restore it and send it again
+    assert seen.terminal == [State.FAILED]
+
+
+def test_a_document_that_is_refused_too_often_is_given_up_with_an_alarm(
+    store: Store, pacs: Pacs, seen: Seen, clock: Clock
+) -> None:
+    receive(store, "1.1", "1.1.1")
+    read_all(store)
+    bad = fake.document_uids("1.1.1")[0]
+    pacs.status = lambda instance: 0xC000 if instance == bad else 0
+    settings = replace(SETTINGS, max_rejections=3)
+    outbox = Outbox("PACS@pacs.invalid:104", PACS, store, pacs, settings, seen, clock)
+    while (wait := outbox.step()) is not None:
+        clock.now += wait
+    assert seen.outcomes == ["rejected", "stored", "rejected", "dead"]
+    assert seen.terminal == [State.FAILED]
+
+
+def test_a_destination_without_room_is_asked_with_one_document_at_a_time(
+    store: Store, outbox: Outbox, pacs: Pacs, seen: Seen, clock: Clock
+) -> None:
+    for number in range(3):
+        receive(store, f"1.{number}", f"1.{number}.1")
+    read_all(store)
+    pacs.status = lambda instance: 0xA700
+    for _ in range(10):
+        clock.now += outbox.step() or 0.0
+    assert seen.outcomes.count("full") == 6 + 9  # the first association, then one document after each wait
+    pacs.status = lambda instance: 0
+    while (wait := outbox.step()) is not None:
+        clock.now += wait
+    assert len(pacs.stored) == len(set(pacs.stored)) == 6
+    assert seen.terminal == [State.DELIVERED] * 3
 
 
 def test_breaking_off_keeps_what_was_confirmed(store: Store, outbox: Outbox, pacs: Pacs, clock: Clock) -> None:

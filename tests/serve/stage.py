@@ -130,23 +130,22 @@ def rows(state: Path, query: str) -> list[tuple[Any, ...]]:
         connection.close()
 
 
-def blobs(state: Path) -> dict[str, bytes]:
-    """Every blob of a spool by name."""
-    return {path.name: path.read_bytes() for path in (state / "spool").glob("??/*")}
+def blobs(state: Path, folder: str) -> dict[str, bytes]:
+    """Every blob of a folder by name."""
+    return {path.name: path.read_bytes() for path in (state / folder).glob("??/*")}
 
 
-def check_kept(state: Path, expected: list[bytes]) -> dict[str, bytes]:
-    """Everything that was acknowledged is there unchanged; return all blobs."""
-    found = blobs(state)
+def check_kept(state: Path, expected: list[bytes]) -> None:
+    """Everything that was acknowledged is there unchanged."""
+    found = blobs(state, "spool")
     assert all(hashlib.sha256(data).hexdigest() == name for name, data in found.items())
     for item in expected:
         assert found[hashlib.sha256(item).hexdigest()] == item
-    return found
 
 
 def check_spool(state: Path, expected: list[bytes]) -> None:
     """Of a node at rest: what was acknowledged is there, and nothing that nobody refers to."""
-    found = check_kept(state, expected)
-    known = {row[0] for table in ("instances", "documents") for row in rows(state, f"SELECT digest FROM {table}")}
-    assert set(found) == known
-    assert not os.listdir(state / "spool" / "tmp")
+    check_kept(state, expected)
+    for folder, table in (("spool", "instances"), ("made", "documents")):
+        assert set(blobs(state, folder)) == {row[0] for row in rows(state, f"SELECT digest FROM {table}")}
+        assert not os.listdir(state / folder / "tmp")

@@ -81,7 +81,7 @@ def test_a_study_comes_in_and_its_results_go_out(start: Start, pacs: Receiver) -
     assert node.wait_ready(5)
     assert send(address(node), [film("1.2.3", "1.2.3.1"), film("1.2.3", "1.2.3.2")]) == [0, 0]
     assert pacs.wait(2, 5.0)
-    until(lambda: node.store.counts()["DELIVERED"] == 1)
+    until(lambda: node.store.overview.counts()["DELIVERED"] == 1)
     expected = {fake.document_uids(f"1.2.3.{n}")[0] for n in (1, 2)}
     assert {receipt.sop_instance_uid for receipt in pacs.receipts} == expected
     status, body = get(node.http_port, "/studies/1.2.3")
@@ -101,7 +101,7 @@ def test_a_series_comes_in_slice_by_slice_and_one_report_goes_out(start: Start, 
     sent = [data for _, data in slices.blobs(slices.series(volume))]
     assert set(send(address(node), sent[::-1])) == {0}
     assert pacs.wait(3, 10.0)
-    until(lambda: node.store.counts()["DELIVERED"] == 1)
+    until(lambda: node.store.overview.counts()["DELIVERED"] == 1)
     assert len(pacs.receipts) == 2 + 1
 
 
@@ -174,13 +174,13 @@ def test_a_pacs_that_is_away_gets_everything_once_when_it_is_back(start: Start, 
     node = start(destinations=(Destination("PACS", "127.0.0.1", port, ("SR", "SEG")),))
     for number in range(5):
         send(address(node), [film(f"1.{number}", f"1.{number}.1")])
-    until(lambda: node.store.counts()["READ"] == 5)
+    until(lambda: node.store.overview.counts()["READ"] == 5)
     until(lambda: metric(node, f'wetread_deliveries_total{{destination="{name}",outcome="unreachable"}}') > 2)
     assert metric(node, f'wetread_outbox_depth{{destination="{name}"}}') == 10
     assert metric(node, f'wetread_outbox_oldest_seconds{{destination="{name}"}}') > 0
     pacs = Receiver(tmp_path / "pacs", port=port)
     pacs.start()
-    until(lambda: node.store.counts()["DELIVERED"] == 5)
+    until(lambda: node.store.overview.counts()["DELIVERED"] == 5)
     pacs.stop()
     uids = [receipt.sop_instance_uid for receipt in pacs.receipts]
     assert len(uids) == len(set(uids)) == 10
@@ -190,7 +190,7 @@ def test_a_destination_that_was_removed_still_gets_what_waits(start: Start, tmp_
     port = peers.free_port()
     node = start(destinations=(Destination("PACS", "127.0.0.1", port),))
     send(address(node), [film()])
-    until(lambda: node.store.counts()["READ"] == 1)
+    until(lambda: node.store.overview.counts()["READ"] == 1)
     node.stop()
     pacs = Receiver(tmp_path / "pacs", port=port)
     pacs.start()
@@ -203,8 +203,8 @@ def test_a_study_cut_off_is_read_after_the_quiet_time(start: Start) -> None:
     node = start()
     with pytest.raises(RuntimeError, match="the end"):  # the association breaks after one object
         send(address(node), [film(), film(instance="1.2.3.2")], on_status=lambda i, status: end())
-    assert node.store.counts()["RECEIVED"] == 1
-    until(lambda: node.store.counts()["DELIVERED"] == 1)
+    assert node.store.overview.counts()["RECEIVED"] == 1
+    until(lambda: node.store.overview.counts()["DELIVERED"] == 1)
 
 
 def end() -> None:
@@ -227,7 +227,7 @@ def test_a_disk_that_is_full_is_said_to_the_sender(start: Start, monkeypatch: py
 def test_other_bytes_under_one_uid_are_answered_with_a_warning(start: Start) -> None:
     node = start()
     assert send(address(node), [film(size=64), film(size=66), film(size=64)]) == [0, 0xB000, 0]
-    ((event, _, _),) = node.store.audits()
+    ((event, _, _),) = node.store.overview.audits()
     assert event == "conflicting-instance"
 
 
@@ -235,10 +235,10 @@ def test_own_results_coming_back_start_nothing(start: Start, pacs: Receiver) -> 
     node = start(destinations=(Destination("PACS", "127.0.0.1", pacs.port, ("SR", "SEG")),))
     send(address(node), [film()])
     assert pacs.wait(2, 5.0)
-    until(lambda: node.store.counts()["DELIVERED"] == 1)
+    until(lambda: node.store.overview.counts()["DELIVERED"] == 1)
     assert send(address(node), [receipt.path.read_bytes() for receipt in pacs.receipts]) == [0, 0]
     time.sleep(0.1)
-    assert sum(node.store.counts().values()) == 1
+    assert sum(node.store.overview.counts().values()) == 1
 
 
 def test_a_film_whose_decoding_crashes_comes_back_with_a_reason(
@@ -259,8 +259,8 @@ def test_a_film_whose_decoding_crashes_comes_back_with_a_reason(
     node = start(lambda: open_reader(settings), destinations=(Destination("PACS", "127.0.0.1", pacs.port),))
     assert send(address(node), [phantoms.to_bytes(film) for film in films]) == [0, 0, 0]
     assert pacs.wait(9, 20.0)
-    until(lambda: node.store.depths() == {})
-    assert node.store.counts() == dict.fromkeys(State, 0) | {"DELIVERED": 2, "FAILED": 1}
+    until(lambda: node.store.overview.depths() == {})
+    assert node.store.overview.counts() == dict.fromkeys(State, 0) | {"DELIVERED": 2, "FAILED": 1}
     assert len(pacs.receipts) == 9  # SR, SEG, PM and SC of each good film
     (receipt,) = (one for one in pacs.receipts if one.study_uid == "1.2")
     sr = pydicom.dcmread(receipt.path)
@@ -272,7 +272,7 @@ def test_a_film_whose_decoding_crashes_comes_back_with_a_reason(
     (failed,) = json.loads(get(node.http_port, "/studies/1.2")[1])["jobs"]
     assert failed["state"] == "FAILED"
     assert send(address(node), [poison]) == [0]  # sent again it is a duplicate, not another study
-    assert len(node.store.versions("1.2")) == 1
+    assert len(node.store.overview.versions("1.2")) == 1
 
 
 def test_a_second_node_on_the_same_state_does_not_start(start: Start) -> None:
@@ -307,12 +307,12 @@ def test_logs_are_json_and_hold_no_patient(
     node = start(destinations=(Destination("PACS", "127.0.0.1", pacs.port, ("SR",)),), max_tries=1)
     send(address(node), [film(), film(size=70), film("1.2.4", "1.2.4.1", fake.CRASHING_BYTES), film("../..", "1")])
     assert pacs.wait(2, 10.0)
-    until(lambda: node.store.counts()["FAILED"] == 1)
-    until(lambda: node.store.counts()["DELIVERED"] == 1)
+    until(lambda: node.store.overview.counts()["FAILED"] == 1)
+    until(lambda: node.store.overview.counts()["DELIVERED"] == 1)
     node.stop()
     written = capfd.readouterr().err
     lines = [json.loads(line) for line in written.splitlines()]
-    events = "listening, ready, study complete, job read, reading crashed, job set aside, job delivered, stopped"
+    events = "listening, ready, study complete, job read, reading crashed, job set aside, delivery ended, stopped"
     assert set(events.split(", ")) <= {line["event"] for line in lines}
     assert not re.search(r"Canary|CANARY|1\.2\.3\.1\.1|1\.2\.4", written)
 

@@ -71,23 +71,23 @@ def test_a_film_comes_back_with_its_documents(orthanc: peers.Orthanc, node: Node
     sent = orthanc.call("/instances", to_bytes(FILM))
     for _ in range(5):  # five times: still one result of each kind
         orthanc.call("/modalities/wetread/store", sent["ID"].encode())
-    until(lambda: node.store.versions(FILM.StudyInstanceUID)[0].state is State.DELIVERED, 30)
+    until(lambda: node.store.overview.versions(FILM.StudyInstanceUID)[0].state is State.DELIVERED, 30)
     found = modalities(orthanc, FILM.StudyInstanceUID)
     assert found["SR"] == found["SEG"] == 1
     assert sum(found.values()) == 5  # the film, SR, SEG, PM and SC
-    assert len(node.store.versions(FILM.StudyInstanceUID)) == 1
+    assert len(node.store.overview.versions(FILM.StudyInstanceUID)) == 1
     (study,) = orthanc.call("/tools/lookup", FILM.StudyInstanceUID.encode())
     assert orthanc.call(f"/studies/{study['ID']}")["PatientMainDicomTags"]["PatientID"] == SECRETS[1]
     orthanc.call("/modalities/wetread/store", study["ID"].encode())  # the PACS routes everything back
-    assert len(node.store.versions(FILM.StudyInstanceUID)) == 1
-    assert not node.store.audits()
+    assert len(node.store.overview.versions(FILM.StudyInstanceUID)) == 1
+    assert not node.store.overview.audits()
 
 
 def test_what_is_not_read_comes_back_with_a_reason(orthanc: peers.Orthanc, node: Node) -> None:
     sent = orthanc.call("/instances", to_bytes(CT))
     orthanc.call("/modalities/wetread/store", sent["ID"].encode())
-    until(lambda: node.store.counts()["REFUSED"] == 1, 30)
+    until(lambda: node.store.overview.counts()["REFUSED"] == 1, 30)
     found = modalities(orthanc, CT.StudyInstanceUID)
     assert found["SR"] == 1
     assert "SEG" not in found
-    assert node.store.versions(CT.StudyInstanceUID)[0].reason == "WRONG-MODALITY"
+    assert node.store.overview.versions(CT.StudyInstanceUID)[0].reason == "WRONG-MODALITY"

@@ -4,12 +4,23 @@
 
     states      the words a job goes through, and which may follow which
     spool       blobs on disk, named by their SHA-256
-    tables      the index
-    store       spool and index together: every durable step is one method
+    tables      what the index holds
+    index       its database: SQLite, or PostgreSQL by URL
+    store       blobs and index together; its parts, in each every durable step is one method:
+    instances       what arrived
+    studies         jobs on their way to a result
+    parcels         documents on their way to destinations
+    leases          what one of several processes has taken for itself
+    overview        counts and ages, for people and metrics
+    moves       how a job changes its state
+    locks       who may use the folder
+    opening     what is compared, and what is rebuilt, when a store is opened
     receipt     acknowledges only what is on disk; many objects share one commit
     completion  when a study is complete
     worker      reads complete studies
     aside       answers for the studies that were given up
-    delivery    one outbox for each destination, with its own retry clock
+    retry       when to try again
+    delivery    one outbox for each destination, with its own retry clock and breaker
+    loop        a thread that works while there is something to do
     runner      the threads that keep all of this going
 """

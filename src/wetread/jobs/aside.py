@@ -11,8 +11,9 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from wetread.jobs.moves import Job
 from wetread.jobs.retry import Backoff, RetryClock
-from wetread.jobs.store import Job, Store, file_name
+from wetread.jobs.store import Store, file_name
 from wetread.jobs.watch import Watch
 from wetread.jobs.worker import Reader, describe, destination_kinds
 from wetread.records import Reading
@@ -55,11 +56,11 @@ class Aside:
         StoreError
             The index cannot be read or written now.
         """
-        job = self._store.given_up(self._retry.waiting(self._clock()))
-        if job is None:
+        job = self._store.studies.given_up(self._retry.waiting(self._clock()))
+        if job is None or not self._store.leases.acquire("aside"):
             return False
         if job.id not in self._begun:  # once a process: a full disk is no reason to give up headers
-            self._begun[job.id] = self._store.begin_aside(job.id)
+            self._begun[job.id] = self._store.studies.begin_aside(job.id)
         try:
             self._answer(job)
         except Exception as error:  # noqa: BLE001 - the worker's door: the next job must be answered for
@@ -72,11 +73,11 @@ class Aside:
         return self._retry.next(self._clock())
 
     def _answer(self, job: Job) -> None:
-        readings = self._refused(job, self._store.digests(job.id))
+        readings = self._refused(job, self._store.studies.digests(job.id))
         for _ in (reading for reading in readings if reading.result.header is None):
             log.warning("refused without its header", extra={"job": job.id})
         made = [document for reading in readings for document in reading.documents]
-        self._store.answer(job.id, made, self._destinations)
+        self._store.studies.answer(job.id, made, self._destinations)
         self._retry.succeeded(job.id)
         del self._begun[job.id]
         self._watch.set_aside(readings)

@@ -61,6 +61,20 @@ class Completion:
                 arriving.open.add(association)
             self._changed.notify()
 
+    def adopt(self, study_uid: str, patient: bool) -> None:
+        """The store holds objects of a study of which nobody here knows.
+
+        Parameters
+        ----------
+        patient
+            Another process may be receiving it: give it as long as an association that stays open.
+        """
+        with self._changed:
+            if study_uid not in self._arriving:
+                extra = self._quiet_s * (OPEN_FACTOR - 1) if patient else 0.0
+                self._arriving[study_uid] = _Arriving(self._clock() + extra)
+                self._changed.notify()
+
     def end(self, association: int, released: bool) -> None:
         """An association is over; studies that only waited for its release are complete."""
         done = []

@@ -1,4 +1,4 @@
-"""One outbox for each destination, with its own retry clock; it never gives up."""
+"""One outbox for each destination, with its own retry clock and breaker; a peer's absence needs nobody."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 
 from wetread.errors import StoreError, WetreadError
-from wetread.jobs.retry import Backoff, RetryClock
-from wetread.jobs.states import TERMINAL, State
-from wetread.jobs.store import Parcel, Store
+from wetread.jobs.parcels import Parcel
+from wetread.jobs.retry import Backoff, Breaker, RetryClock
+from wetread.jobs.spool import DamagedBlob
+from wetread.jobs.states import State
+from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
 from wetread.settings import Destination, Settings
 from wetread.wire.dimse import STORED
@@ -18,7 +20,8 @@ log = logging.getLogger("wetread.jobs")
 
 MOST_PARCELS = 32  # in one association
 MOST_BYTES = 1 << 26
-_PEER = 0  # key of the destination itself in its retry clock; parcels count from 1
+ELSEWHERE_S = 5.0  # until this process looks again whether another still sends to the destination
+NO_ROOM = range(0xA700, 0xA800)  # the peer is full, whatever is sent (PS3.4 Table B.2-1)
 
 #: Sends files to a destination and calls back with (index, status) for each answer.
 Send = Callable[[Destination, Sequence[bytes], Callable[[int, int], None]], object]
@@ -33,6 +36,8 @@ class Outbox:
         The name under which the store knows the destination.
     send
         Moves the files.
+    settings
+        `retry_first_s`, `retry_most_s` and `max_rejections` are used.
     clock
         Monotonic seconds.
     """
@@ -52,9 +57,12 @@ class Outbox:
         self._destination = destination
         self._store = store
         self._send = send
+        self._max_rejections = settings.max_rejections
         self._watch = watch
         self._clock = clock
-        self._retry = RetryClock(backoff or Backoff(settings.retry_first_s, settings.retry_most_s))
+        backoff = backoff or Backoff(settings.retry_first_s, settings.retry_most_s)
+        self._retry = RetryClock(backoff)
+        self._breaker = Breaker(backoff)
 
     def step(self) -> float | None:
         """Try what is due.
@@ -63,25 +71,38 @@ class Outbox:
         -------
         float or None
             How long until the next try, s: 0 if more may be due now, None if nothing waits.
+
+        Raises
+        ------
+        StoreError
+            The index cannot be read or written now.
         """
         now = self._clock()
+        if wait := self._breaker.wait_s(now):
+            return wait
         waiting = self._retry.waiting(now)
-        if _PEER in waiting:
-            return self._retry.next(now)
-        parcels, files = self._load(self._store.parcels(self.name, waiting, MOST_PARCELS))
+        parcels = self._store.parcels.waiting(self.name, waiting, 1 if self._breaker.failures else MOST_PARCELS)
         if not parcels:
-            return self._retry.next(self._clock())
+            return self._retry.next(now)
+        if self._store.shared and not self._store.leases.acquire(f"to/{self.name}"):
+            return ELSEWHERE_S
+        parcels, files = self._load(parcels)
+        if parcels:
+            self._try(parcels, files)
+        return self._breaker.wait_s(self._clock())
+
+    def _try(self, parcels: list[Parcel], files: list[bytes]) -> None:
         try:
             self._send(self._destination, files, lambda i, status: self._answered(parcels[i], status))
         except StoreError:
             raise
         except WetreadError as error:
-            self._retry.failed(_PEER, self._clock())
-            self._watch.sent(self.name, "unreachable")
-            log.warning("destination failed", extra={"destination": self.name, "reason": str(error)})
-            return self._retry.next(self._clock())
-        self._retry.succeeded(_PEER)
-        return 0.0
+            self._failed("unreachable", str(error))
+
+    def _failed(self, outcome: str, reason: str) -> None:
+        self._breaker.failed(self._clock())
+        self._watch.sent(self.name, outcome)
+        log.warning("destination failed", extra={"destination": self.name, "reason": reason})
 
     def _load(self, parcels: list[Parcel]) -> tuple[list[Parcel], list[bytes]]:
         """Read the blobs of so many parcels as fit; one that is damaged waits for a person."""
@@ -91,8 +112,11 @@ class Outbox:
             if sum(map(len, files)) > MOST_BYTES:
                 break
             try:
-                files.append(self._store.spool.get(parcel.digest))
+                files.append(self._store.made.get(parcel.digest))
                 kept.append(parcel)
+            except DamagedBlob as error:
+                log.error("document damaged", extra={"job": parcel.job, "reason": str(error)})
+                self._rejected(parcel, 0, dead=True)
             except StoreError as error:
                 self._retry.failed(parcel.id, self._clock())
                 log.error("document unreadable", extra={"job": parcel.job, "reason": str(error)})
@@ -101,18 +125,34 @@ class Outbox:
     def _answered(self, parcel: Parcel, status: int) -> None:
         if status in STORED:
             self._store.failpoint("sent")
-            state = self._store.delivered(parcel)
+            state = self._store.parcels.delivered(parcel)
             self._retry.succeeded(parcel.id)
-            self._retry.succeeded(_PEER)
+            self._breaker.succeeded()
             self._watch.sent(self.name, "stored")
-            if state in TERMINAL - {State.FAILED}:  # that was told when it was given up
-                self._watch.ended(state)
-                log.info("job delivered", extra={"job": parcel.job, "state": state})
+            self._ended(parcel, state)
+        elif status in NO_ROOM:
+            self._failed("full", f"0x{status:04X}: no room")
+        else:
+            self._breaker.succeeded()  # it is there, it only does not want this one
+            self._rejected(parcel, status, 0 < self._max_rejections <= parcel.tries + 1)
+
+    def _rejected(self, parcel: Parcel, status: int, dead: bool) -> None:
+        """The destination answered, and does not want this document: the others go on."""
+        state = self._store.parcels.rejected(parcel, status, dead)
+        about = {"job": parcel.job, "destination": self.name, "status": f"0x{status:04X}"}
+        if not dead:
+            self._retry.failed(parcel.id, self._clock())
+            self._watch.sent(self.name, "rejected")
+            log.warning("document rejected", extra=about)
             return
-        self._store.rejected(parcel, status)
-        self._retry.failed(parcel.id, self._clock())
-        self._watch.sent(self.name, "rejected")
-        log.warning(
-            "document rejected",
-            extra={"job": parcel.job, "destination": self.name, "status": f"0x{status:04X}"},
-        )
+        self._retry.succeeded(parcel.id)  # if a person sends it again, it goes at once
+        self._watch.sent(self.name, "dead")
+        log.error("document given up", extra=about)
+        self._ended(parcel, state)
+
+    def _ended(self, parcel: Parcel, state: State | None) -> None:
+        if state is None:
+            return
+        self._watch.ended(state)
+        say = log.error if state is State.FAILED else log.info
+        say("delivery ended", extra={"job": parcel.job, "state": state})

@@ -1,30 +1,111 @@
-"""How the index is opened, and how one process keeps it to itself.
+"""The index's database: SQLite in the state folder by default, PostgreSQL by URL.
+
+One writer at a time on both: SQLite by its write lock, PostgreSQL by an advisory lock that a transaction
+holds to its end.  What a method checks therefore still holds when it writes, whoever else shares the store.
 
 References
 ----------
 SQLite documentation: write-ahead logging; PRAGMA synchronous (FULL: fsync of the log at each commit).
+PostgreSQL 15 documentation: 13.3.5 (advisory locks), 20.5 (fsync, synchronous_commit).
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
 import sqlite3
-import uuid
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from wetread.errors import StoreError
-from wetread.jobs import tables
-from wetread.jobs.spool import Spool, sync_folder
+
+FILE = "index.sqlite"
+
+#: Commits wait for the disk; a process that stops inside a transaction does not keep the others out.
+_SESSION = "-c synchronous_commit=on -c lock_timeout=30s -c idle_in_transaction_session_timeout=30s"
+_ONE_WRITER = "SELECT pg_advisory_xact_lock(8011)"
 
 
-def open_engine(state: Path) -> Engine:
-    """Return an engine on `state`/index.sqlite whose commits survive a power cut."""
-    engine = create_engine(f"sqlite:///{state / 'index.sqlite'}", connect_args={"timeout": 30})
+class Index:
+    """Transactions that are on disk when they end.
+
+    Parameters
+    ----------
+    state
+        The folder of index.sqlite.
+    url
+        ``postgresql://user@host/database``; empty for SQLite.
+    now
+        Seconds since the epoch, for people and metrics.
+
+    Raises
+    ------
+    StoreError
+        The URL or its driver cannot be used.
+    """
+
+    def __init__(self, state: Path, url: str = "", now: Callable[[], float] = time.time) -> None:
+        self.shared = bool(url)
+        self.now = now
+        self._write = threading.Lock()
+        self._closed = False
+        self.engine = _postgres(url) if url else _sqlite(state / FILE)
+        self._first = _ONE_WRITER if url else "BEGIN IMMEDIATE"
+
+    def close(self) -> None:
+        """Close; a thread that was cut off can write no more."""
+        with self._write:
+            self._closed = True
+            self.engine.dispose()
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """One transaction; when the block ends it is on disk.
+
+        Raises
+        ------
+        StoreError
+            It is not: nothing of it happened.
+        """
+        try:
+            with self._write:
+                if self._closed:
+                    raise StoreError("store: is closed")
+                with self.engine.begin() as connection:
+                    connection.exec_driver_sql(self._first)
+                    yield connection
+        except DBAPIError as error:
+            raise translated(error) from error
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Queries that wait for no writer.
+
+        Raises
+        ------
+        StoreError
+            The index cannot be read now.
+        """
+        try:
+            with self.engine.connect() as connection:
+                yield connection
+        except DBAPIError as error:
+            raise translated(error) from error
+
+    def clock(self, connection: Connection) -> float:
+        """Return the time that everyone who shares the index agrees on, seconds since the epoch."""
+        if not self.shared:
+            return self.now()
+        return float(connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())").scalar_one())
+
+
+def _sqlite(path: Path) -> Engine:
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
     event.listen(engine, "connect", _configure)
     return engine
 
@@ -36,59 +117,38 @@ def _configure(connection: sqlite3.Connection, _record: Any) -> None:
     cursor.close()
 
 
+def _postgres(url: str) -> Engine:
+    """An engine whose commits survive a power cut; no message repeats the URL, which may hold a password."""
+    try:
+        address = make_url(url)
+        if address.get_backend_name() != "postgresql":
+            raise ArgumentError
+        options = {"options": _SESSION, "connect_timeout": 10}
+        engine = create_engine(address.set(drivername="postgresql+psycopg"), connect_args=options, pool_pre_ping=True)
+    except ArgumentError as error:
+        raise StoreError("index_url: expected postgresql://user@host/database, got another form") from error
+    except ImportError as error:
+        raise StoreError(f"index_url: {error.name} is not installed; pip install 'wetread[postgres]'") from error
+    event.listen(engine, "connect", _demand_fsync)
+    return engine
+
+
+def _demand_fsync(connection: Any, _record: Any) -> None:
+    with connection.cursor() as cursor:
+        (fsync,) = cursor.execute("SHOW fsync").fetchone()
+    connection.rollback()
+    if fsync != "on":
+        raise StoreError("index: PostgreSQL runs with fsync off, so a power cut would lose studies; switch it on")
+
+
+class CorruptIndex(StoreError):
+    """The index's file is damaged; the blobs are not."""
+
+
 def translated(error: DBAPIError) -> StoreError:
     """Return the error of the index as one of ours."""
     name = type(error.orig).__name__
-    if name == "DatabaseError":  # SQLITE_CORRUPT or SQLITE_NOTADB; a busy or full disk is an OperationalError
-        return StoreError("index: is corrupt; nothing was changed; restore index.sqlite from a backup")
+    if isinstance(error.orig, sqlite3.DatabaseError) and name == "DatabaseError":
+        # SQLITE_CORRUPT or SQLITE_NOTADB; a busy or full disk is an OperationalError
+        return CorruptIndex("index: is corrupt; nothing was changed; start the node again: it is rebuilt")
     return StoreError(f"index: cannot be used now ({name})")
-
-
-def match(connection: Connection, spool: Spool) -> None:
-    """Make the tables, and make sure that index and spool belong together.
-
-    Raises
-    ------
-    StoreError
-        One of the two is missing or belongs to another node: starting would lose objects.
-    """
-    tables.metadata.create_all(connection)
-    row = connection.execute(select(tables.store)).first()
-    name = spool.root / "STORE"
-    mark = name.read_text() if name.exists() else ""
-    if row is None and not mark and next(spool.digests(), None) is None:
-        mark = str(uuid.uuid4())
-        with name.open("w") as file:
-            file.write(mark)
-            file.flush()
-            os.fsync(file.fileno())
-        sync_folder(spool.root)
-        connection.execute(insert(tables.store).values(id=mark, schema=tables.SCHEMA))
-    elif row is None and mark and next(spool.digests(), None) is None:
-        connection.execute(insert(tables.store).values(id=mark, schema=tables.SCHEMA))  # cut off at the first start
-    elif row is None or row.id != mark:
-        raise StoreError("store: index and spool do not belong together; nothing was changed; restore both")
-    elif row.schema != tables.SCHEMA:
-        raise StoreError(f"store: expected schema {tables.SCHEMA}, got {row.schema}; use the matching release")
-
-
-class Lock:
-    """Keeps a second process out of a state folder.
-
-    Raises
-    ------
-    StoreError
-        Another process holds it.
-    """
-
-    def __init__(self, state: Path) -> None:
-        self._file = (state / "lock").open("w")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._file.close()
-            raise StoreError(f"store: {state} is in use by another process") from error
-
-    def release(self) -> None:
-        """Let others in."""
-        self._file.close()

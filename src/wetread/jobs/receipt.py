@@ -7,7 +7,7 @@ import threading
 from concurrent.futures import Future
 
 from wetread.errors import StoreError
-from wetread.jobs.store import Arrival, Effect, Store
+from wetread.jobs.instances import Arrival, Effect, Instances
 
 MOST = 128  # objects in one commit
 
@@ -18,8 +18,8 @@ class Receipts:
     While one commit is being synced, the objects that arrive meanwhile gather for the next.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, instances: Instances) -> None:
+        self._instances = instances
         self._queue: queue.SimpleQueue[tuple[Arrival, Future[Effect]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="wetread-receipts", daemon=True)
 
@@ -57,7 +57,7 @@ class Receipts:
         if not batch:
             return
         try:
-            effects = self._store.admit([arrival for arrival, _ in batch])
+            effects = self._instances.admit([arrival for arrival, _ in batch])
         except (StoreError, OSError) as error:
             if len(batch) > 1:  # one of them may be to blame: each for itself
                 for entry in batch:

@@ -61,3 +61,34 @@ class RetryClock:
         """Return how long until something may be tried again, s, or None if nothing waits."""
         waits = [until - now for until in self._until.values() if until > now]
         return min(waits, default=None)
+
+
+class Breaker:
+    """Stops knocking at a peer that is away or full.
+
+    Closed, everything goes to the peer.  A failure of the peer opens it: nothing goes until the wait is over.
+    Then it is half open: one document goes, and its success closes it.
+
+    Parameters
+    ----------
+    backoff
+        How long after each failure in a row.
+    """
+
+    def __init__(self, backoff: Backoff) -> None:
+        self._backoff = backoff
+        self._until = 0.0
+        self.failures = 0  # in a row; 0: closed
+
+    def failed(self, now: float) -> None:
+        """The peer is away, or says that it has no room."""
+        self.failures += 1
+        self._until = now + self._backoff.wait_s(self.failures)
+
+    def succeeded(self) -> None:
+        """The peer took something."""
+        self.failures = 0
+
+    def wait_s(self, now: float) -> float:
+        """Return how long it stays open, s; 0 when something may go."""
+        return max(0.0, self._until - now) if self.failures else 0.0

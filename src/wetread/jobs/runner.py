@@ -12,56 +12,17 @@ from wetread.errors import StoreError
 from wetread.jobs.aside import Aside
 from wetread.jobs.completion import Completion
 from wetread.jobs.delivery import Outbox, Send
+from wetread.jobs.instances import Arrival, Effect
+from wetread.jobs.loop import Loop
 from wetread.jobs.receipt import Receipts
 from wetread.jobs.states import State
-from wetread.jobs.store import Arrival, Effect, Store
+from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
 from wetread.jobs.worker import Reader, Worker, destination_name
 from wetread.settings import Destination, Settings, parse_destination
 from wetread.wire.dimse import Received, Status, send
 
 log = logging.getLogger("wetread.jobs")
-
-PAUSE_S = 1.0  # after the index could not be read or written
-
-
-class Loop:
-    """A thread that works while there is something to do and sleeps until it is woken."""
-
-    def __init__(self, name: str, step: Callable[[], float | None]) -> None:
-        self._step = step
-        self._wake = threading.Event()
-        self._ended = False
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-
-    def start(self) -> None:
-        """Start to work."""
-        self._thread.start()
-
-    def wake(self) -> None:
-        """There may be something to do."""
-        self._wake.set()
-
-    def stop(self, grace_s: float) -> bool:
-        """End after the present step; return whether it ended within `grace_s`."""
-        self._ended = True
-        self._wake.set()
-        self._thread.join(grace_s)
-        return not self._thread.is_alive()
-
-    def _run(self) -> None:
-        while not self._ended:
-            self._wake.clear()
-            try:
-                pause = self._step()
-            except StoreError as error:  # the disk may be full: nothing is lost, try again
-                log.error("store failed", extra={"reason": str(error)})
-                pause = PAUSE_S
-            except Exception as error:  # noqa: BLE001 - the worker's door
-                log.error("step failed", extra={"reason": type(error).__name__})
-                pause = PAUSE_S
-            if pause != 0.0 and not self._ended:
-                self._wake.wait(pause)
 
 
 class Runner:
@@ -92,30 +53,44 @@ class Runner:
         self._watch = watch or Watch()
         self._clock = clock
         self._deliver = deliver or self._send
-        self._receipts = Receipts(store)
+        self._receipts = Receipts(store.instances)
         self._completion = Completion(self._complete, settings.quiet_s, clock)
         self._reading: Loop | None = None
         self._outboxes: list[Loop] = []
+        self._others: Loop | None = None
         self._lock = threading.Lock()  # of the next line and of who begins to read
         self._ended = False
 
     def start(self) -> None:
         """Take up what an earlier process left, and start; studies are read once `read_with` is called."""
-        for job, state in self._store.recover(self._settings.max_tries):
-            log.warning("reading was cut off", extra={"job": job.id, "tries": job.tries, "state": state})
-            if state is State.FAILED:
-                self._watch.ended(state)
-        for study_uid in self._store.incomplete():
-            self._completion.touch(study_uid)
+        self._take_over()
         configured = {destination_name(one): one for one in self._settings.destinations}
-        left = [name for name in self._store.waiting_destinations() if name not in configured]
+        left = [name for name in self._store.parcels.destinations() if name not in configured]
         for name, destination in {**configured, **{name: parse_destination(name) for name in left}}.items():
             outbox = Outbox(name, destination, self._store, self._deliver, self._settings, self._watch, self._clock)
             self._outboxes.append(Loop(f"wetread-outbox-{name}", outbox.step))
+        if self._store.shared:
+            self._others = Loop("wetread-leases", self._hold)
+            self._others.start()
         self._receipts.start()
         self._completion.start()
         for loop in self._outboxes:
             loop.start()
+
+    def _take_over(self) -> None:
+        """Go on with what another process had begun and will not end."""
+        for job, state in self._store.studies.recover(self._settings.max_tries):
+            log.warning("reading was cut off", extra={"job": job.id, "tries": job.tries, "state": state})
+            if state is State.FAILED:
+                self._watch.ended(state)
+        for study_uid in self._store.studies.incomplete():
+            self._completion.adopt(study_uid, patient=self._store.shared)
+
+    def _hold(self) -> float:
+        """Keep our leases, and look for those that ran out."""
+        self._store.leases.renew()
+        self._take_over()
+        return self._store.leases.duration_s / 3
 
     def read_with(self, reader: Reader) -> None:
         """Begin to read studies; does nothing after `stop`, which may come while models load."""
@@ -136,10 +111,19 @@ class Runner:
             self._ended = True
         self._receipts.stop()
         self._completion.stop()
-        loops = [*self._outboxes, *([self._reading] if self._reading else [])]
+        loops = [*self._outboxes, *(loop for loop in (self._reading, self._others) if loop is not None)]
         for loop in loops:
             if not loop.stop(max(0.0, end - time.monotonic())):
                 log.warning("cut off while working")
+        if self._store.shared:
+            self._release()
+
+    def _release(self) -> None:
+        """Let other nodes take over at once."""
+        try:
+            self._store.leases.release()
+        except StoreError as error:
+            log.warning("leases not released", extra={"reason": str(error)})
 
     def receive(self, received: Received) -> int:
         """Keep one object; return its C-STORE status when it is durable.
@@ -173,7 +157,7 @@ class Runner:
 
     def _complete(self, study_uid: str) -> None:
         try:
-            job = self._store.complete(study_uid)
+            job = self._store.studies.complete(study_uid)
         except StoreError as error:
             log.error("store failed", extra={"reason": str(error)})
             self._completion.touch(study_uid)  # again after the quiet time

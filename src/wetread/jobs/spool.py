@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from wetread.errors import StoreError
 from wetread.jobs import failpoints
 
 FOLDERS = tuple(f"{number:02x}" for number in range(256))
+
+
+class DamagedBlob(StoreError):
+    """A blob is gone, or its bytes have changed: no further try will help."""
 
 
 class Spool:
@@ -32,12 +37,11 @@ class Spool:
     def __init__(self, root: Path, failpoint: failpoints.Failpoint = failpoints.none) -> None:
         self.root = root
         self._failpoint = failpoint
+        self._process = uuid.uuid4().hex  # several hosts may share the folder
         self._names = itertools.count()
         self._temporary = root / "tmp"
         for folder in (self._temporary, *(root / name for name in FOLDERS)):
             folder.mkdir(parents=True, exist_ok=True)
-        for leftover in self._temporary.iterdir():
-            leftover.unlink()
         for folder in (root, root.parent):
             sync_folder(folder)
 
@@ -53,7 +57,7 @@ class Spool:
         path = self.path(digest)
         if path.exists():
             return digest
-        temporary = self._temporary / f"{os.getpid()}-{next(self._names)}"
+        temporary = self._temporary / f"{self._process}-{next(self._names)}"
         try:
             with temporary.open("wb", buffering=0) as file:
                 view = memoryview(data)
@@ -78,20 +82,36 @@ class Spool:
 
         Raises
         ------
+        DamagedBlob
+            It is gone, or its bytes have changed.
         StoreError
-            It is missing, cannot be read, or its bytes have changed.
+            It cannot be read now.
         """
         try:
             data = self.path(digest).read_bytes()
+        except FileNotFoundError as error:
+            raise DamagedBlob(f"spool: blob {digest[:12]} is gone; restore it or ask for the study again") from error
         except OSError as error:
             raise StoreError(f"spool: blob {digest[:12]} cannot be read: {error.strerror}") from error
         if hashlib.sha256(data).hexdigest() != digest:
-            raise StoreError(f"spool: blob {digest[:12]} has changed on disk; restore it or ask for the study again")
+            raise DamagedBlob(f"spool: blob {digest[:12]} has changed on disk; restore it or ask for the study again")
         return data
 
     def remove(self, digest: str) -> None:
         """Remove a blob that nothing refers to."""
         self.path(digest).unlink(missing_ok=True)
+
+    def set_aside(self, digest: str) -> None:
+        """Move a blob that cannot be used out of the way, for a person to look at."""
+        folder = self.root / "damaged"
+        folder.mkdir(exist_ok=True)
+        self.path(digest).rename(folder / digest)
+        sync_folder(folder)
+
+    def sweep(self) -> None:
+        """Remove what writers that are gone left half written."""
+        for leftover in self._temporary.iterdir():
+            leftover.unlink()
 
     def digests(self) -> Iterator[str]:
         """Yield the names of all blobs."""

@@ -3,10 +3,18 @@
 ::
 
     RECEIVED <--> COMPLETE --> READING --> READ --> DELIVERED    results are at every destination
-        objects    waits to      |  ^        `----> REFUSED      no result, for a coded reason;
-        arrive     be read       v  |                            that document is delivered too
-                               COMPLETE ----------> FAILED       needs a person: alarm; its refusals
+        objects    waits to      |  ^        |----> REFUSED      no result, for a coded reason;
+        arrive     be read       v  |        |                   that document is delivered too
+                               COMPLETE      `----> FAILED       a destination never took a document: alarm
+                                 READING ---------> FAILED       needs a person: alarm; its refusals
                                                                  are delivered, and change nothing
+
+A person may send a FAILED job round again (COMPLETE, or READ if only its delivery failed), and may end one
+that waits as CANCELED.
+
+References
+----------
+PS3.4 Table CC.1.1-2: the states of a unified procedure step, into which `PROCEDURE_STEP` puts ours.
 """
 
 from __future__ import annotations
@@ -24,19 +32,33 @@ class State(StrEnum):
     DELIVERED = "DELIVERED"
     REFUSED = "REFUSED"
     FAILED = "FAILED"
+    CANCELED = "CANCELED"
 
 
-TERMINAL = frozenset((State.DELIVERED, State.REFUSED, State.FAILED))
+TERMINAL = frozenset((State.DELIVERED, State.REFUSED, State.FAILED, State.CANCELED))
 
 #: What may become what: new state -> states it may follow.
 MAY_FOLLOW: dict[State, frozenset[State]] = {
     State.RECEIVED: frozenset((State.COMPLETE,)),  # one more object before the reading began
-    State.COMPLETE: frozenset((State.RECEIVED, State.READING)),  # the latter: another try
+    State.COMPLETE: frozenset((State.RECEIVED, State.READING, State.FAILED)),  # the latter two: another try
     State.READING: frozenset((State.COMPLETE,)),
-    State.READ: frozenset((State.READING,)),
+    State.READ: frozenset((State.READING, State.FAILED)),  # the latter: a person sends its documents again
     State.DELIVERED: frozenset((State.READ,)),
     State.REFUSED: frozenset((State.READ,)),
-    State.FAILED: frozenset((State.READING,)),
+    State.FAILED: frozenset((State.READING, State.READ)),
+    State.CANCELED: frozenset((State.RECEIVED, State.COMPLETE, State.READ)),
+}
+
+#: The standard's word for each state.
+PROCEDURE_STEP: dict[State, str] = {
+    State.RECEIVED: "SCHEDULED",
+    State.COMPLETE: "SCHEDULED",
+    State.READING: "IN PROGRESS",
+    State.READ: "IN PROGRESS",
+    State.DELIVERED: "COMPLETED",
+    State.REFUSED: "COMPLETED",
+    State.FAILED: "CANCELED",
+    State.CANCELED: "CANCELED",
 }
 
 
@@ -45,3 +67,5 @@ class Delivery(StrEnum):
 
     QUEUED = "QUEUED"
     SENT = "SENT"  # the destination confirmed it
+    DEAD = "DEAD"  # rejected so often that only a person can send it again
+    CANCELED = "CANCELED"  # a person gave it up

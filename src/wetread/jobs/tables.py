@@ -1,14 +1,25 @@
 """The index: which objects, jobs, documents and deliveries there are.
 
-Times are seconds since the epoch and only for people and metrics; what is due when is kept in
-memory, so that a clock that jumps delays nothing.
+Times are seconds since the epoch, for people, metrics, retention and leases; what is due when is kept
+in memory, so that a clock that jumps delays nothing.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+)
 
-SCHEMA = 1
+SCHEMA = 2
 
 metadata = MetaData()
 
@@ -44,9 +55,18 @@ instances = Table(
     Column("transfer_syntax", String(64), nullable=False),
     Column("job", Integer, ForeignKey("jobs.id"), nullable=False, index=True),
     Column("digest", String(64), nullable=False, index=True),
-    Column("bytes", Integer, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
     Column("source", String(16), nullable=False),  # AE title of who sent it
     Column("received_at", Float, nullable=False),
+)
+
+#: What one process has taken for itself: a job that it reads, a destination that it sends to.
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("holder", String(36), nullable=False),
+    Column("until", Float, nullable=False),
 )
 
 #: Every job that was given up and whose refusals are not made yet.
@@ -66,7 +86,7 @@ documents = Table(
     Column("kind", String(8), nullable=False),
     Column("name", String, nullable=False),
     Column("sop_instance_uid", String(64), nullable=False, index=True),  # "" when it is no DICOM object
-    Column("digest", String(64), nullable=False, index=True),
+    Column("digest", String(64), nullable=False, index=True),  # "" when its bytes were deleted after delivery
 )
 
 #: Each document on its way to each destination.

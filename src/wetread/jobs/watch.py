@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from wetread.jobs.instances import Effect
 from wetread.jobs.states import State
-from wetread.jobs.store import Effect
 from wetread.records import Reading
 
 
@@ -28,4 +28,4 @@ class Watch:
         """One job reached a terminal state; FAILED is an alarm."""
 
     def sent(self, destination: str, outcome: str) -> None:
-        """One document was tried: "stored", "rejected" or "unreachable"."""
+        """One document was tried: "stored", "rejected", "dead" (for the last time), "full" or "unreachable"."""

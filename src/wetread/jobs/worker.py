@@ -10,9 +10,10 @@ from functools import partial
 from typing import Protocol
 
 from wetread.errors import NotRead, StoreError, WetreadError
+from wetread.jobs.moves import Job
 from wetread.jobs.retry import Backoff, RetryClock
 from wetread.jobs.states import TERMINAL, State
-from wetread.jobs.store import Job, Store
+from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
 from wetread.records import Document, Reading
 from wetread.settings import Destination, Settings
@@ -76,7 +77,7 @@ class Worker:
         """
         if self._unrecorded is not None:
             self._record(*self._unrecorded)
-        job = self._store.take(self._retry.waiting(self._clock()))
+        job = self._store.studies.take(self._retry.waiting(self._clock()))
         if job is None:
             return False
         try:
@@ -85,11 +86,11 @@ class Worker:
             self._record(job.id, partial(self._crashed, job, describe(error)))
             return True
         try:
-            state = self._store.finish(job.id, made, self._destinations, refusal)
+            state = self._store.studies.finish(job.id, made, self._destinations, refusal)
         except (StoreError, OSError) as error:  # not the study's fault: it does not count as a try
             log.error("documents not stored", extra={"job": job.id, "reason": describe(error)})
             self._retry.failed(job.id, self._clock())
-            self._record(job.id, partial(self._store.put_back, job.id))
+            self._record(job.id, partial(self._store.studies.put_back, job.id))
             return True
         self._retry.succeeded(job.id)
         log.info("job read", extra={"job": job.id, "state": state, "documents": len(made), "refusal": refusal})
@@ -119,12 +120,12 @@ class Worker:
 
     def _record(self, job: int, what: Callable[[], None]) -> None:
         self._unrecorded = (job, what)
-        if self._store.state(job) is State.READING:  # else an earlier try got through after all
+        if self._store.studies.reads(job):  # else an earlier try got through after all, or another process has it
             what()
         self._unrecorded = None
 
     def _crashed(self, job: Job, reason: str) -> None:
-        state = self._store.fail(job, reason, self._max_tries)
+        state = self._store.studies.fail(job, reason, self._max_tries)
         self._watch.crashed()
         log.error("reading crashed", extra={"job": job.id, "tries": job.tries, "state": state, "reason": reason})
         if state is State.FAILED:

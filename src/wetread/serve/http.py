@@ -40,7 +40,7 @@ def application(store: Store, metrics: Metrics, ready: Callable[[], str]) -> Sta
         return Response(metrics.text(), media_type=PROMETHEUS)
 
     def study(request: Request) -> Response:
-        versions = store.versions(request.path_params["uid"])
+        versions = store.overview.versions(request.path_params["uid"])
         jobs = [
             {"job": job.id, "version": job.version, "state": job.state, "tries": job.tries, "reason": job.reason}
             for job in versions

@@ -8,8 +8,9 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from wetread.jobs.instances import Effect
 from wetread.jobs.states import State
-from wetread.jobs.store import Effect, Store
+from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
 from wetread.records import Reading
 from wetread.wire.dimse import STORED
@@ -121,13 +122,15 @@ class _Depths(Collector):
         yield GaugeMetricFamily("wetread_ready", "1 when models are loaded and the store is open", float(self._ready()))
         yield GaugeMetricFamily("wetread_associations", "Associations now", float(self._associations()))
         jobs = GaugeMetricFamily("wetread_jobs", "Jobs by state", labels=["state"])
-        for state, number in self._store.counts().items():
+        for state, number in self._store.overview.counts().items():
             jobs.add_metric([state], number)
         yield jobs
-        yield GaugeMetricFamily("wetread_oldest_job_seconds", "Age of the oldest unended job", self._store.oldest_s())
+        yield GaugeMetricFamily(
+            "wetread_oldest_job_seconds", "Age of the oldest unended job", self._store.overview.oldest_s()
+        )
         depth = GaugeMetricFamily("wetread_outbox_depth", "Documents that wait", labels=["destination"])
         age = GaugeMetricFamily("wetread_outbox_oldest_seconds", "Age of the oldest of them", labels=["destination"])
-        for destination, (number, oldest_s) in self._store.depths().items():
+        for destination, (number, oldest_s) in self._store.overview.depths().items():
             depth.add_metric([destination], number)
             age.add_metric([destination], oldest_s)
         yield depth

@@ -74,7 +74,12 @@ class Node:
         """
         settings = self.settings
         with ExitStack() as undo:  # what was opened is closed again if the rest cannot be
-            self.store = Store(settings.state.expanduser(), failpoint=self._failpoint)
+            self.store = Store(
+                settings.state.expanduser(),
+                failpoint=self._failpoint,
+                url=settings.index_url,
+                lease_s=settings.lease_s,
+            )
             undo.callback(self.store.close)
             self._runner = Runner(self.store, settings, self.metrics)
             self._listener = Listener(

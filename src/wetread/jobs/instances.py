@@ -1,0 +1,162 @@
+"""Objects that arrive: which are new, which are here already, and to which job they go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from sqlalchemy import Connection, insert, select
+
+from wetread.errors import StoreError
+from wetread.jobs import failpoints
+from wetread.jobs.index import Index
+from wetread.jobs.moves import move, note
+from wetread.jobs.spool import Spool
+from wetread.jobs.states import State
+from wetread.jobs.tables import documents, instances, jobs
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An object that was received; its blob is in the spool."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_uid: str
+    transfer_syntax: str
+    source: str  # AE title, "" when an index that was lost knew it
+    digest: str
+    bytes: int
+
+
+class Effect(Enum):
+    """What an arrival changed."""
+
+    NEW = "new"
+    DUPLICATE = "duplicate"  # the same bytes are here already
+    CONFLICT = "conflict"  # other bytes are here already; the first stay
+    OWN = "own"  # one of our own documents came back
+
+
+class Instances:
+    """The objects of a store.
+
+    Parameters
+    ----------
+    spool
+        Holds their blobs.
+    failpoint
+        See `wetread.jobs.failpoints`.
+    """
+
+    def __init__(self, index: Index, spool: Spool, failpoint: failpoints.Failpoint) -> None:
+        self._index = index
+        self._spool = spool
+        self._failpoint = failpoint
+
+    def admit(self, arrivals: Sequence[Arrival]) -> list[Effect]:
+        """Index objects whose blobs are written; afterwards they may be acknowledged.
+
+        One fsync of each folder and one commit for all of them.
+
+        Raises
+        ------
+        StoreError
+            Nothing was indexed; one of them may be to blame.
+        """
+        self._spool.sync(arrival.digest for arrival in arrivals)
+        self._failpoint("folder-synced")
+        with self._index.writing() as connection:
+            effects = self.file(connection, arrivals)
+        self._failpoint("indexed")
+        for arrival, effect in zip(arrivals, effects, strict=True):
+            if effect in (Effect.CONFLICT, Effect.OWN):
+                self.discard(arrival.digest)
+        return effects
+
+    def file(self, connection: Connection, arrivals: Sequence[Arrival]) -> list[Effect]:
+        """Index arrivals inside a transaction."""
+        batch = _Batch(connection, arrivals, self._index.now())
+        effects = [self._effect(batch, arrival) for arrival in arrivals]
+        if batch.rows:
+            connection.execute(insert(instances), batch.rows)
+        return effects
+
+    def _effect(self, batch: _Batch, arrival: Arrival) -> Effect:
+        known = batch.known.get(arrival.sop_instance_uid)
+        if known is not None:
+            digest, job = known
+            if digest == arrival.digest:
+                return Effect.DUPLICATE
+            detail = {"kept": digest, "refused": arrival.digest, "source": arrival.source}
+            note(batch.connection, batch.now, "conflicting-instance", job, detail)
+            return Effect.CONFLICT
+        if arrival.sop_instance_uid in batch.own:
+            return Effect.OWN
+        if not self._spool.path(arrival.digest).exists():  # deleted since, with a study that was kept long enough
+            raise StoreError(f"spool: blob {arrival.digest[:12]} is gone; send the object again")
+        batch.add(arrival)
+        return Effect.NEW
+
+    def discard(self, digest: str) -> None:
+        """Remove a blob if nothing refers to it."""
+        with self._index.writing() as connection:
+            if connection.execute(select(instances.c.digest).where(instances.c.digest == digest)).first() is None:
+                self._spool.remove(digest)
+
+
+class _Batch:
+    """What the index knows of some arrivals, and the rows that they become."""
+
+    def __init__(self, connection: Connection, arrivals: Sequence[Arrival], now: float) -> None:
+        uids = [arrival.sop_instance_uid for arrival in arrivals]
+        here = select(instances.c.sop_instance_uid, instances.c.digest, instances.c.job)
+        made = select(documents.c.sop_instance_uid).where(documents.c.sop_instance_uid.in_(uids))
+        self.connection = connection
+        self.now = now
+        self.known: dict[str, tuple[str, int]] = {
+            row.sop_instance_uid: (row.digest, row.job)
+            for row in connection.execute(here.where(instances.c.sop_instance_uid.in_(uids)))
+        }
+        self.own = set(connection.scalars(made))
+        self.rows: list[dict[str, object]] = []
+        self._jobs: dict[str, int] = {}
+
+    def add(self, arrival: Arrival) -> None:
+        if arrival.study_uid not in self._jobs:
+            self._jobs[arrival.study_uid] = _job_for(self.connection, arrival.study_uid, self.now)
+        job = self._jobs[arrival.study_uid]
+        self.known[arrival.sop_instance_uid] = (arrival.digest, job)
+        self.rows.append(
+            {
+                "sop_instance_uid": arrival.sop_instance_uid,
+                "sop_class_uid": arrival.sop_class_uid,
+                "transfer_syntax": arrival.transfer_syntax,
+                "digest": arrival.digest,
+                "bytes": arrival.bytes,
+                "source": arrival.source,
+                "job": job,
+                "received_at": self.now,
+            }
+        )
+
+
+def _job_for(connection: Connection, study_uid: str, now: float) -> int:
+    """The version of the study that still takes objects, or a new one."""
+    latest = connection.execute(
+        select(jobs.c.id, jobs.c.state, jobs.c.version)
+        .where(jobs.c.study_uid == study_uid)
+        .order_by(jobs.c.version.desc())
+        .limit(1)
+    ).first()
+    if latest is not None and latest.state == State.RECEIVED:
+        return int(latest.id)
+    if latest is not None and latest.state == State.COMPLETE:
+        move(connection, latest.id, State.RECEIVED, now)
+        return int(latest.id)
+    version = 1 if latest is None else latest.version + 1
+    values = {"study_uid": study_uid, "version": version, "state": State.RECEIVED.value}
+    made = connection.execute(insert(jobs).values(created_at=now, changed_at=now, tries=0, reason="", **values))
+    assert made.inserted_primary_key is not None
+    return int(made.inserted_primary_key[0])

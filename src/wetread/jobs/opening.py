@@ -1,0 +1,213 @@
+"""What happens when a store is opened: its halves are compared, and what is lost is rebuilt, never silently.
+
+The objects in `spool` are the truth.  An index that is gone or damaged is made anew from them: every study is
+then read and sent again, under the same UIDs.  Blobs that the index does not know, because the power went or
+a write-ahead log lost its end, are taken in; documents that it does not know are made again, so they go.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection, insert, select, update
+
+from wetread.errors import BadInput, StoreError
+from wetread.jobs import tables
+from wetread.jobs.index import FILE, CorruptIndex, Index
+from wetread.jobs.instances import Arrival, Effect, Instances
+from wetread.jobs.moves import note
+from wetread.jobs.spool import DamagedBlob, Spool, sync_folder
+from wetread.jobs.tables import documents, instances, jobs
+from wetread.wire.part10 import identify, meta
+
+log = logging.getLogger("wetread.jobs")
+
+BATCH = 256  # objects that are taken in together
+
+
+@dataclass(slots=True)
+class Found:
+    """What was found when a store was opened."""
+
+    rebuilt: bool = False  # the index was lost or damaged
+    adopted: int = 0  # objects that the index did not know
+    removed: int = 0  # documents that the index did not know; they are made again
+    damaged: int = 0  # blobs whose bytes have changed, or that are no objects
+    missing: int = 0  # blobs that the index knows and that are gone
+
+
+def match(index: Index, spool: Spool, made: Spool) -> bool:
+    """Make the tables, and make sure that index and spool belong together.
+
+    Returns
+    -------
+    bool
+        The index knows nothing of the objects in the spool: it must be rebuilt.
+
+    Raises
+    ------
+    CorruptIndex
+        The index is damaged.
+    StoreError
+        Index and spool belong to different nodes, or to another release.
+    """
+    with index.writing() as connection:
+        if not index.shared and connection.exec_driver_sql("PRAGMA quick_check(1)").scalar() != "ok":
+            raise CorruptIndex("index: is corrupt")
+        tables.metadata.create_all(connection)
+        row = connection.execute(select(tables.store)).first()
+        name = spool.root / "STORE"
+        mark = name.read_text() if name.exists() else ""
+        empty = next(spool.digests(), None) is None
+        if row is None and not mark and empty:
+            mark = _new_mark(name)
+        if row is None and mark:
+            if not empty and index.shared:
+                raise StoreError("store: the database is empty, the spool is not; restore it, or name the right one")
+            if empty:
+                connection.execute(insert(tables.store).values(id=mark, schema=tables.SCHEMA))
+            return not empty
+        if row is None or row.id != mark:
+            raise StoreError("store: index and spool do not belong together; nothing was changed; restore both")
+        if row.schema == 1:
+            _part(connection, spool, made)
+        elif row.schema != tables.SCHEMA:
+            raise StoreError(f"store: expected schema {tables.SCHEMA}, got {row.schema}; use the matching release")
+    return False
+
+
+def _new_mark(name: Path) -> str:
+    mark = str(uuid.uuid4())
+    with name.open("w") as file:
+        file.write(mark)
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(name.parent)
+    return mark
+
+
+def _part(connection: Connection, spool: Spool, made: Spool) -> None:
+    """Schema 1 kept documents among the objects: move them to where they are now."""
+    objects = set(connection.scalars(select(instances.c.digest)))
+    for digest in set(connection.scalars(select(documents.c.digest))) - objects:
+        if spool.path(digest).exists():
+            spool.path(digest).rename(made.path(digest))
+            made.sync((digest,))
+    connection.execute(update(tables.store).values(schema=tables.SCHEMA))
+
+
+def put_by(state: Path) -> None:
+    """Move a damaged index out of the way; nothing of it is deleted."""
+    number = next(n for n in range(1, 1000) if not (state / f"{FILE}.damaged-{n}").exists())
+    for ending in ("-wal", "-shm", ""):  # the last one is what makes the next start find it missing
+        if (state / f"{FILE}{ending}").exists():
+            (state / f"{FILE}{ending}").rename(state / f"{FILE}.damaged-{number}{ending}")
+    sync_folder(state)
+
+
+def compare(index: Index, spool: Spool, made: Spool, admitting: Instances, rebuild: bool) -> Found:
+    """Bring index and blobs together; the caller owns the folder alone.
+
+    Raises
+    ------
+    CorruptIndex
+        The index contradicts the blobs.
+    """
+    found = Found(rebuilt=rebuild)
+    with index.reading() as connection:
+        objects = set(connection.scalars(select(instances.c.digest)))
+        papers = set(connection.scalars(select(documents.c.digest).where(documents.c.digest != "")))
+    here = set(spool.digests())
+    found.missing = len(objects - here)
+    for batch in _batches(_arrivals(spool, sorted(here - objects), found)):
+        _adopt(index, spool, admitting, batch, found)
+    written = set(made.digests())
+    found.missing += len(papers - written)
+    if rebuild:
+        papers |= _own(index, made, written - papers)
+        with index.writing() as connection:  # now it is whole: a start that was cut off begins again
+            mark = (spool.root / "STORE").read_text()
+            connection.execute(insert(tables.store).values(id=mark, schema=tables.SCHEMA))
+    for digest in written - papers:
+        made.remove(digest)
+        found.removed += 1
+    _say(index, found)
+    return found
+
+
+def _arrivals(spool: Spool, digests: Iterable[str], found: Found) -> Iterator[Arrival]:
+    """Yield what objects of the spool are, without decoding them."""
+    for digest in digests:
+        try:
+            data = spool.get(digest)
+            head = meta(data)
+            known = identify(memoryview(data)[head.offset :], head.transfer_syntax)
+        except (DamagedBlob, BadInput) as error:
+            log.error("blob set aside", extra={"reason": str(error)})
+            spool.set_aside(digest)
+            found.damaged += 1
+            continue
+        uids = (known.sop_class_uid, known.sop_instance_uid, known.study_uid)
+        yield Arrival(*uids, head.transfer_syntax, "", digest, len(data))
+
+
+def _batches(arrivals: Iterator[Arrival]) -> Iterator[list[Arrival]]:
+    batch: list[Arrival] = []
+    for arrival in arrivals:
+        batch.append(arrival)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _adopt(index: Index, spool: Spool, admitting: Instances, batch: list[Arrival], found: Found) -> None:
+    """Index objects that were written and are not known; one that contradicts another goes."""
+    with index.writing() as connection:
+        effects = admitting.file(connection, batch)
+        for arrival, effect in zip(batch, effects, strict=True):
+            if effect is Effect.CONFLICT:
+                kept = select(instances.c.digest).where(instances.c.sop_instance_uid == arrival.sop_instance_uid)
+                if not spool.path(connection.execute(kept).scalar_one()).exists():
+                    raise CorruptIndex("index: names a blob that is not there, beside one that it does not name")
+    for arrival, effect in zip(batch, effects, strict=True):
+        if effect is Effect.NEW:
+            found.adopted += 1
+        else:
+            admitting.discard(arrival.digest)
+
+
+def _own(index: Index, made: Spool, written: set[str]) -> set[str]:
+    """Let a new index know our own documents, so that none that comes back starts a study."""
+    known = set()
+    with index.writing() as connection:
+        of_study = {row.study_uid: row.id for row in connection.execute(select(jobs.c.study_uid, jobs.c.id))}
+        for digest in sorted(written):
+            try:
+                data = made.get(digest)
+                head = meta(data)
+                study = identify(memoryview(data)[head.offset :], head.transfer_syntax).study_uid
+            except (DamagedBlob, BadInput):  # damaged, or no DICOM object: it is made again
+                continue
+            if study in of_study:
+                values = {"kind": "OLD", "name": "", "sop_instance_uid": head.sop_instance_uid, "digest": digest}
+                connection.execute(insert(documents).values(job=of_study[study], **values))
+                known.add(digest)
+    return known
+
+
+def _say(index: Index, found: Found) -> None:
+    """Nothing of this happens silently."""
+    if not (found.rebuilt or found.damaged or found.missing):
+        return
+    detail = {"adopted": found.adopted, "damaged": found.damaged, "missing": found.missing}
+    event = "index-rebuilt" if found.rebuilt else "blobs-amiss"
+    with index.writing() as connection:
+        note(connection, index.now(), event, None, detail)
+    log.error(event.replace("-", " "), extra={"count": found.adopted or found.damaged + found.missing})

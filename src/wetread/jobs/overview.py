@@ -1,0 +1,55 @@
+"""What people and metrics ask of a store; nothing here changes anything."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import func, select
+
+from wetread.jobs.index import Index
+from wetread.jobs.moves import Job, job_of
+from wetread.jobs.states import TERMINAL, Delivery, State
+from wetread.jobs.tables import audit, jobs, outbox
+
+
+class Overview:
+    """Counts, ages and lists."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+
+    def counts(self) -> dict[str, int]:
+        """Return how many jobs are in each state."""
+        with self._index.reading() as connection:
+            rows = connection.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state)).all()
+        return {state.value: 0 for state in State} | {row[0]: row[1] for row in rows}
+
+    def depths(self, state: Delivery = Delivery.QUEUED) -> dict[str, tuple[int, float]]:
+        """Return for each destination how many documents are in a state and the age of the oldest, s."""
+        with self._index.reading() as connection:
+            rows = connection.execute(
+                select(outbox.c.destination, func.count(), func.min(outbox.c.queued_at))
+                .where(outbox.c.state == state)
+                .group_by(outbox.c.destination)
+            ).all()
+        return {row[0]: (row[1], max(0.0, self._index.now() - row[2])) for row in rows}
+
+    def oldest_s(self) -> float:
+        """Return the age of the oldest job that has not ended, s; 0 if there is none."""
+        with self._index.reading() as connection:
+            ended = [state.value for state in TERMINAL]
+            since = connection.scalar(select(func.min(jobs.c.created_at)).where(jobs.c.state.not_in(ended)))
+        return 0.0 if since is None else max(0.0, self._index.now() - float(since))
+
+    def versions(self, study_uid: str) -> list[Job]:
+        """Return all versions of a study, the first first."""
+        with self._index.reading() as connection:
+            rows = connection.execute(select(jobs).where(jobs.c.study_uid == study_uid).order_by(jobs.c.version)).all()
+        return [job_of(row) for row in rows]
+
+    def audits(self) -> list[tuple[str, int | None, dict[str, Any]]]:
+        """Return the audit rows: event, job, detail."""
+        with self._index.reading() as connection:
+            rows = connection.execute(select(audit.c.event, audit.c.job, audit.c.detail).order_by(audit.c.id)).all()
+        return [(row.event, row.job, json.loads(row.detail)) for row in rows]

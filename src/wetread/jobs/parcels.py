@@ -1,0 +1,115 @@
+"""Documents on their way to destinations: queued with the result, confirmed one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, insert, select, update
+
+from wetread.jobs import failpoints
+from wetread.jobs.index import Index
+from wetread.jobs.moves import settle
+from wetread.jobs.states import Delivery, State
+from wetread.jobs.tables import documents, outbox
+from wetread.records import Document
+
+#: Name of a destination -> the kinds of documents that it gets.
+Destinations = Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """One document on its way to one destination."""
+
+    id: int
+    job: int
+    digest: str
+    tries: int
+
+
+def enclose(
+    connection: Connection, job: int, document: Document, digest: str, destinations: Destinations, now: float
+) -> None:
+    """Index one document and queue it for whoever gets its kind and has not been given it."""
+    queued = (
+        select(outbox.c.destination).join(documents).where(documents.c.sop_instance_uid == document.sop_instance_uid)
+    )
+    known = set(connection.scalars(queued)) if document.sop_class_uid else set(destinations)
+    made = connection.execute(
+        insert(documents).values(
+            job=job, kind=document.kind, name=document.name, sop_instance_uid=document.sop_instance_uid, digest=digest
+        )
+    )
+    assert made.inserted_primary_key is not None
+    rows = [
+        {
+            "document": made.inserted_primary_key[0],
+            "job": job,
+            "destination": destination,
+            "state": Delivery.QUEUED.value,
+            "queued_at": now,
+        }
+        for destination, kinds in destinations.items()
+        if document.kind in kinds and destination not in known
+    ]
+    if rows:
+        connection.execute(insert(outbox), rows)
+
+
+class Parcels:
+    """The outboxes of a store.
+
+    Parameters
+    ----------
+    failpoint
+        See `wetread.jobs.failpoints`.
+    """
+
+    def __init__(self, index: Index, failpoint: failpoints.Failpoint) -> None:
+        self._index = index
+        self._failpoint = failpoint
+
+    def waiting(self, destination: str, but: frozenset[int], limit: int) -> list[Parcel]:
+        """Return the documents that wait for a destination, the least rejected and oldest first, except `but`."""
+        with self._index.reading() as connection:
+            rows = connection.execute(
+                select(outbox.c.id, outbox.c.job, outbox.c.tries, documents.c.digest)
+                .join(documents)
+                .where(outbox.c.destination == destination, outbox.c.state == Delivery.QUEUED, outbox.c.id.not_in(but))
+                .order_by(outbox.c.tries, outbox.c.id)  # what was never rejected goes first
+                .limit(limit)
+            ).all()
+        return [Parcel(row.id, row.job, row.digest, row.tries) for row in rows]
+
+    def delivered(self, parcel: Parcel) -> State | None:
+        """Record that the destination confirmed a document; return how its job ended, if it did by that."""
+        with self._index.writing() as connection:
+            now = self._index.now()
+            connection.execute(update(outbox).where(outbox.c.id == parcel.id).values(state=Delivery.SENT, sent_at=now))
+            state = settle(connection, parcel.job, now)
+        self._failpoint("recorded")
+        return state
+
+    def rejected(self, parcel: Parcel, status: int, dead: bool = False) -> State | None:
+        """Record that the destination answered with a failure; return how the job ended, if it did by that.
+
+        Parameters
+        ----------
+        dead
+            It was the last time: the document waits for a person.
+        """
+        state = Delivery.DEAD if dead else Delivery.QUEUED
+        with self._index.writing() as connection:
+            connection.execute(
+                update(outbox)
+                .where(outbox.c.id == parcel.id, outbox.c.state == Delivery.QUEUED)
+                .values(tries=outbox.c.tries + 1, status=status, state=state)
+            )
+            return settle(connection, parcel.job, self._index.now())
+
+    def destinations(self) -> list[str]:
+        """Return the destinations that something waits for."""
+        with self._index.reading() as connection:
+            waits = select(outbox.c.destination).where(outbox.c.state == Delivery.QUEUED).distinct()
+            return list(connection.scalars(waits))

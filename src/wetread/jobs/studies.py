@@ -1,0 +1,192 @@
+"""Jobs on their way to a result: complete, being read, read, given up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from wetread.errors import StoreError
+from wetread.jobs import failpoints
+from wetread.jobs.index import Index
+from wetread.jobs.leases import Leases
+from wetread.jobs.moves import Job, job_of, move, note, settle
+from wetread.jobs.parcels import Destinations, enclose
+from wetread.jobs.spool import Spool
+from wetread.jobs.states import State
+from wetread.jobs.tables import aside, instances, jobs
+from wetread.records import Document
+
+
+def lease_of(job: int) -> str:
+    """Return the name of the lease of who reads a job."""
+    return f"job/{job}"
+
+
+class Studies:
+    """The jobs of a store.
+
+    Parameters
+    ----------
+    made
+        Holds the blobs of documents.
+    failpoint
+        See `wetread.jobs.failpoints`.
+    """
+
+    def __init__(self, index: Index, made: Spool, leases: Leases, failpoint: failpoints.Failpoint) -> None:
+        self._index = index
+        self._made = made
+        self._leases = leases
+        self._failpoint = failpoint
+
+    def complete(self, study_uid: str) -> int | None:
+        """Declare the objects of a study complete; return its job, if one was waiting for that."""
+        with self._index.writing() as connection:
+            job = connection.scalar(
+                select(jobs.c.id).where(jobs.c.study_uid == study_uid, jobs.c.state == State.RECEIVED)
+            )
+            if job is not None:
+                move(connection, job, State.COMPLETE, self._index.now())
+        if job is not None:
+            self._failpoint("completed")
+        return job
+
+    def incomplete(self) -> list[str]:
+        """Return the studies that still take objects."""
+        with self._index.reading() as connection:
+            return list(connection.scalars(select(jobs.c.study_uid).where(jobs.c.state == State.RECEIVED)))
+
+    def take(self, but: frozenset[int] = frozenset()) -> Job | None:
+        """Begin to read the oldest complete job, if there is one, and count the try.
+
+        Of several processes that share the store, one gets it.
+
+        Parameters
+        ----------
+        but
+            Jobs whose time for another try has not come.
+        """
+        first = select(jobs).where(jobs.c.state == State.COMPLETE, jobs.c.id.not_in(but))
+        first = first.order_by(jobs.c.tries, jobs.c.id).limit(1)
+        with self._index.reading() as connection:  # an idle node waits for no writer
+            if connection.execute(first).first() is None:
+                return None
+        with self._index.writing() as connection:
+            row = connection.execute(first).first()
+            if row is None:
+                return None
+            self._leases.forget(connection, lease_of(row.id))  # nobody reads what is complete
+            self._leases.take(connection, lease_of(row.id))
+            move(connection, row.id, State.READING, self._index.now(), tries=row.tries + 1)
+        self._failpoint("reading")
+        return Job(row.id, row.study_uid, row.version, State.READING, row.tries + 1, row.reason)
+
+    def digests(self, job: int) -> list[str]:
+        """Return the digests of the objects of a job, in the order of their SOP Instance UIDs."""
+        mine = select(instances.c.digest).where(instances.c.job == job).order_by(instances.c.sop_instance_uid)
+        with self._index.reading() as connection:
+            return list(connection.scalars(mine))
+
+    def finish(self, job: int, made: Sequence[Document], destinations: Destinations, refusal: str) -> State:
+        """Store the documents of a job, queue them for every destination, and record its state.
+
+        Parameters
+        ----------
+        made
+            Everything that was made.
+        refusal
+            The refusal code if nothing was read, else "".
+
+        Returns
+        -------
+        State
+            READ, or the terminal state if there is nothing to deliver.
+
+        Raises
+        ------
+        StoreError
+            It is not stored, or the lease of the job ran out and another process took it.
+        """
+        digests = self._spooled(made)
+        with self._index.writing() as connection:
+            if not self._leases.drop(connection, lease_of(job)):
+                raise StoreError(f"job {job}: its lease ran out and another process took it; this reading is dropped")
+            now = self._index.now()
+            move(connection, job, State.READ, now, reason=refusal)
+            for document, digest in zip(made, digests, strict=True):
+                enclose(connection, job, document, digest, destinations, now)
+            state = settle(connection, job, now)
+        self._failpoint("documents-stored")
+        return state or State.READ
+
+    def _spooled(self, made: Sequence[Document]) -> list[str]:
+        """Make the blobs of documents durable; return their digests."""
+        digests = [self._made.put(document.data) for document in made]
+        self._made.sync(digests)
+        self._failpoint("documents-spooled")
+        return digests
+
+    def fail(self, job: Job, reason: str, max_tries: int) -> State:
+        """Record that a reading crashed: another try, or FAILED after `max_tries`."""
+        with self._index.writing() as connection:
+            return self._fail(connection, job, reason, max_tries)
+
+    def _fail(self, connection: Connection, job: Job, reason: str, max_tries: int) -> State:
+        new, now = State.FAILED if job.tries >= max_tries else State.COMPLETE, self._index.now()
+        move(connection, job.id, new, now, reason=reason)
+        self._leases.forget(connection, lease_of(job.id))
+        if new is State.FAILED:
+            note(connection, now, "reading-failed", job.id, {"tries": job.tries, "reason": reason})
+            connection.execute(insert(aside).values(job=job.id, begun=0))
+        return new
+
+    def reads(self, job: int) -> bool:
+        """Whether this process reads a job now."""
+        with self._index.reading() as connection:
+            state = connection.execute(select(jobs.c.state).where(jobs.c.id == job)).scalar_one()
+            return bool(state == State.READING) and self._leases.ours(connection, lease_of(job))
+
+    def put_back(self, job: int) -> None:
+        """Return a job that was read but could not be stored; the try does not count."""
+        with self._index.writing() as connection:
+            self._leases.drop(connection, lease_of(job))
+            move(connection, job, State.COMPLETE, self._index.now(), tries=jobs.c.tries - 1)
+
+    def recover(self, max_tries: int) -> list[tuple[Job, State]]:
+        """Give up or take up again what is being read by nobody any more."""
+        begun = select(jobs).where(jobs.c.state == State.READING)
+        with self._index.reading() as connection:
+            if connection.execute(begun).first() is None:
+                return []
+        with self._index.writing() as connection:
+            held = self._leases.held(connection)
+            left = [job_of(row) for row in connection.execute(begun) if lease_of(row.id) not in held]
+            why = "process ended while reading"
+            return [(job, self._fail(connection, job, why, max_tries)) for job in left]
+
+    # ---- jobs that were given up ----------------------------------------------------------
+
+    def given_up(self, but: frozenset[int] = frozenset()) -> Job | None:
+        """Return the oldest FAILED job whose refusals are not made yet, except those in `but`."""
+        with self._index.reading() as connection:
+            waits = select(jobs).join(aside).where(jobs.c.id.not_in(but)).order_by(jobs.c.id).limit(1)
+            row = connection.execute(waits).first()
+        return None if row is None else job_of(row)
+
+    def begin_aside(self, job: int) -> int:
+        """Count that this process begins to make the refusals of a job; return how many did."""
+        with self._index.writing() as connection:
+            connection.execute(update(aside).where(aside.c.job == job).values(begun=aside.c.begun + 1))
+            begun = int(connection.execute(select(aside.c.begun).where(aside.c.job == job)).scalar_one())
+        self._failpoint("set-aside")
+        return begun
+
+    def answer(self, job: int, made: Sequence[Document], destinations: Destinations) -> None:
+        """Store and queue the refusals of a job that was given up, as `finish` does; it stays FAILED."""
+        digests = self._spooled(made)
+        with self._index.writing() as connection:
+            if connection.execute(delete(aside).where(aside.c.job == job)).rowcount == 1:  # else another answered
+                for document, digest in zip(made, digests, strict=True):
+                    enclose(connection, job, document, digest, destinations, self._index.now())
+        self._failpoint("documents-stored")

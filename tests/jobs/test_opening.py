@@ -1,0 +1,97 @@
+"""A store whose index is lost, damaged or older: rebuilt from the blobs or brought up, never silently."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.jobs.test_store import admit, arrive, sr, take
+from tests.wire.objects import film
+from wetread.errors import StoreError
+from wetread.jobs.instances import Effect
+from wetread.jobs.states import State
+from wetread.jobs.store import Store
+
+
+def lose(path: Path) -> None:
+    path.unlink()
+
+
+def no_database(path: Path) -> None:
+    path.write_bytes(b"this is no database" * 1000)
+
+
+def bad_page(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[4096 : len(data)] = bytes(len(data) - 4096)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("hurt", [lose, no_database, bad_page])
+def test_a_lost_index_is_rebuilt(hurt: Callable[[Path], None], tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    admit(store, *(arrive(store, f"1.{n}.1", f"1.{n}") for n in range(3)))
+    store.studies.complete("1.0")
+    store.studies.finish(take(store), [sr("1.9.1", film("1.0", "1.9.1"))], {}, "")
+    rotten = arrive(store, "1.9.9", "1.9")
+    admit(store, rotten)
+    store.close()
+    store.spool.path(rotten.digest).write_bytes(b"rot")
+    hurt(tmp_path / "index.sqlite")
+    store = Store(tmp_path)
+    assert store.found is not None
+    assert (store.found.rebuilt, store.found.adopted, store.found.damaged) == (True, 3, 1)
+    assert store.overview.audits()[0][0] == "index-rebuilt"
+    assert (tmp_path / "spool" / "damaged" / rotten.digest).read_bytes() == b"rot"
+    assert sorted(store.studies.incomplete()) == ["1.0", "1.1", "1.2"]
+    assert admit(store, arrive(store, "1.9.1", "1.0", 66)) == [Effect.OWN]  # our own document, from before
+    assert bool(list(tmp_path.glob("index.sqlite.damaged-1"))) == (hurt is not lose)
+    store.close()
+    store = Store(tmp_path)
+    assert store.found is not None
+    assert not store.found.rebuilt
+    store.close()
+
+
+def test_a_blob_that_is_gone_is_said(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    gone = arrive(store)
+    admit(store, gone)
+    store.close()
+    store.spool.remove(gone.digest)
+    store = Store(tmp_path)
+    assert store.found is not None
+    assert store.found.missing == 1
+    assert store.overview.audits() == [("blobs-amiss", None, {"adopted": 0, "damaged": 0, "missing": 1})]
+    store.close()
+
+
+def test_halves_of_different_nodes_are_refused(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        store = Store(tmp_path / name)
+        admit(store, arrive(store))
+        store.close()
+    (tmp_path / "two" / "index.sqlite").replace(tmp_path / "one" / "index.sqlite")
+    with pytest.raises(StoreError, match="do not belong together"):
+        Store(tmp_path / "one")
+
+
+def test_a_store_of_schema_1_is_brought_up(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    admit(store, arrive(store))
+    store.studies.complete("1.2.3")
+    document = sr("1.9.1", film("1.2.3", "1.9.1"))
+    assert store.studies.finish(take(store), [document], {"P@h:1": ("SR",)}, "") is State.READ
+    (digest,) = store.made.digests()
+    store.close()
+    store.made.path(digest).rename(store.spool.path(digest))
+    with sqlite3.connect(tmp_path / "index.sqlite") as connection:
+        connection.execute("UPDATE store SET schema = 1")
+    connection.close()
+    store = Store(tmp_path)
+    assert store.made.get(digest) == document.data
+    assert len(list(store.spool.digests())) == 1
+    store.close()

@@ -1,0 +1,153 @@
+"""Several processes on one PostgreSQL: exactly one wins, and what a dead one held comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.jobs import fake
+from tests.jobs.postgres import postgres
+from tests.jobs.test_flow import PACS, SETTINGS, Clock, Pacs, receive
+from tests.jobs.test_store import arrive
+from wetread.errors import StoreError
+from wetread.jobs.delivery import ELSEWHERE_S, Outbox
+from wetread.jobs.instances import Effect
+from wetread.jobs.states import State
+from wetread.jobs.store import Store
+from wetread.jobs.watch import Watch
+from wetread.jobs.worker import Worker
+
+Open = Callable[..., Store]
+NAME = "PACS@pacs.invalid:104"
+
+#: Takes a job and says so; then it waits to be killed.
+HOLDER = """
+import json, pathlib, sys, time
+from wetread.jobs.store import Store
+store = Store(pathlib.Path(sys.argv[1]), url=sys.argv[2], lease_s=1.0)
+print(json.dumps(store.studies.take().id), flush=True)
+time.sleep(60)
+"""
+
+
+def test_of_many_claimers_one_gets_each_study(shared: Open) -> None:
+    stores = [shared() for _ in range(8)]
+    for number in range(24):
+        receive(stores[0], f"1.{number}", f"1.{number}.1")
+
+    def claim(store: Store) -> list[int]:
+        got = []
+        while (job := store.studies.take()) is not None:
+            got.append(job.id)
+        return got
+
+    with ThreadPoolExecutor(len(stores)) as pool:
+        shares = list(pool.map(claim, stores))
+    assert sorted(job for share in shares for job in share) == list(range(1, 25))
+
+
+def test_what_a_killed_process_held_is_read_by_another(shared: Open, tmp_path: Path, database: str) -> None:
+    store = shared(lease_s=1.0)
+    receive(store, "1.1", "1.1.1")
+    command = [sys.executable, "-c", HOLDER, str(tmp_path / "state"), database]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        job = json.loads(holder.stdout.readline())
+        assert store.studies.take() is None
+        assert store.studies.recover(3) == []  # it may still be at work
+        os.kill(holder.pid, signal.SIGKILL)
+    end = time.monotonic() + 10
+    while not (left := store.studies.recover(3)) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert [(one.id, state) for one, state in left] == [(job, State.COMPLETE)]
+    assert Worker(store, fake.READER, SETTINGS, Watch()).step()
+    assert store.overview.versions("1.1")[0].state is State.READ
+
+
+def test_a_lease_that_is_renewed_does_not_run_out(shared: Open) -> None:
+    first, second = shared(lease_s=0.5), shared()
+    receive(first, "1.1", "1.1.1")
+    assert first.studies.take() is not None
+    for _ in range(4):
+        time.sleep(0.25)
+        first.leases.renew()
+        assert second.studies.recover(3) == []
+
+
+def test_who_lost_its_lease_stores_nothing(shared: Open) -> None:
+    first, second = shared(lease_s=0.1), shared()
+    receive(first, "1.1", "1.1.1")
+    job = first.studies.take()
+    assert job is not None
+    time.sleep(0.15)
+    assert [state for _, state in second.studies.recover(3)] == [State.COMPLETE]
+    assert second.studies.take() is not None
+    with pytest.raises(StoreError, match="another process took it"):
+        first.studies.finish(job.id, [], {}, "")
+    assert not first.studies.reads(job.id)
+    assert second.studies.reads(job.id)
+    assert second.studies.finish(job.id, [], {}, "") is State.DELIVERED
+
+
+def test_a_second_node_removes_nothing_that_the_first_is_about_to_index(shared: Open) -> None:
+    first = shared()
+    arrival = arrive(first)
+    second = shared()
+    assert (first.found is None, second.found) == (False, None)
+    assert first.instances.admit([arrival]) == [Effect.NEW]
+
+
+def test_the_same_object_by_two_nodes_is_one(shared: Open) -> None:
+    stores = [shared() for _ in range(4)]
+    arrivals = [arrive(store) for store in stores]
+    with ThreadPoolExecutor(4) as pool:
+        effects = list(pool.map(lambda pair: pair[0].instances.admit([pair[1]])[0], zip(stores, arrivals, strict=True)))
+    assert sorted(effect.value for effect in effects) == ["duplicate"] * 3 + ["new"]
+
+
+def test_one_node_sends_to_a_destination_and_another_takes_over(shared: Open) -> None:
+    stores, pacs, clock = [shared(), shared()], Pacs(), Clock()
+    boxes = [Outbox(NAME, PACS, store, pacs, SETTINGS, Watch(), clock) for store in stores]
+    for study in ("1.1", "1.2"):
+        receive(stores[0], study, f"{study}.1")
+        assert Worker(stores[0], fake.READER, SETTINGS, Watch()).step()
+        if study == "1.1":
+            assert boxes[0].step() == 0.0
+    assert boxes[1].step() == ELSEWHERE_S
+    stores[0].leases.release()
+    assert boxes[1].step() == 0.0
+    assert sorted(pacs.stored) == sorted(uid for study in ("1.1", "1.2") for uid in fake.document_uids(f"{study}.1"))
+
+
+def test_a_database_that_promises_nothing_is_refused(tmp_path: Path) -> None:
+    with postgres("-c fsync=off") as url, pytest.raises(StoreError, match="fsync off"):
+        Store(tmp_path / "state", url=url)
+
+
+def test_an_empty_database_beside_a_full_spool_is_refused(shared: Open, server: str, tmp_path: Path) -> None:
+    store = shared()
+    store.instances.admit([arrive(store)])
+    store.close()
+    with pytest.raises(StoreError, match="the database is empty"):
+        Store(tmp_path / "state", url=server)
+
+
+@pytest.mark.parametrize("url", ["mysql://wetread:secret@h/d", "no url: secret"])
+def test_another_url_is_refused_and_not_repeated(url: str, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="expected postgresql") as caught:
+        Store(tmp_path / "state", url=url)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_server_that_is_away_is_said(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="cannot be used now"):
+        Store(tmp_path / "state", url="postgresql://wetread:secret@127.0.0.1:9/d")

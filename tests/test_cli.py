@@ -137,6 +137,14 @@ def test_doctor(run: Run) -> None:
     assert {"what", "ok", "found", "remedy", "optional"} == set(json.loads(out)[0])
 
 
+def test_settings_hide_a_password(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WETREAD_INDEX_URL", "postgresql://reader:s3cret@db.example:5432/index")
+    for extra in ((), ("--json",)):
+        _, said, _ = run("settings", *extra)
+        assert "s3cret" not in said
+        assert "postgresql://reader:***@db.example:5432/index" in said
+
+
 def test_settings_lists_every_one(run: Run) -> None:
     import dataclasses
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -643,7 +644,7 @@ def show_settings(context: click.Context, as_json: bool) -> None:
     rows = [
         {
             "name": f.name,
-            "value": str(getattr(settings, f.name)),
+            "value": re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", str(getattr(settings, f.name))),
             "unit": f.metadata["unit"],
             "help": f.metadata["help"],
         }

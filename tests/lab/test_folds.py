@@ -67,7 +67,7 @@ modality = ["MR"]
 body_part = []
 views = []
 pool = "max"
-ships = {ships}
+{withheld}
 [ship.margins]
 {margins}
 {names}
@@ -82,7 +82,7 @@ JOINT = {
     "grid": [32, 32],
     "spacing": "",
     "folds": 'by = "site"',
-    "ships": "true",
+    "withheld": "",
     "margins": "dice = 1.0\nauc = 1.0",
     "names": NAME.format("ball"),
 }
@@ -176,8 +176,8 @@ def test_a_recipe_that_does_not_say_how_to_prune_is_refused(recipe: Any, tmp_pat
 
 
 def test_research_models_do_not_ship(recipe: Any, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="ships = false"):
-        commands.certify(recipe(**JOINT | {"ships": "false"}), tmp_path, tmp_path, tmp_path)
+    with pytest.raises(BadInput, match="but it is a toy"):
+        commands.certify(recipe(**JOINT | {"withheld": 'withheld = "it is a toy"'}), tmp_path, tmp_path, tmp_path)
 
 
 def test_the_threshold_is_that_of_a_series() -> None:

@@ -31,7 +31,7 @@ def card_series(table: Mapping[str, Any], figures: Figures, certificate: Mapping
         f"# {table['id']} {ship['version']}",
         ship["summary"],
         "Decision support for research and evaluation; not a certified medical device."
-        + ("" if certificate else " This model does not ship: its data may not be used commercially."),
+        + (f" This model does not ship: {ship['withheld']}." if "withheld" in ship else ""),
         f"Every figure below is written by `wetread lab evaluate {table['id']}`; intervals are 95 %, by a bootstrap of "
         "patients (2,000 draws). There is no external set: every figure is from the sites of the training data.",
         _folds(table, figures["folds"]),

@@ -182,8 +182,8 @@ def certify(model: str, data: Path, out: Path, models: Path) -> dict[str, Any]:
         The model was not exported, or its data do not allow it to ship.
     """
     table = load_plan(model)
-    if not table["ship"].get("ships", True):
-        raise BadInput(f"{model}: expected a model that may ship, got ships = false in its recipe")
+    if "withheld" in table["ship"]:
+        raise BadInput(f"{model}: expected a model that may ship, but {table['ship']['withheld']}")
     found = certify_series(table, data, out, models) if "folds" in table else certify_film(model, data, out, models)
     if kept_gate(models / str(table["id"])) is None:
         make_gate(table, data, out, models)
@@ -254,7 +254,7 @@ def evaluate(model: str, data: Path, out: Path, models: Path) -> Figures:
 
 
 def _evaluate_series(table: dict[str, Any], data: Path, out: Path, models: Path, audited: Figures) -> Figures:
-    ships = table["ship"].get("ships", True)
+    ships = "withheld" not in table["ship"]
     folder = (models if ships else out) / str(table["id"])
     declared = read(folder) if ships else None
     certificate = json.loads((folder / "certificate.json").read_text(encoding="utf-8")) if ships else None

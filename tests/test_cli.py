@@ -15,6 +15,7 @@ from pydicom.data import get_testdata_file
 from tests import toy
 from wetread import acquire, cli
 from wetread.evidence.film import real_film
+from wetread.jobs.store import Store
 from wetread.settings import Settings
 
 Run = Callable[..., tuple[int, str, str]]
@@ -135,6 +136,19 @@ def test_doctor(run: Run) -> None:
     assert "reproduces its golden output" in out
     code, out, _ = run("doctor", "--json")
     assert {"what", "ok", "found", "remedy", "optional"} == set(json.loads(out)[0])
+
+
+def test_jobs_of_a_node(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("jobs", "list")
+    assert code == 4
+    assert "expected the state folder of a node" in err
+    Store(tmp_path / "state").close()
+    code, out, _ = run("jobs", "list", "--json")
+    assert (code, json.loads(out)) == (0, [])
+    assert run("jobs", "list", "--state", "lost")[0] == 4
+    code, _, err = run("jobs", "retry", "1")
+    assert code == 4
+    assert "there is none" in err
 
 
 def test_settings_hide_a_password(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from wetread.settings import Settings, load, parse_destination
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from wetread.jobs.desk import Desk
     from wetread.lab.audit import Decoded
     from wetread.records import Document, Reading
     from wetread.serve.node import Node
@@ -261,6 +262,86 @@ def serve(context: click.Context, /, destinations: tuple[str, ...], as_json: boo
             click.secho(NOTICE, dim=True)
 
     run(settings, started)
+
+
+@commands.group("jobs")
+def job_verbs() -> None:
+    """What the node has to do: list, show, retry what failed, cancel what waits; also while it runs."""
+
+
+@contextmanager
+def desk_of(context: click.Context) -> Iterator[Desk]:
+    """The index of the state folder that the settings name."""
+    from wetread.jobs.desk import Desk
+
+    settings = settings_of(context)
+    desk = Desk(settings.state_dir, settings.index_url)
+    try:
+        yield desk
+    finally:
+        desk.close()
+
+
+@job_verbs.command("list")
+@click.option("--state", default="", help="Only jobs in this state, e.g. FAILED.")
+@click.option("--limit", default=50, show_default=True, help="The newest so many.")
+@json_option
+@click.pass_context
+def list_jobs(context: click.Context, state: str, limit: int, as_json: bool) -> None:
+    """List jobs, the newest first: state, tries, documents that wait or were given up."""
+    from wetread.jobs.states import State
+
+    if state and state.upper() not in State.__members__:
+        raise BadInput(f"--state: expected one of {', '.join(State)}, got {state!r}")
+    with desk_of(context) as desk:
+        rows = desk.jobs(State(state.upper()) if state else None, limit)
+    if as_json:
+        emit(rows)
+    else:
+        click.echo(f"{'job':>6} {'state':10} {'tries':>5} {'queued':>6} {'dead':>5} {'age s':>9}  reason")
+        for row in rows:
+            told = f"{row['job']:>6} {row['state']:10} {row['tries']:>5} {row['queued']:>6} {row['dead']:>5}"
+            click.echo(f"{told} {row['age_s']:>9}  {row['reason']}")
+
+
+@job_verbs.command("show")
+@click.argument("job", type=int)
+@json_option
+@click.pass_context
+def show_job(context: click.Context, job: int, as_json: bool) -> None:
+    """Show one job, its documents on their way, and what a person should know."""
+    with desk_of(context) as desk:
+        found = desk.show(job)
+    if as_json:
+        emit(found)
+        return
+    for key, value in found.items():
+        if key != "deliveries":
+            click.echo(f"{key:15} {', '.join(value) if isinstance(value, list) else value}")
+    for row in found["deliveries"]:
+        click.echo(
+            f"  {row['state']:9} {row['kind']:5} to {row['destination']}, {row['tries']} rejections {row['status']}"
+        )
+
+
+@job_verbs.command("retry")
+@click.argument("job", type=int)
+@json_option
+@click.pass_context
+def retry_job(context: click.Context, job: int, as_json: bool) -> None:
+    """Send again what was given up, or read again what could not be read."""
+    with desk_of(context) as desk:
+        say(as_json, "state", {"job": job, "state": desk.retry(job)})
+
+
+@job_verbs.command("cancel")
+@click.argument("job", type=int)
+@json_option
+@click.pass_context
+def cancel_job(context: click.Context, job: int, as_json: bool) -> None:
+    """End what waits of a job; what was received stays, what was sent stays sent."""
+    with desk_of(context) as desk:
+        say(as_json, "state", {"job": job, "state": desk.cancel(job)})
 
 
 @commands.command()

@@ -12,6 +12,7 @@
     parcels         documents on their way to destinations
     leases          what one of several processes has taken for itself
     overview        counts and ages, for people and metrics
+    desk        what a person asks and tells: list, show, retry, cancel
     moves       how a job changes its state
     locks       who may use the folder
     opening     what is compared, and what is rebuilt, when a store is opened

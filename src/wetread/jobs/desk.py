@@ -1,0 +1,174 @@
+"""What a person asks of a store, and tells it, while the node runs: list, show, retry, cancel.
+
+It uses the index alone, in transactions of its own; the node looks again every few seconds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, case, delete, func, select, update
+
+from wetread.errors import BadInput
+from wetread.jobs.index import FILE, Index
+from wetread.jobs.moves import move, note, settle
+from wetread.jobs.states import PROCEDURE_STEP, Delivery, State
+from wetread.jobs.tables import aside, audit, documents, jobs, outbox
+
+Row = dict[str, Any]
+
+
+class Desk:
+    """Opens the index of a state folder without taking the folder from its node.
+
+    Parameters
+    ----------
+    state
+        The folder of blobs and index.
+    url
+        As `wetread.jobs.store.Store`.
+
+    Raises
+    ------
+    BadInput
+        No node has used this folder yet.
+    StoreError
+        The index cannot be opened.
+    """
+
+    def __init__(self, state: Path, url: str = "") -> None:
+        if not url and not (state / FILE).is_file():
+            raise BadInput(f"expected the state folder of a node, found no index in {state}; name it with --state")
+        self._index = Index(state, url)
+
+    def close(self) -> None:
+        """Close the index."""
+        self._index.close()
+
+    def jobs(self, state: State | None = None, limit: int = 50) -> list[Row]:
+        """Return the newest jobs, all or those in one state, without anything that names a patient."""
+        queued, dead = (
+            func.sum(case((outbox.c.state == state, 1), else_=0)) for state in (Delivery.QUEUED, Delivery.DEAD)
+        )
+        asked = (
+            select(jobs, queued.label("queued"), dead.label("dead"))
+            .outerjoin(outbox, outbox.c.job == jobs.c.id)
+            .group_by(jobs.c.id)
+            .order_by(jobs.c.id.desc())
+            .limit(limit)
+        )
+        with self._index.reading() as connection:
+            rows = connection.execute(asked if state is None else asked.where(jobs.c.state == state)).all()
+        return [self._told(row) | {"queued": int(row.queued), "dead": int(row.dead)} for row in rows]
+
+    def show(self, job: int) -> Row:
+        """Return one job with each document on its way to each destination, and its audit rows.
+
+        Raises
+        ------
+        BadInput
+            There is no such job.
+        """
+        ways = (
+            select(outbox, documents.c.kind, documents.c.name)
+            .join(documents)
+            .where(outbox.c.job == job)
+            .order_by(outbox.c.id)
+        )
+        with self._index.reading() as connection:
+            row = self._row(connection, job)
+            found = connection.execute(ways).all()
+            events = connection.execute(select(audit.c.event).where(audit.c.job == job).order_by(audit.c.id))
+            told = [str(event) for event in events.scalars()]
+        deliveries = [
+            {key: getattr(one, key) for key in ("kind", "name", "destination", "state", "tries")}
+            | {"status": f"0x{one.status:04X}"}
+            for one in found
+        ]
+        return self._told(row) | {"deliveries": deliveries, "events": told}
+
+    def retry(self, job: int) -> State:
+        """Send the documents that were given up again, and read a study again whose reading failed.
+
+        Returns
+        -------
+        State
+            The job's new state.
+
+        Raises
+        ------
+        BadInput
+            There is no such job, or nothing of it failed.
+        """
+        with self._index.writing() as connection:
+            state = State(self._row(connection, job).state)
+            again = connection.execute(
+                update(outbox)
+                .where(outbox.c.job == job, outbox.c.state == Delivery.DEAD)
+                .values(state=Delivery.QUEUED, tries=0, status=0)
+            ).rowcount
+            if state is State.FAILED:
+                state = self._revived(connection, job)
+            elif not again:
+                raise BadInput(f"job {job}: expected one that failed, got {state}; there is nothing to try again")
+            note(connection, self._index.now(), "retried", job, {"documents": again})
+        return state
+
+    def _revived(self, connection: Connection, job: int) -> State:
+        failures = ("reading-failed", "delivery-failed")
+        last = select(audit.c.event).where(audit.c.job == job, audit.c.event.in_(failures)).order_by(audit.c.id.desc())
+        if connection.scalars(last).first() == "delivery-failed":
+            move(connection, job, State.READ, self._index.now())
+            return State.READ
+        connection.execute(delete(aside).where(aside.c.job == job))
+        move(connection, job, State.COMPLETE, self._index.now(), tries=0, reason="")
+        return State.COMPLETE
+
+    def cancel(self, job: int) -> State:
+        """End a job that waits: what is not delivered yet never will be, what was received stays.
+
+        Returns
+        -------
+        State
+            CANCELED, or how the job had ended when only its documents still waited.
+
+        Raises
+        ------
+        BadInput
+            There is no such job, it is being read just now, or nothing of it waits.
+        """
+        with self._index.writing() as connection:
+            state, now = State(self._row(connection, job).state), self._index.now()
+            if state is State.READING:
+                raise BadInput(f"job {job}: expected one that waits, got READING; try again when it has been read")
+            gone = connection.execute(
+                update(outbox)
+                .where(outbox.c.job == job, outbox.c.state.in_((Delivery.QUEUED, Delivery.DEAD)))
+                .values(state=Delivery.CANCELED)
+            ).rowcount
+            if state in (State.RECEIVED, State.COMPLETE, State.READ):
+                move(connection, job, State.CANCELED, now)
+                state = State.CANCELED
+            elif not gone:
+                raise BadInput(f"job {job}: expected one that waits, got {state}")
+            settle(connection, job, now)
+            note(connection, now, "canceled", job, {"documents": gone})
+        return state
+
+    def _row(self, connection: Connection, job: int) -> Any:
+        row = connection.execute(select(jobs).where(jobs.c.id == job)).first()
+        if row is None:
+            raise BadInput(f"job {job}: there is none; `wetread jobs list` shows them")
+        return row
+
+    def _told(self, row: Any) -> Row:
+        return {
+            "job": row.id,
+            "version": row.version,
+            "state": row.state,
+            "procedure_step": PROCEDURE_STEP[State(row.state)],
+            "tries": row.tries,
+            "reason": row.reason,
+            "age_s": round(max(0.0, self._index.now() - row.created_at), 1),
+        }

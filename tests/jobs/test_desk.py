@@ -1,0 +1,99 @@
+"""What a person does while the node runs: what was given up goes again, what waits can be ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.jobs import fake
+from tests.jobs.test_flow import PACS, SETTINGS, Clock, Pacs, Seen, read_all, receive
+from wetread.errors import BadInput
+from wetread.jobs.aside import Aside
+from wetread.jobs.delivery import Outbox
+from wetread.jobs.desk import Desk
+from wetread.jobs.states import State
+from wetread.jobs.store import Store
+from wetread.jobs.worker import Worker
+
+NAME = "PACS@pacs.invalid:104"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    made = Store(tmp_path / "state")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def desk(tmp_path: Path, store: Store) -> Iterator[Desk]:
+    """Beside the open store, as a command beside a running node."""
+    made = Desk(tmp_path / "state")
+    yield made
+    made.close()
+
+
+def deliver(store: Store, pacs: Pacs, clock: Clock) -> None:
+    outbox = Outbox(NAME, PACS, store, pacs, replace(SETTINGS, max_rejections=2), Seen(), clock)
+    while (wait := outbox.step()) is not None:
+        clock.now += wait
+
+
+def test_a_document_that_was_given_up_goes_again(store: Store, desk: Desk) -> None:
+    pacs, clock = Pacs(), Clock()
+    receive(store, "1.1", "1.1.1")
+    read_all(store)
+    bad = fake.document_uids("1.1.1")[0]
+    pacs.status = lambda instance: 0xC000 if instance == bad else 0
+    deliver(store, pacs, clock)
+    (row,) = desk.jobs(State.FAILED)
+    assert (row["procedure_step"], row["queued"], row["dead"]) == ("CANCELED", 0, 1)
+    shown = desk.show(row["job"])
+    assert {one["state"] for one in shown["deliveries"]} == {"SENT", "DEAD"}
+    assert "0xC000" in {one["status"] for one in shown["deliveries"]}
+    assert "delivery-failed" in shown["events"]
+    pacs.status = lambda instance: 0
+    assert desk.retry(row["job"]) is State.READ
+    deliver(store, pacs, clock)
+    assert [one["state"] for one in desk.jobs()] == ["DELIVERED"]
+    assert sorted(pacs.stored) == sorted(fake.document_uids("1.1.1"))
+
+
+def test_a_reading_that_failed_begins_anew(store: Store, desk: Desk) -> None:
+    receive(store, "1.1", "1.1.1", size=fake.CRASHING_BYTES)
+    settings, clock = replace(SETTINGS, max_tries=1), Clock()
+    Worker(store, fake.READER, settings, Seen(), clock).step()
+    (row,) = desk.jobs()
+    assert row["state"] == State.FAILED
+    assert desk.retry(row["job"]) is State.COMPLETE
+    assert not Aside(store, fake.READER, settings, Seen(), clock).step()
+    (row,) = desk.jobs()
+    assert (row["tries"], row["reason"]) == (0, "")
+
+
+def test_what_waits_can_be_ended(store: Store, desk: Desk) -> None:
+    receive(store, "1.1", "1.1.1")
+    read_all(store)
+    receive(store, "1.2", "1.2.1")
+    assert [desk.cancel(row["job"]) for row in desk.jobs()] == [State.CANCELED] * 2
+    pacs = Pacs()
+    deliver(store, pacs, Clock())
+    assert pacs.stored == []
+    assert store.studies.take() is None
+    assert {one["state"] for one in desk.show(1)["deliveries"]} == {"CANCELED"}
+
+
+def test_what_makes_no_sense_is_told(store: Store, desk: Desk, tmp_path: Path) -> None:
+    receive(store, "1.1", "1.1.1")
+    with pytest.raises(BadInput, match="job 7: there is none"):
+        desk.show(7)
+    with pytest.raises(BadInput, match="expected one that failed, got"):
+        desk.retry(1)
+    desk.cancel(1)
+    with pytest.raises(BadInput, match="expected one that waits, got CANCELED"):
+        desk.cancel(1)
+    with pytest.raises(BadInput, match="found no index"):
+        Desk(tmp_path / "elsewhere")

@@ -199,11 +199,11 @@ def test_check_finds_what_is_wrong(run: Run, tmp_path: Path) -> None:
 
 
 def test_every_verb_has_help_and_json() -> None:
-    without = {"completion", "lab"}
+    without = {"completion", "lab", "jobs"}
     for name, command in cli.commands.commands.items():
         assert command.help, name
         options = {option for parameter in command.params for option in parameter.opts}
         assert "--json" in options or name in without, name
-    for name, command in cli.lab.commands.items():
+    for name, command in [*cli.lab.commands.items(), *cli.job_verbs.commands.items()]:
         assert command.help, name
         assert "--json" in {option for parameter in command.params for option in parameter.opts}

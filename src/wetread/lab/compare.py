@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import time
 from collections.abc import Mapping
@@ -70,7 +71,9 @@ def compare_architectures(table: Table, data: Path, out: Path) -> Figures:
         network = task.train(own)
         builds = _builds(own, network, task.samples(own), out / own["id"])
         figures = {precision: task.figures(own, built(path, precision, kind)) for precision, path in builds.items()}
-        rows.append({"name": one["name"], "model": one["model"], **_size(network, own), "builds": figures})
+        loss = [float(epoch["loss"]) for epoch in json.loads(task.history(own).read_text(encoding="utf-8"))]
+        told = {"name": one["name"], "model": one["model"], **_size(network, own), "loss": loss}
+        rows.append(told | {"builds": figures})
         files[one["name"]] = builds
     for row, times in zip(rows, _times(files, recipe_of(table["recipe"]), kind), strict=True):
         for precision, ms in times.items():
@@ -103,6 +106,10 @@ class Series:
         fold = int(own["ship"]["fold"])
         train_folds(own, self.data, self.out, fold=fold)
         return load_weights(fold_folder(self.out, own["id"], fold) / "weights.pt")[1]
+
+    def history(self, own: Table) -> Path:
+        """Return where the loss of each epoch is kept."""
+        return fold_folder(self.out, own["id"], int(own["ship"]["fold"])) / "history.json"
 
     def samples(self, own: Table) -> list[Tensor]:
         """Return inputs that fix the ranges of int8, of patients in training."""
@@ -146,6 +153,10 @@ class Chests:
         state = fit(zoo.build(own["model"]), course, Plan(**own["train"]), self.out / own["id"])
         save_weights(self.out / own["id"] / "weights.pt", own, state.average)
         return state.average
+
+    def history(self, own: Table) -> Path:
+        """Return where the loss of each epoch is kept."""
+        return Path(self.out / own["id"] / "history.json")
 
     def samples(self, own: Table) -> list[Tensor]:
         """Return inputs that fix the ranges of int8, of films in training."""

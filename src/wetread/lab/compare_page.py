@@ -21,7 +21,8 @@ UNFAIR = (
     "for all, so none has its own best.  EfficientNet and Transformer start from ImageNet weights, the U-Net from "
     "nothing.  The Transformer is the EfficientNet with Transformer blocks on its coarsest features: what they add is "
     "the difference between the two.  One training of each: another seed would move the figures by some of their "
-    "interval.  Test patients chose nothing."
+    "interval.  Test patients chose nothing.  A loss far above the others' tells of a network that had not "
+    "learned its task by then: that says nothing of what it could reach with another learning rate."
 )
 
 
@@ -68,14 +69,23 @@ def _table(figures: Figures) -> Iterable[str]:
     names = list(figures["architectures"][0]["builds"]["fp32"])
     names.remove("ms")
     heads = [f"{name} {precision}" for name in names for precision in ("fp32", "int8")]
-    yield f"| architecture | parameters | GMAC | {' | '.join(heads)} | ms fp32 | ms int8 |"
-    yield "|" + "---|" * (len(heads) + 5)
+    yield f"| architecture | parameters | GMAC | loss, last epoch | {' | '.join(heads)} | ms fp32 | ms int8 |"
+    yield "|" + "---|" * (len(heads) + 6)
     for row in figures["architectures"]:
         builds = row["builds"]
         cells = [interval_text(builds[precision][name]) for name in names for precision in ("fp32", "int8")]
         times = [f"{builds[precision]['ms']:.1f}" for precision in ("fp32", "int8")]
         yield (
-            " | ".join([f"| {row['name']}", f"{row['parameters'] / 1e6:.2f} M", f"{row['gmac']:.2f}", *cells, *times])
+            " | ".join(
+                [
+                    f"| {row['name']}",
+                    f"{row['parameters'] / 1e6:.2f} M",
+                    f"{row['gmac']:.2f}",
+                    f"{row['loss'][-1]:.2f}",
+                    *cells,
+                    *times,
+                ]
+            )
             + " |"
         )
 

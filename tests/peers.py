@@ -21,12 +21,13 @@ import pytest
 ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
 
 
-def require(program: str, package: str) -> str:
-    """Return the path of a program; without it skip loudly, or fail where CI=true promises it.
+#: Where programs are looked for: a virtual environment may shadow DCMTK.
+PLACES = "/usr/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/bin"
 
-    The path is looked up in the system's folders: a virtual environment may shadow DCMTK.
-    """
-    found = shutil.which(program, path="/usr/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/bin")
+
+def require(program: str, package: str, places: str = PLACES) -> str:
+    """Return the path of a program; without it skip loudly, or fail where CI=true promises it."""
+    found = shutil.which(program, path=places)
     if found is None:
         message = f"{program} is missing: install the package {package} (tests/install-peers does)"
         if os.environ.get("CI") == "true":

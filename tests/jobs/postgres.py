@@ -13,21 +13,13 @@ from subprocess import DEVNULL
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import pytest
-
-from tests.peers import free_port
+from tests.peers import free_port, require
 
 
 def _program(name: str) -> str:
-    """Return a program of PostgreSQL; without it skip loudly, or fail where CI=true promises it."""
+    """Return a program of PostgreSQL, which Debian keeps out of the usual folders."""
     places = [str(path) for path in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]
-    found = shutil.which(name, path=os.pathsep.join([*places, "/usr/local/bin", "/usr/bin"]))
-    if found is None:
-        message = f"{name} is missing: install the package postgresql (tests/install-peers does)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    return found
+    return require(name, "postgresql", os.pathsep.join([*places, "/usr/local/bin", "/usr/bin"]))
 
 
 @contextmanager

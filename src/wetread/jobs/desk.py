@@ -12,7 +12,7 @@ from sqlalchemy import Connection, case, delete, func, select, update
 
 from wetread.errors import BadInput
 from wetread.jobs.index import FILE, Index
-from wetread.jobs.moves import move, note, settle
+from wetread.jobs.moves import move, note
 from wetread.jobs.states import PROCEDURE_STEP, Delivery, State
 from wetread.jobs.tables import aside, audit, documents, jobs, outbox
 
@@ -152,7 +152,6 @@ class Desk:
                 state = State.CANCELED
             elif not gone:
                 raise BadInput(f"job {job}: expected one that waits, got {state}")
-            settle(connection, job, now)
             note(connection, now, "canceled", job, {"documents": gone})
         return state
 

@@ -14,7 +14,7 @@ from wetread.lab.quantize import quantize_onnx
 from wetread.lab.weights import load_weights
 from wetread.records import Tensor
 
-__all__ = ["FLOAT_BUILDS", "export_builds", "float_builds", "int8_builds", "weights_folder"]
+__all__ = ["FLOAT_BUILDS", "attends", "export_builds", "float_builds", "int8_builds", "weights_folder"]
 
 #: Weights in the run folder -> build.
 FLOAT_BUILDS = {"weights.pt": "fp32", "weights-pruned.pt": "pruned-fp32"}
@@ -48,6 +48,11 @@ def _exported(weights: Path, target: Path) -> Path:
     return export_onnx(network, recipe_of(trained["recipe"]), OUTPUTS[trained["task"]], target)
 
 
+def attends(model: Mapping[str, Any]) -> bool:
+    """Whether the network of a ``[model]`` table has Transformer blocks."""
+    return "transformer" in str(model["architecture"]) and model.get("depth") != 0
+
+
 def float_builds(table: Mapping[str, Any], out: Path) -> dict[str, Path]:
     """Return the float builds that were exported, the fp32 parent first.
 
@@ -78,11 +83,10 @@ def int8_builds(table: Mapping[str, Any], out: Path, samples: Sequence[Tensor], 
     BadInput
         The model was not exported.
     """
-    transformer = "transformer" in str(table["model"]["architecture"])
     builds: dict[str, Path] = {}
     weights = {name: weights_folder(table, out) / f"aware-{file}" for file, name in FLOAT_BUILDS.items()}
     for name, parent in float_builds(table, out).items():
         small = parent.with_name(parent.name.replace("fp32", "int8"))
         source = _exported(weights[name], parent.with_name(f"aware-{parent.name}")) if aware else parent
-        builds[small.stem] = quantize_onnx(source, samples, small, transformer=transformer)
+        builds[small.stem] = quantize_onnx(source, samples, small, transformer=attends(table["model"]))
     return builds

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from wetread.errors import BadInput
 
-__all__ = ["Cases", "fold_of", "used_folds"]
+__all__ = ["Cases", "deal", "fold_of", "used_folds"]
 
 Strings = NDArray[np.str_]
 
@@ -59,11 +59,23 @@ def fold_of(cases: Cases, settings: Mapping[str, Any]) -> NDArray[np.int64]:
     owner = np.array([leader.get(str(name), str(name)) for name in cases.patient])
     trait = settings.get("stratify")
     stratum = cases.traits[trait] if trait else np.full(len(cases), "")
-    seed, count = int(settings.get("seed", 0)), int(settings["n"])
+    return deal(owner, stratum, str(int(settings.get("seed", 0))), int(settings["n"]))
+
+
+def deal(owner: Strings, stratum: Strings, salt: str, count: int) -> NDArray[np.int64]:
+    """Return the part (n,), 0 to `count` - 1, of each row: owners are dealt by stratum, in the order of their hashes.
+
+    Parameters
+    ----------
+    owner
+        (n,) whose rows stay together.
+    stratum
+        (n,) dealt out evenly; the last in order counts for an owner of several.
+    """
 
     def key(name: str) -> tuple[str, str]:
         # A patient with one positive series counts as positive.
-        return max(stratum[owner == name]), hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()
+        return max(stratum[owner == name]), hashlib.sha256(f"{salt}:{name}".encode()).hexdigest()
 
     order = {name: at for at, name in enumerate(sorted(set(owner.tolist()), key=key))}
     return np.array([order[name] % count for name in owner.tolist()], np.int64)

@@ -124,7 +124,7 @@ def compare(names: Sequence[str], data: Path, out: Path, evidence: Path) -> dict
     tables = {name: load_plan(f"compare/{name}") for name in names or COMPARISONS}
     for table in tables.values():
         cleared(table, data, out)
-    found = {name: compare_architectures(table, data, out) for name, table in tables.items()}
+    found = compare_architectures(tables, data, out)
     write_comparisons(found, evidence)
     return found
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import statistics
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,25 +11,25 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from wetread.infer import engine
 from wetread.lab import zoo
-from wetread.lab.courses import read_cases
-from wetread.lab.crossed import OUTPUTS, answers, fold_folder, tensors, train_folds
+from wetread.lab.builds import attends
+from wetread.lab.courses import read_cases, series_course
+from wetread.lab.crossed import OUTPUTS, answers, calibration
 from wetread.lab.data import Films, held_back, kermany
 from wetread.lab.export import export_onnx
-from wetread.lab.folder import engines_for
+from wetread.lab.folder import engines_for, golden_input
 from wetread.lab.plan import recipe_of
-from wetread.lab.pneumonia import pneumonia_course
-from wetread.lab.predict import Predictor, built, eager, lung_boxes, predict_logits
+from wetread.lab.predict import Predictor, built, lung_boxes, predict_logits
 from wetread.lab.quantize import quantize_onnx
 from wetread.lab.samples import exact
-from wetread.lab.train import Plan, fit
+from wetread.lab.sweep import in_turn
+from wetread.lab.taught import course_of, segmenter
+from wetread.lab.train import Course, Plan, State, fit
 from wetread.lab.verdicts import mask_figures, measure_answers
-from wetread.lab.weights import load_weights, save_weights
 from wetread.measures import accuracy, auroc, bootstrap_interval, threshold_at_sensitivity
 from wetread.records import Box, Recipe, Tensor
 
@@ -40,18 +38,19 @@ __all__ = ["COMPARISONS", "compare_architectures"]
 Figures = dict[str, Any]
 Table = dict[str, Any]
 COMPARISONS = ("cardiac", "kermany")
-CALIBRATION, ROUNDS = 192, 60
-#: The model whose masks bound the region of the classifiers.
-SEGMENTER = "cxr-lungs"
+CALIBRATION = 192
 
 
-def compare_architectures(table: Table, data: Path, out: Path) -> Figures:
-    """Train each architecture of a comparison, and measure it.
+def compare_architectures(tables: Mapping[str, Table], data: Path, out: Path) -> dict[str, Figures]:
+    """Train each architecture of some comparisons, and measure it.
+
+    All are trained before the first engine is opened: a process that makes samples is forked,
+    and dies of the engine's threads.
 
     Parameters
     ----------
-    table
-        A recipe with several ``[[architecture]]`` tables instead of a ``[model]``.
+    tables
+        By name, recipes with several ``[[architecture]]`` tables instead of a ``[model]``.
     data
         Folder that holds ``xray/`` and ``mri/``.
     out
@@ -59,25 +58,43 @@ def compare_architectures(table: Table, data: Path, out: Path) -> Figures:
 
     Returns
     -------
-    Title, what was shown, the engine, and of each architecture its parameters, GMAC, the
-    figures of its fp32 and int8 builds, and their milliseconds.
+    By name title, what was shown, the engine, and of each architecture its parameters, GMAC, the
+    loss of each epoch, the figures of its fp32 and int8 builds, and their milliseconds.
     """
-    task = Series(table, data, out) if "folds" in table else Chests(table, data, out)
-    kind = engines_for("fp32")[0]
-    rows, files = [], {}
-    for one in table["architecture"]:
-        Console(stderr=True).print(f"{table['id']}: {one['name']}")
-        own = table | {"id": f"{table['id']}-{one['name'].lower()}", "model": one["model"]}
-        network = task.train(own)
-        builds = _builds(own, network, task.samples(own), out / own["id"])
-        figures = {precision: task.figures(own, built(path, precision, kind)) for precision, path in builds.items()}
-        loss = [float(epoch["loss"]) for epoch in json.loads(task.history(own).read_text(encoding="utf-8"))]
-        told = {"name": one["name"], "model": one["model"], **_size(network, own), "loss": loss}
-        rows.append(told | {"builds": figures})
-        files[one["name"]] = builds
-    for row, times in zip(rows, _times(files, recipe_of(table["recipe"]), kind), strict=True):
-        for precision, ms in times.items():
-            row["builds"][precision]["ms"] = ms
+    tasks = {
+        name: Series(table, data) if "folds" in table else Chests(table, data, out) for name, table in tables.items()
+    }
+    trained = {name: [_train(own, task, out) for own in _owns(task.table)] for name, task in tasks.items()}
+    return {name: _measure(task, trained[name], out) for name, task in tasks.items()}
+
+
+def _owns(table: Table) -> list[Table]:
+    """Return the recipe of each architecture."""
+    return [
+        table | {"id": f"{table['id']}-{one['name'].lower()}", "model": one["model"]} for one in table["architecture"]
+    ]
+
+
+def _train(own: Table, task: Series | Chests, out: Path) -> State:
+    plan = Plan(**own["train"])
+    torch.manual_seed(plan.seed)
+    return fit(zoo.build(own["model"]), task.course(own), plan, out / own["id"])
+
+
+def _measure(task: Series | Chests, trained: Sequence[State], out: Path) -> Figures:
+    table, kind = task.table, engines_for("fp32")[0]
+    rows, engines = [], {}
+    for one, own, state in zip(table["architecture"], _owns(table), trained, strict=True):
+        told = {"name": one["name"], "model": one["model"], **_size(state.average, task.recipe)}
+        told |= {"loss": [epoch["loss"] for epoch in state.history], "builds": {}}
+        for precision, path in _builds(own, state.average, task.samples(), out / own["id"]).items():
+            told["builds"][precision] = task.figures(built(path, precision, kind))
+            engines[one["name"], precision] = engine.loader(kind)(path.read_bytes(), precision, 1, None)
+        rows.append(told)
+    times = in_turn(engines, golden_input(task.recipe))
+    for row in rows:
+        for precision, figures in row["builds"].items():
+            figures["ms"] = statistics.median(times[row["name"], precision])
     shown = {"epochs": table["train"]["epochs"], "samples_an_epoch": task.shown}
     return {"title": table["title"], "metric": task.metric, "engine": kind, "shown": shown, "architectures": rows}
 
@@ -88,39 +105,30 @@ class Series:
 
     table: Table
     data: Path
-    out: Path
     metric = "Dice"
 
     def __post_init__(self) -> None:
         """Read the cases once for all architectures."""
-        self.cases, self.gridded, folds = read_cases(
-            self.table | {"model": self.table["architecture"][0]["model"]}, self.data
-        )
-        aside = folds[self.gridded.series] == int(self.table["ship"]["fold"])
+        first = self.table["architecture"][0]["model"]
+        self.cases, self.gridded, self.folds = read_cases(self.table | {"model": first}, self.data)
+        aside = self.folds[self.gridded.series] == int(self.table["ship"]["fold"])
         self.rows, self.others = np.flatnonzero(aside), np.flatnonzero(~aside)
         self.shown = len(self.others)
         self.recipe = recipe_of(self.table["recipe"])
 
-    def train(self, own: Table) -> nn.Module:
-        """Train the network of one architecture, or go on where it stood."""
-        fold = int(own["ship"]["fold"])
-        train_folds(own, self.data, self.out, fold=fold)
-        return load_weights(fold_folder(self.out, own["id"], fold) / "weights.pt")[1]
+    def course(self, own: Table) -> Course:
+        """Return what one architecture is trained on."""
+        return series_course(own, self.gridded, self.folds, int(own["ship"]["fold"]))
 
-    def history(self, own: Table) -> Path:
-        """Return where the loss of each epoch is kept."""
-        return fold_folder(self.out, own["id"], int(own["ship"]["fold"])) / "history.json"
-
-    def samples(self, own: Table) -> list[Tensor]:
+    def samples(self) -> list[Tensor]:
         """Return inputs that fix the ranges of int8, of patients in training."""
-        rows = np.random.default_rng(0).choice(self.others, min(CALIBRATION, len(self.others)), replace=False)
-        return [tensors(self.gridded, rows[at : at + 1], self.recipe) for at in range(len(rows))]
+        return calibration(self.gridded, self.others, self.recipe, CALIBRATION)
 
-    def figures(self, own: Table, predictor: Predictor) -> Figures:
+    def figures(self, predictor: Predictor) -> Figures:
         """Return the mean Dice over the labels, by patient."""
-        answered = answers(predictor, self.gridded, self.rows, self.recipe, own["task"])
+        answered = answers(predictor, self.gridded, self.rows, self.recipe, self.table["task"])
         overlap = measure_answers(answered, self.cases, self.gridded, self.rows, False)
-        return {"Dice": mask_figures(overlap, self.cases, list(own["labels"]))["mean dice"]}
+        return {"Dice": mask_figures(overlap, self.cases, list(self.table["labels"]))["mean dice"]}
 
 
 @dataclass
@@ -134,44 +142,32 @@ class Chests:
 
     def __post_init__(self) -> None:
         """Find the lungs once for all architectures."""
-        self.recipe = recipe_of(self.table["recipe"])
-        self.films: Films = kermany(self.data, self.out / "cache")
-        lungs, segmenter = load_weights(self.out / SEGMENTER / "weights.pt")
-        self.segmenter, self.lungs = eager(segmenter), recipe_of(lungs["recipe"])
-        found, _, _ = lung_boxes(self.segmenter, self.lungs, self.films, self.recipe.region_margin, self.out / "cache")
-        self.boxes = found
+        self.recipe, cache = recipe_of(self.table["recipe"]), self.out / "cache"
+        self.films: Films = kermany(self.data, cache)
+        self.boxes, _, _ = lung_boxes(*segmenter(self.out), self.films, self.recipe.region_margin, cache)
         plan = Plan(**self.table["train"])
         aside, split = held_back(self.films.patient, plan.held_back, plan.seed), self.films.split
         self.aside, self.test = np.flatnonzero((split == "train") & aside), np.flatnonzero(split == "test")
         self.rows = np.flatnonzero((split == "train") & ~aside)
         self.shown = len(self.rows)
 
-    def train(self, own: Table) -> nn.Module:
-        """Train the network of one architecture, or go on where it stood."""
-        course = pneumonia_course(own, self.segmenter, self.lungs, self.data, self.out / "cache")
-        torch.manual_seed(int(own["train"]["seed"]))
-        state = fit(zoo.build(own["model"]), course, Plan(**own["train"]), self.out / own["id"])
-        save_weights(self.out / own["id"] / "weights.pt", own, state.average)
-        return state.average
+    def course(self, own: Table) -> Course:
+        """Return what one architecture is trained on."""
+        return course_of(own, self.data, self.out)
 
-    def history(self, own: Table) -> Path:
-        """Return where the loss of each epoch is kept."""
-        return Path(self.out / own["id"] / "history.json")
-
-    def samples(self, own: Table) -> list[Tensor]:
+    def samples(self) -> list[Tensor]:
         """Return inputs that fix the ranges of int8, of films in training."""
         rows = np.random.default_rng(0).choice(self.rows, min(CALIBRATION, len(self.rows)), replace=False)
-        return [exact(self.films, int(row), self.recipe, self._box(int(row))) for row in rows]
+        boxes = [Box(*(int(edge) for edge in self.boxes[row])) for row in rows]
+        return [exact(self.films, int(row), self.recipe, box) for row, box in zip(rows, boxes, strict=True)]
 
-    def _box(self, row: int) -> Box:
-        return Box(*(int(edge) for edge in self.boxes[row]))
-
-    def figures(self, own: Table, predictor: Predictor) -> Figures:
+    def figures(self, predictor: Predictor) -> Figures:
         """Return accuracy at the threshold that the held-back patients fix, and the area under the curve."""
         aside, test = (
             predict_logits(predictor, self.films, rows, self.boxes, self.recipe) for rows in (self.aside, self.test)
         )
-        bound = threshold_at_sensitivity(self.films.label[self.aside], aside, own["ship"]["sensitivity"])
+        sensitivity = self.table["ship"]["sensitivity"]
+        bound = threshold_at_sensitivity(self.films.label[self.aside], aside, sensitivity)
         truth, patient = self.films.label[self.test], self.films.patient[self.test]
         columns: Mapping[str, tuple[Any, NDArray[Any]]] = {
             "accuracy": (accuracy, test >= bound),
@@ -184,33 +180,14 @@ class Chests:
 
 
 def _builds(own: Table, network: nn.Module, samples: list[Tensor], folder: Path) -> dict[str, Path]:
-    outputs = OUTPUTS[own["task"]]
-    parent = export_onnx(network, recipe_of(own["recipe"]), outputs, folder / "fp32.onnx")
-    transformer = own["model"].get("depth", 0) > 0
-    return {"fp32": parent, "int8": quantize_onnx(parent, samples, folder / "int8.onnx", transformer=transformer)}
+    parent = export_onnx(network, recipe_of(own["recipe"]), OUTPUTS[own["task"]], folder / "fp32.onnx")
+    small = quantize_onnx(parent, samples, folder / "int8.onnx", transformer=attends(own["model"]))
+    return {"fp32": parent, "int8": small}
 
 
-def _size(network: nn.Module, own: Table) -> Figures:
+def _size(network: nn.Module, recipe: Recipe) -> Figures:
     """Return parameters, and 10^9 multiply-accumulates an image, of products and convolutions alone."""
-    recipe = recipe_of(own["recipe"])
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network.eval()(torch.zeros(1, recipe.channels, *recipe.grid))
     parameters = sum(weight.numel() for weight in network.parameters())
     return {"parameters": parameters, "gmac": counter.get_total_flops() / 2e9}
-
-
-def _times(files: Mapping[str, Mapping[str, Path]], recipe: Recipe, kind: str) -> list[dict[str, float]]:
-    """Return the median milliseconds of one image on one thread; the builds take turns."""
-    image = np.random.default_rng(0).standard_normal((1, recipe.channels, *recipe.grid), np.float32)
-    loaded = [
-        {precision: engine.loader(kind)(path.read_bytes(), precision, 1, None) for precision, path in builds.items()}
-        for builds in files.values()
-    ]
-    taken: list[dict[str, list[float]]] = [{precision: [] for precision in builds} for builds in loaded]
-    for _ in range(ROUNDS):
-        for engines, times in zip(loaded, taken, strict=True):
-            for precision, one in engines.items():
-                start = time.perf_counter()
-                one.run(image)
-                times[precision].append((time.perf_counter() - start) * 1e3)
-    return [{precision: statistics.median(values[5:]) for precision, values in one.items()} for one in taken]

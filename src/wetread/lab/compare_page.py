@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from wetread.infer.machine import machine
+from wetread.lab.card import table_text
 from wetread.lab.evaluate import interval_text
+from wetread.lab.evidence import save_svg, stamp
 
 __all__ = ["write_comparisons"]
 
@@ -35,7 +35,7 @@ def write_comparisons(found: Mapping[str, Figures], folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"architectures.{ending}" for ending in ("json", "md", "svg")]
-    note = {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "machine": machine()}
+    note = stamp()
     before = json.loads(files[0].read_text(encoding="utf-8")) if files[0].exists() else {}
     whole = before | {name: note | dict(figures) for name, figures in found.items()}
     files[0].write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
@@ -60,34 +60,28 @@ def _page(whole: Mapping[str, Figures]) -> Iterable[str]:
             f"{figures['engine']}, the builds take turns.  {figures['date']}; {figures['machine']}."
         )
         yield ""
-        yield from _table(figures)
+        yield _table(figures)
         yield ""
         yield verdict(figures)
 
 
-def _table(figures: Figures) -> Iterable[str]:
-    names = list(figures["architectures"][0]["builds"]["fp32"])
-    names.remove("ms")
-    heads = [f"{name} {precision}" for name in names for precision in ("fp32", "int8")]
-    yield f"| architecture | parameters | GMAC | loss, last epoch | {' | '.join(heads)} | ms fp32 | ms int8 |"
-    yield "|" + "---|" * (len(heads) + 6)
-    for row in figures["architectures"]:
-        builds = row["builds"]
-        cells = [interval_text(builds[precision][name]) for name in names for precision in ("fp32", "int8")]
-        times = [f"{builds[precision]['ms']:.1f}" for precision in ("fp32", "int8")]
-        yield (
-            " | ".join(
-                [
-                    f"| {row['name']}",
-                    f"{row['parameters'] / 1e6:.2f} M",
-                    f"{row['gmac']:.2f}",
-                    f"{row['loss'][-1]:.2f}",
-                    *cells,
-                    *times,
-                ]
-            )
-            + " |"
-        )
+def _table(figures: Figures) -> str:
+    precisions = ("fp32", "int8")
+    names = [name for name in figures["architectures"][0]["builds"]["fp32"] if name != "ms"]
+    pairs = [(name, precision) for name in names for precision in precisions]
+    head = ["architecture", "parameters", "GMAC", "loss, last epoch", *(" ".join(pair) for pair in pairs)]
+    rows = [
+        [
+            row["name"],
+            f"{row['parameters'] / 1e6:.2f} M",
+            f"{row['gmac']:.2f}",
+            f"{row['loss'][-1]:.2f}",
+            *(interval_text(row["builds"][precision][name]) for name, precision in pairs),
+            *(f"{row['builds'][precision]['ms']:.1f}" for precision in precisions),
+        ]
+        for row in figures["architectures"]
+    ]
+    return table_text([*head, *(f"ms {precision}" for precision in precisions)], rows)
 
 
 def verdict(figures: Figures) -> str:
@@ -124,4 +118,4 @@ def _draw(whole: Mapping[str, Figures], path: Path) -> None:
         axis.set_title(figures["title"].split(" (")[0], fontsize=9, wrap=True)
         axis.grid(alpha=0.3)
         axis.legend(fontsize=7)
-    figure.savefig(path, metadata={"Date": None})
+    save_svg(figure, path)

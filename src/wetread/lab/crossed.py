@@ -20,7 +20,7 @@ from wetread.lab.train import Plan, fit
 from wetread.lab.weights import save_weights
 from wetread.records import Recipe, Tensor
 
-__all__ = ["OUTPUTS", "answers", "fold_folder", "tensors", "train_folds"]
+__all__ = ["OUTPUTS", "answers", "calibration", "fold_folder", "tensors", "train_folds"]
 
 #: What the network of each task returns, in order: the names of the graph's outputs.
 OUTPUTS = {
@@ -85,6 +85,12 @@ def answers(predictor: Predictor, gridded: Gridded, rows: NDArray[np.int64], rec
         if task == "segmentation+classification":
             masks.append(found["mask"].astype(np.float16))
     return Answers(np.concatenate(masks) if masks else None, np.concatenate(logits) if logits else None)
+
+
+def calibration(gridded: Gridded, rows: NDArray[np.int64], recipe: Recipe, most: int) -> list[Tensor]:
+    """Return inputs of one row each that fix the ranges of int8: so many of the rows at most, drawn at random."""
+    chosen = np.random.default_rng(0).choice(rows, min(most, len(rows)), replace=False)
+    return [tensors(gridded, chosen[at : at + 1], recipe) for at in range(len(chosen))]
 
 
 def tensors(gridded: Gridded, rows: NDArray[np.int64], recipe: Recipe) -> Tensor:

@@ -9,10 +9,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from wetread.infer.machine import machine
 from wetread.lab.folder import sha256_of
 from wetread.lab.train import Plan
 
-__all__ = ["write_evidence"]
+__all__ = ["save_svg", "stamp", "today", "write_evidence"]
+
+
+def today() -> str:
+    """Return the date in UTC, ISO 8601."""
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
+
+
+def stamp() -> dict[str, str]:
+    """Return when and on what times were taken."""
+    return {"date": today(), "machine": machine()}
+
+
+def save_svg(figure: Figure, path: Path) -> None:
+    """Write a picture whose text stays text; the same figures make the same file."""
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "wetread"}):
+        figure.savefig(path, metadata={"Date": None})
 
 
 def write_evidence(path: Path, table: Mapping[str, Any], data: Path, figures: Mapping[str, Any]) -> None:
@@ -21,7 +41,7 @@ def write_evidence(path: Path, table: Mapping[str, Any], data: Path, figures: Ma
     note = {
         "model": table["id"],
         "command": f"wetread lab evaluate {table['id']}",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "date": today(),
         "seed": Plan(**table["train"]).seed,
         "data": {"folder": table["data"], "manifest_sha256": sha256_of(folder / "manifest.csv")},
         "machine": {"processor": platform.machine(), "system": platform.system(), "python": platform.python_version()},

@@ -6,8 +6,6 @@ A gate belongs to the bytes that it was fixed on: `model.toml` names their SHA-2
 
 from __future__ import annotations
 
-import datetime
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,9 +19,10 @@ from numpy.typing import NDArray
 from wetread.errors import BadInput
 from wetread.infer import Model
 from wetread.infer.masks import is_pair
-from wetread.lab.cases import fold_of
+from wetread.lab.cases import deal, fold_of
 from wetread.lab.damage import damages
 from wetread.lab.data import hannover, held_back, kermany, nih
+from wetread.lab.evidence import today
 from wetread.lab.folder import sha256_of
 from wetread.lab.gate_page import write_page
 from wetread.lab.series import LOADERS, load
@@ -122,7 +121,7 @@ def make_gate(table: Mapping[str, Any], data: Path, out: Path, models: Path, evi
     told: Figures = {
         "model": f"{name} {subject.model.version}+{build.build}",
         "command": f"wetread lab gate {name}",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "date": today(),
         "seed": Plan(**table["train"]).seed,
         "data": {"folder": table["data"], "manifest_sha256": sha256_of(data / table["data"] / "manifest.csv")},
         "sha256": build.sha256,
@@ -191,15 +190,9 @@ def halves(patient: NDArray[np.str_], stratum: NDArray[np.str_] | None = None) -
     BadInput
         There is only one patient.
     """
-    stratum = np.full(len(patient), "") if stratum is None else stratum
-
-    def key(name: str) -> tuple[str, str]:
-        return max(stratum[patient == name]), hashlib.sha256(f"gate:{name}".encode()).hexdigest()
-
-    place = {name: at % 2 for at, name in enumerate(sorted(set(patient.tolist()), key=key))}
-    if len(place) < 2:
-        raise BadInput(f"gate: expected at least 2 patients in the fold that ships, got {len(place)}")
-    return np.array([place[name] for name in patient.tolist()], np.int64)
+    if len(np.unique(patient)) < 2:
+        raise BadInput("gate: expected at least 2 patients in the fold that ships, got 1")
+    return deal(patient, np.full(len(patient), "") if stratum is None else stratum, "gate", 2)
 
 
 def _others(keys: Iterable[str], data: Path, film: bool = False) -> list[tuple[str, list[Case]]]:

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib import rc_context
 from matplotlib.figure import Figure
+
+from wetread.lab.evidence import save_svg
 
 __all__ = ["gate_text", "write_page"]
 
@@ -106,5 +107,4 @@ def _draw(told: Sequence[Mapping[str, Any]], path: Path) -> None:
             axis.set_xticks(range(4))
             axis.grid(alpha=0.3)
     figure.legend(*column[0].get_legend_handles_labels(), loc="outside right center", fontsize=7)
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "wetread"}):
-        figure.savefig(path, metadata={"Date": None})
+    save_svg(figure, path)

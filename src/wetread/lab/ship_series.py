@@ -14,7 +14,7 @@ from wetread.lab.builds import float_builds, int8_builds, weights_folder
 from wetread.lab.cases import Cases
 from wetread.lab.certify import PARENT, compare, document, network, verdict
 from wetread.lab.courses import read_cases
-from wetread.lab.crossed import Answers, answers, tensors
+from wetread.lab.crossed import Answers, answers, calibration
 from wetread.lab.evaluate_series import fixed_point
 from wetread.lab.folder import PRECISION, engines_for, exported, passing, write_folder
 from wetread.lab.gridded import Gridded
@@ -45,9 +45,7 @@ def quantize_series(table: Mapping[str, Any], data: Path, out: Path, aware: bool
     recipe = recipe_of(table["recipe"])
     rows = np.flatnonzero(folds[gridded.series] != int(table["ship"]["fold"]))
     count = CALIBRATION["volumes" if recipe.depth else "slices"]
-    rows = np.random.default_rng(0).choice(rows, min(count, len(rows)), replace=False)
-    samples = [tensors(gridded, rows[at : at + 1], recipe) for at in range(len(rows))]
-    return int8_builds(table, out, samples, aware)
+    return int8_builds(table, out, calibration(gridded, rows, recipe, count), aware)
 
 
 def certify_series(table: dict[str, Any], data: Path, out: Path, models: Path) -> dict[str, Any]:

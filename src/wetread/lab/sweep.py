@@ -14,10 +14,13 @@ from wetread.infer import engine
 from wetread.infer.profile import measure
 from wetread.lab.folder import BUILDS, PRECISION, exported, golden_input, passing, sha256_of
 from wetread.lab.plan import recipe_of
+from wetread.records import Tensor
 
-__all__ = ["front", "judge", "sweep_builds"]
+__all__ = ["front", "in_turn", "judge", "sweep_builds"]
 
 Figures = dict[str, Any]
+#: A build and what it runs on, or a network and its precision.
+Pair = tuple[str, str]
 #: The builds take turns: rounds, and answers a round.
 ROUNDS, RUNS = 12, 5
 #: A figure that is better by less than this share of the largest loss allowed is not better.
@@ -58,18 +61,23 @@ def sweep_builds(table: Mapping[str, Any], out: Path, models: Path) -> Figures:
         for pair in pairs
         if pair[1] in engine.installed() and engine.natively(pair[1], PRECISION[pair[0]])
     }
-    taken: dict[tuple[str, str], list[float]] = {pair: [] for pair in loaded}
-    for _ in range(ROUNDS):
-        for pair, one in loaded.items():
-            taken[pair] += measure(one, image, RUNS)
     points = [
         _point(
             build, kind, files[build], times, [row for row in rows if (row["build"], row["engine"]) == (build, kind)]
         )
-        for (build, kind), times in taken.items()
+        for (build, kind), times in in_turn(loaded, image).items()
     ]
     kept = passing(files, rows)
     return {"model": model, "input": list(image.shape), "points": judge(points, kept)}
+
+
+def in_turn(engines: Mapping[Pair, engine.Engine], image: Tensor) -> dict[Pair, list[float]]:
+    """Return the milliseconds of `ROUNDS` times `RUNS` answers of each engine; they take turns."""
+    taken: dict[Pair, list[float]] = {key: [] for key in engines}
+    for _ in range(ROUNDS):
+        for key, one in engines.items():
+            taken[key] += measure(one, image, RUNS)
+    return taken
 
 
 def _files(rows: Sequence[Mapping[str, Any]], folders: Sequence[Path]) -> dict[str, Path]:

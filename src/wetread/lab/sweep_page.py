@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from wetread.infer.machine import machine
 from wetread.lab.card import table_text
+from wetread.lab.evidence import save_svg, stamp
 
 __all__ = ["write_sweep"]
 
@@ -36,7 +34,7 @@ def write_sweep(found: Figures, folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"sweep-{found['model']}.{ending}" for ending in ("json", "md", "svg")]
-    note = {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "machine": machine()}
+    note = stamp()
     files[0].write_text(json.dumps({**note, **found}, indent=1) + "\n", encoding="utf-8")
     files[1].write_text("\n\n".join(_page(found, note)) + "\n", encoding="utf-8")
     _draw(found["points"], files[2])
@@ -97,8 +95,7 @@ def _draw(points: Sequence[Figures], path: Path) -> None:
         axis.set_title(told["data"], fontsize=8, wrap=True)
         axis.grid(alpha=0.3)
     axis.legend(fontsize=6)
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "wetread"}):
-        figure.savefig(path, metadata={"Date": None})
+    save_svg(figure, path)
 
 
 def _line(axis: Any, points: Sequence[Figures], at: int) -> None:

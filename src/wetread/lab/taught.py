@@ -13,12 +13,13 @@ from wetread.lab.courses import read_cases, series_course
 from wetread.lab.lungs import lung_course
 from wetread.lab.plan import recipe_of
 from wetread.lab.pneumonia import pneumonia_course
-from wetread.lab.predict import eager
+from wetread.lab.predict import Predictor, eager
 from wetread.lab.prune import cut, distil
 from wetread.lab.train import Course, Plan, fit
 from wetread.lab.weights import load_weights, save_weights
+from wetread.records import Recipe
 
-__all__ = ["course_of", "learn_to_be_rounded", "prune"]
+__all__ = ["course_of", "learn_to_be_rounded", "prune", "segmenter"]
 
 #: The model whose masks bound the region of the classifiers.
 SEGMENTER = "cxr-lungs"
@@ -39,8 +40,13 @@ def course_of(table: Table, data: Path, out: Path) -> Course:
     cache = out / "cache"
     if table["task"] == "segmentation":
         return lung_course(table, data, cache)
-    lungs, segmenter = load_weights(out / SEGMENTER / "weights.pt")
-    return pneumonia_course(table, eager(segmenter), recipe_of(lungs["recipe"]), data, cache)
+    return pneumonia_course(table, *segmenter(out), data, cache)
+
+
+def segmenter(out: Path) -> tuple[Predictor, Recipe]:
+    """Return the network that finds the lungs for a classifier in training, and its recipe."""
+    table, network = load_weights(out / SEGMENTER / "weights.pt")
+    return eager(network), recipe_of(table["recipe"])
 
 
 def prune(plan: Table, data: Path, out: Path, *, resume: bool = True) -> Path:

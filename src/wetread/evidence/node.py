@@ -42,11 +42,13 @@ class Served:
 
 
 @contextmanager
-def serving(models: Path) -> Iterator[Served]:
+def serving(models: Path, pacs: Destination | None = None, config: Path | None = None) -> Iterator[Served]:
     """Run `wetread serve` on loopback, with the models of a folder, until the block ends."""
     with tempfile.TemporaryDirectory() as state:
         command = [sys.executable, "-m", "wetread.cli", "--state", state, "--models", str(models)]
+        command += ["--config", str(config)] if config else []
         command += ["serve", "--port", "0", "--http-port", "0", "--json"]
+        command += ["--destination", f"{pacs.ae_title}@{pacs.host}:{pacs.port}"] if pacs else []
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         try:
             assert process.stdout is not None

@@ -37,6 +37,7 @@ TABLE: dict[str, Any] = {
     "recipe": {"grid": [32, 32], "percentiles": [1, 99], "mean": [0.5], "std": [0.25]},
     "folds": {"by": "patient", "n": 2, "used": [0]},
     "train": {"epochs": 1, "batch": 4, "learning_rate": 3e-3, "warmup_steps": 2, "workers": 0},
+    "search": {"learning_rates": [1e-12, 3e-3], "epochs": 1},
     "augment": {},
     "ship": {"fold": 0},
 }
@@ -51,6 +52,8 @@ def test_architectures_are_trained_measured_and_told(tmp_path: Path, monkeypatch
     assert unet["parameters"] == sum(w.numel() for w in zoo.build(TABLE["architecture"][0]["model"]).parameters())
     for row in (unet, transformer):
         assert row["gmac"] > 0
+        assert row["learning_rate"] == 3e-3
+        assert row["tries"]["0.003"] < row["tries"]["1e-12"]
         for build in row["builds"].values():
             assert build["ms"] > 0
             assert build["Dice"]["groups"] == 3

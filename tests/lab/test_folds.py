@@ -15,6 +15,7 @@ from wetread.errors import BadInput
 from wetread.lab import commands, series
 from wetread.lab.audit import rivals
 from wetread.lab.folder import sha256_of
+from wetread.lab.points import rule_words, threshold_by
 from wetread.lab.verdicts import Scores, operating_point
 
 #: torch's exporter warns about itself.
@@ -195,3 +196,17 @@ def test_series_are_pooled_as_the_recipe_says() -> None:
     which, _, probability = scores.of_series()
     assert which.tolist() == [5]
     assert probability[0] == pytest.approx(np.mean(1 / (1 + np.exp(-np.array([2.0, 4.0, 6.0])))))
+
+
+def test_the_rule_of_the_threshold_is_the_recipes() -> None:
+    truth = np.array([0] * 90 + [1] * 10)
+    probability = np.concatenate([np.linspace(0, 0.6, 90), np.linspace(0.5, 0.9, 10)])
+    highest = {
+        rule: threshold_by({rule: value}, truth, probability)
+        for rule, value in (("sensitivity", 0.8), ("accuracy", 1), ("balanced_accuracy", 1))
+    }
+    assert highest["sensitivity"] == pytest.approx(0.5 + 0.4 * 2 / 9)
+    assert highest["balanced_accuracy"] < highest["accuracy"]
+    assert rule_words({"balanced_accuracy": 1}) == "that of the highest balanced accuracy"
+    with pytest.raises(BadInput, match="operating_point"):
+        threshold_by({"luck": 1}, truth, probability)

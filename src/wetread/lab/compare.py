@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from wetread.lab.data import Films, held_back, kermany
 from wetread.lab.export import export_onnx
 from wetread.lab.folder import engines_for, golden_input
 from wetread.lab.plan import recipe_of
+from wetread.lab.points import threshold_by
 from wetread.lab.predict import Predictor, built, lung_boxes, predict_logits
 from wetread.lab.quantize import quantize_onnx
 from wetread.lab.samples import exact
@@ -30,7 +31,7 @@ from wetread.lab.sweep import in_turn
 from wetread.lab.taught import course_of, segmenter
 from wetread.lab.train import Course, Plan, State, fit
 from wetread.lab.verdicts import mask_figures, measure_answers
-from wetread.measures import accuracy, auroc, bootstrap_interval, threshold_at_sensitivity
+from wetread.measures import accuracy, auroc, bootstrap_interval
 from wetread.records import Box, Recipe, Tensor
 
 __all__ = ["COMPARISONS", "compare_architectures"]
@@ -58,8 +59,9 @@ def compare_architectures(tables: Mapping[str, Table], data: Path, out: Path) ->
 
     Returns
     -------
-    By name title, what was shown, the engine, and of each architecture its parameters, GMAC, the
-    loss of each epoch, the figures of its fp32 and int8 builds, and their milliseconds.
+    By name title, what was shown, the engine, and of each architecture its parameters, GMAC, its
+    learning rate and the tries for it, the loss of each epoch, the figures of its fp32 and int8 builds,
+    and their milliseconds.
     """
     tasks = {
         name: Series(table, data) if "folds" in table else Chests(table, data, out) for name, table in tables.items()
@@ -75,18 +77,38 @@ def _owns(table: Table) -> list[Table]:
     ]
 
 
-def _train(own: Table, task: Series | Chests, out: Path) -> State:
-    plan = Plan(**own["train"])
-    torch.manual_seed(plan.seed)
-    return fit(zoo.build(own["model"]), task.course(own), plan, out / own["id"])
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """One architecture at its own learning rate."""
+
+    state: State
+    tries: Figures  # learning rate -> loss on the training images at the end of its try
+    learning_rate: float
 
 
-def _measure(task: Series | Chests, trained: Sequence[State], out: Path) -> Figures:
+def _train(own: Table, task: Series | Chests, out: Path) -> Trained:
+    """Try each learning rate of ``[search]`` shortly, and train at the one with the lowest loss of training."""
+    plan, search, course = Plan(**own["train"]), own["search"], task.course(own)
+
+    def trained(rate: float, epochs: int, name: str) -> State:
+        torch.manual_seed(plan.seed)
+        here = replace(plan, learning_rate=rate, epochs=epochs)
+        return fit(zoo.build(own["model"]), course, here, out / own["id"] / name)
+
+    tries = {rate: trained(rate, search["epochs"], f"try-{rate:g}") for rate in search["learning_rates"]}
+    losses = {rate: float(state.history[-1]["loss"]) for rate, state in tries.items()}
+    best = min(losses, key=lambda rate: losses[rate])
+    return Trained(trained(best, plan.epochs, "whole"), {f"{rate:g}": loss for rate, loss in losses.items()}, best)
+
+
+def _measure(task: Series | Chests, trained: Sequence[Trained], out: Path) -> Figures:
     table, kind = task.table, engines_for("fp32")[0]
     rows, engines = [], {}
-    for one, own, state in zip(table["architecture"], _owns(table), trained, strict=True):
+    for one, own, mine in zip(table["architecture"], _owns(table), trained, strict=True):
+        state = mine.state
         told = {"name": one["name"], "model": one["model"], **_size(state.average, task.recipe)}
         told |= {"loss": [epoch["loss"] for epoch in state.history], "builds": {}}
+        told |= {"learning_rate": mine.learning_rate, "tries": mine.tries}
         for precision, path in _builds(own, state.average, task.samples(), out / own["id"]).items():
             told["builds"][precision] = task.figures(built(path, precision, kind))
             engines[one["name"], precision] = engine.loader(kind)(path.read_bytes(), precision, 1, None)
@@ -95,7 +117,11 @@ def _measure(task: Series | Chests, trained: Sequence[State], out: Path) -> Figu
     for row in rows:
         for precision, figures in row["builds"].items():
             figures["ms"] = statistics.median(times[row["name"], precision])
-    shown = {"epochs": table["train"]["epochs"], "samples_an_epoch": task.shown}
+    shown = {
+        "epochs": table["train"]["epochs"],
+        "samples_an_epoch": task.shown,
+        "epochs_a_try": table["search"]["epochs"],
+    }
     return {"title": table["title"], "metric": task.metric, "engine": kind, "shown": shown, "architectures": rows}
 
 
@@ -166,8 +192,7 @@ class Chests:
         aside, test = (
             predict_logits(predictor, self.films, rows, self.boxes, self.recipe) for rows in (self.aside, self.test)
         )
-        sensitivity = self.table["ship"]["sensitivity"]
-        bound = threshold_at_sensitivity(self.films.label[self.aside], aside, sensitivity)
+        bound = threshold_by(self.table["operating_point"], self.films.label[self.aside], aside)
         truth, patient = self.films.label[self.test], self.films.patient[self.test]
         columns: Mapping[str, tuple[Any, NDArray[Any]]] = {
             "accuracy": (accuracy, test >= bound),

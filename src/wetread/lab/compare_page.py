@@ -17,12 +17,13 @@ __all__ = ["write_comparisons"]
 
 Figures = Mapping[str, Any]
 UNFAIR = (
-    "Equal is how often each network sees each image, on which grid and with which changes; the learning rate is one "
-    "for all, so none has its own best.  EfficientNet and Transformer start from ImageNet weights, the U-Net from "
+    "Equal is how often each network sees each image, on which grid and with which changes, and how many learning "
+    "rates are tried for it: that with the lowest loss on the training images after a short try is its own.  "
+    "EfficientNet and Transformer start from ImageNet weights, the U-Net from "
     "nothing.  The Transformer is the EfficientNet with Transformer blocks on its coarsest features: what they add is "
     "the difference between the two.  One training of each: another seed would move the figures by some of their "
     "interval.  Test patients chose nothing.  A loss far above the others' tells of a network that had not "
-    "learned its task by then: that says nothing of what it could reach with another learning rate."
+    "learned its task by then: that says nothing of what it could reach with more epochs."
 )
 
 
@@ -56,7 +57,8 @@ def _page(whole: Mapping[str, Figures]) -> Iterable[str]:
         yield f"## {figures['title']}"
         yield ""
         yield (
-            f"{shown['epochs']} epochs of {shown['samples_an_epoch']} images.  Milliseconds: one image, one thread, "
+            f"{shown['epochs']} epochs of {shown['samples_an_epoch']} images, {shown['epochs_a_try']} in each try of a "
+            f"learning rate ({', '.join(figures['architectures'][0]['tries'])}).  Milliseconds: one image, one thread, "
             f"{figures['engine']}, the builds take turns.  {figures['date']}; {figures['machine']}."
         )
         yield ""
@@ -69,12 +71,20 @@ def _table(figures: Figures) -> str:
     precisions = ("fp32", "int8")
     names = [name for name in figures["architectures"][0]["builds"]["fp32"] if name != "ms"]
     pairs = [(name, precision) for name in names for precision in precisions]
-    head = ["architecture", "parameters", "GMAC", "loss, last epoch", *(" ".join(pair) for pair in pairs)]
+    head = [
+        "architecture",
+        "parameters",
+        "GMAC",
+        "learning rate",
+        "loss, last epoch",
+        *(" ".join(pair) for pair in pairs),
+    ]
     rows = [
         [
             row["name"],
             f"{row['parameters'] / 1e6:.2f} M",
             f"{row['gmac']:.2f}",
+            f"{row['learning_rate']:g}",
             f"{row['loss'][-1]:.2f}",
             *(interval_text(row["builds"][precision][name]) for name, precision in pairs),
             *(f"{row['builds'][precision]['ms']:.1f}" for precision in precisions),

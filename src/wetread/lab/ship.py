@@ -15,11 +15,12 @@ from wetread.lab.crossed import OUTPUTS
 from wetread.lab.data import Films, hannover, held_back, kermany, nih
 from wetread.lab.folder import PRECISION, engines_for, exported, passing, write_folder
 from wetread.lab.plan import load_plan, recipe_of
+from wetread.lab.points import rule_words, threshold_by
 from wetread.lab.predict import Predictor, built, eager, predict_logits, predict_shares
 from wetread.lab.samples import exact
 from wetread.lab.train import Plan
 from wetread.lab.weights import load_weights
-from wetread.measures import auroc, sensitivity, specificity, threshold_at_sensitivity
+from wetread.measures import auroc, sensitivity, specificity
 from wetread.records import Box, Tensor
 
 __all__ = ["certify", "quantize"]
@@ -65,7 +66,8 @@ def certify(model: str, data: Path, out: Path, models: Path) -> dict[str, Any]:
     """
     table, trained = load_weights(out / model / "weights.pt")
     parent = eager(trained, OUTPUTS[table["task"]], bf16=False)
-    table["ship"] = load_plan(model)["ship"]
+    plan = load_plan(model)
+    table["ship"] = plan["ship"]
     files = exported(float_builds(table, out)[PARENT].parent)
     films = kermany(data, out / "cache")
     operating: dict[str, Any] = {}
@@ -73,7 +75,7 @@ def certify(model: str, data: Path, out: Path, models: Path) -> dict[str, Any]:
         score = _scorer(table, films, models, out / "cache")
         aside = np.flatnonzero((films.split == "train") & _aside(table, films))
         found = score(built(files[PARENT], PRECISION[PARENT], REFERENCE), aside)
-        operating = _operating_point(table, films.label[aside], found, len(aside))
+        operating = _operating_point(table["ship"], plan["operating_point"], films.label[aside], found)
         table["ship"] |= _map_bound(table, films, aside[films.label[aside] == 1], files[PARENT], models, out / "cache")
     sites = _sites(table["task"], films, data, out / "cache")
     verdicts = [row for site in sites for row in _verdicts(table, parent, files, site, models, out / "cache")]
@@ -126,23 +128,19 @@ def _scorer(table: Mapping[str, Any], films: Films, models: Path, cache: Path) -
 
 
 def _operating_point(
-    table: Mapping[str, Any], truth: NDArray[np.int64], logits: NDArray[np.float64], n: int
+    ship: dict[str, Any], rule: Mapping[str, float], truth: NDArray[np.int64], logits: NDArray[np.float64]
 ) -> dict[str, Any]:
-    """Fix temperature and threshold in the table's ``[ship]``, and return what was fixed."""
-    ship = table["ship"]
-    wanted = float(ship.pop("sensitivity"))
+    """Fix temperature and threshold in ``[ship]``, and return what was fixed."""
     ship["temperature"] = round(fit_temperature(truth, logits), 4)
     probability = 1 / (1 + np.exp(-logits / ship["temperature"]))
-    threshold = np.floor(threshold_at_sensitivity(truth, probability, wanted) * 1e4) / 1e4
+    threshold = np.floor(threshold_by(rule, truth, probability) * 1e4) / 1e4
     label = ship["label"][0]
     label["threshold"] = float(threshold)
-    label["threshold_rule"] = (
-        f"the highest that keeps sensitivity {wanted:g} on {n} films of held-back training patients, fp32 build"
-    )
+    label["threshold_rule"] = f"{rule_words(rule)} on {len(truth)} films of held-back training patients, fp32 build"
     present = probability >= threshold
     return {
         "held_back": {
-            "n": n,
+            "n": len(truth),
             "auc": auroc(truth, logits),
             "sensitivity": sensitivity(truth, present),
             "specificity": specificity(truth, present),

@@ -20,6 +20,7 @@ from wetread.lab.folder import PRECISION, engines_for, exported, passing, write_
 from wetread.lab.gridded import Gridded
 from wetread.lab.held_out import fold_answers, held_out, trained_network
 from wetread.lab.plan import recipe_of
+from wetread.lab.points import rule_words
 from wetread.lab.predict import built
 from wetread.lab.verdicts import Scores, measure_answers
 from wetread.measures import auroc
@@ -131,11 +132,10 @@ def _fix_point(table: dict[str, Any], gridded: Gridded, folds: Rows, out: Path) 
     temperature, threshold = fixed_point(table, scores, folds, int(ship["fold"]))
     ship["temperature"] = round(temperature, 4)
     others = scores.take(np.flatnonzero(folds != int(ship["fold"])))
-    told = f"sensitivity {rule['sensitivity']:g}" if "sensitivity" in rule else "the highest accuracy"
     for label in ship["label"]:
         label["threshold"] = float(np.floor(threshold * 1e4) / 1e4)
         label["threshold_rule"] = (
-            f"the highest that keeps {told}, on {len(others.truth)} slices of {len(np.unique(others.series))} "
+            f"{rule_words(rule)}, on {len(others.truth)} slices of {len(np.unique(others.series))} "
             "series, each answered by the network of the fold that left its patient out"
-        ).replace("the highest that keeps the highest", "that of the highest")
+        )
     return {"operating_point": {"temperature": ship["temperature"], "threshold": ship["label"][0]["threshold"]}}

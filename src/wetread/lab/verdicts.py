@@ -14,6 +14,7 @@ from wetread.lab.certify import fit_temperature
 from wetread.lab.crossed import Answers
 from wetread.lab.gridded import Gridded
 from wetread.lab.held_out import found_masks, overlaps, pooled
+from wetread.lab.points import threshold_by
 from wetread.measures import (
     accuracy,
     auroc,
@@ -22,7 +23,6 @@ from wetread.measures import (
     sensitivity,
     sensitivity_at_specificity,
     specificity,
-    threshold_at_sensitivity,
 )
 from wetread.records import Mask
 
@@ -136,16 +136,13 @@ def operating_point(scores: Scores, rule: Mapping[str, float]) -> tuple[float, f
     Parameters
     ----------
     rule
-        ``sensitivity``: the highest threshold that keeps it; ``accuracy``: that of the highest accuracy.
+        See `wetread.lab.points.threshold_by`.
     """
     temperature = fit_temperature(scores.truth, scores.logits)
     _, truth, probability = scores.of_series(temperature)
     if truth.all():
         truth, probability = scores.truth, 1 / (1 + np.exp(-scores.logits / temperature))
-    if "sensitivity" in rule:
-        return temperature, float(threshold_at_sensitivity(truth, probability, rule["sensitivity"]))
-    bounds = np.quantile(probability, np.linspace(0.01, 0.99, 99))
-    return temperature, float(bounds[int(np.argmax([accuracy(truth, probability >= bound) for bound in bounds]))])
+    return temperature, threshold_by(rule, truth, probability)
 
 
 def label_figures(truth: Rows, probability: Floats, threshold: Floats | float, patient: NDArray[np.str_]) -> Figures:

@@ -1,0 +1,70 @@
+"""Operating points: the rules by which a recipe fixes a threshold, on patients that choose nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wetread.errors import BadInput
+from wetread.measures import accuracy, sensitivity, specificity, threshold_at_sensitivity
+
+__all__ = ["rule_words", "threshold_by"]
+
+Truth = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+def balanced_accuracy(truth: Truth, present: NDArray[np.bool_]) -> float:
+    """The mean of sensitivity and specificity: where it is highest, so is Youden's index.
+
+    References
+    ----------
+    Youden, "Index for rating diagnostic tests", Cancer 3 (1950).
+    """
+    return (sensitivity(truth, present) + specificity(truth, present)) / 2
+
+
+#: What is highest at the threshold, by the rule's name.
+HIGHEST: dict[str, Callable[[Truth, NDArray[np.bool_]], float]] = {
+    "accuracy": accuracy,
+    "balanced_accuracy": balanced_accuracy,
+}
+
+
+def threshold_by(rule: Mapping[str, float], truth: Truth, probability: Floats) -> float:
+    """Return the threshold that a recipe's ``[operating_point]`` asks for.
+
+    Parameters
+    ----------
+    rule
+        ``sensitivity = s``: the highest threshold that keeps it; ``accuracy = 1`` or
+        ``balanced_accuracy = 1``: that of the 99 inner percentiles at which it is highest.
+    truth, probability
+        (n,) 0 or 1, and calibrated probabilities of the same samples.
+
+    Raises
+    ------
+    BadInput
+        The rule is none of these.
+    """
+    name = _name(rule)
+    if name == "sensitivity":
+        return threshold_at_sensitivity(truth, probability, rule[name])
+    bounds = np.quantile(probability, np.linspace(0.01, 0.99, 99))
+    return float(bounds[int(np.argmax([HIGHEST[name](truth, probability >= bound) for bound in bounds]))])
+
+
+def rule_words(rule: Mapping[str, float]) -> str:
+    """Return the rule in words that go on with "on ..."."""
+    name = _name(rule)
+    if name == "sensitivity":
+        return f"the highest that keeps sensitivity {rule[name]:g}"
+    return f"that of the highest {name.replace('_', ' ')}"
+
+
+def _name(rule: Mapping[str, float]) -> str:
+    if len(rule) != 1 or next(iter(rule)) not in ("sensitivity", *HIGHEST):
+        raise BadInput(f"[operating_point]: expected one of sensitivity, {', '.join(HIGHEST)}, got {dict(rule)}")
+    return next(iter(rule))

@@ -16,6 +16,7 @@ __all__ = [
     "Interval",
     "accuracy",
     "auroc",
+    "bootstrap",
     "bootstrap_interval",
     "calibration_error",
     "dice",
@@ -221,14 +222,14 @@ def energy_inside(heat: Array, organ: Array, step: int = 1) -> float:
     return float(sampled[organ[::step, ::step]].sum(dtype=np.float64)) / total if total > 0 else 0.0
 
 
-def bootstrap_interval(
+def bootstrap(
     figure: Callable[..., float],
     columns: Sequence[Array],
     groups: Array,
     draws: int = 2000,
     seed: int = 0,
-) -> Interval:
-    """A figure with the 95 % interval of a bootstrap that draws whole groups.
+) -> tuple[Interval, Floats]:
+    """A figure with the 95 % interval of a bootstrap that draws whole groups, and what was drawn.
 
     A paired comparison is a `figure` that takes both answers and returns their
     difference: both are then drawn together.
@@ -261,4 +262,15 @@ def bootstrap_interval(
         except ValueError:
             continue
     low, high = np.percentile(drawn, [2.5, 97.5])
-    return Interval(float(figure(*columns)), float(low), float(high), len(order), len(rows_of))
+    return Interval(float(figure(*columns)), float(low), float(high), len(order), len(rows_of)), np.array(drawn)
+
+
+def bootstrap_interval(
+    figure: Callable[..., float],
+    columns: Sequence[Array],
+    groups: Array,
+    draws: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """The interval of `bootstrap` alone."""
+    return bootstrap(figure, columns, groups, draws, seed)[0]

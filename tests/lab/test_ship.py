@@ -20,7 +20,7 @@ from torch import nn
 from wetread import infer
 from wetread.errors import BadInput, GoldenMismatch
 from wetread.infer import engine
-from wetread.lab.certify import compare, document, fit_temperature, verdict
+from wetread.lab.certify import document, fit_temperature, verdict
 from wetread.lab.export import export_onnx, fold_norms
 from wetread.lab.folder import sha256_of, write_folder
 from wetread.lab.gate import kept_gate
@@ -29,6 +29,7 @@ from wetread.lab.phantom import LUNGS, chest
 from wetread.lab.plan import load_plan, recipe_of
 from wetread.lab.prune import cut
 from wetread.lab.quantize import quantize_onnx
+from wetread.lab.subgroups import Paired
 from wetread.lab.weights import load_weights, save_weights
 from wetread.lab.zoo import ARCHITECTURES, build
 from wetread.prepare import prepare
@@ -211,13 +212,13 @@ def folder(tmp_path: Path, passed: bool, gate: str = "") -> Path:
     rng = np.random.default_rng(0)
     samples = [(film() + rng.normal(0, 0.3, film().shape)).astype(np.float32) for _ in range(8)]
     files = {"fp32": parent, "int8": quantize_onnx(parent, samples, tmp_path / "int8.onnx")}
-    truth, patient = np.zeros(40), np.arange(40)
+    truth, patient = np.zeros(40), np.arange(40).astype(str)
     score = np.linspace(0.94, 0.98, 40)
     rows = []
     for name, path in files.items():
         loss = 0.0 if passed or name == "fp32" else 0.02
-        change = compare("dice", truth, score, score - loss, patient)
-        rows.append(verdict(name, "onnxruntime", path, "dice", float(score.mean()), change, 0.005))
+        paired = Paired("dice", truth, score, score - loss, patient)
+        rows.append(verdict(name, "onnxruntime", path, paired, 0.005))
     (tmp_path / "cxr-lungs").mkdir()
     if gate:
         gate = gate.replace("OWN", hashlib.sha256(parent.read_bytes()).hexdigest())
@@ -287,8 +288,8 @@ def test_certificate_fails_when_the_loss_cannot_be_ruled_out(tmp_path: Path) -> 
     parent = rng.normal(0.95, 0.01, 30)
     build = parent - 0.003 + np.tile([0.02, -0.02], 15)
     (tmp_path / "int8.onnx").write_bytes(b"")
-    change = compare("dice", np.zeros(30), parent, build, np.arange(30))
-    row = verdict("int8", "onnxruntime", tmp_path / "int8.onnx", "dice", float(parent.mean()), change, 0.005)
+    paired = Paired("dice", np.zeros(30), parent, build, np.arange(30).astype(str))
+    row = verdict("int8", "onnxruntime", tmp_path / "int8.onnx", paired, 0.005)
     assert row["interval_95"][0] < -0.005
     assert row["passed"] is False
 
@@ -298,10 +299,44 @@ def test_comparison_of_areas_is_paired() -> None:
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 2, 200)
     logits = truth + rng.normal(size=200)
-    change = compare("auc", truth, logits, 3 * logits - 1, np.arange(200))
+    patient = np.arange(200).astype(str)
+    change, _ = Paired("auc", truth, logits, 3 * logits - 1, patient).change(0.01)
     assert (change.value, change.low, change.high) == (0.0, 0.0, 0.0)
-    worse = compare("auc", truth, logits, rng.normal(size=200), np.arange(200))
+    worse, p = Paired("auc", truth, logits, rng.normal(size=200), patient).change(0.01)
     assert worse.high < 0
+    assert p > 0.9
+
+
+def test_a_loss_in_one_subgroup_fails_the_build(tmp_path: Path) -> None:
+    """Nothing is lost in the mean, as what one half loses the other gains; ten children are too few to judge."""
+    rng = np.random.default_rng(0)
+    parent = rng.normal(0.95, 0.01, 100)
+    half = np.repeat(["a", "b"], 50)
+    few = np.where(np.arange(100) < 10, "child", "adult")
+    build = parent + np.where(half == "a", -0.02, 0.02) + rng.normal(0, 0.001, 100)
+    (tmp_path / "int8.onnx").write_bytes(b"")
+    patient = np.arange(100).astype(str)
+    paired = Paired("dice", np.zeros(100), parent, build, patient, {"half": half, "age": few})
+    row = verdict("int8", "onnxruntime", tmp_path / "int8.onnx", paired, 0.005)
+    found = {one["subgroup"]: one for one in row["subgroups"]}
+    assert row["interval_95"][0] > -0.005
+    assert row["passed"] is False
+    assert found["half: a"]["passed"] is False
+    assert found["half: b"]["passed"] is True
+    assert "passed" not in found["age: child"]
+    assert found["half: b"]["p_holm"] == pytest.approx(3 * found["half: b"]["p"])
+
+
+def test_cases_of_one_kind_stand_against_all_sound_ones() -> None:
+    truth = np.array([0, 0, 0, 1, 1, 1])
+    kind = np.array(["normal", "normal", "normal", "virus", "virus", "bacteria"])
+    score = np.arange(6.0)
+    paired = Paired("auc", truth, score, score, np.arange(6).astype(str), {"kind": kind, "sex": np.full(6, "F")})
+    assert {name: len(part.truth) for name, part in paired.groups()} == {
+        "kind: bacteria": 4,
+        "kind: normal": 6,
+        "kind: virus": 5,
+    }
 
 
 def test_temperature_of_overconfident_logits_is_found() -> None:

@@ -193,4 +193,33 @@ def certificate_text(certificate: Mapping[str, Any]) -> str:
         for row in certificate["builds"]
     ]
     head = ["build", "engine", "data", "metric", "value", "difference to the parent", "largest loss allowed", "passed"]
-    return f"{certificate['method'][:1].upper() + certificate['method'][1:]}.\n\n{table_text(head, rows)}"
+    parts = [f"{certificate['method'][:1].upper() + certificate['method'][1:]}.", table_text(head, rows)]
+    return "\n\n".join([*parts, *_subgroup_parts(certificate["builds"])])
+
+
+def _subgroup_parts(verdicts: list[Mapping[str, Any]]) -> list[str]:
+    """Return, if the data knows subgroups, the table of each on the engine where it is hardest to prove."""
+    worst: dict[tuple[str, ...], Mapping[str, Any]] = {}
+    for row in verdicts:
+        for part in row.get("subgroups", ()):
+            key = (part["subgroup"], row["data"], row["metric"], row["build"])
+            if key not in worst or part["p"] > worst[key]["p"]:
+                worst[key] = part
+    if not worst:
+        return []
+    rows = [
+        [
+            *(key[at] for at in (0, 1, 2, 3)),
+            f"{part['n']} of {part['patients']}",
+            f"{part['difference']:+.4f} ({part['interval_95'][0]:+.4f} to {part['interval_95'][1]:+.4f})",
+            f"{part['margin']:g}",
+            f"{part['p_holm']:.3f}" if "p_holm" in part else "-",
+            {True: "yes", False: "**no**", None: "too few to judge"}[part.get("passed")],
+        ]
+        for key, part in worst.items()
+    ]
+    head = ["subgroup", "data", "metric", "build", "samples of patients", "difference to the parent"]
+    head += ["largest loss allowed", "p, adjusted", "passed"]
+    told = "Each subgroup on the engine where it is hardest to prove. One of a single class stands against all of the "
+    told += "other class."
+    return [told, table_text(head, rows)]

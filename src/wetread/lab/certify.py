@@ -15,44 +15,32 @@ from wetread.lab.data import Films
 from wetread.lab.folder import sha256_of
 from wetread.lab.lungs import film_dice
 from wetread.lab.predict import Predictor, built, lung_boxes, predict_lungs
-from wetread.measures import Interval, auroc, bootstrap_interval
+from wetread.lab.subgroups import DRAWS, FACTOR, SEED, SMALLEST, Paired, subgroup_rows
 from wetread.records import Recipe
 
 __all__ = [
-    *("PARENT", "compare", "document", "film_scores", "fit_temperature", "network", "shipped_boxes"),
+    *("PARENT", "document", "film_scores", "fit_temperature", "network", "shipped_boxes"),
     *("shipped_segmenter", "verdict"),
 ]
 
 PARENT = "fp32"
-DRAWS, SEED = 2000, 0
-
 Scores = NDArray[np.float64]
 
 
-def compare(metric: str, truth: NDArray[Any], parent: Scores, build: Scores, patient: NDArray[Any]) -> Interval:
-    """Return how much better the build is than its parent, by patients drawn with replacement.
+def verdict(build: str, engine: str, path: Path, paired: Paired, margin: float) -> dict[str, Any]:
+    """Return one row of the certificate.
 
-    Parameters
-    ----------
-    metric
-        "auc": scores are logits; "dice": scores are one Dice a film.
+    It passes if the loss is below the margin with 97.5 % confidence, over all patients and
+    in each subgroup that is judged (`wetread.lab.subgroups`).
     """
-    if metric == "auc":
-        return bootstrap_interval(
-            lambda t, a, b: auroc(t, b) - auroc(t, a), (truth, parent, build), patient, DRAWS, SEED
-        )
-    return bootstrap_interval(lambda a, b: float((b - a).mean()), (parent, build), patient, DRAWS, SEED)
-
-
-def verdict(
-    build: str, engine: str, path: Path, metric: str, parent: float, change: Interval, margin: float
-) -> dict[str, Any]:
-    """Return one row of the certificate; it passes if the loss is below the margin with 97.5 % confidence."""
+    change, _ = paired.change(margin)
+    parts = subgroup_rows(paired, margin)
+    parent = paired.of_parent
     return {
         "build": build,
         "engine": engine,
         "sha256": sha256_of(path),
-        "metric": metric,
+        "metric": paired.metric,
         "parent": parent,
         "value": parent + change.value,
         "difference": change.value,
@@ -60,7 +48,8 @@ def verdict(
         "margin": margin,
         "n": change.n,
         "patients": change.groups,
-        "passed": bool(change.low >= -margin),
+        "subgroups": parts,
+        "passed": bool(change.low >= -margin) and all(row.get("passed", True) for row in parts),
     }
 
 
@@ -126,6 +115,8 @@ def document(
         "parent": dict(parent),
         "data": data,
         "method": f"paired bootstrap of patients, percentile interval, {DRAWS} draws, seed {SEED}; each build on every "
-        f"engine that runs its precision on the machine of the comparison, against {parent['what']}",
+        f"engine that runs its precision on the machine of the comparison, against {parent['what']}; subgroups of "
+        f"{SMALLEST} patients or more must pass too, at {FACTOR:g} times the loss allowed, their p-values adjusted "
+        "together (Holm, one-sided 2.5 %); smaller ones are told and not judged",
         "builds": rows,
     } | dict(notes)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -30,6 +31,7 @@ class Films:
     patient: NDArray[np.str_]  # (n,)
     split: NDArray[np.str_]  # (n,) "train", "test"
     size: NDArray[np.int64]  # (n, 2) height, width of the original; 0 where not known
+    traits: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)  # name -> (n,): subgroups; "" is in none
 
     def __len__(self) -> int:
         """Return the number of films."""
@@ -41,8 +43,16 @@ class Films:
 
     def take(self, rows: NDArray[np.int64]) -> Films:
         """Return the films of the given rows."""
-        columns = (self.images, self.masks, self.aspect, self.label, self.patient, self.split, self.size)
-        return Films(*(column[rows] for column in columns))  # type: ignore[arg-type]
+        return Films(
+            images=self.images[rows],
+            masks=self.masks[rows],
+            aspect=self.aspect[rows],
+            label=self.label[rows],
+            patient=self.patient[rows],
+            split=self.split[rows],
+            size=self.size[rows],
+            traits={name: column[rows] for name, column in self.traits.items()},
+        )
 
 
 def manifest(folder: Path) -> list[dict[str, str]]:
@@ -102,7 +112,29 @@ def _films(folder: Path, side: int, cache: Path, square: bool) -> Films:
         patient=np.array([row["patient_id"] for row in rows]),
         split=np.array([row.get("split", "test") for row in rows]),
         size=size.astype(np.int64),
+        traits=_traits(rows),
     )
+
+
+#: Column of a manifest -> how the card calls the subgroups.
+TRAITS = {"subtype": "kind", "sex": "sex", "view": "view"}
+#: Ages, in years, that bound the subgroups of adults.
+AGES = (40, 60)
+
+
+def _traits(rows: list[dict[str, str]]) -> dict[str, NDArray[np.str_]]:
+    """Return the subgroups that a manifest knows."""
+    found = {TRAITS[key]: np.array([row[key] for row in rows]) for key in TRAITS if key in rows[0]}
+    if "age" in rows[0]:
+        found["age"] = np.array([_band(row["age"]) for row in rows])
+    return found
+
+
+def _band(age: str) -> str:
+    if not age.isdigit():
+        return ""
+    low, high = AGES
+    return f"below {low}" if int(age) < low else f"{low} to {high - 1}" if int(age) < high else f"{high} and more"
 
 
 def _aspect(size: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -112,7 +112,13 @@ def glioma(folder: Path) -> Cases:
     )
     present = tuple(np.array([[int(row["tumour"])] for row in rows], np.int64) for rows in groups.values())
     patient, site = (np.array([key[at] for key in groups]) for at in (0, 1))
-    return Cases(images, masks, present, patient, site, _unknown(len(groups)), {"site": site})
+    return Cases(images, masks, present, patient, site, _unknown(len(groups)), {"site": site, "tumour": _halves(masks)})
+
+
+def _halves(masks: tuple[NDArray[np.uint8], ...]) -> NDArray[np.str_]:
+    """Return of each series whether what is marked in it is of the smaller or of the larger half, by voxels."""
+    size = np.array([int((mask > 0).sum()) for mask in masks])
+    return np.where(size < np.median(size), "smaller half", "larger half")
 
 
 def _mask(folder: Path, name: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -143,7 +149,7 @@ def hippocampus(folder: Path) -> Cases:
     masks = tuple(read_nifti(folder / "labels" / f"{name}.nii.gz")[0].astype(np.uint8) for name in names)
     spacing = np.array([spacing for _, spacing in read])
     images = tuple(pixels for pixels, _ in read)
-    return Cases(images, masks, (), np.array(names), np.full(len(names), ""), spacing, {})
+    return Cases(images, masks, (), np.array(names), np.full(len(names), ""), spacing, {"hippocampus": _halves(masks)})
 
 
 #: Folder, as recipes spell it, -> what reads it.

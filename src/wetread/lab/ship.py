@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wetread.lab.builds import float_builds, int8_builds
-from wetread.lab.certify import PARENT, compare, document, film_scores, fit_temperature, network, shipped_boxes, verdict
+from wetread.lab.certify import PARENT, document, film_scores, fit_temperature, network, shipped_boxes, verdict
 from wetread.lab.crossed import OUTPUTS
 from wetread.lab.data import Films, hannover, held_back, kermany, nih
 from wetread.lab.folder import PRECISION, engines_for, exported, passing, write_folder
@@ -18,6 +18,7 @@ from wetread.lab.plan import load_plan, recipe_of
 from wetread.lab.points import rule_words, threshold_by
 from wetread.lab.predict import Predictor, built, eager, predict_logits, predict_shares
 from wetread.lab.samples import exact
+from wetread.lab.subgroups import Paired
 from wetread.lab.train import Plan
 from wetread.lab.weights import load_weights
 from wetread.measures import auroc, sensitivity, specificity
@@ -106,12 +107,13 @@ def _verdicts(
     metric, margin = table["ship"]["metric"], float(table["ship"]["margin"])
     truth, patient = films.label[rows], films.patient[rows]
     wanted = score(parent, rows)
-    whole = auroc(truth, wanted) if metric == "auc" else float(wanted.mean())
+    traits = {name: column[rows] for name, column in films.traits.items()}
     verdicts = []
     for name, path in files.items():
         for kind in engines_for(PRECISION[name]):
-            change = compare(metric, truth, wanted, score(built(path, PRECISION[name], kind), rows), patient)
-            verdicts.append({"data": where, **verdict(name, kind, path, metric, whole, change, margin)})
+            found = score(built(path, PRECISION[name], kind), rows)
+            paired = Paired(metric, truth, wanted, found, patient, traits)
+            verdicts.append({"data": where, **verdict(name, kind, path, paired, margin)})
     return verdicts
 
 

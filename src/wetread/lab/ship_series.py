@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from wetread.lab.builds import float_builds, int8_builds, weights_folder
 from wetread.lab.cases import Cases
-from wetread.lab.certify import PARENT, compare, document, network, verdict
+from wetread.lab.certify import PARENT, document, network, verdict
 from wetread.lab.courses import read_cases
 from wetread.lab.crossed import Answers, answers, calibration
 from wetread.lab.evaluate_series import fixed_point
@@ -22,8 +22,8 @@ from wetread.lab.held_out import fold_answers, held_out, trained_network
 from wetread.lab.plan import recipe_of
 from wetread.lab.points import rule_words
 from wetread.lab.predict import built
+from wetread.lab.subgroups import Paired
 from wetread.lab.verdicts import Scores, measure_answers
-from wetread.measures import auroc
 
 __all__ = ["certify_series", "quantize_series"]
 
@@ -103,20 +103,20 @@ class Ground:
         """Return one row of the certificate a metric."""
         found, rows = self.answers(path, name, kind), []
         for metric, margin in self.table["ship"]["margins"].items():
-            truth, scores, patient = self._scored(metric, (parent, found))
-            whole = auroc(truth, scores[0]) if metric == "auc" else float(scores[0].mean())
-            change = compare(metric, truth, scores[0], scores[1], patient)
-            rows.append({"data": self.name, **verdict(name, kind, path, metric, whole, change, float(margin))})
+            truth, scores, series = self._scored(metric, (parent, found))
+            traits = {trait: column[series] for trait, column in self.cases.traits.items()}
+            paired = Paired(metric, truth, *scores, self.cases.patient[series], traits)
+            rows.append({"data": self.name, **verdict(name, kind, path, paired, float(margin))})
         return rows
 
-    def _scored(self, metric: str, pair: tuple[Answers, Answers]) -> tuple[Rows, list[Floats], NDArray[np.str_]]:
-        """Return truth, both scores and the patient: by series for Dice, by slice for the area."""
+    def _scored(self, metric: str, pair: tuple[Answers, Answers]) -> tuple[Rows, tuple[Floats, Floats], Rows]:
+        """Return truth, both scores and the series: a row a series for Dice, a row a slice for the area."""
         if metric == "auc":
-            patient = self.cases.patient[self.gridded.series[self.rows]]
-            return self.gridded.present[self.rows, 0], [_logits(one) for one in pair], patient
+            series = self.gridded.series[self.rows]
+            return self.gridded.present[self.rows, 0], (_logits(pair[0]), _logits(pair[1])), series
         ours = [measure_answers(one, self.cases, self.gridded, self.rows, False) for one in pair]
-        patient = self.cases.patient[ours[0].series]
-        return np.zeros(len(patient), np.int64), [one.dice.mean(1) for one in ours], patient
+        none = np.zeros(len(ours[0].series), np.int64)
+        return none, (ours[0].dice.mean(1), ours[1].dice.mean(1)), ours[0].series
 
 
 def _logits(answered: Answers) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ from wetread.errors import BadInput
 from wetread.infer import read
 from wetread.lab.audit.judge import Audit
 from wetread.lab.cases import Cases
-from wetread.lab.certify import PARENT, compare, document, fit_temperature, verdict
+from wetread.lab.certify import PARENT, document, fit_temperature, verdict
 from wetread.lab.crossed import Answers, answers, tensors
 from wetread.lab.folder import PRECISION, engines_for, exported, passing, sha256_of, write_folder
 from wetread.lab.gridded import Gridded, lay_cases
@@ -27,8 +27,9 @@ from wetread.lab.intake.proof_card import proof_card
 from wetread.lab.plan import recipe_of
 from wetread.lab.predict import Predictor, built
 from wetread.lab.quantize import quantize_onnx
+from wetread.lab.subgroups import Paired
 from wetread.lab.verdicts import label_figures, mask_figures, measure_answers
-from wetread.measures import auroc, threshold_at_sensitivity
+from wetread.measures import threshold_at_sensitivity
 from wetread.records import Recipe, Tensor
 
 __all__ = ["prove"]
@@ -196,11 +197,10 @@ def _compared(subject: Subject, files: Mapping[str, Path], parent: Predictor) ->
             figures.setdefault(name, _figures(subject, answered))
             for (metric, ours), (_, theirs) in zip(_scores(subject, answered), wanted, strict=True):
                 truth, scores, patient = ours
-                before = theirs[1]
-                whole = auroc(truth, before) if metric.startswith("auc") else float(before.mean())
-                change = compare(metric.split(",")[0], truth, before, scores, patient)
-                margin = MARGINS[metric.split(",")[0]]
-                rows.append({"data": subject.name, **verdict(name, kind, path, metric, whole, change, margin)})
+                name_of, *_ = metric.split(",")
+                paired = Paired(name_of, truth, theirs[1], scores, patient)
+                told = verdict(name, kind, path, paired, MARGINS[name_of])
+                rows.append({"data": subject.name, **told, "metric": metric})
     return rows, figures
 
 

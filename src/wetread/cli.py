@@ -709,11 +709,13 @@ def show_certificate(certificate: dict[str, Any]) -> None:
 @click.argument("model")
 @data_option
 @run_option
+@click.option("--evidence", type=click.Path(path_type=Path), default=Path("docs/evidence"), show_default=True)
 @json_option
 @click.pass_context
-def evaluate(context: click.Context, model: str, data: Path, folder: Path, as_json: bool) -> None:
-    """Compute every figure of a model that ships and write its card."""
-    say(as_json, "figures", lab_commands().evaluate(model, data, folder, settings_of(context).models_dir))
+def evaluate(context: click.Context, model: str, data: Path, folder: Path, evidence: Path, as_json: bool) -> None:
+    """Compute every figure of a model and write its card; that of one that does not ship goes to --evidence."""
+    models_dir = settings_of(context).models_dir
+    say(as_json, "figures", lab_commands().evaluate(model, data, folder, models_dir, evidence))
 
 
 @commands.command("settings")

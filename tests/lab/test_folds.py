@@ -143,7 +143,7 @@ def test_folds_become_a_folder_with_a_card(kind: dict[str, Any], recipe: Any, tm
     assert {point["build"] for point in found["points"]} == {row["build"] for row in certificate["builds"]}
     assert "worth shipping" in (tmp_path / "evidence" / "sweep-mr-toy.md").read_text()
     assert (tmp_path / "evidence" / "sweep-mr-toy.svg").stat().st_size > 1000
-    figures = commands.evaluate(name, tmp_path, out, models)
+    figures = commands.evaluate(name, tmp_path, out, models, tmp_path / "evidence")
     assert sum(fold["series"] for fold in figures["folds"]) == 12
     card = (models / "mr-toy" / "card.md").read_text()
     for word in (
@@ -160,6 +160,10 @@ def test_folds_become_a_folder_with_a_card(kind: dict[str, Any], recipe: Any, tm
     assert note["figures"]["crossed"].keys() == figures["crossed"].keys()
     carried = {one["name"] for one in note["figures"]["audit"]["baselines"]}
     assert {"the average training mask", "the mask of the nearest neighbour"} <= carried
+    withheld = recipe(**kind | {"withheld": 'withheld = "it is a toy"'})
+    commands.evaluate(withheld, tmp_path, out, models, tmp_path / "evidence")
+    assert "does not ship: it is a toy" in (tmp_path / "evidence" / "mr-toy.md").read_text()
+    assert (tmp_path / "evidence" / "mr-toy.json").is_file()
 
 
 def test_one_fold_is_trained_alone(recipe: Any, tmp_path: Path) -> None:

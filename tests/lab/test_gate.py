@@ -9,7 +9,8 @@ from tests.lab.films import drawn_films
 from tests.lab.series import drawn_cases
 from wetread.errors import BadInput
 from wetread.lab.damage import Damage, damages
-from wetread.lab.gate import Bounds, bound_of, halves
+from wetread.lab.falls import Bounds, bound_of
+from wetread.lab.gate import halves
 from wetread.lab.trials import Case, Told, damaged, film_cases, series_cases, span_of
 from wetread.records import Recipe
 

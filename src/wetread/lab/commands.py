@@ -214,11 +214,11 @@ def certify_imported(
     return prove(folder, found, positive, sensitivity)
 
 
-def evaluate(model: str, data: Path, out: Path, models: Path) -> Figures:
+def evaluate(model: str, data: Path, out: Path, models: Path, evidence: Path) -> Figures:
     """Compute every figure of a model and write its ``card.md`` and ``figures.json``.
 
     They carry the audit of the data, which is made if training did not.  Of a model that
-    does not ship both files go to the run folder.
+    does not ship they are ``<id>.md`` and ``<id>.json`` in the folder `evidence`.
 
     Parameters
     ----------
@@ -239,7 +239,7 @@ def evaluate(model: str, data: Path, out: Path, models: Path) -> Figures:
     table, cache = load_plan(model), out / "cache"
     audited = {"audit": audit_of(cleared(table, data, out)), "gate": kept_gate(models / str(table["id"]))}
     if "folds" in table:
-        return _evaluate_series(table, data, out, models, audited)
+        return _evaluate_series(table, data, out, audited, evidence if "withheld" in table["ship"] else models)
     declared = read(models / model)
     if declared.task == "segmentation":
         figures = evaluate_lungs(declared, data, cache)
@@ -253,12 +253,16 @@ def evaluate(model: str, data: Path, out: Path, models: Path) -> Figures:
     return figures
 
 
-def _evaluate_series(table: dict[str, Any], data: Path, out: Path, models: Path, audited: Figures) -> Figures:
-    ships = "withheld" not in table["ship"]
-    folder = (models if ships else out) / str(table["id"])
-    declared = read(folder) if ships else None
-    certificate = json.loads((folder / "certificate.json").read_text(encoding="utf-8")) if ships else None
+def _evaluate_series(table: dict[str, Any], data: Path, out: Path, audited: Figures, place: Path) -> Figures:
+    """Evaluate into a model folder of `place`, or, if the model is withheld, into two files there."""
+    name, declared, certificate = str(table["id"]), None, None
+    pages = (place / f"{name}.md", place / f"{name}.json")
+    if "withheld" not in table["ship"]:
+        pages = (place / name / "card.md", place / name / "figures.json")
+        declared = read(place / name)
+        certificate = json.loads((place / name / "certificate.json").read_text(encoding="utf-8"))
     figures = evaluate_series(table, declared, data, out) | audited
-    (folder / "card.md").write_text(card_series(table, figures, certificate), encoding="utf-8")
-    write_evidence(folder / "figures.json", table, data, figures)
+    pages[0].parent.mkdir(parents=True, exist_ok=True)
+    pages[0].write_text(card_series(table, figures, certificate), encoding="utf-8")
+    write_evidence(pages[1], table, data, figures)
     return figures

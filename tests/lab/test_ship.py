@@ -29,7 +29,7 @@ from wetread.lab.phantom import LUNGS, chest
 from wetread.lab.plan import load_plan, recipe_of
 from wetread.lab.prune import cut
 from wetread.lab.quantize import quantize_onnx
-from wetread.lab.subgroups import Paired
+from wetread.lab.subgroups import Paired, subgroup_rows
 from wetread.lab.weights import load_weights, save_weights
 from wetread.lab.zoo import ARCHITECTURES, build
 from wetread.prepare import prepare
@@ -325,6 +325,18 @@ def test_a_loss_in_one_subgroup_fails_the_build(tmp_path: Path) -> None:
     assert found["half: b"]["passed"] is True
     assert "passed" not in found["age: child"]
     assert found["half: b"]["p_holm"] == pytest.approx(3 * found["half: b"]["p"])
+
+
+def test_few_cases_are_not_judged_for_the_many_that_they_stand_against() -> None:
+    """Five patients with a virus among a hundred sound ones: the loss in them proves nothing either way."""
+    truth = np.repeat([0, 1, 1], [100, 40, 5])
+    kind = np.repeat(["normal", "bacteria", "virus"], [100, 40, 5])
+    score = truth + np.random.default_rng(0).normal(size=145)
+    paired = Paired("auc", truth, score, score, np.arange(145).astype(str), {"kind": kind})
+    found = {row["subgroup"]: row for row in subgroup_rows(paired, 0.01)}
+    assert found["kind: virus"]["patients"] == 105
+    assert "passed" not in found["kind: virus"]
+    assert found["kind: bacteria"]["passed"] is True
 
 
 def test_cases_of_one_kind_stand_against_all_sound_ones() -> None:

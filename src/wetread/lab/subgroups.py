@@ -25,7 +25,7 @@ __all__ = ["DRAWS", "FACTOR", "SEED", "SMALLEST", "Paired", "subgroup_rows"]
 Strings = NDArray[np.str_]
 Scores = NDArray[np.float64]
 
-#: With fewer patients a subgroup is told and not judged.
+#: With fewer patients, for an area with fewer of either class, a subgroup is told and not judged.
 SMALLEST = 20
 #: In a subgroup the largest loss allowed is so many times that of all patients.
 FACTOR = 2.0
@@ -53,6 +53,12 @@ class Paired:
     def of_parent(self) -> float:
         """The parent's own figure."""
         return auroc(self.truth, self.parent) if self.metric == "auc" else float(self.parent.mean())
+
+    @property
+    def weight(self) -> int:
+        """How many patients the figure rests on: for an area, those of the rarer class."""
+        classes = [self.truth == one for one in (0, 1)] if self.metric == "auc" else [np.full(len(self.patient), True)]
+        return min(len(np.unique(self.patient[rows])) for rows in classes)
 
     def change(self, margin: float) -> tuple[Interval, float]:
         """Return how much better the build is, and the p-value of "it loses more than the margin"."""
@@ -95,13 +101,15 @@ def subgroup_rows(paired: Paired, margin: float) -> list[dict[str, Any]]:
         The largest loss allowed over all patients.
     """
     rows: list[dict[str, Any]] = []
+    judged: list[dict[str, Any]] = []
     for name, part in paired.groups():
         allowed = FACTOR * margin
         change, p = part.change(allowed)
         told: dict[str, Any] = {"subgroup": name, "difference": change.value}
         told["interval_95"] = [change.low, change.high]
         rows.append(told | {"margin": allowed, "n": change.n, "patients": change.groups, "p": p})
-    _judge([row for row in rows if row["patients"] >= SMALLEST])
+        judged += rows[-1:] if part.weight >= SMALLEST else []
+    _judge(judged)
     return rows
 
 

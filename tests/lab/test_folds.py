@@ -14,8 +14,10 @@ from wetread import infer
 from wetread.errors import BadInput
 from wetread.lab import commands, series
 from wetread.lab.audit import rivals
+from wetread.lab.card import operating_text
 from wetread.lab.folder import sha256_of
 from wetread.lab.points import rule_words, threshold_by
+from wetread.lab.roc import draw_curves_of, operating
 from wetread.lab.verdicts import Scores, operating_point
 
 #: torch's exporter warns about itself.
@@ -164,6 +166,8 @@ def test_folds_become_a_folder_with_a_card(kind: dict[str, Any], recipe: Any, tm
     commands.evaluate(withheld, tmp_path, out, models, tmp_path / "evidence")
     assert "does not ship: it is a toy" in (tmp_path / "evidence" / "mr-toy.md").read_text()
     assert (tmp_path / "evidence" / "mr-toy.json").is_file()
+    assert (tmp_path / "evidence" / "mr-toy-roc.svg").is_file() is (kind is JOINT)
+    assert ("](roc.svg)" in card) is (kind is JOINT)
 
 
 def test_one_fold_is_trained_alone(recipe: Any, tmp_path: Path) -> None:
@@ -214,3 +218,23 @@ def test_the_rule_of_the_threshold_is_the_recipes() -> None:
     assert rule_words({"balanced_accuracy": 1}) == "that of the highest balanced accuracy"
     with pytest.raises(BadInput, match="operating_point"):
         threshold_by({"luck": 1}, truth, probability)
+
+
+def test_the_curve_holds_the_point_that_the_threshold_chose(tmp_path: Path) -> None:
+    truth = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    probability = np.array([0.1, 0.2, 0.6, 0.6, 0.3, 0.6, 0.8, 0.9])
+    found = operating(truth, probability, probability >= 0.5)
+    assert [found[key] for key in ("found", "missed", "false_alarms", "left_alone")] == [3, 1, 2, 2]
+    assert found["curve"] == [[0, 0], [0, 0.25], [0, 0.5], [0.5, 0.75], [0.5, 1], [0.75, 1], [1, 1]]
+    assert [1 - found["specificity"], found["sensitivity"]] in found["curve"]
+    draw_curves_of({"drawn": found}, tmp_path / "roc.svg")
+    assert "specificity" in (tmp_path / "roc.svg").read_text()
+    assert "| drawn | 3 | 1 | 2 | 2 | 0.750 | 0.500 |" in operating_text({"drawn": found})
+
+
+def test_many_probabilities_make_a_short_curve() -> None:
+    rng = np.random.default_rng(0)
+    truth, probability = rng.integers(0, 2, 500), rng.random(500)
+    curve = operating(truth, probability, probability > 0.5)["curve"]
+    assert len(curve) == 60
+    assert (curve[0], curve[-1]) == ([0, 0], [1, 1])

@@ -11,7 +11,7 @@ from wetread.lab.certify import PARENT
 from wetread.lab.evaluate import Figures, interval_text
 from wetread.lab.gate_page import gate_text
 
-__all__ = ["audit_text", "card", "damage_parts"]
+__all__ = ["audit_text", "card", "damage_parts", "operating_text"]
 
 KERMANY_FAULTS = (
     "The test split was published with the training split by one hospital (Guangzhou, children of one to five "
@@ -130,6 +130,7 @@ def _pneumonia_tables(model: Model, figures: Figures) -> list[str]:
         f"Threshold {label.threshold:g} on the calibrated probability: {label.threshold_rule}. "
         f"Temperature {model.temperature:g}, fitted on the same films."
     ]
+    parts.append(operating_text(figures["operating"]))
     names = {"kermany test": "Test split, children, one site", "nih": "NIH, adults, never trained on"}
     columns = {
         "auc": "AUC",
@@ -154,6 +155,17 @@ def _pneumonia_tables(model: Model, figures: Figures) -> list[str]:
     ]
     parts.append("## Trivial rivals, test split\n\n" + table_text(["rival", "accuracy", "AUC"], rivals))
     return parts
+
+
+def operating_text(points: Mapping[str, Figures], picture: str = "roc.svg") -> str:
+    """Return the confusion counts at the threshold, and the picture of the curves: a file beside the card."""
+    keys = ("found", "missed", "false_alarms", "left_alone")
+    rows = [
+        [name, *(str(one[key]) for key in keys), f"{one['sensitivity']:.3f}", f"{one['specificity']:.3f}"]
+        for name, one in points.items()
+    ]
+    head = ["fp32", "found", "missed", "false alarms", "rightly left alone", "sensitivity", "specificity"]
+    return f"{table_text(head, rows)}\n\n![Sensitivity over 1 - specificity, a dot at the threshold]({picture})"
 
 
 def _looks(model: Model, looks: Mapping[str, Figures]) -> str:

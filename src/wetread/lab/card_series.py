@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from wetread.lab.card import audit_text, certificate_text, damage_parts, table_text
+from wetread.lab.card import audit_text, certificate_text, damage_parts, operating_text, table_text
 from wetread.lab.evaluate import interval_text
 
 __all__ = ["card_series"]
@@ -14,7 +14,9 @@ Figures = Mapping[str, Any]
 LABEL_COLUMNS = ("auroc", "sensitivity at 0.90 specificity", "accuracy", "sensitivity", "specificity")
 
 
-def card_series(table: Mapping[str, Any], figures: Figures, certificate: Mapping[str, Any] | None) -> str:
+def card_series(
+    table: Mapping[str, Any], figures: Figures, certificate: Mapping[str, Any] | None, picture: str = "roc.svg"
+) -> str:
     """Return the card in Markdown.
 
     Parameters
@@ -25,6 +27,8 @@ def card_series(table: Mapping[str, Any], figures: Figures, certificate: Mapping
         What `evaluate_series` found.
     certificate
         None for a model that does not ship.
+    picture
+        Of a classifier: the file beside the card that holds its curve.
     """
     ship = table["ship"]
     parts = [
@@ -37,6 +41,7 @@ def card_series(table: Mapping[str, Any], figures: Figures, certificate: Mapping
         _folds(table, figures["folds"]),
         *_results("Patients that the network never saw, all folds together, fp32", figures["crossed"], table),
         *_traits(figures["crossed"], table),
+        operating_text(figures["crossed"]["operating"], picture) if "operating" in figures["crossed"] else "",
         _by_fold(figures),
         *_rivals(figures["rivals"], table),
         audit_text(figures["audit"], _ours(figures["crossed"])),

@@ -24,6 +24,7 @@ from wetread.lab.evidence import write_evidence
 from wetread.lab.gate import kept_gate, make_gate
 from wetread.lab.intake.prove import prove
 from wetread.lab.plan import load_plan
+from wetread.lab.roc import draw_curves_of
 from wetread.lab.ship import certify as certify_film
 from wetread.lab.ship import quantize as quantize_film
 from wetread.lab.ship_series import certify_series, quantize_series
@@ -244,7 +245,8 @@ def evaluate(model: str, data: Path, out: Path, models: Path, evidence: Path) ->
     if declared.task == "segmentation":
         figures = evaluate_lungs(declared, data, cache)
     else:
-        figures = evaluate_pneumonia(declared, models, data, cache)
+        figures = evaluate_pneumonia(declared, models, data, cache, Plan(**table["train"]))
+        draw_curves_of(figures["operating"], models / model / "roc.svg")
     figures |= audited
     certificate = json.loads((models / model / "certificate.json").read_text(encoding="utf-8"))
     told = card(declared, figures, certificate, str(table["remarks"]))
@@ -254,15 +256,17 @@ def evaluate(model: str, data: Path, out: Path, models: Path, evidence: Path) ->
 
 
 def _evaluate_series(table: dict[str, Any], data: Path, out: Path, audited: Figures, place: Path) -> Figures:
-    """Evaluate into a model folder of `place`, or, if the model is withheld, into two files there."""
+    """Evaluate into a model folder of `place`, or, if the model is withheld, into files there."""
     name, declared, certificate = str(table["id"]), None, None
-    pages = (place / f"{name}.md", place / f"{name}.json")
+    pages = (place / f"{name}.md", place / f"{name}.json", place / f"{name}-roc.svg")
     if "withheld" not in table["ship"]:
-        pages = (place / name / "card.md", place / name / "figures.json")
+        pages = (place / name / "card.md", place / name / "figures.json", place / name / "roc.svg")
         declared = read(place / name)
         certificate = json.loads((place / name / "certificate.json").read_text(encoding="utf-8"))
     figures = evaluate_series(table, declared, data, out) | audited
     pages[0].parent.mkdir(parents=True, exist_ok=True)
-    pages[0].write_text(card_series(table, figures, certificate), encoding="utf-8")
+    pages[0].write_text(card_series(table, figures, certificate, pages[2].name), encoding="utf-8")
+    if "operating" in figures["crossed"]:
+        draw_curves_of(figures["crossed"]["operating"], pages[2])
     write_evidence(pages[1], table, data, figures)
     return figures

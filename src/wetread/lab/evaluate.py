@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from wetread.infer import Build, Model
 from wetread.lab.baselines import lung_baselines, pneumonia_baselines
 from wetread.lab.certify import PARENT, shipped_boxes
-from wetread.lab.data import Films, hannover, kermany, nih
+from wetread.lab.data import Films, hannover, held_back, kermany, nih
 from wetread.lab.folder import engines_for
 from wetread.lab.lungs import film_dice
 from wetread.lab.predict import built, predict_logits, predict_lungs, predict_shares
+from wetread.lab.roc import operating
+from wetread.lab.train import Plan
 from wetread.measures import (
     Interval,
     accuracy,
@@ -78,8 +80,14 @@ def _surface(logits: Tensor, films: Films, row: int, model: Model) -> float:
     return min(100.0, 100.0 * distance / diagonal)
 
 
-def evaluate_pneumonia(model: Model, models: Path, data: Path, cache: Path) -> Figures:
-    """Return discrimination, operating point and calibration of each build, inside and outside."""
+def evaluate_pneumonia(model: Model, models: Path, data: Path, cache: Path, plan: Plan) -> Figures:
+    """Return discrimination, operating point and calibration of each build, inside and outside.
+
+    Parameters
+    ----------
+    plan
+        How the model was trained: which patients it held back.
+    """
     inside, outside = kermany(data, cache), nih(data, cache)
     test, train = np.flatnonzero(inside.split == "test"), np.flatnonzero(inside.split == "train")
     builds: dict[str, Figures] = {build.name: {} for build in model.builds}
@@ -93,8 +101,22 @@ def evaluate_pneumonia(model: Model, models: Path, data: Path, cache: Path) -> F
             logits = predict_logits(predictor, films, rows, boxes, model.recipe)
             builds[build.name][name] = _discrimination(model, films, rows, logits)
         looks[name] = _looks(model, films, rows, boxes, lungs)
+    aside = np.flatnonzero((inside.split == "train") & held_back(inside.patient, plan.held_back, plan.seed))
+    sets = {"held-back patients": (inside, aside), "kermany test": (inside, test)}
+    sets["nih"] = (outside, np.arange(len(outside)))
+    points = {name: _point(model, models, films, rows, cache) for name, (films, rows) in sets.items()}
     baselines = pneumonia_baselines(inside, train, test)
-    return {"builds": builds, "refused": refused, "looks": looks, "baselines": baselines}
+    return {"builds": builds, "refused": refused, "looks": looks, "operating": points, "baselines": baselines}
+
+
+def _point(model: Model, models: Path, films: Films, rows: Rows, cache: Path) -> Figures:
+    """Return where the threshold lies on the curve of the fp32 build."""
+    boxes, _, _ = shipped_boxes(models, films, model.recipe, cache)
+    build = model.build(PARENT)
+    predictor = built(build.path, build.precision, engines_for(build.precision)[0])
+    logits = predict_logits(predictor, films, rows, boxes, model.recipe)
+    probability = 1 / (1 + np.exp(-logits / model.temperature))
+    return operating(films.label[rows], probability, probability >= model.labels[0].threshold)
 
 
 def _looks(model: Model, films: Films, rows: Rows, boxes: NDArray[Any], lungs: NDArray[np.uint8]) -> Figures:

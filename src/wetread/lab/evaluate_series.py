@@ -19,6 +19,7 @@ from wetread.lab.gridded import Gridded
 from wetread.lab.held_out import held_out
 from wetread.lab.predict import built
 from wetread.lab.rivals import average_mask, bright_masks, nearest_label, ridge_scores, threshold_lungs
+from wetread.lab.roc import operating
 from wetread.lab.verdicts import (
     Overlap,
     Scores,
@@ -144,6 +145,9 @@ def _crossed_labels(ground: Ground, logits: NDArray[np.float64]) -> Figures:
     by_fold = {fold: fixed_point(table, scores, folds, fold) for fold in used}
     points = {int(one): by_fold[int(folds[one])] for one in np.unique(series)}
     figures = score_figures(scores, points, ground.cases.patient)
+    fixed = np.array([points[int(one)] for one in series])
+    probability = 1 / (1 + np.exp(-logits / fixed[:, 0]))
+    figures["operating"] = {"slices": operating(truth, probability, probability >= fixed[:, 1])}
     figures["by fold"] = [
         score_figures(scores.take(np.flatnonzero(folds == fold)), points, ground.cases.patient)["slices"]
         for fold in used

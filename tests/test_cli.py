@@ -9,10 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 
-from tests import toy
+from tests import phantoms, toy
 from wetread import acquire, cli
 from wetread.evidence.film import real_film
 from wetread.jobs.store import Store
@@ -196,6 +197,19 @@ def test_check_finds_what_is_wrong(run: Run, tmp_path: Path) -> None:
     code, out, _ = run("check", path, "--json")
     assert code == 1
     assert next(iter(json.loads(out).values()))
+
+
+def test_copies_leave_and_results_come_back(run: Run, tmp_path: Path) -> None:
+    dataset = phantoms.make_film(BurnedInAnnotation="NO")
+    film, note, home = tmp_path / "Canary^Patient.dcm", tmp_path / "note.txt", tmp_path / "home"
+    film.write_bytes(phantoms.to_bytes(dataset))
+    note.write_text("no image")
+    code, out, _ = run("deidentify", film, note, "--out", tmp_path / "out", "--json")
+    assert code == 4
+    assert [bool(row["refused"]) for row in json.loads(out)] == [False, True]
+    assert pydicom.dcmread(tmp_path / "out" / "000001.dcm").PatientID != dataset.PatientID
+    assert run("reidentify", tmp_path / "out", "--out", home)[0] == 0
+    assert pydicom.dcmread(home / "000001.dcm").SOPInstanceUID == dataset.SOPInstanceUID
 
 
 def test_every_verb_has_help_and_json() -> None:

@@ -25,6 +25,7 @@ from wetread.settings import Settings, load, parse_destination
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from wetread.acquire.deidentify import Ledger
     from wetread.jobs.desk import Desk
     from wetread.lab.audit import Decoded
     from wetread.records import Document, Reading
@@ -716,6 +717,93 @@ def evaluate(context: click.Context, model: str, data: Path, folder: Path, evide
     """Compute every figure of a model and write its card; that of one that does not ship goes to --evidence."""
     models_dir = settings_of(context).models_dir
     say(as_json, "figures", lab_commands().evaluate(model, data, folder, models_dir, evidence))
+
+
+def ledger_of(context: click.Context, path: Path | None) -> Ledger:
+    """The ledger that a verb names, or that of the state folder."""
+    from wetread.acquire.deidentify import Ledger
+
+    return Ledger(path or settings_of(context).state_dir / "deidentification.ledger")
+
+
+ledger_option = click.option(
+    "--ledger", type=click.Path(path_type=Path), help="Secret and way back; by default in the state folder. Keep it."
+)
+
+
+@commands.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the copies.")
+@click.option(
+    "--keep", multiple=True, help="Option of the profile; repeatable. Without: shifted-dates, descriptors, patient."
+)
+@click.option("--pixels-clean", is_flag=True, help="You looked: no text is burned in where the object does not say so.")
+@ledger_option
+@json_option
+@click.pass_context
+def deidentify(
+    context: click.Context,
+    paths: tuple[Path, ...],
+    out: Path,
+    keep: tuple[str, ...],
+    pixels_clean: bool,
+    ledger: Path | None,
+    as_json: bool,
+) -> None:
+    """Copy DICOM images without what identifies (PS3.15 Annex E), for research or a cloud."""
+    from wetread.acquire.deidentify import Profile
+    from wetread.acquire.deidentify import deidentify as copied
+
+    profile = dataclasses.replace(Profile(), pixels_clean=pixels_clean)
+    profile = dataclasses.replace(profile, options=frozenset(keep)) if keep else profile
+    with ledger_of(context, ledger) as book:
+        rows = rewritten(paths, out, lambda data: copied(data, profile, book).data)
+    told_rewritten(context, rows, as_json)
+
+
+@commands.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
+@ledger_option
+@json_option
+@click.pass_context
+def reidentify(context: click.Context, paths: tuple[Path, ...], out: Path, ledger: Path | None, as_json: bool) -> None:
+    """Give results that were made on de-identified copies the identity of their study."""
+    from wetread.acquire.deidentify import reidentify as returned
+
+    with ledger_of(context, ledger) as book:
+        rows = rewritten(paths, out, lambda data: returned(data, book))
+    told_rewritten(context, rows, as_json)
+
+
+def rewritten(paths: tuple[Path, ...], out: Path, change: Callable[[bytes], bytes]) -> list[dict[str, str]]:
+    """Write what becomes of each file under a number; its old name may hold a patient's."""
+    files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    files = [file for file in files if file.is_file()]
+    if not files:
+        raise BadInput(f"{paths[0]}: expected a DICOM file or a folder of them, found no file")
+    out.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for number, file in enumerate(files, 1):
+        place = out / f"{number:06d}.dcm"
+        try:
+            place.write_bytes(change(file.read_bytes()))
+            rows.append({"file": str(file), "copy": str(place), "refused": ""})
+        except BadInput as error:
+            rows.append({"file": str(file), "copy": "", "refused": str(error)})
+    return rows
+
+
+def told_rewritten(context: click.Context, rows: list[dict[str, str]], as_json: bool) -> None:
+    """Say what was written and what was not; exit 4 if anything was refused."""
+    refused = [row for row in rows if row["refused"]]
+    if as_json:
+        emit(rows)
+    else:
+        for row in refused:
+            click.echo(f"{row['file']}: {row['refused']}", err=True)
+        click.echo(f"{len(rows) - len(refused)} written, {len(refused)} refused")
+    context.exit(BAD_INPUT if refused else OK)
 
 
 @commands.command("settings")

@@ -1,0 +1,48 @@
+"""What of a text or a date may stay: words of anatomy and technique, and dates moved by days."""
+
+from __future__ import annotations
+
+import datetime
+import re
+
+__all__ = ["cleaned_text", "moved_date"]
+
+#: Words that say what was examined and how; every other word of a description goes.
+WORDS = frozenset(
+    """
+    abdomen abdominal acute adc angio angiography ankle aorta ap apical arm arterial ascending av ax axial
+    bilateral biplane bone brain breast calcaneus cardiac carotid cervical chest cine clavicle contrast
+    cor coronal cr ct cta decubitus delay delayed descending diastole diffusion dixon dual dwi dx
+    dynamic early elbow epi erect expiration extremity fat femur fibula fiesta finger flair flash fluoro
+    follow foot forearm frontal fse full gre hand head hip hippocampus humerus iac in inspiration
+    inversion ir kidney knee la landmarks lao late lateral left leg liver localizer long low lower
+    lumbar lung lungs lv mandible mediastinum mip mm mpr mprage mr mra mri myocardium native neck
+    nonecontrast oblique opposed orbit out pa patella pelvis perfusion phase pituitary plain portable
+    post posterior pre prone proton pulmonary rao recon reformat rib ribs right routine rv sa sag
+    sagittal scan scout screening sella shin short shoulder sinus skull slice soft space spair spgr
+    spine spleen standard standing sternum stir stress supine swi system systole t1 t1w t2 t2w te thick
+    thin thoracic thorax tibia tissue toe topogram tr tra transverse tse upper upright vein venogram
+    venous ventricle vertex view volume vr weighted window with without wo wrist
+    """.split()  # noqa: SIM905 - prose is easier to look through than 180 quoted words
+)
+_PLAIN = re.compile(r"\d{1,3}(?:\.\d{1,2})?")
+
+
+def cleaned_text(text: str) -> str:
+    """Return the words of a description that say what was examined and how, and short numbers."""
+    words = re.split(r"[^A-Za-z0-9.]+", text)
+    return " ".join(word for word in words if word.lower() in WORDS or _PLAIN.fullmatch(word))
+
+
+def moved_date(text: str, days: int) -> str:
+    """Return a DA or DT moved by days, its time of day and offset kept; "" if it is no date.
+
+    References
+    ----------
+    PS3.5 Section 6.2: DA is YYYYMMDD, DT begins with it.
+    """
+    try:
+        day = datetime.date(int(text[:4]), int(text[4:6]), int(text[6:8])) + datetime.timedelta(days=days)
+    except (ValueError, OverflowError):
+        return ""
+    return f"{day:%Y%m%d}{text[8:]}" if re.fullmatch(r"\d{8}[\d.+-]*", text) else ""

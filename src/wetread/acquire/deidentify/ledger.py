@@ -1,0 +1,90 @@
+"""The secret that makes pseudonyms, and the book that leads back from them; both stay in the hospital."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import sqlite3
+from pathlib import Path
+from types import TracebackType
+
+from wetread.errors import BadInput
+
+__all__ = ["Ledger"]
+
+SECRET_BYTES = 32
+#: Days by which the dates of a patient move into the past, at least and at most.
+SHIFT_DAYS = (30, 3650)
+SCHEMA = (
+    "create table if not exists secret (value blob not null)",
+    "create table if not exists names (kind text, new text, old text not null, primary key (kind, new))",
+)
+
+
+class Ledger:
+    """Pseudonyms of UIDs and identifiers: the same input gives the same output, and only this file leads back.
+
+    Parameters
+    ----------
+    path
+        A SQLite file; it is made, readable by its owner alone, if it is not there.
+
+    Raises
+    ------
+    BadInput
+        The file cannot be opened, or is something else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            self._book = sqlite3.connect(path)
+            for statement in SCHEMA:
+                self._book.execute(statement)
+            row = self._book.execute("select value from secret").fetchone()
+            if row is None:
+                row = (secrets.token_bytes(SECRET_BYTES),)
+                self._book.execute("insert into secret values (?)", row)
+            self._book.commit()
+        except (OSError, sqlite3.Error) as error:
+            raise BadInput(f"ledger {path.name}: expected a file that can be written, got {error}") from error
+        self._secret: bytes = row[0]
+
+    def __enter__(self) -> Ledger:
+        """Return the ledger."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Keep what was written, unless something failed, and close."""
+        if kind is None:
+            self._book.commit()
+        self._book.close()
+
+    def _digest(self, kind: str, value: str) -> int:
+        return int.from_bytes(hmac.digest(self._secret, f"{kind}\x1f{value}".encode(), hashlib.sha256)[:16], "big")
+
+    def uid(self, old: str) -> str:
+        """Return the UID that stands for another one."""
+        return self.remember("uid", f"2.25.{self._digest('uid', old)}", old)
+
+    def pseudonym(self, kind: str, old: str) -> str:
+        """Return a name of 16 characters that stands for an identifier."""
+        return self.remember(kind, f"{self._digest(kind, old):032X}"[:16], old)
+
+    def shift_days(self, patient: str) -> int:
+        """Return by how many days the dates of a patient move: below zero."""
+        least, most = SHIFT_DAYS
+        return -(least + self._digest("shift", patient) % (most - least + 1))
+
+    def remember(self, kind: str, new: str, old: str) -> str:
+        """Keep what a pseudonym stands for, and return it."""
+        self._book.execute("insert or ignore into names values (?, ?, ?)", (kind, new, old))
+        return new
+
+    def original(self, kind: str, new: str) -> str | None:
+        """Return what a pseudonym stands for, None if this ledger did not make it."""
+        row = self._book.execute("select old from names where kind = ? and new = ?", (kind, new)).fetchone()
+        return None if row is None else str(row[0])

@@ -1,0 +1,232 @@
+"""Nothing that a person wrote leaves without a reason: canaries in every place of an image."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom._dicom_dict import DicomDictionary
+from pydicom.datadict import dictionary_VR, keyword_for_tag
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+
+from tests import phantoms, slices
+from wetread.acquire.deidentify import OPTIONS, Ledger, Profile, deidentify, reidentify
+from wetread.acquire.deidentify.clean import cleaned_text, moved_date
+from wetread.acquire.deidentify.table import rule_of
+from wetread.errors import BadInput
+
+BASIC = Profile(frozenset())
+#: What a canary of each value representation looks like; they differ by number.
+CANARIES = {
+    **dict.fromkeys(("LO", "SH", "LT", "ST", "UT", "UC"), "Canary{:04d}"),
+    "PN": "Canary{:04d}^Jane",
+    "AE": "CANARY{:04d}",
+    "UR": "http://canary{:04d}.example",
+    "UI": "1.2.3.777.{:d}",
+    "DA": "19{:02d}0407",
+    "AS": "0{:02d}Y",
+    "DT": "19{:02d}0407112233",
+    "TM": "1122{:02d}",
+}
+PIXELS = frozenset({"7fe00010"})
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger(tmp_path / "ledger") as made:
+        yield made
+
+
+def image(**attributes: Any) -> Dataset:
+    return phantoms.make_film(BurnedInAnnotation="NO", **attributes)
+
+
+def copied(dataset: Dataset, ledger: Ledger, profile: Profile = BASIC) -> Dataset:
+    return pydicom.dcmread(io.BytesIO(deidentify(phantoms.to_bytes(dataset), profile, ledger).data))
+
+
+def planted() -> tuple[Dataset, list[str]]:
+    """An image with a canary in every text attribute of the dictionary, on top, in an item, two items deep, private."""
+    dataset, found = image(), []
+    deep, deeper = Dataset(), Dataset()
+    texts = [tag for tag in DicomDictionary if tag >> 16 not in (0, 2, 4) and dictionary_VR(tag) in CANARIES]
+    for number, tag in enumerate(texts):
+        kind = dictionary_VR(tag)
+        if keyword_for_tag(tag) in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
+            continue
+        canary = CANARIES[kind].format(number % 60 if kind in ("DA", "AS", "DT", "TM") else number)
+        owner = (dataset, deep, deeper)[number % 3]
+        owner.add(DataElement(tag, kind, canary))
+        if kind not in ("DA", "AS", "DT", "TM"):
+            found.append(canary)
+    dataset.AcquisitionContextSequence, deep.ContrastBolusAgentSequence = [deep], [deeper]
+    block = dataset.private_block(0x0011, "CANARY 9001", create=True)
+    block.add_new(1, "LO", "Canary9002")
+    block.add_new(2, "UN", b"Canary9003")
+    inner = Dataset()
+    inner.PatientComments = "Canary9004"
+    block.add_new(3, "SQ", [inner])
+    dataset.add(DataElement(0x60000010, "US", 1))
+    dataset.add(DataElement(0x60004000, "LT", "Canary9005"))
+    dataset.add(DataElement(0x00420011, "OB", b"Canary9006"))
+    return dataset, [*found, "CANARY 9001", *(f"Canary900{n}" for n in (2, 3, 4, 5, 6))]
+
+
+@pytest.mark.parametrize("options", [frozenset[str](), frozenset({"shifted-dates", "patient"})])
+def test_no_canary_survives(ledger: Ledger, options: frozenset[str]) -> None:
+    """Kept are a maker's technical texts, of which the reasons tell; nothing else."""
+    dataset, canaries = planted()
+    data = bytearray(phantoms.to_bytes(dataset))
+    data[:128] = b"Canary9007 in the preamble".ljust(128, b"\0")
+    told = deidentify(bytes(data), Profile(options), ledger)
+    assert len(canaries) > 800
+    alive = {canary for canary in [*canaries, "Canary9007"] if canary.encode() in told.data}
+    assert told.reasons["kept: technical text of the maker"] > 0
+    assert len(alive) < 20
+    whole = pydicom.dcmread(io.BytesIO(told.data))
+    kept = {element.keyword for element in whole.iterall() if any(canary in str(element.value) for canary in alive)}
+    assert kept <= {
+        *("Manufacturer", "ManufacturerModelName", "SoftwareVersions", "CodingSchemeVersion", "CodingSchemeDesignator"),
+        *("PulseSequenceName", "FilterType", "ConvolutionKernel", "ImagedNucleus", "TransmitCoilName", "SequenceName"),
+        *("CodeValue", "LongCodeValue", "CodeMeaning", "AcquisitionContextSequence", "ContrastBolusAgentSequence"),
+    }
+
+
+def test_table_has_the_standards_rows() -> None:
+    rules = {name: rule_of(int(pydicom.tag.Tag(name))) for name in ("PatientName", "StudyID", "PatientComments")}
+    assert {name: rule.action for name, rule in rules.items() if rule} == {
+        "PatientName": "Z",
+        "StudyID": "Z",
+        "PatientComments": "X",
+    }
+    assert rule_of(0x60024000) is not None
+    assert rule_of(0x00280010) is None
+
+
+def test_uids_change_alike_everywhere(ledger: Ledger) -> None:
+    first, second = slices.series(slices.balls(slices.AXIAL, (2, 8, 8), np.zeros((1, 3)), [9.0], [0]))
+    for one in (first, second):
+        one.BurnedInAnnotation = "NO"
+    second.ReferencedImageSequence = [Dataset()]
+    second.ReferencedImageSequence[0].ReferencedSOPInstanceUID = first.SOPInstanceUID
+    second.ReferencedImageSequence[0].ReferencedSOPClassUID = first.SOPClassUID
+    one, two = copied(first, ledger), copied(second, ledger)
+    assert one.StudyInstanceUID == two.StudyInstanceUID != first.StudyInstanceUID
+    assert two.ReferencedImageSequence[0].ReferencedSOPInstanceUID == one.SOPInstanceUID
+    assert one.file_meta.MediaStorageSOPInstanceUID == one.SOPInstanceUID
+    assert one.SOPClassUID == first.SOPClassUID
+    assert one.PixelData == first.PixelData
+    assert one.ImagePositionPatient == first.ImagePositionPatient
+
+
+def test_dates_of_a_patient_move_together(ledger: Ledger) -> None:
+    profile = Profile(frozenset({"shifted-dates"}))
+    first = copied(image(StudyDate="20260110", AcquisitionDateTime="20260110101010.5"), ledger, profile)
+    later = copied(image(StudyDate="20260210"), ledger, profile)
+    dates = [pydicom.valuerep.DA(one.StudyDate) for one in (first, later)]
+    assert (dates[1] - dates[0]).days == 31
+    assert str(first.AcquisitionDateTime) == f"{first.StudyDate}101010.5"
+    assert dates[0].year < 2026
+    assert first.LongitudinalTemporalInformationModified == "MODIFIED"
+    assert copied(image(StudyDate="20260110"), ledger).StudyDate == ""
+
+
+def test_words_in_the_place_of_a_time_go(ledger: Ledger) -> None:
+    made = copied(image(TimezoneOffsetFromUTC="Canary"), ledger, Profile())
+    assert "TimezoneOffsetFromUTC" not in made
+    assert copied(image(TimezoneOffsetFromUTC="+0100"), ledger, Profile()).TimezoneOffsetFromUTC == "+0100"
+
+
+def test_copy_says_what_was_done(ledger: Ledger) -> None:
+    made = copied(image(), ledger, Profile())
+    assert made.PatientIdentityRemoved == "YES"
+    assert [item.CodeValue for item in made.DeidentificationMethodCodeSequence] == [
+        *("113100", "113108", "113107", "113105"),
+    ]
+    assert made.PatientID == made.PatientName
+    assert made.SpecificCharacterSet == "ISO_IR 192"
+
+
+def test_two_hospitals_make_different_names(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "a") as one, Ledger(tmp_path / "b") as other:
+        assert copied(image(), one).PatientID != copied(image(), other).PatientID
+        first = copied(image(), one).PatientID
+    with Ledger(tmp_path / "a") as again:
+        assert copied(image(), again).PatientID == first
+    assert (tmp_path / "a").stat().st_mode & 0o077 == 0
+
+
+def test_results_come_back(ledger: Ledger) -> None:
+    source = image(StudyDate="20260110")
+    made = copied(source, ledger, Profile())
+    result = phantoms.make_film(
+        SOPInstanceUID="1.2.3.99",
+        StudyInstanceUID=made.StudyInstanceUID,
+        PatientID=made.PatientID,
+        PatientName=made.PatientName,
+    )
+    result.SourceImageSequence = [Dataset()]
+    result.SourceImageSequence[0].ReferencedSOPInstanceUID = made.SOPInstanceUID
+    back = pydicom.dcmread(io.BytesIO(reidentify(phantoms.to_bytes(result), ledger)))
+    assert back.StudyInstanceUID == source.StudyInstanceUID
+    assert back.PatientID == source.PatientID
+    assert back.PatientName == source.PatientName
+    assert back.StudyDate == "20260110"
+    assert back.SourceImageSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
+    assert back.SOPInstanceUID == "1.2.3.99"
+    with pytest.raises(BadInput, match="another study"):
+        reidentify(phantoms.to_bytes(source), ledger)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"BurnedInAnnotation": "YES"}, "YES"),
+        ({"BurnedInAnnotation": None}, "none"),
+        ({"PixelData": None}, "without pixels"),
+    ],
+)
+def test_what_may_show_a_name_stays(ledger: Ledger, change: dict[str, Any], reason: str) -> None:
+    dataset = image()
+    for keyword, value in change.items():
+        delattr(dataset, keyword) if value is None else setattr(dataset, keyword, value)
+    with pytest.raises(BadInput, match=reason):
+        copied(dataset, ledger)
+
+
+def test_a_person_may_declare_pixels_clean(ledger: Ledger) -> None:
+    dataset = image()
+    del dataset.BurnedInAnnotation
+    assert copied(dataset, ledger, Profile(frozenset(), pixels_clean=True)).BurnedInAnnotation == "NO"
+    dataset.BurnedInAnnotation = "YES"
+    with pytest.raises(BadInput, match="YES"):
+        copied(dataset, ledger, Profile(frozenset(), pixels_clean=True))
+
+
+def test_options_are_the_standards(tmp_path: Path) -> None:
+    assert all(code.startswith("1131") and meaning.endswith("Option") for code, meaning in OPTIONS.values())
+    for wrong in ({"everything"}, {"dates", "shifted-dates"}):
+        with pytest.raises(BadInput, match="expected"):
+            Profile(frozenset(wrong))
+    (tmp_path / "notes").write_text("this is no ledger, it is a long text of somebody else" * 10)
+    with pytest.raises(BadInput, match="ledger notes"):
+        Ledger(tmp_path / "notes")
+
+
+def test_no_dicom_is_refused(ledger: Ledger) -> None:
+    for call in (lambda: deidentify(b"no", BASIC, ledger), lambda: reidentify(b"no", ledger)):
+        with pytest.raises(BadInput, match="expected a DICOM file"):
+            call()
+
+
+def test_words_and_dates() -> None:
+    assert cleaned_text("AX T2 FLAIR Smith 19310407 5.0 mm^Jones") == "AX T2 FLAIR 5.0 mm"
+    assert moved_date("20260301", -1) == "20260228"
+    assert moved_date("20260301112233.5+0100", -1) == "20260228112233.5+0100"
+    assert moved_date("yesterday", -1) == ""

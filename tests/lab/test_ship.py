@@ -21,6 +21,7 @@ from wetread import infer
 from wetread.errors import BadInput, GoldenMismatch
 from wetread.infer import engine
 from wetread.lab.certify import document, fit_temperature, verdict
+from wetread.lab.data import Films
 from wetread.lab.export import export_onnx, fold_norms
 from wetread.lab.folder import sha256_of, write_folder
 from wetread.lab.gate import kept_gate
@@ -337,6 +338,26 @@ def test_few_cases_are_not_judged_for_the_many_that_they_stand_against() -> None
     assert found["kind: virus"]["patients"] == 105
     assert "passed" not in found["kind: virus"]
     assert found["kind: bacteria"]["passed"] is True
+
+
+def test_patients_for_whom_the_model_is_not_made_are_not_judged() -> None:
+    rng = np.random.default_rng(0)
+    sex = np.repeat(["F", "M"], 50)
+    score = rng.normal(0.9, 0.01, 100)
+    meant = np.arange(100) >= 40
+    paired = Paired("dice", np.zeros(100), score, score, np.arange(100).astype(str), {"sex": sex}, meant)
+    women, men = subgroup_rows(paired, 0.01)
+    assert "passed" not in women
+    assert men["passed"] is True
+
+
+def test_films_know_for_whom_a_model_is_made() -> None:
+    ages = np.array([0.9, 1, 5.5, 6, np.nan, 70])
+    none = np.zeros((6, 1, 1), np.uint8)
+    names = np.full(6, "")
+    films = Films(none, none, np.ones(6), np.zeros(6, np.int64), names, names, np.zeros((6, 2), np.int64), ages)
+    assert films.meant([1, 5]).tolist() == [False, True, True, False, True, False]
+    assert films.meant(None).all()
 
 
 def test_cases_of_one_kind_stand_against_all_sound_ones() -> None:

@@ -226,7 +226,7 @@ def _subgroup_parts(verdicts: list[Mapping[str, Any]]) -> list[str]:
             f"{part['difference']:+.4f} ({part['interval_95'][0]:+.4f} to {part['interval_95'][1]:+.4f})",
             f"{part['margin']:g}",
             f"{part['p_holm']:.3f}" if "p_holm" in part else "-",
-            {True: "yes", False: "**no**", None: "too few to judge"}[part.get("passed")],
+            {True: "yes", False: "**no**", None: "not judged"}[part.get("passed")],
         ]
         for key, part in worst.items()
     ]

@@ -115,8 +115,10 @@ def document(
         "parent": dict(parent),
         "data": data,
         "method": f"paired bootstrap of patients, percentile interval, {DRAWS} draws, seed {SEED}; each build on every "
-        f"engine that runs its precision on the machine of the comparison, against {parent['what']}; subgroups of "
-        f"{SMALLEST} patients or more must pass too, at {FACTOR:g} times the loss allowed, their p-values adjusted "
-        "together (Holm, one-sided 2.5 %); smaller ones are told and not judged",
+        f"engine that runs its precision on the machine of the comparison, against {parent['what']}; subgroups with "
+        f"{SMALLEST} patients or more for whom the model is made (of each class, for an area) must pass too, at "
+        f"{FACTOR:g} times the loss allowed: a subgroup may lose more than the whole before the build fails, as few "
+        "patients prove less; the p-values of one comparison are adjusted together (Holm, one-sided 2.5 %), those of "
+        "several builds, engines and data are not; smaller subgroups are told and not judged",
         "builds": rows,
     } | dict(notes)

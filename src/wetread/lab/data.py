@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +31,7 @@ class Films:
     patient: NDArray[np.str_]  # (n,)
     split: NDArray[np.str_]  # (n,) "train", "test"
     size: NDArray[np.int64]  # (n, 2) height, width of the original; 0 where not known
+    age: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))  # (n,) years, NaN where not known; or (0,)
     traits: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)  # name -> (n,): subgroups; "" is in none
 
     def __len__(self) -> int:
@@ -51,8 +52,15 @@ class Films:
             patient=self.patient[rows],
             split=self.split[rows],
             size=self.size[rows],
+            age=self.age[rows] if len(self.age) else self.age,
             traits={name: column[rows] for name, column in self.traits.items()},
         )
+
+    def meant(self, ages: Sequence[int] | None) -> NDArray[np.bool_]:
+        """Return (n,) which films are of patients between two ages, both included; unknown ages count as such."""
+        if ages is None or not len(self.age):
+            return np.full(len(self), True)
+        return ~((self.age < ages[0]) | (self.age >= ages[1] + 1))
 
 
 def manifest(folder: Path) -> list[dict[str, str]]:
@@ -112,6 +120,7 @@ def _films(folder: Path, side: int, cache: Path, square: bool) -> Films:
         patient=np.array([row["patient_id"] for row in rows]),
         split=np.array([row.get("split", "test") for row in rows]),
         size=size.astype(np.int64),
+        age=np.array([float(age) if (age := row.get("age", "")).isdigit() else np.nan for row in rows]),
         traits=_traits(rows),
     )
 

@@ -108,11 +108,12 @@ def _verdicts(
     truth, patient = films.label[rows], films.patient[rows]
     wanted = score(parent, rows)
     traits = {name: column[rows] for name, column in films.traits.items()}
+    meant = films.meant(table["ship"].get("intended", {}).get("age_years"))[rows]
     verdicts = []
     for name, path in files.items():
         for kind in engines_for(PRECISION[name]):
             found = score(built(path, PRECISION[name], kind), rows)
-            paired = Paired(metric, truth, wanted, found, patient, traits)
+            paired = Paired(metric, truth, wanted, found, patient, traits, meant)
             verdicts.append({"data": where, **verdict(name, kind, path, paired, margin)})
     return verdicts
 

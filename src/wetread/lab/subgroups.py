@@ -44,10 +44,12 @@ class Paired:
     build: Scores  # (n,)
     patient: Strings  # (n,)
     traits: Mapping[str, Strings] = field(default_factory=dict)  # name -> (n,); "" stands in no subgroup
+    meant: NDArray[np.bool_] | None = None  # (n,) is the model made for this patient; None: for all
 
     def take(self, rows: NDArray[np.int64]) -> Paired:
         """Return some of the samples, without their traits."""
-        return Paired(self.metric, self.truth[rows], self.parent[rows], self.build[rows], self.patient[rows])
+        columns = (self.truth[rows], self.parent[rows], self.build[rows], self.patient[rows])
+        return Paired(self.metric, *columns, meant=None if self.meant is None else self.meant[rows])
 
     @property
     def of_parent(self) -> float:
@@ -56,8 +58,9 @@ class Paired:
 
     @property
     def weight(self) -> int:
-        """How many patients the figure rests on: for an area, those of the rarer class."""
-        classes = [self.truth == one for one in (0, 1)] if self.metric == "auc" else [np.full(len(self.patient), True)]
+        """How many patients for whom the model is made the figure rests on: for an area, those of the rarer class."""
+        meant = np.full(len(self.patient), True) if self.meant is None else self.meant
+        classes = [meant & (self.truth == one) for one in (0, 1)] if self.metric == "auc" else [meant]
         return min(len(np.unique(self.patient[rows])) for rows in classes)
 
     def change(self, margin: float) -> tuple[Interval, float]:

@@ -69,7 +69,9 @@ def make_model(folder: Path, task: str, builds: dict[str, bytes], certified: boo
     np.savez(folder / "golden.npz", **golden)  # type: ignore[arg-type]
     (folder / "model.toml").write_text(_toml(folder, task, builds, size), encoding="utf-8")
     rows = [
-        {"build": name, "sha256": _digest(data), "passed": certified or name == "fp32"} for name, data in builds.items()
+        {"build": name, "engine": kind, "sha256": _digest(data), "passed": certified or name == "fp32"}
+        for name, data in builds.items()
+        for kind in ("openvino", "onnxruntime")
     ]
     (folder / "certificate.json").write_text(json.dumps({"builds": rows}), encoding="utf-8")
     return folder
@@ -154,7 +156,10 @@ def make_series_model(
     build = {"name": "fp32", "file": "fp32.onnx", "precision": "fp32", "sha256": _digest(graph)}
     lines += ["[[build]]", *_pairs({**build, "device_uid": derive("device", folder.name, _digest(graph))})]
     (folder / "model.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    rows = [{"build": "fp32", "sha256": _digest(graph), "passed": True}]
+    rows = [
+        {"build": "fp32", "engine": kind, "sha256": _digest(graph), "passed": True}
+        for kind in ("openvino", "onnxruntime")
+    ]
     (folder / "certificate.json").write_text(json.dumps({"builds": rows}), encoding="utf-8")
     return folder
 

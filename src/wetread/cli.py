@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from wetread.acquire.deidentify import Ledger
+    from wetread.infer import Profile, Trial
     from wetread.jobs.desk import Desk
     from wetread.lab.audit import Decoded
     from wetread.records import Document, Reading
@@ -64,7 +65,7 @@ def exit_code(error: WetreadError) -> int:
 @click.version_option(__version__, "--version", message="wetread %(version)s")
 @click.option("--config", type=click.Path(path_type=Path), help="Settings file (TOML).")
 @click.option("--models", type=click.Path(path_type=Path), help="Folder of model folders.")
-@click.option("--engine", help="auto, openvino or onnxruntime.")
+@click.option("--engine", help="auto, openvino, onnxruntime, openvino-gpu, cuda or tensorrt.")
 @click.option("--build", help="auto, or the name of a build, such as fp32.")
 @click.option("--threads", type=int, help="Inference threads; 0: all cores.")
 @click.option("--state", type=click.Path(path_type=Path), help="Folder of the spool, the index and the profile.")
@@ -80,11 +81,11 @@ def settings_of(context: click.Context, **given: Any) -> Settings:
     return make(**given)
 
 
-def console() -> Console:
-    """A console on standard output."""
+def console(to_error: bool = False) -> Console:
+    """A console on standard output, or on standard error."""
     from rich.console import Console
 
-    return Console(highlight=False)
+    return Console(highlight=False, stderr=to_error)
 
 
 def emit(value: Any) -> None:
@@ -202,25 +203,79 @@ def models(context: click.Context, as_json: bool) -> None:
 
 
 @commands.command()
+@click.option("--seconds", default=0.3, show_default=True, help="How long each shape of a build is measured.")
+@click.option("--certify", "certifies", is_flag=True, help="First admit graphics processors that answer as certified.")
 @json_option
 @click.pass_context
-def tune(context: click.Context, as_json: bool) -> None:
-    """Measure every certified build on every engine of this host, and remember the fastest."""
+def tune(context: click.Context, seconds: float, certifies: bool, as_json: bool) -> None:
+    """Measure every certified build on every engine of this host, and remember what is fastest.
+
+    Exit code 1 if a model misses the setting `deadline_ms` with every build.
+    """
+    from rich.progress import Progress
+
     from wetread import infer
 
     settings = settings_of(context)
-    rows = []
-    for model, measured in infer.tune(infer.find(settings.models_dir), settings):
-        rows.append(measured)
-        if not as_json:
-            name = next(build.name for build in model.builds if build.device_uid == measured.device_uid)
-            click.echo(f"{model.id:16} {name:12} {measured.engine:12} {measured.median_ms:8.2f} ms")
-    profile = dataclasses.replace(infer.read_profile(settings.profile_path), rows=tuple(rows))
+    found = infer.find(settings.models_dir)
+    profile = dataclasses.replace(infer.read_profile(settings.profile_path), rows=(), stale="")
+    if certifies:
+        told = infer.certify_here(found, settings, lambda why: click.echo(why, err=True))
+        profile = dataclasses.replace(profile, sites=tuple(told))
+    steps = infer.plan(found, settings, profile)
+    with Progress(console=console(to_error=True), disable=as_json, transient=True) as bar:
+        trials = [
+            infer.trial(model, option, settings, profile, seconds)
+            for model, option in bar.track(steps, description="measuring")
+        ]
+    rows = tuple(row for one in trials for row in one.rows)
+    profile = dataclasses.replace(profile, rows=rows)
     infer.write_profile(settings.profile_path, profile)
+    late = {
+        model.id: ms for model in found if model.builds and (ms := infer.missed(model, profile, settings)) is not None
+    }
     if as_json:
-        emit(dataclasses.asdict(profile))
+        chosen = {model.id: infer.choose(model, profile, settings.engine, settings.build) for model, _ in steps}
+        failed = [
+            {"model": one.model.id, "build": one.choice.build, "engine": one.choice.engine, "why": one.failure}
+            for one in trials
+            if one.failure
+        ]
+        choices = {name: dataclasses.asdict(choice) for name, choice in chosen.items()}
+        emit({**dataclasses.asdict(profile), "chosen": choices, "failed": failed, "late_ms": late})
     else:
-        click.echo(f"Remembered in {settings.profile_path}")
+        show_trials(trials, profile, settings)
+        for name, ms in late.items():
+            said = f"DEADLINE MISSED: {name} takes {ms:.1f} ms with its fastest certified build, expected at most "
+            click.secho(f"{said}{settings.deadline_ms:g} ms", fg="red", bold=True, err=True)
+        click.echo(f"Remembered in {settings.profile_path}; the node takes it from there.")
+    context.exit(FAILED if late else OK)
+
+
+def show_trials(trials: list[Trial], profile: Profile, settings: Settings) -> None:
+    """A table with bars: each build on each engine in its best shape, what was chosen and why."""
+    from rich.table import Table
+
+    from wetread import infer
+
+    table = Table("model", "build", "engine", "one image, ms", "", "images/s", "threads", "streams", "batch", "")
+    for one in trials:
+        choice = infer.choose(one.model, profile, settings.engine, settings.build, settings.threads)
+        mine = [other for other in trials if other.model.id == one.model.id and other.rows]
+        if not one.rows:
+            table.add_row(one.model.id, one.choice.build, one.choice.engine, "[red]failed", one.failure[:80])
+            continue
+        best, slowest = infer.shape(one.rows), max(infer.shape(other.rows).median_ms for other in mine)
+        chosen = (choice.build, choice.engine) == (one.choice.build, one.choice.engine)
+        table.add_row(
+            *(one.model.id, one.choice.build, one.choice.engine, f"{best.median_ms:.2f}"),
+            "▇" * max(1, round(16 * best.median_ms / slowest)),
+            *(f"{best.images_s:.0f}", str(best.threads or "all"), str(best.streams), str(best.batch)),
+            "[green]chosen" if chosen else "",
+        )
+    console().print(table)
+    order = ", ".join(infer.PREFERENCE)
+    click.echo(f"Chosen: among the builds within {infer.NEARLY:g} times of the fastest, the first of {order}.")
 
 
 @commands.command()

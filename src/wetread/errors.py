@@ -50,7 +50,27 @@ class GoldenMismatch(ModelError):
 
 
 class EngineError(WetreadError):
-    """An inference engine is missing, failed, or gave a value that is no number."""
+    """An inference engine is missing, failed, or gave a value that is no number.
+
+    Parameters
+    ----------
+    message
+        What was expected, what came and where.
+    code
+        One of `ENGINE_CODES`.
+    """
+
+    def __init__(self, message: str, code: str = "ENGINE-FAILED") -> None:
+        self.code = code
+        super().__init__(message)
+
+
+#: What an engine may fail of.
+ENGINE_CODES: dict[str, str] = {
+    "ENGINE-FAILED": "The engine is missing, cannot open the graph or gave no answer.",
+    "OUT-OF-MEMORY": "The engine's device has no memory left.",
+    "NOT-A-NUMBER": "The engine answered with a value that is no finite number.",
+}
 
 
 class DocumentError(WetreadError):

@@ -124,7 +124,8 @@ class Reader:
 
     def _window(self, result: Result) -> tuple[float, float] | None:
         """The values between which the models look, for display."""
-        windows = [one.model.recipe.window for one in self.models if one.identity in result.models]
+        asked = {model.id for model in result.models}
+        windows = [one.model.recipe.window for one in self.models if one.model.id in asked]
         return next((window for window in windows if window is not None), None)
 
     def _refused(self, study_uid: str, item: Rejected, before: Sequence[Timing]) -> Reading:
@@ -233,6 +234,7 @@ def _ask(loaded: infer.Loaded, image: Image, organ: Organ | None, clock: Clock) 
         )
     with clock.stage("infer"):
         prediction = loaded.predict(prepared)
+        loaded = loaded.answering(prediction)
         said = Said(loaded.identity, infer.findings(model, prediction, image) if model.classifies else ())
     if model.segments and (not said.findings or any(finding.present for finding in said.findings)):
         said = _outlined(said, loaded, image, prediction, clock)

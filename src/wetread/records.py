@@ -162,10 +162,11 @@ class ModelIdentity:
     device_uid: str  # DICOM Device UID (0018,1002) of this build
     manufacturer: str
     family: Code  # CID 7162
-    engine: str  # "openvino" or "onnxruntime"
+    engine: str  # a key of `wetread.infer.engine.ENGINES`
     engine_version: str
     device: str  # "CPU", "GPU"
     recipe: str  # digest of the recipe, hex
+    instead_of: str = ""  # "cuda OUT-OF-MEMORY": the engine that should have answered, and why it did not
 
 
 @dataclass(frozen=True, slots=True)

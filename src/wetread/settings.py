@@ -37,9 +37,10 @@ class Settings:
     """The configuration of one Wetread process, passed in and never global."""
 
     models: Path = _setting(Path(), "folder of model folders; empty: the models that ship")
-    engine: str = _setting("auto", "inference engine: auto, openvino or onnxruntime")
+    engine: str = _setting("auto", "inference engine: auto, openvino, onnxruntime, openvino-gpu, cuda or tensorrt")
     build: str = _setting("auto", "build of each model: auto (fastest certified) or a build's name")
     threads: int = _setting(0, "inference threads; 0: all cores", "1")
+    deadline_ms: float = _setting(0.0, "a model that takes longer for one image is said to; 0: none", "ms")
     state: Path = _setting(Path("~/.local/state/wetread"), "folder for the spool, index and profile")
     ae_title: str = _setting("WETREAD", "our DICOM application entity title")
     host: str = _setting("127.0.0.1", "address to listen on")

@@ -9,6 +9,14 @@ from wetread.records import Reading
 from wetread.serve.metrics import Metrics
 
 
+def test_answer_of_another_engine_is_counted() -> None:
+    metrics, result = Metrics(), phantom.partial()
+    fallen = replace(result, models=tuple(replace(one, instead_of="cuda OUT-OF-MEMORY") for one in result.models[:1]))
+    metrics.read([Reading(result, ()), Reading(fallen, ())], 0.1)
+    counted = f'wetread_engine_fallbacks_total{{instead_of="cuda OUT-OF-MEMORY",model="{result.models[0].id}"}} 1.0'
+    assert counted in metrics.text().decode()
+
+
 def test_models_that_did_not_read_are_counted_by_code() -> None:
     metrics = Metrics()
     again = replace(phantom.partial(), source="again.dcm")

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from wetread import acquire, infer, pipeline
+from wetread.evidence import models as of_models
 from wetread.evidence.film import film_for_every_model
 from wetread.infer.engine import loader
 from wetread.infer.machine import machine
@@ -237,6 +238,7 @@ def measure(runs: int) -> list[Figure]:
             cost_of_the_map(settings, 4 * runs),
             cold_read(film, settings, 5),
             node_memory(film, settings.models_dir),
+            *(Figure(**asdict(line)) for line in of_models.lines(settings.models_dir, 2 * runs)),
         ]
 
 

@@ -6,17 +6,23 @@ May change freely: an engine file.  Must not: import torch, DICOM or another eng
 from __future__ import annotations
 
 from wetread.infer.answers import findings
+from wetread.infer.choice import NEARLY, PREFERENCE, Choice, candidates, choose, shape
+from wetread.infer.engine import DEVICES, natively
 from wetread.infer.fit import check_fit
-from wetread.infer.host import Choice, Loaded, candidates, choose, golden, load, open_all, tune
+from wetread.infer.host import Loaded, golden, load, missed, open_all
 from wetread.infer.masks import is_pair, lungs, outlines, soft
 from wetread.infer.model import Build, Gate, Intended, Label, Model, find, read
-from wetread.infer.profile import Measured, Profile
+from wetread.infer.profile import Measured, Profile, Site
 from wetread.infer.profile import read as read_profile
 from wetread.infer.profile import write as write_profile
 from wetread.infer.regions import regions
 from wetread.infer.routing import route
+from wetread.infer.tuning import Trial, certify_here, plan, trial
 
 __all__ = [
+    "DEVICES",
+    "NEARLY",
+    "PREFERENCE",
     "Build",
     "Choice",
     "Gate",
@@ -26,7 +32,10 @@ __all__ = [
     "Measured",
     "Model",
     "Profile",
+    "Site",
+    "Trial",
     "candidates",
+    "certify_here",
     "check_fit",
     "choose",
     "find",
@@ -35,13 +44,17 @@ __all__ = [
     "is_pair",
     "load",
     "lungs",
+    "missed",
+    "natively",
     "open_all",
     "outlines",
+    "plan",
     "read",
     "read_profile",
     "regions",
     "route",
+    "shape",
     "soft",
-    "tune",
+    "trial",
     "write_profile",
 ]

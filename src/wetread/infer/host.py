@@ -3,38 +3,47 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from wetread.errors import EngineError, GoldenMismatch, ModelError, NotRead
-from wetread.infer.engine import Engine, installed, loader, natively
+from wetread.infer.choice import Choice, candidates, certified, choose
+from wetread.infer.engine import DEVICES, Engine, finite, loader
 from wetread.infer.gate import agreement, lowest_edge, with_mirror
 from wetread.infer.model import Build, Model, read_verified
-from wetread.infer.profile import Measured, Profile, row
+from wetread.infer.profile import Profile
 from wetread.infer.recipe import digest
 from wetread.records import Code, Mask, ModelIdentity, Prediction, Prepared, Tensor
 from wetread.settings import Settings
 
+log = logging.getLogger("wetread.infer")
+
 #: CID 7162 Surface Processing/AI families: PS3.16.
 FAMILY = Code("123110", "DCM", "Artificial Intelligence")
-#: Before anything was measured, the build that is usually fastest comes first.
-PREFERENCE = ("pruned-bf16", "pruned-int8", "bf16", "int8", "pruned-fp32", "fp32")
-#: Slices that go through a graph at a time.
-BATCH = 16
-#: A build is nearly as fast as another if it takes at most so many times as long.
-NEARLY = 1.25
+#: A graphics processor that failed is left alone for so long, seconds.
+REST_S = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Which build runs on which engine."""
+class Rest:
+    """How long an engine that failed is left alone."""
 
-    build: str
-    engine: str
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._until, self.code = clock, float("-inf"), ""
+
+    def begin(self, code: str) -> None:
+        """Leave the engine alone from now on; `code` says why."""
+        self._until, self.code = self._clock() + REST_S, code
+
+    @property
+    def on(self) -> bool:
+        """Whether it is still left alone."""
+        return self._clock() < self._until
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,31 +53,57 @@ class Loaded:
     model: Model
     identity: ModelIdentity
     engine: Engine
+    batch: int = 16  # images that go through the graph at a time
+    spare: Loaded | None = None  # answers where this engine does not
+    rest: Rest = field(default_factory=Rest)
 
     def predict(self, prepared: Prepared) -> Prediction:
-        """Run a prepared tensor, the slices of a series in batches.
+        """Run a prepared tensor, the slices of a series in batches; several threads may ask at once.
 
-        A segmenter with a gate is asked about the mirror image too.
+        A segmenter with a gate is asked about the mirror image too.  Where the engine fails or
+        answers with what is no number, the spare answers, an alarm is logged, and the
+        prediction's model tells who answered and in whose stead.
 
         Raises
         ------
         NotRead
             INCONSISTENT: it says something else of the mirror image.  CUT-OFF: the film ends before the lungs do.
         EngineError
-            The tensor was made by another recipe, the engine failed, or an answer
+            The tensor was made by another recipe, the engine and its spare failed, or an answer
             is not a finite number: such an answer is never passed on.
         """
         if prepared.recipe != self.model.recipe:
             raise EngineError(f"model {self.model.id}: the tensor was prepared by another recipe")
+        if self.spare is None:
+            return self._predict(prepared)
+        if not self.rest.on:
+            try:
+                return self._predict(prepared)
+            except EngineError as error:
+                return self._stand_in(self.spare, prepared, error.code, alarm=True)
+        return self._stand_in(self.spare, prepared, self.rest.code)
+
+    def _stand_in(self, spare: Loaded, prepared: Prepared, code: str, alarm: bool = False) -> Prediction:
+        """Let the spare answer; only if it can was it the engine's fault."""
+        prediction = spare.predict(prepared)
+        if alarm:
+            self.rest.begin(code)
+            log.error("engine failed, another answers", extra={"reason": code, "where": self.engine.name})
+        told = f"{self.engine.name} {code}"
+        return replace(prediction, model=replace(prediction.model, instead_of=told))
+
+    def answering(self, prediction: Prediction) -> Loaded:
+        """The same model under the identity of who answered."""
+        return replace(self, identity=prediction.model)
+
+    def _predict(self, prepared: Prepared) -> Prediction:
         gate = self.model.gate
         tensor = with_mirror(prepared.tensor) if gate.mirrored else prepared.tensor
-        runs = [self.engine.run(tensor[at : at + BATCH]) for at in range(0, len(tensor), BATCH)]
+        runs = [self.engine.run(tensor[at : at + self.batch]) for at in range(0, len(tensor), self.batch)]
         outputs = {
             name: np.concatenate([run[name] for run in runs]) if len(runs) > 1 else runs[0][name] for name in runs[0]
         }
-        for name, values in outputs.items():
-            if not np.isfinite(values).all():
-                raise EngineError(f"model {self.model.id}: output {name} holds values that are not finite numbers")
+        finite(outputs, f"model {self.model.id}")
         if gate.mirrored:
             self._agree(agreement(outputs[self.model.mask_output]))
             outputs = {name: values[: len(prepared.tensor)] for name, values in outputs.items()}
@@ -95,52 +130,22 @@ class Loaded:
             )
 
 
-def candidates(model: Model, engine: str = "auto", build: str = "auto") -> list[Choice]:
-    """Every certified build on every installed engine, in order of preference.
+def load(
+    model: Model, choice: Choice, threads: int = 0, cache: Path | None = None, profile: Profile | None = None
+) -> Loaded:
+    """Load one build and let it prove itself.
 
-    A precision that the host would have to emulate is left out.
+    Parameters
+    ----------
+    threads
+        Instead of the choice's; 0: those.
+    profile
+        What was certified on this host counts as well.
 
     Raises
     ------
     ModelError
-        The build asked for does not exist or holds no certificate.
-    EngineError
-        The engine asked for is not installed.
-    """
-    engines = list(installed()) if engine == "auto" else [engine]
-    if not engines or (engine != "auto" and engine not in installed()):
-        raise EngineError(f"engine {engine}: not installed; pip install openvino onnxruntime")
-    builds = [b for b in model.builds if b.certified] if build == "auto" else [model.build(build)]
-    if not all(b.certified for b in builds):
-        raise ModelError(f"model {model.id}: build {build!r} holds no certificate and does not load")
-    order = {name: i for i, name in enumerate(PREFERENCE)}
-    builds.sort(key=lambda b: order.get(b.name, len(order)))
-    return [Choice(b.name, e) for b in builds for e in engines if natively(e, b.precision)]
-
-
-def choose(model: Model, profile: Profile, engine: str = "auto", build: str = "auto") -> Choice:
-    """The first in order of preference among those nearly as fast as the fastest on this host.
-
-    Without measurements the preferred one.  Times within a quarter of each other are taken for
-    equal: they differ by the load of the moment, and one engine for all models shares its threads.
-    """
-    options = candidates(model, engine, build)
-    measured = [
-        (ms, option)
-        for option in options
-        if (ms := profile.median_ms(model.build(option.build).device_uid, option.engine)) is not None
-    ]
-    if not measured:
-        return options[0]
-    bound = NEARLY * min(ms for ms, _ in measured)
-    return next(option for ms, option in measured if ms <= bound)
-
-
-def load(model: Model, choice: Choice, threads: int = 0, cache: Path | None = None) -> Loaded:
-    """Load one build and let it prove itself.
-
-    Raises
-    ------
+        The build holds no certificate for the engine.
     ModelDigestError
         A file is not the one that `model.toml` declares.
     GoldenMismatch
@@ -149,12 +154,14 @@ def load(model: Model, choice: Choice, threads: int = 0, cache: Path | None = No
         The engine cannot run the graph.
     """
     build = model.build(choice.build)
-    if not build.certified:
-        raise ModelError(f"model {model.id}: build {build.name} holds no certificate and does not load")
+    if not certified(build, choice.engine, profile):
+        raise ModelError(
+            f"model {model.id}: build {build.name} holds no certificate for {choice.engine} and does not load"
+        )
     data = read_verified(build.path, build.sha256)
-    engine = loader(choice.engine)(data, build.precision, threads, cache)
+    engine = loader(choice.engine)(data, build.precision, threads or choice.threads, cache, choice.streams)
     _prove(model, build, engine)
-    return Loaded(model, identify(model, build, engine), engine)
+    return Loaded(model, identify(model, build, engine), engine, choice.batch)
 
 
 def identify(model: Model, build: Build, engine: Engine) -> ModelIdentity:
@@ -189,16 +196,16 @@ def _prove(model: Model, build: Build, engine: Engine) -> None:
         raise GoldenMismatch(f"model {model.id}: golden.npz holds no output of build {build.name}")
     found = engine.run(arrays["image"])
     for name, value in expected.items():
-        difference = _difference(found.get(name), value)
-        if not difference <= model.golden_tolerance:
+        apart = difference(found.get(name), value)
+        if not apart <= model.golden_tolerance:
             raise GoldenMismatch(
                 f"model {model.id} build {build.name} on {engine.name} {engine.version}: output {name} differs from "
-                f"the golden one by {difference:.3g} of its range, expected at most {model.golden_tolerance:g}; "
+                f"the golden one by {apart:.3g} of its range, expected at most {model.golden_tolerance:g}; "
                 "try another engine with --engine, and report it"
             )
 
 
-def _difference(found: Tensor | None, expected: Tensor) -> float:
+def difference(found: Tensor | None, expected: Tensor) -> float:
     """Largest difference as a share of the largest expected value; infinite if shapes differ."""
     if found is None or found.shape != expected.shape:
         return float("inf")
@@ -208,7 +215,9 @@ def _difference(found: Tensor | None, expected: Tensor) -> float:
 def open_all(models: Sequence[Model], profile: Profile, settings: Settings) -> tuple[Loaded, ...]:
     """Load the chosen build of every model; an engine that fails gives way to the next candidate.
 
-    A model of which no build is certified, such as an imported one, is left out.
+    A model of which no build is certified, such as an imported one, is left out.  A build on a
+    graphics processor gets a spare on the CPU.  What a person should know is logged: a
+    profile that no longer counts, a deadline that a model does not meet.
 
     Raises
     ------
@@ -217,32 +226,51 @@ def open_all(models: Sequence[Model], profile: Profile, settings: Settings) -> t
     EngineError
         No engine can run any build.
     """
-    cache = settings.state_dir / "compiled"
-    return tuple(_first_that_works(model, profile, settings, cache) for model in _certified(models))
-
-
-def _certified(models: Sequence[Model]) -> list[Model]:
     found = [model for model in models if any(build.certified for build in model.builds)]
     if models and not found:
         raise ModelError(f"expected a certified model, got {[model.id for model in models]}: none of them holds one")
-    return found
+    if profile.stale:
+        log.warning("profile is stale: run wetread tune", extra={"reason": profile.stale})
+    return tuple(_opened(model, profile, settings) for model in found)
 
 
-def _first_that_works(model: Model, profile: Profile, settings: Settings, cache: Path) -> Loaded:
-    options = candidates(model, settings.engine, settings.build)
-    options.sort(key=lambda option: option != choose(model, profile, settings.engine, settings.build))
+def _opened(model: Model, profile: Profile, settings: Settings) -> Loaded:
+    options = _in_order(model, profile, settings)
+    loaded = _first_that_works(model, options, profile, settings)
+    late = missed(model, profile, settings)
+    if late is not None:
+        log.warning("model misses its deadline", extra={"where": model.id, "count": round(late, 1)})
+    if loaded.engine.name not in DEVICES:
+        return loaded
+    spares = [option for option in options if option.engine not in DEVICES]
+    return replace(loaded, spare=_first_that_works(model, spares, profile, settings)) if spares else loaded
+
+
+def _in_order(model: Model, profile: Profile, settings: Settings) -> list[Choice]:
+    """The chosen one, then the others in order of preference; the CPU's stand by for a device that was asked for."""
+    chosen = choose(model, profile, settings.engine, settings.build, settings.threads)
+    others = candidates(model, settings.engine, settings.build, profile)
+    if settings.engine in DEVICES:
+        others += [one for one in candidates(model, build=settings.build) if one.engine not in DEVICES]
+    return [chosen, *(one for one in others if (one.build, one.engine) != (chosen.build, chosen.engine))]
+
+
+def missed(model: Model, profile: Profile, settings: Settings) -> float | None:
+    """Milliseconds that the fastest certified build takes here, if that is more than the deadline; None if not."""
+    options = candidates(model, settings.engine, settings.build, profile)
+    builds = [(model.build(option.build), option.engine) for option in options]
+    rows = [row for build, kind in builds for row in profile.of(build.device_uid, build.sha256, kind)]
+    best = min((row.median_ms for row in rows), default=0.0)
+    return best if 0 < settings.deadline_ms < best else None
+
+
+def _first_that_works(model: Model, options: Sequence[Choice], profile: Profile, settings: Settings) -> Loaded:
     failure: EngineError | GoldenMismatch | None = None
     for option in options:
         try:
-            return load(model, option, settings.threads, cache)
+            return load(model, option, settings.threads, settings.state_dir / "compiled", profile)
         except (EngineError, GoldenMismatch) as error:
             failure = failure or error
+            if option.engine in DEVICES:
+                log.error("device does not answer, another engine is tried", extra={"where": option.engine})
     raise failure or EngineError(f"model {model.id}: no build to load")
-
-
-def tune(models: Sequence[Model], settings: Settings) -> Iterator[tuple[Model, Measured]]:
-    """Measure every certified build on every installed engine, one after the other."""
-    for model in _certified(models):
-        for option in candidates(model, settings.engine, settings.build):
-            loaded = load(model, option, settings.threads, settings.state_dir / "compiled")
-            yield model, row(loaded.identity.device_uid, loaded.engine, golden(model)["image"])

@@ -80,7 +80,12 @@ class Build:
     precision: str  # "fp32", "bf16" or "int8"
     sha256: str
     device_uid: str
-    certified: bool  # its certificate passed, for this very file
+    engines: tuple[str, ...]  # those on which its certificate passed, for this very file
+
+    @property
+    def certified(self) -> bool:
+        """Whether it may answer, on some engine."""
+        return bool(self.engines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,10 +251,10 @@ def _one_of(value: str, allowed: Sequence[str], key: str, path: Path) -> str:
     return value
 
 
-def _build(folder: Path, item: Mapping[str, Any], passed: Mapping[str, str]) -> Build:
-    certified = passed.get(item["name"]) == item["sha256"]
+def _build(folder: Path, item: Mapping[str, Any], passed: Mapping[tuple[str, str], str]) -> Build:
+    engines = tuple(kind for (name, kind), sha256 in passed.items() if (name, sha256) == (item["name"], item["sha256"]))
     path = _inside(folder, item["file"])
-    return Build(item["name"], path, item["precision"], item["sha256"], item["device_uid"], certified)
+    return Build(item["name"], path, item["precision"], item["sha256"], item["device_uid"], engines)
 
 
 def _inside(folder: Path, name: str) -> Path:
@@ -259,15 +264,16 @@ def _inside(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def _certificates(folder: Path) -> dict[str, str]:
-    """Name and SHA-256 of each build whose certificate passed, on every engine that it was tried on."""
+def _certificates(folder: Path) -> dict[tuple[str, str], str]:
+    """SHA-256 by build and engine of what passed on all data that it was tried on; engines stand for themselves."""
     path = folder / "certificate.json"
     if not path.is_file():
         return {}
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))["builds"]
-        failed = {row["build"] for row in rows if row["passed"] is not True}
-        return {row["build"]: row["sha256"] for row in rows if row["build"] not in failed}
+        failed = {(row["build"], row["engine"]) for row in rows if row["passed"] is not True}
+        tried = {(row["build"], row["engine"]): row["sha256"] for row in rows}
+        return {pair: sha256 for pair, sha256 in tried.items() if pair not in failed}
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path}: expected a certificate with a list `builds`, got {error}") from error
 

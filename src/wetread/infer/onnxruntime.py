@@ -1,4 +1,4 @@
-"""ONNX Runtime behind the Engine protocol."""
+"""ONNX Runtime on the CPU behind the Engine protocol."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wetread.records import Tensor
 
 
 class ONNXRuntimeEngine:
-    """An ONNX Runtime session on the CPU."""
+    """An ONNX Runtime session on the CPU; threads that ask at once share its thread pool."""
 
     name = "onnxruntime"
     device = "CPU"
@@ -33,10 +33,10 @@ class ONNXRuntimeEngine:
         return {name: np.asarray(value, np.float32) for name, value in zip(self._outputs, values, strict=True)}
 
 
-def load(data: bytes, precision: str, threads: int, cache: Path | None) -> ONNXRuntimeEngine:
+def load(data: bytes, precision: str, threads: int, cache: Path | None, streams: int = 1) -> ONNXRuntimeEngine:
     """Open an ONNX file from memory: a graph with external data cannot be opened so.
 
-    `cache` is not used.
+    `cache` is not used, nor is `streams`: a session answers any number of threads at once.
 
     Raises
     ------

@@ -1,44 +1,68 @@
-"""What was measured on this host: which build is fastest on which engine."""
+"""What was measured on this host: how fast each build is on each engine, and what was certified here."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
-import statistics
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from wetread.infer.engine import Engine, installed
 from wetread.records import Tensor
 
+#: Of the file; one of another version is stale.
+VERSION = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The time of one build on one engine."""
+    """The times of one build on one engine, in one shape."""
 
     device_uid: str  # of the build: one file may be run in two precisions
+    sha256: str  # of the ONNX file, hex
     engine: str
-    median_ms: float
+    threads: int  # 0: all cores
+    streams: int
+    batch: int
+    median_ms: float  # one image, asked alone
     best_ms: float
+    images_s: float  # every stream busy with batches
     runs: int
 
 
 @dataclass(frozen=True, slots=True)
+class Site:
+    """A build on an engine that its certificate does not name, and that answered here as a certified engine does."""
+
+    device_uid: str
+    sha256: str
+    engine: str
+    reference: str  # the certified engine that it was held against
+    inputs: int
+    difference: float  # largest, as a share of the largest expected value
+    tolerance: float
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
-    """Measurements of one host; those of another host or engine version do not count."""
+    """Measurements of one host; those of another host, engine version or file do not count."""
 
     host: str
-    rows: tuple[Measured, ...] = field(default=())
+    rows: tuple[Measured, ...] = ()
+    sites: tuple[Site, ...] = ()
+    stale: str = ""  # why a profile that was written does not count
 
-    def median_ms(self, device_uid: str, engine: str) -> float | None:
-        """Median time of a build on an engine, milliseconds; None if it was not measured."""
-        for row in self.rows:
-            if (row.device_uid, row.engine) == (device_uid, engine):
-                return row.median_ms
-        return None
+    def of(self, device_uid: str, sha256: str, engine: str) -> tuple[Measured, ...]:
+        """What was measured of a build on an engine."""
+        asked = (device_uid, sha256, engine)
+        return tuple(row for row in self.rows if (row.device_uid, row.sha256, row.engine) == asked)
+
+    def certified(self, device_uid: str, sha256: str) -> tuple[str, ...]:
+        """The engines on which a build was certified here."""
+        return tuple(one.engine for one in self.sites if (one.device_uid, one.sha256) == (device_uid, sha256))
 
 
 def fingerprint() -> str:
@@ -58,22 +82,32 @@ def _processor() -> str:
 
 
 def read(path: Path) -> Profile:
-    """The profile of this host; an empty one if none was written or it is of another host."""
+    """The profile of this host; one without rows if none was written, or `stale` tells why it does not count."""
     here = fingerprint()
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
-        if table["host"] == here:
-            return Profile(here, tuple(Measured(**row) for row in table["rows"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return Profile(here)
+        if table.get("version") != VERSION:
+            return Profile(here, stale=f"expected version {VERSION}, got {table.get('version')}")
+        if table["host"] != here:
+            return Profile(here, stale="it was measured on another processor or with other engines")
+        rows = tuple(Measured(**row) for row in table["rows"])
+        return Profile(here, rows, tuple(Site(**one) for one in table["sites"]))
+    except FileNotFoundError:
+        return Profile(here)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return Profile(here, stale=f"it cannot be read: {type(error).__name__}")
 
 
 def write(path: Path, profile: Profile) -> None:
     """Write a profile, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps(asdict(profile), indent=2), encoding="utf-8")
+    fresh = path.with_suffix(f".{os.getpid()}.new")
+    table = {"version": VERSION, "host": profile.host}
+    table |= {key: [asdict(one) for one in getattr(profile, key)] for key in ("rows", "sites")}
+    with fresh.open("w", encoding="utf-8") as file:
+        json.dump(table, file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
     fresh.replace(path)
 
 
@@ -84,9 +118,3 @@ def measure(engine: Engine, tensor: Tensor, runs: int = 15) -> Iterator[float]:
         engine.run(tensor)
         if i >= 3:
             yield (time.perf_counter() - start) * 1e3
-
-
-def row(device_uid: str, engine: Engine, tensor: Tensor, runs: int = 15) -> Measured:
-    """Measure one loaded build."""
-    times = list(measure(engine, tensor, runs))
-    return Measured(device_uid, engine.name, statistics.median(times), min(times), len(times))

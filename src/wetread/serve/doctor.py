@@ -85,8 +85,9 @@ def _state(settings: Settings) -> Iterator[Row]:
     ok = os.access(parent, os.W_OK)
     free = shutil.disk_usage(parent).free // (1 << 20)
     yield Row("state folder", ok, f"{place}, {free} MiB free", "" if ok else "name another with --state")
-    rows = infer.read_profile(settings.profile_path).rows
-    found = f"{len(rows)} builds measured on this host" if rows else "nothing measured on this host"
+    profile = infer.read_profile(settings.profile_path)
+    rows = {(row.device_uid, row.engine) for row in profile.rows}
+    found = f"{len(rows)} builds measured on this host" if rows else profile.stale or "nothing measured on this host"
     yield Row("profile", bool(rows), found, "" if rows else "wetread tune", optional=True)
 
 

@@ -48,6 +48,12 @@ class Metrics(Watch):
             ["model", "refusal"],
             registry=registry,
         )
+        self._instead = Counter(
+            "wetread_engine_fallbacks",
+            "Answers that another engine gave, as the chosen one failed",
+            ["model", "instead_of"],
+            registry=registry,
+        )
         self._crashes = Counter("wetread_readings_crashed", "Readings that crashed", registry=registry)
         self._ended = Counter("wetread_jobs_ended", "Jobs by terminal state", ["state"], registry=registry)
         self._sent = Counter(
@@ -89,6 +95,9 @@ class Metrics(Watch):
     def _count(self, readings: Sequence[Reading]) -> None:
         for reading in readings:
             self._results.labels(reading.result.refusal.code if reading.result.refusal else "").inc()
+            for model in reading.result.models:
+                if model.instead_of:
+                    self._instead.labels(model.id, model.instead_of).inc()
             for one in reading.result.not_read:
                 self._not_read.labels(one.model.id, one.refusal.code).inc()
 

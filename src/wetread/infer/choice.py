@@ -1,0 +1,106 @@
+"""Which build of a model runs here, on which engine, in which shape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from wetread.errors import EngineError, ModelError
+from wetread.infer.engine import installed, natively
+from wetread.infer.model import Build, Model
+from wetread.infer.profile import Measured, Profile
+
+#: Before anything was measured, the build that is usually fastest comes first.
+PREFERENCE = ("pruned-bf16", "pruned-int8", "bf16", "int8", "pruned-fp32", "fp32")
+#: A build is nearly as fast as another if it takes at most so many times as long.
+NEARLY = 1.25
+#: A shape may delay an image that is asked alone by so much, and must bring so many more images a second.
+DELAY, GAIN = 1.05, 1.1
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which build runs on which engine, and how."""
+
+    build: str
+    engine: str
+    threads: int = 0  # of all streams together; 0: all cores
+    streams: int = 1  # answers that are computed side by side
+    batch: int = 16  # images that go through the graph at a time
+
+
+def candidates(model: Model, engine: str = "auto", build: str = "auto", profile: Profile | None = None) -> list[Choice]:
+    """Every build on every installed engine on which it is certified, in order of preference.
+
+    A precision that the host would have to emulate is left out.
+
+    Parameters
+    ----------
+    profile
+        What was certified on this host counts as well: `wetread tune --certify`.
+
+    Raises
+    ------
+    ModelError
+        The build asked for does not exist or holds no certificate.
+    EngineError
+        The engine asked for is not installed.
+    """
+    engines = list(installed()) if engine == "auto" else [engine]
+    if not engines or (engine != "auto" and engine not in installed()):
+        raise EngineError(f"engine {engine}: not installed; pip install openvino onnxruntime")
+    builds = [b for b in model.builds if b.certified] if build == "auto" else [model.build(build)]
+    if not all(b.certified for b in builds):
+        raise ModelError(f"model {model.id}: build {build!r} holds no certificate and does not load")
+    order = {name: i for i, name in enumerate(PREFERENCE)}
+    builds.sort(key=lambda b: order.get(b.name, len(order)))
+    return [Choice(b.name, e) for b in builds for e in engines if certified(b, e, profile) and natively(e, b.precision)]
+
+
+def certified(build: Build, engine: str, profile: Profile | None = None) -> bool:
+    """Whether a build may answer on an engine: by its certificate, or by one that was made on this host."""
+    return engine in build.engines or (
+        profile is not None and engine in profile.certified(build.device_uid, build.sha256)
+    )
+
+
+def choose(model: Model, profile: Profile, engine: str = "auto", build: str = "auto", threads: int = 0) -> Choice:
+    """The first in order of preference among those nearly as fast as the fastest on this host, in its best shape.
+
+    Without measurements the preferred one.  Times within a quarter of each other are taken for
+    equal: they differ by the load of the moment, and one engine for all models shares its threads.
+
+    Raises
+    ------
+    EngineError
+        No build is certified on an installed engine.
+    """
+    options = candidates(model, engine, build, profile)
+    if not options:
+        raise EngineError(f"model {model.id}: expected a build certified on one of {list(installed())}, got none")
+    measured = [(rows, option) for option in options if (rows := _rows(model, profile, option, threads))]
+    if not measured:
+        return options[0]
+    bound = NEARLY * min(fastest(rows) for rows, _ in measured)
+    rows, option = next((rows, option) for rows, option in measured if fastest(rows) <= bound)
+    row = shape(rows)
+    return Choice(option.build, option.engine, row.threads, row.streams, row.batch)
+
+
+def _rows(model: Model, profile: Profile, option: Choice, threads: int) -> Sequence[Measured]:
+    build = model.build(option.build)
+    rows = profile.of(build.device_uid, build.sha256, option.engine)
+    return [row for row in rows if threads in (0, row.threads)]
+
+
+def fastest(rows: Sequence[Measured]) -> float:
+    """The shortest time of one image asked alone, milliseconds."""
+    return min(row.median_ms for row in rows)
+
+
+def shape(rows: Sequence[Measured]) -> Measured:
+    """The simplest shape that hardly delays an image asked alone and gives nearly the most images a second."""
+    quick = [row for row in rows if row.median_ms <= DELAY * fastest(rows)]
+    most = max(row.images_s for row in quick)
+    enough = [row for row in quick if row.images_s * GAIN >= most]
+    return min(enough, key=lambda row: (row.streams, row.batch, row.threads))

@@ -1,0 +1,123 @@
+"""What is measured on a host, what is remembered, and what is chosen from it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests import toy
+from wetread import infer
+from wetread.infer import Measured, Profile
+from wetread.infer.engine import installed
+from wetread.infer.tuning import shapes
+from wetread.settings import Settings
+
+ENGINES = sorted(installed())
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> infer.Model:
+    builds = {"fp32": toy.lungs_graph(), "other": toy.lungs_graph(gain=1.01)}
+    return infer.read(toy.make_model(tmp_path / "cxr-lungs", "segmentation", builds))
+
+
+def row(model: infer.Model, build: str, engine: str, ms: float, **more: float) -> Measured:
+    one = model.build(build)
+    plain = Measured(one.device_uid, one.sha256, engine, 0, 1, 1, ms, ms, 1000 / ms, 3)
+    return replace(plain, **more)  # type: ignore[arg-type]
+
+
+def test_fastest_measured_build_is_chosen(model: infer.Model) -> None:
+    rows = (
+        row(model, "fp32", "onnxruntime", 4.0),
+        row(model, "other", "onnxruntime", 2.0),
+        row(model, "fp32", "openvino", 3.0),
+    )
+    profile = Profile("here", rows)
+    fast = infer.choose(model, profile)
+    assert (fast.build, fast.engine, fast.batch) == ("other", "onnxruntime", 1)
+    assert infer.choose(model, profile, build="fp32").engine == "openvino"
+    assert infer.choose(model, profile, engine="openvino").build == "fp32"
+    assert infer.choose(model, Profile("here")) == infer.Choice("fp32", "openvino")
+
+
+def test_times_of_another_file_do_not_count(model: infer.Model) -> None:
+    stale = replace(row(model, "other", "onnxruntime", 0.1), sha256="0" * 64)
+    assert infer.choose(model, Profile("here", (stale,))) == infer.Choice("fp32", "openvino")
+
+
+@pytest.mark.parametrize(
+    ("more", "chosen"),
+    [
+        ({"batch": 16, "images_s": 300.0}, (0, 1, 16)),  # batches pay
+        ({"batch": 16, "images_s": 105.0}, (0, 1, 1)),  # they hardly do: the simpler one
+        ({"streams": 2, "images_s": 300.0}, (0, 2, 1)),  # streams pay and delay nothing
+        ({"streams": 2, "images_s": 300.0, "median_ms": 15.0}, (0, 1, 1)),  # they delay a study that is alone
+    ],
+)
+def test_shape_is_the_simplest_that_pays(model: infer.Model, more: dict[str, float], chosen: tuple[int, ...]) -> None:
+    rows = (row(model, "fp32", "openvino", 10.0), row(model, "fp32", "openvino", 10.0, **more))
+    choice = infer.choose(model, Profile("here", rows))
+    assert (choice.threads, choice.streams, choice.batch) == chosen
+
+
+def test_every_build_is_measured_on_every_engine_in_every_shape(model: infer.Model, tmp_path: Path) -> None:
+    settings = Settings(state=tmp_path / "state", threads=2)
+    steps = infer.plan([model], settings, Profile("here"))
+    trials = [infer.trial(*step, settings, Profile("here"), seconds=0.0) for step in steps]
+    rows = [one for trial in trials for one in trial.rows]
+    assert {(one.device_uid, one.engine) for one in rows} == {(b.device_uid, e) for b in model.builds for e in ENGINES}
+    assert {(one.threads, one.streams, one.batch) for one in rows} == {
+        (2, streams, batch) for streams in (1, 2) for batch in (1, 4, 16)
+    }
+    assert all(0 < one.best_ms <= one.median_ms and one.images_s > 0 and one.runs >= 3 for one in rows)
+    assert (0, 1) in shapes(0)
+
+
+def test_build_that_cannot_be_measured_says_why(model: infer.Model, tmp_path: Path) -> None:
+    broken = replace(model, golden_tolerance=-1.0)
+    trial = infer.trial(broken, infer.Choice("fp32", "openvino"), Settings(state=tmp_path), Profile("here"))
+    assert trial.rows == ()
+    assert "golden" in trial.failure
+
+
+def test_profile_is_remembered_and_a_stale_one_is_noticed(
+    model: infer.Model, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "state" / "profile.json"
+    assert infer.read_profile(path) == Profile(infer.read_profile(path).host)
+    site = infer.Site("2.25.1", "0" * 64, "cuda", "openvino", 32, 0.0, 0.01)
+    written = Profile(infer.read_profile(path).host, (row(model, "fp32", "openvino", 4.0),), (site,))
+    infer.write_profile(path, written)
+    assert infer.read_profile(path) == written
+    assert [one.name for one in path.parent.iterdir()] == ["profile.json"]
+    table = json.loads(path.read_text())
+    for change, said in [
+        ({"host": "another"}, "another processor"),
+        ({"version": 1}, "expected version"),
+        ({"rows": [{"engine": "x"}]}, "cannot be read"),
+    ]:
+        path.write_text(json.dumps(table | change))
+        stale = infer.read_profile(path)
+        assert stale.rows == ()
+        assert said in stale.stale
+    with caplog.at_level(logging.WARNING):
+        infer.open_all([model], stale, Settings(state=tmp_path))
+    assert "profile is stale: run wetread tune" in [record.getMessage() for record in caplog.records]
+
+
+def test_deadline_that_no_build_meets_is_said(
+    model: infer.Model, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    profile = Profile("here", (row(model, "fp32", "openvino", 30.0), row(model, "other", "onnxruntime", 20.0)))
+    settings = Settings(state=tmp_path, deadline_ms=10.0)
+    assert infer.missed(model, profile, settings) == 20.0
+    assert infer.missed(model, profile, replace(settings, deadline_ms=25.0)) is None
+    assert infer.missed(model, profile, replace(settings, deadline_ms=0.0)) is None
+    with caplog.at_level(logging.WARNING):
+        infer.open_all([model], profile, settings)
+    assert "model misses its deadline" in [record.getMessage() for record in caplog.records]

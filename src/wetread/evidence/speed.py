@@ -24,6 +24,7 @@ import numpy as np
 
 from wetread import acquire, infer, pipeline
 from wetread.evidence import models as of_models
+from wetread.evidence import receiving
 from wetread.evidence.film import film_for_every_model
 from wetread.infer.engine import loader
 from wetread.infer.machine import machine
@@ -239,6 +240,7 @@ def measure(runs: int) -> list[Figure]:
             cold_read(film, settings, 5),
             node_memory(film, settings.models_dir),
             *(Figure(**asdict(line)) for line in of_models.lines(settings.models_dir, 2 * runs)),
+            *(Figure(**asdict(line)) for line in receiving.lines(settings.models_dir)),
         ]
 
 

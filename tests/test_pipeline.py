@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pydicom
@@ -14,9 +15,11 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from tests import toy
+from tests.infer.faulty import Faulty
 from wetread import acquire, pipeline, report
 from wetread.errors import DocumentError, EngineError
 from wetread.evidence.film import film_for_every_model, real_film
+from wetread.infer.host import Rest
 from wetread.records import Document, Reading, Result, Tensor
 from wetread.settings import Settings, load
 
@@ -37,6 +40,28 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> pipeline.Reader:
 def read_one(reader: pipeline.Reader, data: bytes) -> Reading:
     (reading,) = reader.read_blobs([("film.dcm", data)])
     return reading
+
+
+def test_study_of_a_lost_graphics_processor_is_read_by_the_processor(reader: pipeline.Reader) -> None:
+    """Every answer, and so every document, names who answered; nothing of it is lost."""
+    lost = tuple(
+        replace(
+            one,
+            engine=Faulty(one.engine, "lost", 0),
+            identity=replace(one.identity, engine="cuda", device="GPU"),
+            spare=one,
+            rest=Rest(),
+        )
+        for one in reader.models
+    )
+    data = film_for_every_model()
+    plain, fallen = read_one(reader, data), read_one(replace(reader, models=lost), data)
+    assert {model.instead_of for model in fallen.result.models} == {"cuda ENGINE-FAILED"}
+    assert {model.device for model in fallen.result.models} == {"CPU"}
+    assert {finding.model.engine for finding in fallen.result.findings} == {reader.models[0].identity.engine}
+    assert [(one.kind, one.name) for one in fallen.documents] == [(one.kind, one.name) for one in plain.documents]
+    kinds = ("SR", "SEG", "PM", "SC")
+    assert [d.data for d in fallen.documents if d.kind in kinds] == [d.data for d in plain.documents if d.kind in kinds]
 
 
 def edited(**changes: object) -> bytes:

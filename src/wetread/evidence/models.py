@@ -38,7 +38,8 @@ SHARE = 0.8
 SIDE, TURN = 1024, 5
 UNFAIR = (
     "ours is the fastest certified build, chosen in this run; theirs is float32, which a user could round too; ONNX "
-    "Runtime's threads do not spin; torch runs random weights and is not compiled"
+    "Runtime's threads do not spin; torch runs random weights, is not compiled, and suffers most where other processes "
+    "want the cores"
 )
 
 

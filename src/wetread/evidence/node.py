@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,11 @@ class Served:
         lines = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8").splitlines()
         kib = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
         return kib * 1024 / 1e6
+
+    def processor_s(self) -> float:
+        """Processor time that the process has used, in user and system mode, seconds: proc(5)."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def get(self, path: str) -> str:
         """The text of one of the node's pages."""

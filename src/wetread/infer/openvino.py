@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from importlib.metadata import version
 from pathlib import Path
 from queue import LifoQueue
@@ -45,8 +46,9 @@ class OpenVINOEngine:
             self._free.put(request)
 
 
+@functools.cache
 def capabilities(device: str = "CPU") -> tuple[str, ...]:
-    """What a plugin runs in hardware here, e.g. "FP32", "BF16", "INT8"."""
+    """What a plugin runs in hardware here, e.g. "FP32", "BF16", "INT8"; asked once a process."""
     core = openvino.Core()
     if device not in core.available_devices:
         return ()

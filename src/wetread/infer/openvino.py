@@ -78,8 +78,10 @@ def load(
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": streams,
     }
-    if threads and device == "CPU":
-        options["INFERENCE_NUM_THREADS"] = threads
+    if device == "CPU":
+        # Pinned, each model would have its threads on the same first cores, where those of another one work.
+        options["ENABLE_CPU_PINNING"] = False
+        options |= {"INFERENCE_NUM_THREADS": threads} if threads else {}
     if cache is not None:
         options["CACHE_DIR"] = str(cache)
     name = "openvino" if device == "CPU" else "openvino-gpu"

@@ -9,10 +9,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from pydicom.datadict import dictionary_description, tag_for_keyword
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag
 
 from wetread.errors import NotRead
 
@@ -36,9 +39,16 @@ def bad(keyword: str, expected: str, got: str) -> NotRead:
     return NotRead("BAD-TAG", f"{name(keyword)}: expected {expected}, got {got}.")
 
 
+@lru_cache(maxsize=1024)
+def _tag(keyword: str) -> BaseTag:
+    return BaseTag(tag_for_keyword(keyword) or 0)
+
+
 def values(header: Dataset, keyword: str) -> list[Any]:
     """Return all values of an attribute, [] when it is missing or empty."""
-    value = header.get(keyword, None)
+    element = header._dict.get(_tag(keyword))
+    # What is converted already needs none of pydicom's detours; there are sixty look-ups an instance.
+    value = element.value if isinstance(element, DataElement) else header.get(keyword, None)
     if value is None or (isinstance(value, str | bytes) and not value):
         return []
     return list(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else [value]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,13 @@ import numpy as np
 from wetread.acquire.age import ages
 from wetread.acquire.attributes import is_uid, text, values
 from wetread.acquire.geometry import pixel_aspect, row_direction, spacing_mm
-from wetread.acquire.layout import check_identity, check_kind, is_secondary, read_layout
+from wetread.acquire.layout import Layout, check_identity, check_kind, is_secondary, read_layout
 from wetread.acquire.parse import Parsed, looks_like_dicom, parse
 from wetread.acquire.picture import Assumption, is_picture, read_picture
-from wetread.acquire.pixels import decode_pixels
+from wetread.acquire.pixels import Rescale, decode_pixels, decode_stored
 from wetread.acquire.planes import read_plane, stack, vector
 from wetread.acquire.quiet import FOREIGN_ERRORS, quiet
+from wetread.acquire.settle import Known
 from wetread.acquire.tomography import check_units, classic, frame_headers, is_enhanced, is_slice
 from wetread.errors import NotRead
 from wetread.records import Image, Pixels, Refusal, Rejected
@@ -36,6 +38,7 @@ class Instance:
     sop_uid: str = ""
     order: tuple[str, int, str] = ("", 0, "")  # series, instance number, SOP instance
     blank: bool = False  # a slice without content: at the end of a series that is no fault
+    rescale: Rescale | None = None  # what the pixels of a slice wait for until its volume has its array
 
     @property
     def header(self) -> Any:
@@ -53,7 +56,34 @@ def max_file_bytes(settings: Settings) -> int:
     return 4 * settings.max_pixels + (64 << 20)
 
 
-def read_instance(source: str, data: bytes, settings: Settings, assume: Assumption) -> Instance:
+Digest = Callable[[], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What the instances of one call share: a second thread for digests, and values that they have in common."""
+
+    beside: Executor
+    known: Known = field(default_factory=dict)
+
+    def digest(self, data: bytes) -> Digest:
+        """Start the SHA-256 of a file; the call that gives it waits for it.
+
+        It needs the interpreter for a moment only: on two cores it costs no time.
+        """
+        return self.beside.submit(lambda: hashlib.sha256(data).hexdigest()).result
+
+
+@contextmanager
+def run() -> Iterator[Run]:
+    """Start what the instances of one call share."""
+    with ThreadPoolExecutor(1) as beside:
+        yield Run(beside)
+
+
+def read_instance(
+    source: str, data: bytes, settings: Settings, assume: Assumption, known: Known, digest: Digest
+) -> Instance:
     """Read one file.
 
     Parameters
@@ -66,21 +96,23 @@ def read_instance(source: str, data: bytes, settings: Settings, assume: Assumpti
         `max_pixels` bounds what is decoded.
     assume
         What a PNG or JPEG cannot say itself.
+    known
+        `Run.known` of this call.
+    digest
+        `Run.digest` of the file.
+
+    Returns
+    -------
+    The pixels of a single slice are stored values that wait for `Instance.rescale`, which
+    `wetread.acquire.series.joined` applies.
     """
-    with ThreadPoolExecutor(1) as beside:
-        # Neither needs the interpreter for long: on two cores the digest costs no time.
-        digest = beside.submit(lambda: hashlib.sha256(data).hexdigest())
-        return _read(source, data, digest.result, settings, assume)
-
-
-def _read(source: str, data: bytes, digest: Callable[[], str], settings: Settings, assume: Assumption) -> Instance:
     try:
         if len(data) > max_file_bytes(settings):
             raise NotRead("TOO-LARGE", f"Expected at most {max_file_bytes(settings)} bytes, got {len(data)}.")
         if is_picture(data) and not looks_like_dicom(data):
             image = read_picture(source, data, digest(), settings.max_pixels, assume)
             return Instance(image, image.study_uid, image.sop_uids[0], (image.series_uid, 1, image.sop_uids[0]))
-        parsed = parse(data, max_file_bytes(settings))
+        parsed = parse(data, max_file_bytes(settings), known)
     except NotRead as refusal:
         return Instance(reject(refusal, source, digest()))
     return _read_parsed(parsed, source, digest, settings)
@@ -124,7 +156,7 @@ def _trusted(header: Any) -> Any:
     return header if all(_uid_or_empty(header, keyword) for keyword in _IDENTITY) else None
 
 
-def _read_parsed(parsed: Parsed, source: str, digest: Callable[[], str], settings: Settings) -> Instance:
+def _read_parsed(parsed: Parsed, source: str, digest: Digest, settings: Settings) -> Instance:
     header = parsed.header
     study_uid, sop_uid, order = _named(header)
     try:
@@ -136,12 +168,20 @@ def _read_parsed(parsed: Parsed, source: str, digest: Callable[[], str], setting
         layout = read_layout(header, settings.max_pixels)
         if is_slice(header):
             check_units(header)
-        pixels, blank = decode_pixels(parsed, layout, may_be_blank=is_slice(header))
+        pixels, rescale, blank = _decoded(parsed, layout)
         image = _image(header, pixels, source, digest())
         image = _placed(image) if is_slice(header) else image
     except NotRead as refusal:
         return Instance(reject(refusal, source, digest(), _trusted(header)), study_uid, sop_uid, order)
-    return Instance(image, study_uid, sop_uid, order, blank)
+    return Instance(image, study_uid, sop_uid, order, blank, rescale)
+
+
+def _decoded(parsed: Parsed, layout: Layout) -> tuple[Pixels, Rescale | None, bool]:
+    """Pixels, what they wait for, and whether they are blank; only those of a single slice wait."""
+    if is_slice(parsed.header) and layout.frames == 1:
+        return decode_stored(parsed, layout, may_be_blank=True)
+    pixels, blank = decode_pixels(parsed, layout, may_be_blank=is_slice(parsed.header))
+    return pixels, None, blank
 
 
 def _image(header: Any, pixels: Pixels, source: str, digest: str) -> Image:

@@ -12,35 +12,22 @@ from dataclasses import dataclass
 from io import BytesIO
 
 from pydicom import uid
-from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_dataset
-from pydicom.tag import BaseTag
 
 from wetread.acquire.quiet import FOREIGN_ERRORS
+from wetread.acquire.settle import Known, settle
 from wetread.errors import NotRead
 
 PREAMBLE_BYTES = 128
 UNDEFINED = 0xFFFFFFFF
 MAX_ELEMENTS = 20_000
-MAX_ITEMS = 50_000
 #: Reads of the header's stream: what bounds sequences of undefined length.
 MAX_READS = 200_000
-MAX_DEPTH = 32
 MAX_INFLATE_RATIO = 100
-#: Larger values leave the header: overlays, curves, icons, waveforms, vendors' blobs.
-MAX_VALUE_BYTES = 1 << 16
-MAX_PRIVATE_BYTES = 1 << 12
 
 _PIXEL_TAGS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
-MAX_SEQUENCE_BYTES = 1 << 20
-#: Of the functional groups of a multi-frame object, which has one item a frame.
-MAX_FRAMES_BYTES = 1 << 24
 
-_MODALITY_LUT, _LUT_DATA = 0x00283000, 0x00283006
-_ITEM_TAGS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
-_ICON = 0x00880200
-_PER_FRAME = 0x52009230
 _LONG_VRS = (b"OB", b"OW", b"UN", b"OF", b"OD", b"OL", b"OV")
 
 
@@ -91,7 +78,7 @@ def looks_like_dicom(data: bytes) -> bool:
     return data[4:6] in (b"UL", b"CS", b"UI", b"OB", b"DA", b"TM", b"SH", b"SQ") or 0 < length <= 64
 
 
-def parse(data: bytes, max_bytes: int) -> Parsed:
+def parse(data: bytes, max_bytes: int, known: Known | None = None) -> Parsed:
     """Take a DICOM file apart.
 
     Parameters
@@ -100,6 +87,9 @@ def parse(data: bytes, max_bytes: int) -> Parsed:
         The file; a deflated data set is inflated within `max_bytes` and 100:1.
     max_bytes
         Most bytes that a data set may inflate to.
+    known
+        Values that earlier files held, see `wetread.acquire.settle.settle`; the slices of a
+        series share most.
 
     Raises
     ------
@@ -115,7 +105,7 @@ def parse(data: bytes, max_bytes: int) -> Parsed:
         raise NotRead("NOT-DICOM", "Expected DICM after a preamble of 128 bytes.")
     start = PREAMBLE_BYTES + 4 if data[PREAMBLE_BYTES : PREAMBLE_BYTES + 4] == b"DICM" else 0
     meta, start = _read(data, start, False, True, lambda tag: tag >> 16 != 2)
-    _settle(meta)
+    settle(meta)
     syntax = str(meta.get("TransferSyntaxUID", None) or "")
     implicit, little = _encoding(syntax, data, start)
     if syntax == uid.DeflatedExplicitVRLittleEndian:
@@ -125,7 +115,7 @@ def parse(data: bytes, max_bytes: int) -> Parsed:
         raise NotRead("DAMAGED-FILE", "The data set holds no element that can be parsed.")
     pixel = _pixel_element(data, end, bool(header.original_encoding[0]), little)
     header.file_meta = FileMetaDataset(meta)
-    return Parsed(header, syntax, little, data, pixel, _settle(header))
+    return Parsed(header, syntax, little, data, pixel, settle(header, known))
 
 
 def _encoding(syntax: str, data: bytes, start: int) -> tuple[bool, bool]:
@@ -200,65 +190,6 @@ def _pixel_element(data: bytes, at: int, implicit: bool, little: bool) -> PixelE
             raise NotRead("DAMAGED-FILE", "Pixel Data (7FE0,0010): expected VR OB or OW.")
         length = struct.unpack_from(order + "L", data, at + 8)[0]
     return PixelElement(keyword, vr.decode("ascii"), offset, None if length == UNDEFINED else length)
-
-
-def _settle(dataset: Dataset) -> frozenset[int]:
-    """Convert every element now, drop what is heavy or cannot be converted; name the latter.
-
-    Whoever looks into the header later meets no surprise.
-    """
-    budget = MAX_ITEMS
-    unreadable = set()
-    waiting = [(dataset, 0)]
-    while waiting:
-        inner, depth = waiting.pop()
-        if depth > MAX_DEPTH:
-            raise NotRead("DAMAGED-FILE", f"Sequences are nested deeper than {MAX_DEPTH}.")
-        for tag in list(inner.keys()):
-            try:
-                budget -= _items_inside(inner, tag)
-                if budget < 0:
-                    raise NotRead("DAMAGED-FILE", f"The header has more than {MAX_ITEMS} sequence items.")
-                if tag >> 16 == 0 or _is_heavy(inner, tag):
-                    del inner[tag]
-                    continue
-                element = inner[tag]
-                items = list(element.value) if element.VR == "SQ" and element.value else []
-            except FOREIGN_ERRORS:
-                del inner[tag]
-                if inner is dataset:
-                    unreadable.add(int(tag))
-                continue
-            waiting += [(item, depth + 1) for item in items]
-    return frozenset(unreadable)
-
-
-def _raw(dataset: Dataset, tag: int) -> bytes:
-    """Return the bytes of an element that is not converted yet, else b""."""
-    value = getattr(dataset._dict.get(BaseTag(tag)), "value", None)
-    return value if isinstance(value, bytes) else b""
-
-
-def _is_sequence(dataset: Dataset, tag: int) -> bool:
-    vr = getattr(dataset._dict.get(BaseTag(tag)), "VR", None)
-    return vr == "SQ" or (vr in (None, "UN") and dictionary_has_tag(tag) and dictionary_VR(tag) == "SQ")
-
-
-def _items_inside(dataset: Dataset, tag: int) -> int:
-    """Count the sequence items in bytes that pydicom has not parsed yet, without parsing them."""
-    raw = _raw(dataset, tag)
-    return sum(raw.count(item) for item in _ITEM_TAGS) if raw and _is_sequence(dataset, tag) else 0
-
-
-def _is_heavy(dataset: Dataset, tag: int) -> bool:
-    """Whether an element is a blob that nobody downstream needs."""
-    if tag == _ICON or (tag >> 16 & 0xFF00 in (0x5000, 0x6000) and tag & 0xFFFF == 0x3000):
-        return True
-    if tag in (_MODALITY_LUT, _LUT_DATA):
-        return False
-    if _is_sequence(dataset, tag):
-        return len(_raw(dataset, tag)) > (MAX_FRAMES_BYTES if tag == _PER_FRAME else MAX_SEQUENCE_BYTES)
-    return len(_raw(dataset, tag)) > (MAX_PRIVATE_BYTES if tag >> 16 & 1 else MAX_VALUE_BYTES)
 
 
 class _Counted(BytesIO):

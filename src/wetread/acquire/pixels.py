@@ -5,6 +5,8 @@ Windows are never applied here, and nothing is normalised.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from pydicom.dataset import Dataset
 
@@ -52,6 +54,44 @@ def decode_pixels(parsed: Parsed, layout: Layout, may_be_blank: bool = False) ->
     ----------
     DICOM PS3.3 Sections C.7.6.3 and C.11.1, PS3.5 Section 8.1.1.
     """
+    stored, rescale, blank = decode_stored(parsed, layout, may_be_blank)
+    made = stored if rescale is None else rescaled(stored, rescale)
+    made.flags.writeable = False
+    return made, blank
+
+
+@dataclass(frozen=True, slots=True)
+class Rescale:
+    """A rescale by whole numbers that stored values still wait for."""
+
+    slope: int
+    intercept: int
+    kind: np.dtype[np.integer]  # holds whatever can come out
+
+
+def decode_stored(parsed: Parsed, layout: Layout, may_be_blank: bool) -> tuple[Pixels, Rescale | None, bool]:
+    """Decode an image and leave a rescale by whole numbers to whoever owns the array that it goes into.
+
+    Parameters
+    ----------
+    parsed, layout, may_be_blank
+        As in `decode_pixels`.
+
+    Returns
+    -------
+    pixels
+        (z, y, x), stored values of the same shape; final where there is no rescale. May be a
+        view of the file.
+    rescale
+        What makes them final, None where they are.
+    blank
+        Whether they have no content.
+
+    Raises
+    ------
+    NotRead
+        As `decode_pixels`.
+    """
     raw = raw_frames(parsed, layout)
     syntax = SYNTAXES.get(parsed.syntax)
     # Codestreams other than RLE hold values, not words: they have no bits below the lowest.
@@ -61,11 +101,43 @@ def decode_pixels(parsed: Parsed, layout: Layout, may_be_blank: bool = False) ->
     if blank and not may_be_blank:
         raise _blank(layout)
     if values(parsed.header, "ModalityLUTSequence"):
-        made = _through_lut(stored, parsed.header, layout, parsed.little_endian)
+        return _through_lut(stored, parsed.header, layout, parsed.little_endian), None, blank
+    return *_with_rescale(_upright(stored, layout), parsed.header, layout), blank
+
+
+def rescaled(stored: Pixels, rescale: Rescale, out: Pixels | None = None) -> Pixels:
+    """Apply a rescale by whole numbers, in one pass where the types are of one size.
+
+    Unsigned words wrap around, so sums and products come out right whenever the result fits
+    its type, whatever lies between.
+
+    Parameters
+    ----------
+    stored
+        Integers of any shape.
+    rescale
+        Slope, intercept, and the type of a new array.
+    out
+        An integer array of the same shape to fill, of a type that holds every result.
+
+    Returns
+    -------
+    `out`, or a new array of `rescale.kind`; `stored` itself if nothing changes.
+    """
+    if out is None and (rescale.slope, rescale.intercept) == (1, 0):
+        return stored.astype(rescale.kind, copy=False)
+    made: Pixels = np.empty(stored.shape, rescale.kind) if out is None else out
+    words = made.view(f"=u{made.itemsize}")
+    slope, intercept = (words.dtype.type(one % (1 << 8 * words.itemsize)) for one in (rescale.slope, rescale.intercept))
+    if stored.itemsize == words.itemsize:
+        now = stored.view(words.dtype)
     else:
-        made = _rescaled(_upright(stored, layout), parsed.header, layout)
-    made.flags.writeable = False
-    return made, blank
+        np.copyto(words, stored, casting="unsafe")
+        now = words
+    if slope != 1:
+        now = np.multiply(now, slope, out=words)
+    np.add(now, intercept, out=words)
+    return made
 
 
 def stored_values(raw: Pixels, layout: Layout, shift: int) -> Pixels:
@@ -110,12 +182,17 @@ def is_blank(stored: Pixels, layout: Layout) -> bool:
     """
     levels = _levels(layout)
     steps = tuple(max(1, side // _SAMPLE_SIDE) for side in stored.shape[1:])
-    for seen in (stored[:, :: steps[0], :: steps[1]], stored):
-        wide = seen.astype(np.int64)
-        away = np.count_nonzero(np.abs(wide - int(np.median(wide))) > levels)
-        if away >= BLANK_SHARE * wide.size:
-            return False
-    return True
+    return all(_is_flat(seen.ravel(), levels) for seen in (stored[:, :: steps[0], :: steps[1]], stored))
+
+
+def _is_flat(sample: Pixels, levels: int) -> bool:
+    """Whether all but a hundredth of the values lie within so many levels of their median."""
+    ranked, middle = np.sort(sample), sample.size // 2
+    median = int((int(ranked[middle]) + int(ranked[middle - 1 + sample.size % 2])) / 2)
+    kind = np.iinfo(ranked.dtype)
+    low, high = (ranked.dtype.type(np.clip(median + one, kind.min, kind.max)) for one in (-levels, levels))
+    near = int(np.searchsorted(ranked, high, "right")) - int(np.searchsorted(ranked, low, "left"))
+    return sample.size - near < BLANK_SHARE * sample.size
 
 
 def _levels(layout: Layout) -> int:
@@ -156,8 +233,11 @@ def _upright(stored: Pixels, layout: Layout) -> Pixels:
     return mirrored
 
 
-def _rescaled(stored: Pixels, header: Dataset, layout: Layout) -> Pixels:
-    """Apply Rescale Slope and Intercept; for MONOCHROME1 the mirrored values stand in for the stored."""
+def _with_rescale(stored: Pixels, header: Dataset, layout: Layout) -> tuple[Pixels, Rescale | None]:
+    """Read Rescale Slope and Intercept, and apply them unless they are whole numbers, which can wait.
+
+    For MONOCHROME1 the mirrored values stand in for the stored.
+    """
     slope = number(header, "RescaleSlope")
     intercept = number(header, "RescaleIntercept")
     slope, intercept = 1.0 if slope is None else slope, 0.0 if intercept is None else intercept
@@ -166,18 +246,11 @@ def _rescaled(stored: Pixels, header: Dataset, layout: Layout) -> Pixels:
     ends = [slope * end + intercept for end in _limits(layout)]
     if max(abs(end) for end in ends) > 1e30:
         raise bad("RescaleSlope", "values that can be measured", "a slope and intercept beyond them")
-    if not (slope.is_integer() and intercept.is_integer()):
-        return (stored.astype(np.float64) * slope + intercept).astype(np.float32)
-    kind = _integer_kind(int(min(ends)), int(max(ends)), layout)
+    whole = slope.is_integer() and intercept.is_integer()
+    kind = _integer_kind(int(min(ends)), int(max(ends)), layout) if whole else None
     if kind is None:
-        return (stored.astype(np.float64) * slope + intercept).astype(np.float32)
-    if slope == 1 and intercept == 0:
-        return stored.astype(kind, copy=False)
-    fits = max(abs(slope) * max(map(abs, _limits(layout))), abs(intercept)) < 1 << 30
-    wide: Pixels = stored.astype(np.int32 if fits else np.int64)
-    wide *= int(slope)
-    wide += int(intercept)
-    return wide.astype(kind, copy=False)
+        return (stored.astype(np.float64) * slope + intercept).astype(np.float32), None
+    return stored, Rescale(int(slope), int(intercept), kind)
 
 
 def _integer_kind(low: int, high: int, layout: Layout) -> np.dtype[np.integer] | None:

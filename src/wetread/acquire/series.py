@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 
 from wetread.acquire.attributes import missing, text
 from wetread.acquire.instances import Instance, reject
+from wetread.acquire.pixels import rescaled
 from wetread.acquire.planes import Plane, read_plane, stack
 from wetread.acquire.tomography import is_slice
 from wetread.errors import NotRead
@@ -61,10 +62,9 @@ def _series(group: list[Instance], max_pixels: int) -> Image | Rejected:
             )
         return Rejected(told, source, digest, refused[0].header, _instances(group, refused[0].header))
     try:
-        images = [member.outcome for member in group if isinstance(member.outcome, Image)]
         if all(member.blank for member in group):
             raise NotRead("BLANK-IMAGE", "Every slice is blank.")
-        return replace(_volume(images, max_pixels), digest=digest, source=source)
+        return replace(_volume(group, max_pixels), digest=digest, source=source)
     except NotRead as refusal:
         return replace(reject(refusal, source, digest, first.header), sop_uids=_instances(group, first.header))
 
@@ -85,9 +85,10 @@ def _digest(group: list[Instance]) -> str:
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def _volume(images: list[Image], max_pixels: int) -> Image:
+def _volume(group: list[Instance], max_pixels: int) -> Image:
+    images = [member.outcome for member in group if isinstance(member.outcome, Image)]
     if len(images) == 1:
-        return images[0]
+        return replace(images[0], pixels=_stacked(images, group)) if len(images[0].pixels) == 1 else images[0]
     total = sum(image.pixels.size for image in images)
     if total > max_pixels:
         raise NotRead("TOO-LARGE", f"Expected at most {max_pixels} pixels in a series, got {total}.")
@@ -101,7 +102,7 @@ def _volume(images: list[Image], max_pixels: int) -> Image:
     ordered = [images[index] for index in found.order]
     return replace(
         ordered[0],
-        pixels=_stacked(ordered),
+        pixels=_stacked(ordered, [group[index] for index in found.order]),
         spacing_mm=(found.distance_mm, spacing[1], spacing[2]),
         sop_uids=tuple(image.sop_uids[0] for image in ordered),
         positions_mm=found.positions_mm,
@@ -127,10 +128,21 @@ def _check_equal(images: list[Image]) -> None:
         raise NotRead("MIXED-SERIES", "Expected one Pixel Spacing (0028,0030) in all slices, got several.")
 
 
-def _stacked(images: list[Image]) -> Pixels:
-    kind = np.result_type(*{image.pixels.dtype for image in images})
-    made = np.empty((len(images), *images[0].pixels.shape[1:]), np.float32 if kind == np.float64 else kind)
-    for index, image in enumerate(images):
-        made[index] = image.pixels[0]
+def _stacked(images: list[Image], members: list[Instance]) -> Pixels:
+    """The slices in one array, each rescaled on its way into it."""
+    kinds = {
+        member.rescale.kind if member.rescale else image.pixels.dtype
+        for image, member in zip(images, members, strict=True)
+    }
+    kind = np.result_type(*kinds)
+    made = np.empty((len(images), *images[0].pixels.shape[1:]), np.float32 if kind.kind == "f" else kind)
+    for place, image, member in zip(made, images, members, strict=True):
+        stored = image.pixels[0]
+        if member.rescale is None:
+            place[...] = stored
+        elif kind.kind == "f":
+            place[...] = rescaled(stored, member.rescale)
+        else:
+            rescaled(stored, member.rescale, place)
     made.flags.writeable = False
     return made

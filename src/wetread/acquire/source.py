@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from wetread.acquire.archive import is_archive, members
-from wetread.acquire.instances import Instance, max_file_bytes, read_instance, reject
+from wetread.acquire.instances import Instance, Run, max_file_bytes, read_instance, reject, run
 from wetread.acquire.parse import looks_like_dicom
 from wetread.acquire.picture import Assumption, is_picture
 from wetread.acquire.quiet import quiet
@@ -49,10 +49,10 @@ def load(
     """
     made: list[Instance] = []
     seen: set[str] = set()
-    with quiet():
+    with quiet(), run() as shared:
         for path in paths:
             found = 0
-            for instance in _read_path(Path(path), settings, assume):
+            for instance in _read_path(Path(path), settings, assume, shared):
                 found += 1
                 digest = instance.outcome.digest
                 if not digest or digest not in seen:
@@ -63,14 +63,14 @@ def load(
     return gather(made, settings)
 
 
-def _read_path(path: Path, settings: Settings, assume: Assumption) -> Iterator[Instance]:
+def _read_path(path: Path, settings: Settings, assume: Assumption, shared: Run) -> Iterator[Instance]:
     """Read what a person named, one instance after the other, so that bytes need not stay."""
     if path.is_dir():
         files = _files_below(path)
         for file in files:
-            yield from _read_file(file, str(file.relative_to(path)), settings, assume, alone=len(files) == 1)
+            yield from _read_file(file, str(file.relative_to(path)), settings, assume, shared, alone=len(files) == 1)
     elif path.is_file():
-        yield from _read_file(path, path.name, settings, assume, alone=True)
+        yield from _read_file(path, path.name, settings, assume, shared, alone=True)
     else:
         found = "something else" if path.exists() else "nothing"
         raise BadInput(f"{path}: expected a file or a folder, found {found}.")
@@ -89,7 +89,9 @@ def _files_below(folder: Path) -> list[Path]:
     return [file for file in found if file.is_file()]
 
 
-def _read_file(file: Path, name: str, settings: Settings, assume: Assumption, alone: bool) -> Iterator[Instance]:
+def _read_file(
+    file: Path, name: str, settings: Settings, assume: Assumption, shared: Run, alone: bool
+) -> Iterator[Instance]:
     limit = max_file_bytes(settings)
     try:
         size = file.stat().st_size
@@ -101,12 +103,12 @@ def _read_file(file: Path, name: str, settings: Settings, assume: Assumption, al
     except OSError as error:
         raise BadInput(f"{file}: cannot be read: {error.strerror}") from error
     if is_archive(data):
-        yield from _read_archive(data, name, settings, assume)
+        yield from _read_archive(data, name, settings, assume, shared)
     elif alone or is_candidate(data):
-        yield read_instance(name, data, settings, assume)
+        yield read_instance(name, data, settings, assume, shared.known, shared.digest(data))
 
 
-def _read_archive(data: bytes, name: str, settings: Settings, assume: Assumption) -> Iterator[Instance]:
+def _read_archive(data: bytes, name: str, settings: Settings, assume: Assumption, shared: Run) -> Iterator[Instance]:
     try:
         packed = members(data, max_file_bytes(settings))
         first = next(packed, None)
@@ -114,10 +116,12 @@ def _read_archive(data: bytes, name: str, settings: Settings, assume: Assumption
         alone = second is None
         for item in (first, second):
             if item is not None and (alone or is_candidate(item[1])):
-                yield read_instance(f"{name}/{item[0]}", item[1], settings, assume)
+                yield read_instance(
+                    f"{name}/{item[0]}", item[1], settings, assume, shared.known, shared.digest(item[1])
+                )
         for inner, content in packed:
             if is_candidate(content):
-                yield read_instance(f"{name}/{inner}", content, settings, assume)
+                yield read_instance(f"{name}/{inner}", content, settings, assume, shared.known, shared.digest(content))
     except NotRead as refusal:
         yield _refused_archive(data, name, refusal)
 

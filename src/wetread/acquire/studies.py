@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from wetread.acquire.attributes import text
-from wetread.acquire.instances import Instance, give_up, read_instance, reject
+from wetread.acquire.instances import Instance, give_up, read_instance, reject, run
 from wetread.acquire.picture import Assumption
 from wetread.acquire.quiet import quiet
 from wetread.acquire.series import joined
@@ -47,13 +47,15 @@ def decode(
     return gather(read_each(blobs, settings, assume), settings)
 
 
-def read_each(blobs: Iterable[tuple[str, bytes]], settings: Settings, assume: Assumption) -> list[Instance]:
+def read_each(blobs: Sequence[tuple[str, bytes]], settings: Settings, assume: Assumption) -> list[Instance]:
     """Read files one after the other; of identical ones the first."""
     seen: set[str] = set()
     made = []
-    with quiet():
-        for source, data in blobs:
-            instance = read_instance(source, data, settings, assume)
+    with quiet(), run() as shared:
+        # All digests are asked for at once: to wait for each in turn is to wait for the scheduler.
+        asked = [(source, data, shared.digest(data)) for source, data in blobs]
+        for source, data, digest in asked:
+            instance = read_instance(source, data, settings, assume, shared.known, digest)
             if instance.outcome.digest not in seen:
                 seen.add(instance.outcome.digest)
                 made.append(instance)

@@ -59,6 +59,9 @@ class Settings:
     max_object_bytes: int = _setting(1 << 29, "largest DICOM object that is taken", "byte")
     idle_timeout_s: float = _setting(60.0, "an association without traffic is closed after this silence", "s")
     max_pixels: int = _setting(100_000_000, "largest image that is decoded", "pixel")
+    least_side: int = _setting(
+        1000, "longer side down to which a JPEG 2000 film is decoded, documents keep its grid; 0: every pixel", "pixel"
+    )
     max_series_pixels: int = _setting(500_000_000, "largest series that is put together", "pixel")
     max_associations: int = _setting(20, "DICOM associations at the same time", "1")
     institution: str = _setting("", "Institution Name (0008,0080) of our documents")

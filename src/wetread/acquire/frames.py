@@ -11,11 +11,12 @@ from pydicom import uid
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 
-from wetread.acquire.attributes import is_uid
+from wetread.acquire.attributes import is_uid, text
 from wetread.acquire.codestream import RLE_HEADER_BYTES, check_frame, packbits_length
-from wetread.acquire.layout import Layout
+from wetread.acquire.layout import FILM_MODALITIES, Layout
 from wetread.acquire.parse import Parsed, PixelElement
 from wetread.acquire.quiet import FOREIGN_ERRORS
+from wetread.acquire.reduced import levels, reduced
 from wetread.acquire.syntaxes import NATIVE, SYNTAXES, Syntax
 from wetread.errors import NotRead
 from wetread.records import Pixels
@@ -60,6 +61,34 @@ def raw_frames(parsed: Parsed, layout: Layout) -> Pixels:
         form = "native" if syntax.decoder == NATIVE else "encapsulated"
         raise NotRead("BAD-PIXELS", f"Expected {form} pixels by the transfer syntax {syntax.name}.")
     return _native(parsed, pixel, layout) if syntax.decoder == NATIVE else _encapsulated(parsed, pixel, syntax, layout)
+
+
+def early(parsed: Parsed, layout: Layout, least_side: int) -> Layout:
+    """Say in the layout of a JPEG 2000 film how many of its resolution levels need not be decoded.
+
+    Parameters
+    ----------
+    parsed
+        A file with Pixel Data.
+    layout
+        Its checked Image Pixel Module.
+    least_side
+        Pixels that the longer side keeps at least; 0: nothing is left out.
+
+    Raises
+    ------
+    NotRead
+        TRUNCATED-PIXELS, BAD-PIXELS.
+    """
+    syntax, pixel = SYNTAXES.get(parsed.syntax), parsed.pixel
+    is_film = layout.frames == 1 and text(parsed.header, "Modality") in FILM_MODALITIES
+    if not least_side or syntax is None or syntax.family != "J2K" or pixel is None or pixel.length is not None:
+        return layout
+    if not is_film:
+        return layout
+    (frame,) = _split(parsed.data, pixel.offset, 1)
+    check_frame(frame, syntax.family, layout)
+    return replace(layout, level=levels(frame, layout, least_side))
 
 
 def _native(parsed: Parsed, pixel: PixelElement, layout: Layout) -> Pixels:
@@ -126,7 +155,9 @@ def _split(data: bytes, offset: int, count: int) -> list[bytes]:
 
 
 def _decoded(frame: bytes, syntax_uid: str, syntax: Syntax, layout: Layout) -> Pixels:
-    """Decode one frame with the one decoder of its syntax."""
+    """Decode one frame with the one decoder of its syntax, or of its lower resolution levels."""
+    if layout.level:
+        return reduced(frame, layout)
     if syntax.family == "RLE":
         return _decoded_rle(frame, syntax_uid, syntax, layout)
     return _through_plugin(frame, syntax_uid, syntax, layout)

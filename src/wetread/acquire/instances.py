@@ -13,6 +13,7 @@ import numpy as np
 
 from wetread.acquire.age import ages
 from wetread.acquire.attributes import is_uid, text, values
+from wetread.acquire.frames import early
 from wetread.acquire.geometry import pixel_aspect, row_direction, spacing_mm
 from wetread.acquire.layout import Layout, check_identity, check_kind, is_secondary, read_layout
 from wetread.acquire.parse import Parsed, looks_like_dicom, parse
@@ -165,11 +166,11 @@ def _read_parsed(parsed: Parsed, source: str, digest: Digest, settings: Settings
         if is_enhanced(header):
             header = classic(header)
             parsed = replace(parsed, header=header)
-        layout = read_layout(header, settings.max_pixels)
+        layout = early(parsed, read_layout(header, settings.max_pixels), settings.least_side)
         if is_slice(header):
             check_units(header)
         pixels, rescale, blank = _decoded(parsed, layout)
-        image = _image(header, pixels, source, digest())
+        image = replace(_image(header, pixels, source, digest()), reduction=1 << layout.level)
         image = _placed(image) if is_slice(header) else image
     except NotRead as refusal:
         return Instance(reject(refusal, source, digest(), _trusted(header)), study_uid, sop_uid, order)

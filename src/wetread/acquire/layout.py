@@ -89,6 +89,7 @@ class Layout:
     high: int  # bit number of the most significant bit
     signed: bool
     inverse: bool  # MONOCHROME1
+    level: int = 0  # resolution levels of a JPEG 2000 frame that are left out; 0: every pixel is decoded
 
     @property
     def pixels(self) -> int:

@@ -2,7 +2,8 @@
 
 `docs/reference` and ``wetread doctor`` read this table.  A syntax has exactly one
 decoder, never a second to fall back on: two decoders may round differently, and a
-tolerant one would make an image out of what a strict one refused.
+tolerant one would make an image out of what a strict one refused.  The lower levels of large
+JPEG 2000 films are another image, and pillow decodes those: `wetread.acquire.reduced`.
 """
 
 from __future__ import annotations

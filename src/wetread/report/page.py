@@ -18,7 +18,7 @@ from wetread.records import Explanation, Picture, Region, Result, Unread
 from wetread.report.context import NOTICE
 from wetread.report.identity import text_of
 from wetread.report.sc import WARNING
-from wetread.report.words import Statement, measured, name, names, statements
+from wetread.report.words import Statement, measured, name, names, reduction, statements
 
 JPEG_QUALITY = 88
 
@@ -159,6 +159,8 @@ def _origin(result: Result) -> str:
         rows.append(("Slices", str(len(result.image.pixels))))
     elif result.header is not None:
         rows.append(("Image UID", f"<code>{escape(text_of(result.header, 'SOPInstanceUID'))}</code>"))
+    if said := reduction(result.image):
+        rows.append(("Pixels", escape(said)))
     if result.read_at:
         rows.append(("Read at", escape(result.read_at)))
     rows.append(("Digest", f"<code>sha256 {escape(result.digest)}</code>"))

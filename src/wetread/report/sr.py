@@ -17,7 +17,7 @@ from wetread.report.context import KINDS, Context, beginning, instance_uid, refe
 from wetread.report.elements import Item, get, item
 from wetread.report.equipment import Algorithm, algorithm, contributors, serial_number
 from wetread.report.planes import source_reference, source_references
-from wetread.report.words import decimal, omitted, percent
+from wetread.report.words import decimal, omitted, percent, reduction
 from wetread.uids import derive
 
 
@@ -72,6 +72,12 @@ def _algorithm(one: Algorithm, *parameters: str) -> list[Item]:
         _text(relation, codes.ALGORITHM_VERSION, one.version),
         *(_text(relation, codes.ALGORITHM_PARAMETERS, parameter) for parameter in parameters),
     ]
+
+
+def _decoded(context: Context) -> list[str]:
+    """Say it among the parameters of an algorithm if it did not see every pixel."""
+    said = reduction(context.result.image)
+    return [f"pixels={said}"] if said else []
 
 
 def procedures(context: Context) -> list[Code | Item]:
@@ -145,7 +151,7 @@ def _finding(context: Context, finding: Finding) -> Item:
     children = _tracking(finding.tracking_id, finding.tracking_uid)
     children.append(_code("CONTAINS", codes.FINDING, finding.code))
     children += [_site(site)] if site is not None else []
-    children += _algorithm(algorithm(finding.model), f"threshold={decimal(finding.threshold)}")
+    children += _algorithm(algorithm(finding.model), f"threshold={decimal(finding.threshold)}", *_decoded(context))
     children.append(_number(codes.PROBABILITY, percent(finding.probability), codes.PERCENT))
     children.append(_number(codes.THRESHOLD, percent(finding.threshold), codes.PERCENT))
     children.append(_code("CONTAINS", finding.code, codes.PRESENT if finding.present else codes.ABSENT))
@@ -182,7 +188,7 @@ def _region(context: Context, region: Region, number: int) -> Item:
         _node("CONTAINS", "IMAGE", codes.REFERENCED_SEGMENT, ReferencedSOPSequence=segment),
         _segmented(context),
         _site(region.type, region.laterality),
-        *_algorithm(algorithm(region.model)),
+        *_algorithm(algorithm(region.model), *_decoded(context)),
         *(_measurement(one) for one in region.measurements),
     ]
     return _container(codes.MEASUREMENT_GROUP, children, "1411")

@@ -110,6 +110,7 @@ def _image(result: Result) -> dict[str, Any]:
     if image is not None:
         made |= {"series_uid": image.series_uid, "sop_uids": list(image.sop_uids)}
         made |= {"modality": image.modality, "body_part": image.body_part, "view": image.view}
+        made |= {"decoded_at": f"1/{image.reduction}"} if image.reduction > 1 else {}
         made |= {"shape": list(image.pixels.shape), "spacing_mm": image.spacing_mm and list(image.spacing_mm)}
     return made
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wetread.records import Finding, Measurement, Result, Unread
+from wetread.records import Finding, Image, Measurement, Result, Unread
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,13 @@ def decimal(value: float) -> str:
     """Print a number as a DS: six significant digits, at most 16 characters."""
     text = f"{value:.6g}"
     return text if text != "-0" else "0"
+
+
+def reduction(image: Image | None) -> str:
+    """Say that not every pixel was decoded; "" where every one was."""
+    if image is None or image.reduction == 1:
+        return ""
+    return f"decoded at 1/{image.reduction} of rows and columns"
 
 
 def percent(share: float) -> str:

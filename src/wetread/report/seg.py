@@ -65,16 +65,26 @@ def segment(region: Region, number: int) -> Item:
 
 def packed(masks: list[Mask]) -> npt.NDArray[np.uint8]:
     """Pack masks (y, x) to bits, frame after frame without a gap, to an even length."""
-    bits = np.packbits(masks[0] if len(masks) == 1 else np.concatenate(masks), axis=None, bitorder="little")
-    return np.append(bits, np.uint8(0)) if bits.size % 2 else bits
+    size = masks[0].size
+    if size % 8 and len(masks) > 1:  # a frame starts inside a byte
+        bits = np.packbits(np.concatenate(masks), axis=None, bitorder="little")
+        return np.append(bits, np.uint8(0)) if bits.size % 2 else bits
+    # Straight into the place: a copy of all frames as bytes would be eight times the result.
+    step = -(-size // 8)
+    bits = np.zeros((step * len(masks) + 1) // 2 * 2, np.uint8)
+    for number, mask in enumerate(masks):
+        bits[number * step : (number + 1) * step] = np.packbits(mask, axis=None, bitorder="little")
+    return bits
 
 
 def _overlap(masks: list[Mask]) -> bool:
-    seen = masks[0]
-    for mask in masks[1:]:
-        if np.logical_and(seen, mask).any():
-            return True
-        seen = np.logical_or(seen, mask) if len(masks) > 2 else seen
+    """Whether any two masks (z, y, x) share a pixel: slice by slice, which stays in the cache."""
+    for planes in zip(*masks, strict=True):
+        seen = planes[0]
+        for plane in planes[1:]:
+            if np.logical_and(seen, plane).any():
+                return True
+            seen = np.logical_or(seen, plane) if len(planes) > 2 else seen
     return False
 
 

@@ -100,7 +100,8 @@ def theirs(sources: list[Dataset], masks: list[Mask], like: Dataset) -> Dataset:
 def frames(made: Dataset) -> dict[tuple[int, tuple[float, ...]], tuple[object, ...]]:
     """Of each frame, by segment and place: its pixels, what it was made from and how."""
     bits = np.unpackbits(np.frombuffer(made.PixelData, np.uint8), bitorder="little")
-    size, found = made.Rows * made.Columns, {}
+    size = made.Rows * made.Columns
+    found: dict[tuple[int, tuple[float, ...]], tuple[object, ...]] = {}
     for number, frame in enumerate(made.PerFrameFunctionalGroupsSequence):
         segment = frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber
         at = tuple(round(float(one), 4) for one in frame.PlanePositionSequence[0].ImagePositionPatient)
@@ -151,7 +152,7 @@ def test_planes_and_dimensions_are_those_of_highdicom(sides: tuple[int, int]) ->
     for keyword in ("PixelSpacing", "SliceThickness", "SpacingBetweenSlices"):
         assert np.allclose(measures[0][keyword].value, measures[1][keyword].value, atol=1e-6)
     turned = [one.PlaneOrientationSequence[0].ImageOrientationPatient for one in shared]
-    assert np.allclose(*turned, atol=1e-9)
+    assert np.allclose(turned[0], turned[1], atol=1e-9)
     pointers = [
         [(one.DimensionIndexPointer, one.FunctionalGroupPointer) for one in each.DimensionIndexSequence]
         for each in (made, peer)

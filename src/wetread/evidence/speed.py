@@ -17,14 +17,15 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from wetread import acquire, infer, pipeline
+from wetread.evidence import doors, receiving
 from wetread.evidence import models as of_models
-from wetread.evidence import receiving
+from wetread.evidence.figures import Figure, p95, times_ms
 from wetread.evidence.film import film_for_every_model
 from wetread.infer.engine import loader
 from wetread.infer.machine import machine
@@ -33,36 +34,6 @@ from wetread.settings import Settings, load
 
 #: Calls at the start of a turn that do not count.
 WARM = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One line of the table: what was measured, what it was held against, and what is unfair."""
-
-    what: str
-    goal: str
-    found: str
-    reached: bool
-    runs: int
-    unfair: str
-    stages: dict[str, float] = field(default_factory=dict)
-
-
-def times_ms(run: Callable[[], object], runs: int, warm: int = 5) -> list[float]:
-    """Wall times of `runs` calls after some that do not count, milliseconds."""
-    for _ in range(warm):
-        run()
-    found = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        run()
-        found.append((time.perf_counter() - start) * 1e3)
-    return found
-
-
-def p95(values: list[float]) -> float:
-    """The 95th percentile, linear between ranks."""
-    return float(np.percentile(values, 95))
 
 
 @contextmanager
@@ -241,6 +212,7 @@ def measure(runs: int) -> list[Figure]:
             node_memory(film, settings.models_dir),
             *(Figure(**asdict(line)) for line in of_models.lines(settings.models_dir, 2 * runs)),
             *(Figure(**asdict(line)) for line in receiving.lines(settings.models_dir)),
+            *doors.figures(reader, runs),
         ]
 
 

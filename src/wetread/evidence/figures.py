@@ -1,0 +1,57 @@
+"""What every group of rows on docs/evidence/performance.md shares: a row, and how times are taken."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One line of the table: what was measured, what it was held against, and what is unfair."""
+
+    what: str
+    goal: str
+    found: str
+    reached: bool
+    runs: int
+    unfair: str
+    stages: dict[str, float] = field(default_factory=dict)
+
+
+def times_ms(run: Callable[[], object], runs: int, warm: int = 5) -> list[float]:
+    """Wall times of `runs` calls after some that do not count, milliseconds."""
+    for _ in range(warm):
+        run()
+    found = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        run()
+        found.append((time.perf_counter() - start) * 1e3)
+    return found
+
+
+def p95(values: list[float]) -> float:
+    """The 95th percentile, linear between ranks."""
+    return float(np.percentile(values, 95))
+
+
+def in_turn(ways: Mapping[str, Callable[[], object]], runs: int) -> dict[str, list[float]]:
+    """Wall times of several ways to do one thing, each once a turn, so that a load meets all of them; milliseconds.
+
+    The first turn does not count.
+    """
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(runs + 1):
+        for name, way in ways.items():
+            found[name] += times_ms(way, 1, 0)
+    return {name: values[1:] for name, values in found.items()}
+
+
+def medians(found: Mapping[str, list[float]]) -> dict[str, float]:
+    """The median of each way, milliseconds."""
+    return {name: statistics.median(values) for name, values in found.items()}

@@ -162,9 +162,10 @@ def highdicoms(sources: Sequence[Dataset], outlined: tuple[Mask, ...]) -> bytes:
         hd.seg.SegmentDescription(number, f"Ball {number}", anatomy, liver, "AUTOMATIC", by)
         for number in range(1, len(outlined) + 1)
     ]
+    labels = np.sum([number * mask.astype(np.uint8) for number, mask in enumerate(outlined, 1)], 0, np.uint8)
     kind, out = hd.seg.SegmentationTypeValues.BINARY, BytesIO()
     made = hd.seg.Segmentation(
-        sources, np.stack(outlined, -1).astype(np.uint8), kind, described,
+        sources, labels, kind, described,
         hd.UID(), 1, hd.UID(), 1, "Wetread", "speed", "1.0.0", "1",
     )  # fmt: skip
     made.save_as(out)

@@ -162,7 +162,9 @@ def highdicoms(sources: Sequence[Dataset], outlined: tuple[Mask, ...]) -> bytes:
         hd.seg.SegmentDescription(number, f"Ball {number}", anatomy, liver, "AUTOMATIC", by)
         for number in range(1, len(outlined) + 1)
     ]
-    labels = np.sum([number * mask.astype(np.uint8) for number, mask in enumerate(outlined, 1)], 0, np.uint8)
+    labels = np.zeros(outlined[0].shape, np.uint8)
+    for number, mask in enumerate(outlined, 1):
+        labels[mask] = number
     kind, out = hd.seg.SegmentationTypeValues.BINARY, BytesIO()
     made = hd.seg.Segmentation(
         sources, labels, kind, described,

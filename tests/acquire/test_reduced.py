@@ -135,3 +135,17 @@ def test_a_codestream_cut_anywhere_in_its_header_is_none() -> None:
     whole = codestream()
     for end in range(len(whole) - 101):
         assert levels(whole[:end], LAYOUT, 62) == 0
+
+
+def test_a_damaged_codestream_is_an_image_or_a_refusal() -> None:
+    data, rng = phantoms.to_bytes(film()), np.random.default_rng(7)
+    start = data.index(b"\xff\x4f\xff\x51")
+    codes = set()
+    for number in range(120):
+        bad = bytearray(data)
+        last = start + 200 if number % 2 else len(data)  # the headers of the codestream, or anywhere in it
+        for at in rng.integers(start, last, 3):
+            bad[at] = rng.integers(256)
+        (study,) = decode([("film.dcm", bytes(bad))], EARLY)
+        codes |= {one.refusal.code for one in study.rejected} | {f"1/{one.reduction}" for one in study.images}
+    assert {"BAD-PIXELS", "1/4"} <= codes <= {"BAD-PIXELS", "TRUNCATED-PIXELS", "BLANK-IMAGE", "1/1", "1/2", "1/4"}

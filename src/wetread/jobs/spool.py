@@ -40,10 +40,10 @@ class Spool:
         self._process = uuid.uuid4().hex  # several hosts may share the folder
         self._names = itertools.count()
         self._temporary = root / "tmp"
+        make_folder(root)
         for folder in (self._temporary, *(root / name for name in FOLDERS)):
-            folder.mkdir(parents=True, exist_ok=True)
-        for folder in (root, root.parent):
-            sync_folder(folder)
+            folder.mkdir(exist_ok=True)
+        sync_folder(root)
 
     def put(self, data: bytes) -> str:
         """Write a blob whose name is not yet durable: call `sync` before referring to it.
@@ -104,7 +104,7 @@ class Spool:
     def set_aside(self, digest: str) -> None:
         """Move a blob that cannot be used out of the way, for a person to look at."""
         folder = self.root / "damaged"
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
         self.path(digest).rename(folder / digest)
         sync_folder(folder)
 
@@ -121,6 +121,14 @@ class Spool:
     def path(self, digest: str) -> Path:
         """Where a blob lies."""
         return self.root / digest[:2] / digest
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, those above it too, whose names are durable."""
+    if not folder.is_dir() and folder.parent != folder:
+        make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -14,7 +14,7 @@ from wetread.jobs.leases import Leases
 from wetread.jobs.locks import Lock
 from wetread.jobs.overview import Overview
 from wetread.jobs.parcels import Parcels
-from wetread.jobs.spool import Spool
+from wetread.jobs.spool import Spool, make_folder
 from wetread.jobs.studies import Studies
 
 LEASE_S = 60.0
@@ -61,7 +61,7 @@ class Store:
     ) -> None:
         self.failpoint = failpoint
         try:
-            state.mkdir(parents=True, exist_ok=True)
+            make_folder(state)
             self._lock = Lock(state, shared=bool(url))
         except OSError as error:
             raise StoreError(f"store: {state} cannot be used: {error.strerror}") from error

@@ -55,6 +55,8 @@ class Settings:
     retry_most_s: float = _setting(300.0, "longest wait between two tries of a delivery", "s")
     max_rejections: int = _setting(0, "refusals of a document by a destination before it is given up; 0: never", "1")
     max_tries: int = _setting(3, "readings of one study before it is set aside", "1")
+    keep_days: float = _setting(7.0, "how long what a study left is kept after its delivery; 0: for ever", "d")
+    least_free_bytes: int = _setting(1 << 31, "with less free space delivered studies go earlier; 0: never", "byte")
     max_pdu_bytes: int = _setting(1 << 20, "largest PDU that is accepted", "byte")
     max_object_bytes: int = _setting(1 << 29, "largest DICOM object that is taken", "byte")
     idle_timeout_s: float = _setting(60.0, "an association without traffic is closed after this silence", "s")

@@ -13,7 +13,7 @@ from typing import Any
 from wetread.evidence.torture import process as victims
 from wetread.evidence.torture.process import acknowledged, blobs, changed, get, rows
 
-__all__ = ["ROOT", "Process", "acknowledged", "check_kept", "check_spool", "get", "process", "rows", "until"]
+__all__ = ["ROOT", "Process", "acknowledged", "blobs", "check_kept", "check_spool", "get", "process", "rows", "until"]
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -10,7 +10,7 @@ import pydicom
 import pytest
 
 from tests.jobs import fake
-from tests.serve.stage import ROOT, acknowledged, check_kept, check_spool, process, rows, until
+from tests.serve.stage import ROOT, acknowledged, blobs, check_kept, check_spool, process, rows, until
 from tests.wire.objects import film
 from wetread.jobs import failpoints
 from wetread.serve.receiver import Receiver
@@ -32,7 +32,7 @@ def test_the_page_names_every_place_and_no_test_that_is_not_there() -> None:
         assert list((ROOT / "tests").rglob(name)), name
 
 
-@pytest.mark.parametrize("place", [name for name in failpoints.NAMES if name != "set-aside"])
+@pytest.mark.parametrize("place", [name for name in failpoints.NAMES if name not in ("set-aside", "forgotten")])
 def test_kill_at(place: str, tmp_path: Path, pacs: Receiver) -> None:
     state = tmp_path / "state"
     # The first object, or the second where the first must be safe already.
@@ -55,6 +55,24 @@ def test_kill_at(place: str, tmp_path: Path, pacs: Receiver) -> None:
     # Confirmed but not recorded: one document is sent again, under its own UID, to the same effect.
     assert sum(sent.values()) == len(DOCUMENTS) + (place == "sent")
     assert rows(state, "SELECT count(*) FROM outbox WHERE state != 'SENT'") == [(0,)]
+
+
+def test_kill_while_a_delivered_study_is_deleted(tmp_path: Path, pacs: Receiver) -> None:
+    state = tmp_path / "state"
+    with process(state, pacs.port) as node:
+        assert acknowledged(node.destination, FILMS) == FILMS
+        until(lambda: rows(state, "SELECT state FROM jobs") == [("DELIVERED",)])
+        assert node.stop() == 0
+    with process(state, pacs.port, at="forgotten", least_free_bytes=1 << 62) as node:
+        assert node.wait() == -9
+    assert len(blobs(state, "spool")) == 2
+    with process(state, pacs.port) as node:
+        assert blobs(state, "spool") == blobs(state, "made") == {}
+        assert acknowledged(node.destination, FILMS) == FILMS  # known, and not read again
+        assert node.stop() == 0
+    assert blobs(state, "spool") == {}
+    assert rows(state, "SELECT state FROM jobs") == [("DELIVERED",)]
+    assert len(pacs.receipts) == len(DOCUMENTS)
 
 
 def test_kill_after_the_acknowledgement(tmp_path: Path, pacs: Receiver) -> None:

@@ -10,6 +10,7 @@
     instances       what arrived
     studies         jobs on their way to a result
     parcels         documents on their way to destinations
+    removals        studies whose blobs may go
     leases          what one of several processes has taken for itself
     overview        counts and ages, for people and metrics
     desk        what a person asks and tells: list, show, retry, cancel
@@ -22,6 +23,7 @@
     aside       answers for the studies that were given up
     retry       when to try again
     delivery    one outbox for each destination, with its own retry clock and breaker
+    retention   what is deleted when
     loop        a thread that works while there is something to do
     runner      the threads that keep all of this going
 """

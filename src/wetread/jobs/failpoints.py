@@ -19,6 +19,7 @@ NAMES = (
     "documents-stored",  # documents, outbox and state are committed
     "sent",  # the destination confirmed a document, nothing is recorded
     "recorded",  # the confirmation is recorded
+    "forgotten",  # the index knows a study's blobs no more, they are still there
 )
 
 

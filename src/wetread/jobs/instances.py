@@ -14,7 +14,7 @@ from wetread.jobs.index import Index
 from wetread.jobs.moves import move, note
 from wetread.jobs.spool import Spool
 from wetread.jobs.states import State
-from wetread.jobs.tables import documents, instances, jobs
+from wetread.jobs.tables import documents, instances, jobs, removed
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Instances:
             effects = self.file(connection, arrivals)
         self._failpoint("indexed")
         for arrival, effect in zip(arrivals, effects, strict=True):
-            if effect in (Effect.CONFLICT, Effect.OWN):
+            if effect is not Effect.NEW:
                 self.discard(arrival.digest)
         return effects
 
@@ -102,7 +102,8 @@ class Instances:
     def discard(self, digest: str) -> None:
         """Remove a blob if nothing refers to it."""
         with self._index.writing() as connection:
-            if connection.execute(select(instances.c.digest).where(instances.c.digest == digest)).first() is None:
+            needed = select(instances.c.digest).where(instances.c.digest == digest)
+            if connection.execute(needed.where(instances.c.job.not_in(select(removed.c.job)))).first() is None:
                 self._spool.remove(digest)
 
 

@@ -22,7 +22,7 @@ from wetread.jobs.index import FILE, CorruptIndex, Index
 from wetread.jobs.instances import Arrival, Effect, Instances
 from wetread.jobs.moves import note
 from wetread.jobs.spool import DamagedBlob, Spool, sync_folder
-from wetread.jobs.tables import documents, instances, jobs
+from wetread.jobs.tables import documents, instances, jobs, removed
 from wetread.wire.part10 import identify, meta
 
 log = logging.getLogger("wetread.jobs")
@@ -36,7 +36,7 @@ class Found:
 
     rebuilt: bool = False  # the index was lost or damaged
     adopted: int = 0  # objects that the index did not know
-    removed: int = 0  # documents that the index did not know; they are made again
+    removed: int = 0  # documents that the index did not know, made again; objects that it had forgotten
     damaged: int = 0  # blobs whose bytes have changed, or that are no objects
     missing: int = 0  # blobs that the index knows and that are gone
 
@@ -120,9 +120,15 @@ def compare(index: Index, spool: Spool, made: Spool, admitting: Instances, rebui
     """
     found = Found(rebuilt=rebuild)
     with index.reading() as connection:
-        objects = set(connection.scalars(select(instances.c.digest)))
+        gone = instances.c.job.in_(select(removed.c.job))
+        objects = set(connection.scalars(select(instances.c.digest).where(~gone)))
+        forgotten = set(connection.scalars(select(instances.c.digest).where(gone))) - objects
         papers = set(connection.scalars(select(documents.c.digest).where(documents.c.digest != "")))
     here = set(spool.digests())
+    for digest in here & forgotten:  # the process ended between the two steps of their removal
+        spool.remove(digest)
+        found.removed += 1
+    here -= forgotten
     found.missing = len(objects - here)
     for batch in _batches(_arrivals(spool, sorted(here - objects), found)):
         _adopt(index, spool, admitting, batch, found)

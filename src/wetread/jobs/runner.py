@@ -15,6 +15,7 @@ from wetread.jobs.delivery import Outbox, Send
 from wetread.jobs.instances import Arrival, Effect
 from wetread.jobs.loop import Loop
 from wetread.jobs.receipt import Receipts
+from wetread.jobs.retention import Retention
 from wetread.jobs.states import State
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
@@ -58,6 +59,7 @@ class Runner:
         self._reading: Loop | None = None
         self._outboxes: list[Loop] = []
         self._others: Loop | None = None
+        self._keeping = Loop("wetread-retention", Retention(store, settings, self._watch, clock).step)
         self._lock = threading.Lock()  # of the next line and of who begins to read
         self._ended = False
 
@@ -74,7 +76,7 @@ class Runner:
             self._others.start()
         self._receipts.start()
         self._completion.start()
-        for loop in self._outboxes:
+        for loop in (*self._outboxes, self._keeping):
             loop.start()
 
     def _take_over(self) -> None:
@@ -111,7 +113,7 @@ class Runner:
             self._ended = True
         self._receipts.stop()
         self._completion.stop()
-        loops = [*self._outboxes, *(loop for loop in (self._reading, self._others) if loop is not None)]
+        loops = [*self._outboxes, self._keeping, *(loop for loop in (self._reading, self._others) if loop is not None)]
         for loop in loops:
             if not loop.stop(max(0.0, end - time.monotonic())):
                 log.warning("cut off while working")

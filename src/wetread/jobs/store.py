@@ -14,6 +14,7 @@ from wetread.jobs.leases import Leases
 from wetread.jobs.locks import Lock
 from wetread.jobs.overview import Overview
 from wetread.jobs.parcels import Parcels
+from wetread.jobs.removals import Removals
 from wetread.jobs.spool import Spool, make_folder
 from wetread.jobs.studies import Studies
 
@@ -27,7 +28,7 @@ class Store:
     ----------
     spool, made
         The blobs of what was received, and of what was made of it.
-    instances, studies, parcels, leases, overview
+    instances, studies, parcels, removals, leases, overview
         The index, by what it is asked for.
     found
         What was found when it was opened; None where other processes use it too.
@@ -90,6 +91,7 @@ class Store:
         self.leases = Leases(self._index, lease_s)
         self.instances = Instances(self._index, self.spool, self._reached)
         self.studies = Studies(self._index, self.made, self.leases, self._reached)
+        self.removals = Removals(self._index, self.spool, self.made, self._reached)
         self.parcels = Parcels(self._index, self._reached)
         self.overview = Overview(self._index)
         self.found: opening.Found | None = None

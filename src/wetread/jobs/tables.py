@@ -77,6 +77,14 @@ aside = Table(
     Column("begun", Integer, nullable=False, default=0),  # processes that began to make them
 )
 
+#: Every job whose blobs were deleted when they had been kept long enough; its other rows stay.
+removed = Table(
+    "removed",
+    metadata,
+    Column("job", Integer, ForeignKey("jobs.id"), primary_key=True),
+    Column("at", Float, nullable=False),
+)
+
 #: Everything that was made for a job.
 documents = Table(
     "documents",

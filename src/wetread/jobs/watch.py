@@ -27,5 +27,8 @@ class Watch:
     def ended(self, state: State) -> None:
         """One job reached a terminal state; FAILED is an alarm."""
 
+    def removed(self, why: str) -> None:
+        """The blobs of one study were deleted, for their "age" or for "space"."""
+
     def sent(self, destination: str, outcome: str) -> None:
         """One document was tried: "stored", "rejected", "dead" (for the last time), "full" or "unreachable"."""

@@ -9,6 +9,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from wetread.jobs.instances import Effect
+from wetread.jobs.retention import free_bytes
 from wetread.jobs.states import State
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
@@ -60,6 +61,10 @@ class Metrics(Watch):
             "wetread_deliveries", "Deliveries by destination", ["destination", "outcome"], registry=registry
         )
 
+        self._removed = Counter(
+            "wetread_studies_removed", "Studies whose blobs were deleted after delivery", ["why"], registry=registry
+        )
+
     def observe(self, store: Store, ready: Callable[[], bool], associations: Callable[[], int]) -> None:
         """Let the state of a node be read whenever the metrics are."""
         self.registry.register(_Depths(store, ready, associations))
@@ -109,6 +114,10 @@ class Metrics(Watch):
         """One job reached a terminal state."""
         self._ended.labels(state.value).inc()
 
+    def removed(self, why: str) -> None:
+        """The blobs of one study were deleted."""
+        self._removed.labels(why).inc()
+
     def sent(self, destination: str, outcome: str) -> None:
         """One document was tried."""
         self._sent.labels(destination, outcome).inc()
@@ -130,6 +139,8 @@ class _Depths(Collector):
         """Yield the present values."""
         yield GaugeMetricFamily("wetread_ready", "1 when models are loaded and the store is open", float(self._ready()))
         yield GaugeMetricFamily("wetread_associations", "Associations now", float(self._associations()))
+        free = float(free_bytes(self._store.spool.root))
+        yield GaugeMetricFamily("wetread_free_bytes", "What may still be written where the blobs lie", free)
         jobs = GaugeMetricFamily("wetread_jobs", "Jobs by state", labels=["state"])
         for state, number in self._store.overview.counts().items():
             jobs.add_metric([state], number)

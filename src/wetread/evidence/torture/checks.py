@@ -16,6 +16,11 @@ from wetread.evidence.torture.process import changed, digests, rows
 from wetread.evidence.torture.seen import Seen
 
 READY_S = 5.0
+#: Objects whose blobs are there, and those whose blobs were deleted after delivery.
+KEPT = "SELECT digest FROM instances WHERE job NOT IN (SELECT job FROM removed)"
+GONE = "SELECT digest FROM instances WHERE job IN (SELECT job FROM removed)"
+EARLY = """SELECT job FROM removed WHERE job IN (SELECT job FROM outbox WHERE state != 'SENT')
+           OR job IN (SELECT id FROM jobs WHERE state NOT IN ('DELIVERED', 'REFUSED', 'CANCELED'))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,7 @@ def none(guarantee: str, what: str, found: Collection[object]) -> Check:
 
 def orphans(state: Path) -> list[str]:
     """Return the files of a spool that has just been opened to which nothing refers."""
-    known = {row[0] for row in rows(state, "SELECT digest FROM instances")}
+    known = {row[0] for row in rows(state, KEPT)}
     files = [f"orphan {name[:12]}" for name in digests(state, "spool") ^ known]
     return files + [f"orphan tmp/{name}" for name in os.listdir(state / "spool" / "tmp")]
 
@@ -44,7 +49,9 @@ def orphans(state: Path) -> list[str]:
 def after_death(state: Path, acknowledged: Iterable[Sent], life: int) -> list[str]:
     """Return what was acknowledged and is not on disk, byte for byte; the newest are read, the others listed."""
     here, every = digests(state, "spool") if state.exists() else set(), list(acknowledged)
-    lost = [f"life {life}: {one.digest[:12]} lost" for one in every if one.digest not in here]
+    missing = [one for one in every if one.digest not in here]
+    gone = {row[0] for row in rows(state, GONE)} if missing else set()
+    lost = [f"life {life}: {one.digest[:12]} lost" for one in missing if one.digest not in gone]
     for one in every[-40:]:
         path = state / "spool" / one.digest[:2] / one.digest
         if one.digest in here and hashlib.sha256(path.read_bytes()).hexdigest() != one.digest:
@@ -61,7 +68,7 @@ def at_rest(state: Path) -> bool:
 
 def check(state: Path, seen: Seen, got: Sequence[Filed], scp: Path | None, before: int) -> list[Check]:
     """Return every promise with what was found, of a node that has come to rest."""
-    names = digests(state, "spool")
+    names = digests(state, "spool") | {row[0] for row in rows(state, GONE)}
     found = [
         none("-", "faults seen between two lives", seen.faults),
         Check("-", "last node ends in order", "0", str(seen.exit), seen.exit == 0),
@@ -69,6 +76,7 @@ def check(state: Path, seen: Seen, got: Sequence[Filed], scp: Path | None, befor
         none("G2", "blobs whose bytes differ (sha256)", changed(state) + changed(state, "made")),
         none("G2", "objects never acknowledged in the end", seen.sent.keys() - seen.acknowledged.keys()),
         none("G2", "files to which nothing refers", _loose(state)),
+        none("G5", "studies deleted before everything of them was delivered", rows(state, EARLY)),
         *_ready(seen),
         _instances(state, seen, before),
         *_results(seen, got),
@@ -80,7 +88,7 @@ def check(state: Path, seen: Seen, got: Sequence[Filed], scp: Path | None, befor
 
 def _loose(state: Path) -> list[str]:
     loose = [str(path) for folder in ("spool", "made") for path in (state / folder / "tmp").iterdir()]
-    kept = (("spool", "SELECT digest FROM instances"), ("made", "SELECT digest FROM documents WHERE digest != ''"))
+    kept = (("spool", KEPT), ("made", "SELECT digest FROM documents WHERE digest != ''"))
     for folder, query in kept:
         known = {row[0] for row in rows(state, query)}
         loose += sorted(digests(state, folder) ^ known)

@@ -78,7 +78,7 @@ def _kills(told: dict[str, Any], kills: int) -> list[str]:
         "first, second or third time, by chance.",
         "",
         "What is unfair: the small objects are read by a cheap reader that makes an SR and a SEG (in name) without any",
-        "model, so that hundreds of lives fit into minutes; every tenth life brings a real chest film (7 MB) for the",
+        "model, so that hundreds of lives fit into minutes; every 20th life brings a real chest film (7 MB) for the",
         "models that ship. `max_tries` is 6, so that kills that hit one study by chance do not set it aside. Starts",
         "are timed beside whatever else the machine does: wall time counts that too, processor time does not. A",
         "process dies, not the machine: for that, see below.",

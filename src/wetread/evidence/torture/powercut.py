@@ -77,7 +77,7 @@ def record(folder: Path, number: int) -> list[Operation]:
         The node did not start under strace: the machine may forbid tracing.
     """
     root, done = folder / "disk", []
-    root.mkdir()
+    root.mkdir(parents=True)
     pacs = Pacs()
     pacs.start()
     try:

@@ -1,0 +1,119 @@
+"""Studies whose blobs may go, and how they go: the index forgets them first, then the files are removed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import ColumnElement, Connection, Table, exists, insert, or_, select, update
+
+from wetread.jobs import failpoints
+from wetread.jobs.index import Index
+from wetread.jobs.moves import note
+from wetread.jobs.spool import Spool
+from wetread.jobs.states import TERMINAL, Delivery, State
+from wetread.jobs.tables import documents, instances, jobs, outbox, removed
+
+BATCH = 100  # files in one turn at the write lock
+
+_versions = jobs.alias()
+
+
+def _released() -> ColumnElement[bool]:
+    """What must be true of a job before its blobs may go, however old it is or full the disk.
+
+    It ended, and not as FAILED; no other version of its study is on its way; nothing of it waits for a
+    destination or for a person; and a destination confirmed something of the study, unless there was nothing to
+    confirm.  Storage commitment, once it is kept, is one more condition here.
+    """
+    of_study = _versions.c.study_uid == jobs.c.study_uid
+    open_version = exists().where(of_study, _versions.c.state.not_in(TERMINAL))
+    waits = exists().where(outbox.c.job == jobs.c.id, outbox.c.state.in_((Delivery.QUEUED, Delivery.DEAD)))
+    sent = exists().where(outbox.c.job == _versions.c.id, of_study, outbox.c.state == Delivery.SENT)
+    to_confirm = exists().where(documents.c.job == jobs.c.id, documents.c.sop_instance_uid != "")
+    return (
+        jobs.c.state.in_(TERMINAL - {State.FAILED})
+        & jobs.c.id.not_in(select(removed.c.job))
+        & ~open_version
+        & ~waits
+        & or_(jobs.c.state == State.CANCELED, sent, ~to_confirm)
+    )
+
+
+class Removals:
+    """The blobs of a store that may go.
+
+    Parameters
+    ----------
+    spool, made
+        The blobs of objects and of documents.
+    failpoint
+        See `wetread.jobs.failpoints`.
+    """
+
+    def __init__(self, index: Index, spool: Spool, made: Spool, failpoint: failpoints.Failpoint) -> None:
+        self._index = index
+        self._spool = spool
+        self._made = made
+        self._failpoint = failpoint
+
+    def due(self, ended_s: float = 0.0) -> int | None:
+        """Return the job that ended first of those that may go and ended at least so long ago, s."""
+        first = select(jobs.c.id).where(_released()).order_by(jobs.c.changed_at, jobs.c.id).limit(1)
+        if ended_s:
+            first = first.where(jobs.c.changed_at <= self._index.now() - ended_s)
+        with self._index.reading() as connection:
+            found = connection.scalar(first)
+        return None if found is None else int(found)
+
+    def remove(self, job: int, why: str) -> int:
+        """Remove the blobs of a job; return how many files went.
+
+        Parameters
+        ----------
+        why
+            For the audit row.
+        """
+        with self._index.writing() as connection:
+            if connection.scalar(select(jobs.c.id).where(jobs.c.id == job, _released())) is None:
+                return 0  # meanwhile a person or a peer wanted something of it
+            objects = _of(connection, instances, job)
+            papers = [digest for digest in _of(connection, documents, job) if digest]
+            connection.execute(insert(removed).values(job=job, at=self._index.now()))
+            connection.execute(update(documents).where(documents.c.job == job).values(digest=""))
+            detail = {"why": why, "objects": len(objects), "documents": len(papers)}
+            note(connection, self._index.now(), "removed", job, detail)
+        self._failpoint("forgotten")
+        return self._unlink(self._spool, objects, job) + self._unlink(self._made, papers, job)
+
+    def _unlink(self, blobs: Spool, digests: Sequence[str], job: int) -> int:
+        """Remove files to which nothing refers, as nobody may refer to them while the write lock is held."""
+        gone = 0
+        for start in range(0, len(digests), BATCH):
+            batch = digests[start : start + BATCH]
+            with self._index.writing() as connection:
+                kept = living(connection, batch) | (set(batch) if _open(connection, job) else set())
+                for digest in set(batch) - kept:
+                    blobs.remove(digest)
+                    gone += 1
+        return gone
+
+
+def _of(connection: Connection, table: Table, job: int) -> list[str]:
+    """Return the digests of the rows of a job."""
+    return list(connection.scalars(select(table.c.digest).where(table.c.job == job)))
+
+
+def _open(connection: Connection, job: int) -> bool:
+    """Whether a version of the job's study is on its way: it may make one of these documents again just now."""
+    study = select(jobs.c.study_uid).where(jobs.c.id == job).scalar_subquery()
+    on_its_way = select(jobs.c.id).where(jobs.c.study_uid == study, jobs.c.state.not_in(TERMINAL))
+    return connection.scalar(on_its_way) is not None
+
+
+def living(connection: Connection, digests: Sequence[str]) -> set[str]:
+    """Return which of some blobs an object or a document still needs."""
+    needed = select(instances.c.digest).where(
+        instances.c.digest.in_(digests), instances.c.job.not_in(select(removed.c.job))
+    )
+    written = select(documents.c.digest).where(documents.c.digest.in_(digests))
+    return set(connection.scalars(needed)) | set(connection.scalars(written))

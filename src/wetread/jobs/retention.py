@@ -1,0 +1,95 @@
+"""What is kept, how long, and what is deleted when: blobs of studies that ended and whose results arrived.
+
+A study that ended DELIVERED, REFUSED or CANCELED keeps its blobs for `keep_days`, and shorter where less than
+`least_free_bytes` are free: then the oldest go first.  Nothing else ever goes: not a study that waits, not one
+that FAILED (it needs a person), not one of which no destination confirmed anything.  The rows of the index stay,
+so that the same object sent again is known, answered as stored, and not read again.
+
+Two steps, each of which may be the last of a process: the index forgets the blobs, then they are removed.  What
+is left between them is removed at the next start.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from wetread.jobs.store import Store
+from wetread.jobs.watch import Watch
+from wetread.settings import Settings
+
+log = logging.getLogger("wetread.jobs")
+
+LOOK_S = 60.0  # between two looks
+MOST = 100  # studies in one look
+DAY_S = 86400.0
+
+
+def free_bytes(folder: Path) -> int:
+    """Return how much an unprivileged process may still write, byte."""
+    return shutil.disk_usage(folder).free
+
+
+class Retention:
+    """Deletes the blobs of one study after the other.
+
+    Parameters
+    ----------
+    settings
+        `keep_days` and `least_free_bytes` are used.
+    clock
+        Monotonic seconds.
+    free
+        Bytes that are free where the blobs lie.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        watch: Watch,
+        clock: Callable[[], float] = time.monotonic,
+        free: Callable[[Path], int] = free_bytes,
+    ) -> None:
+        self._store = store
+        self._keep_s = settings.keep_days * DAY_S
+        self._least = settings.least_free_bytes
+        self._watch = watch
+        self._clock = clock
+        self._free = free
+        self._next = clock()
+
+    def step(self) -> float | None:
+        """Delete what is due; return how long until the next look, s.
+
+        Raises
+        ------
+        StoreError
+            The index cannot be read or written now.
+        """
+        if (wait := self._next - self._clock()) > 0:
+            return wait
+        if self._store.shared and not self._store.leases.acquire("retention"):
+            self._next = self._clock() + LOOK_S
+            return LOOK_S
+        for _ in range(MOST):
+            if not self._one():
+                self._next = self._clock() + LOOK_S
+                return LOOK_S
+        return 0.0
+
+    def _one(self) -> bool:
+        """Delete the blobs of the study that ended first, if that is due; return whether it was."""
+        why = "space" if self._free(self._store.spool.root) < self._least else "age"
+        if why == "age" and not self._keep_s:
+            return False
+        job = self._store.removals.due(0.0 if why == "space" else self._keep_s)
+        if job is None:
+            return False
+        number = self._store.removals.remove(job, why)
+        self._watch.removed(why)
+        log.info("blobs removed", extra={"job": job, "reason": why, "count": number})
+        return True

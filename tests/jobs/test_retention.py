@@ -37,7 +37,7 @@ class World:
     def keeper(self, **given: float) -> Retention:
         """Return a retention that looks at once."""
         watch = Watch()
-        watch.removed = self.removed.append  # type: ignore[method-assign]
+        watch.removed = self.removed.append  # type: ignore[method-assign, assignment]
         settings = Settings(**{"keep_days": 7.0, "least_free_bytes": 1000, **given})  # type: ignore[arg-type]
         return Retention(self.store, settings, watch, lambda: self.monotonic, lambda folder: self.free)
 
@@ -230,9 +230,12 @@ def test_what_somebody_wanted_meanwhile_stays(world: World) -> None:
 def test_a_document_made_again_while_it_goes_is_not_lost(world: World) -> None:
     """A later version begins between the two steps: its blob stays."""
     job = world.study(1)
-    world.store.failpoint = lambda name: (
-        None if name != "forgotten" else admit(world.store, arrive(world.store, "1.1.2", "1.1")) and None
-    )
+
+    def late(name: str) -> None:
+        if name == "forgotten":
+            admit(world.store, arrive(world.store, "1.1.2", "1.1"))
+
+    world.store.failpoint = late
     world.store.removals.remove(job, "age")
     world.store.failpoint = lambda name: None
     assert world.blobs() == (2, 1)

@@ -96,15 +96,17 @@ def _loose(state: Path) -> list[str]:
 
 
 def _ready(seen: Seen) -> list[Check]:
-    """How soon a start is over; beside other work the processor time tells, not the clock on the wall."""
+    """How soon a start is over: by the clock, which counts what else the machine does, and in processor time."""
     found = []
     for what, starts in (("without models", seen.starts), ("with the models that ship", seen.starts_real)):
         if starts:
             wall = sorted(one.wall_s for one in starts)
-            cost = sorted(one.processor_s for one in starts)
-            told = f"{cost[-1]:.2f} (wall: median {wall[len(wall) // 2]:.2f}, slowest {wall[-1]:.2f})"
-            text = f"dearest of {len(starts)} starts {what}, s of processor time"
-            found.append(Check("G2", text, f"< {READY_S:g}", told, cost[-1] < READY_S))
+            cost = max(one.processor_s for one in starts)
+            told = f"{wall[-1]:.2f} (median {wall[len(wall) // 2]:.2f})"
+            text = f"slowest of {len(starts)} starts {what}, s"
+            found.append(Check("G2", text, f"< {READY_S:g}", told, wall[-1] < READY_S))
+            text = f"processor time of the dearest start {what}, s"
+            found.append(Check("-", text, f"< {READY_S:g}", f"{cost:.2f}", cost < READY_S))
     return found
 
 

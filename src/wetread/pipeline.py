@@ -7,7 +7,7 @@ with documents, or a coded refusal with its document.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -37,17 +37,23 @@ from wetread.records import (
     Unread,
 )
 from wetread.settings import Settings
+from wetread.turns import Turns
 
 
 @dataclass(slots=True)
 class Clock:
-    """Wall time by stage; a stage that runs in parts is added up."""
+    """Wall time by stage; a stage that runs in parts is added up.
+
+    Before a stage, and between the batches of a series, whoever reads something more urgent goes first.
+    """
 
     ms: dict[str, float] = field(default_factory=dict)
+    pause: Callable[[], None] = field(default=lambda: None)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time what runs inside; also when it fails."""
+        self.pause()
         start = time.perf_counter()
         try:
             yield
@@ -66,6 +72,7 @@ class Reader:
 
     models: tuple[infer.Loaded, ...]
     settings: Settings
+    turns: Turns = field(default_factory=Turns)
 
     def read_blobs(self, blobs: Sequence[tuple[str, bytes]]) -> tuple[Reading, ...]:
         """Read what came over the network: (name, Part 10 bytes) of one or more studies."""
@@ -112,7 +119,7 @@ class Reader:
         return self._row(image, blank, Clock())
 
     def _reading(self, image: Image, before: Sequence[Timing]) -> Reading:
-        clock = Clock({timing.stage: timing.ms for timing in before})
+        clock = Clock({timing.stage: timing.ms for timing in before}, self.turns.pause)
         blank = Result(image.study_uid, image.source, image.digest, image.header, image)
         try:
             result = self._row(image, blank, clock)
@@ -233,7 +240,7 @@ def _ask(loaded: infer.Loaded, image: Image, organ: Organ | None, clock: Clock) 
             image.pixels, image.pixel_aspect, model.recipe, box, image.spacing_mm, image.directions
         )
     with clock.stage("infer"):
-        prediction = loaded.predict(prepared)
+        prediction = loaded.predict(prepared, clock.pause)
         loaded = loaded.answering(prediction)
         said = Said(loaded.identity, infer.findings(model, prediction, image) if model.classifies else ())
     if model.segments and (not said.findings or any(finding.present for finding in said.findings)):
@@ -281,8 +288,13 @@ def _explained(
     return replace(said, explanations=tuple(made))
 
 
-def open_reader(settings: Settings) -> Reader:
+def open_reader(settings: Settings, turns: Turns | None = None) -> Reader:
     """Load every model of the models folder, each in its fastest certified build on this host.
+
+    Parameters
+    ----------
+    turns
+        Shared with whoever lets urgent studies go first; None: every reading goes on.
 
     Raises
     ------
@@ -295,4 +307,6 @@ def open_reader(settings: Settings) -> Reader:
     models = infer.find(settings.models_dir)
     if not models:
         raise ModelError(f"models folder {settings.models_dir}: expected at least one model, found none")
-    return Reader(infer.open_all(models, infer.read_profile(settings.profile_path), settings), settings)
+    return Reader(
+        infer.open_all(models, infer.read_profile(settings.profile_path), settings), settings, turns or Turns()
+    )

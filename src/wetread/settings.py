@@ -27,6 +27,26 @@ class Destination:
     documents: tuple[str, ...] = ("SR", "SEG", "PM", "SC")
 
 
+@dataclass(frozen=True, slots=True)
+class LaneRule:
+    """Which studies go into a lane; each field is a pattern with `*` and `?`, and all must fit, in either case."""
+
+    lane: str  # STAT, URGENT or ROUTINE
+    calling_ae: str = "*"
+    modality: str = "*"
+    body_part: str = "*"
+    study_description: str = "*"
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown lane."""
+        if self.lane not in LANES:
+            raise SettingsError(f"lane: expected one of {', '.join(LANES)}, got {self.lane!r}")
+
+
+#: The most urgent first.
+LANES = ("STAT", "URGENT", "ROUTINE")
+
+
 def _setting(default: Any, text: str, unit: str = "") -> Any:
     """A dataclass field that carries its own help and unit."""
     return field(default=default, metadata={"help": text, "unit": unit})
@@ -47,6 +67,11 @@ class Settings:
     port: int = _setting(11112, "DICOM port; 0: one from the operating system")
     http_port: int = _setting(8042, "port of /health, /ready and /metrics; 0: one from the system")
     destinations: tuple[Destination, ...] = _setting((), "where results go: AE@host:port, comma-separated")
+    lanes: tuple[LaneRule, ...] = _setting((), "rules for the lane of a study: STAT=calling AE, comma-separated")
+    critical: str = _setting("", "code values of findings that put their study into the lane STAT, comma-separated")
+    stat_deadline_s: float = _setting(60.0, "lane STAT: a result is late after this time", "s")
+    urgent_deadline_s: float = _setting(600.0, "lane URGENT: a result is late after this time", "s")
+    routine_deadline_s: float = _setting(3600.0, "lane ROUTINE: a result is late after this time", "s")
     index_url: str = _setting("", "PostgreSQL that several nodes share, postgresql://...; empty: SQLite in `state`")
     lease_s: float = _setting(60.0, "a node that shares the index and is silent for so long has lost its work", "s")
     quiet_s: float = _setting(5.0, "fallback: a study is complete after this silence", "s")
@@ -115,6 +140,8 @@ def _value(name: str, kind: Any, raw: Any) -> Any:
     try:
         if name == "destinations":
             return _destinations(raw)
+        if name == "lanes":
+            return _lanes(raw)
         if kind in ("int", "float"):
             number = int(raw) if kind == "int" else float(raw)
             if number < 0:
@@ -131,6 +158,19 @@ def _destinations(raw: Any) -> tuple[Destination, ...]:
     """Destinations from text, or from the tables of a settings file."""
     items = [part.strip() for part in raw.split(",") if part.strip()] if isinstance(raw, str) else raw
     return tuple(item if isinstance(item, Destination) else _destination(item) for item in items)
+
+
+def _lanes(raw: Any) -> tuple[LaneRule, ...]:
+    """Rules from text, or from the tables of a settings file."""
+    items = [part.partition("=") for part in raw.split(",") if part.strip()] if isinstance(raw, str) else raw
+    return tuple(
+        LaneRule(item[0].strip().upper(), item[2].strip() or "*") if isinstance(item, tuple) else _lane(item)
+        for item in items
+    )
+
+
+def _lane(item: Any) -> LaneRule:
+    return item if isinstance(item, LaneRule) else LaneRule(**{name: str(value) for name, value in item.items()})
 
 
 def _destination(item: Any) -> Destination:

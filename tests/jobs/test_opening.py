@@ -90,6 +90,7 @@ def test_a_store_of_schema_1_is_brought_up(tmp_path: Path) -> None:
     store.made.path(digest).rename(store.spool.path(digest))
     with sqlite3.connect(tmp_path / "index.sqlite") as connection:
         connection.execute("UPDATE store SET schema = 1")
+        connection.execute("ALTER TABLE jobs DROP COLUMN lane")
     connection.close()
     store = Store(tmp_path)
     assert store.made.get(digest) == document.data

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -140,7 +141,7 @@ def run(arrivals: Sequence[Arrival], squeeze: float, models: Path) -> dict[str, 
     sent = [Sent(arrival, number) for number, arrival in enumerate(arrivals)]
     pacs = Pacs()
     try:
-        with serving(models, pacs.address) as served:
+        with tempfile.TemporaryDirectory() as folder, serving(models, pacs.address, _rules(Path(folder))) as served:
             _warm(served, kinds, pacs, len(sent))
             memory = Memory(served, 1.0)
             start = time.monotonic()
@@ -159,6 +160,13 @@ def run(arrivals: Sequence[Arrival], squeeze: float, models: Path) -> dict[str, 
             return _figures(sent, memory, start, sending, time.monotonic() - start, open_after, served.get("/metrics"))
     finally:
         pacs.stop()
+
+
+def _rules(folder: Path) -> Path:
+    """The settings file of the node: the AE title of a modality is the name of its lane."""
+    path = folder / "node.toml"
+    path.write_text("".join(f'[[lanes]]\nlane = "{lane}"\ncalling_ae = "{lane}"\n' for lane in LANES))
+    return path
 
 
 def _warm(served: Served, kinds: dict[str, Template], pacs: Pacs, first: int) -> None:

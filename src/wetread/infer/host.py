@@ -57,8 +57,10 @@ class Loaded:
     spare: Loaded | None = None  # answers where this engine does not
     rest: Rest = field(default_factory=Rest)
 
-    def predict(self, prepared: Prepared) -> Prediction:
+    def predict(self, prepared: Prepared, pause: Callable[[], None] = lambda: None) -> Prediction:
         """Run a prepared tensor, the slices of a series in batches; several threads may ask at once.
+
+        Before each batch `pause` is called: a reading that can wait stops there for one that cannot.
 
         A segmenter with a gate is asked about the mirror image too.  Where the engine fails or
         answers with what is no number, the spare answers, an alarm is logged, and the
@@ -75,17 +77,19 @@ class Loaded:
         if prepared.recipe != self.model.recipe:
             raise EngineError(f"model {self.model.id}: the tensor was prepared by another recipe")
         if self.spare is None:
-            return self._predict(prepared)
+            return self._predict(prepared, pause)
         if not self.rest.on:
             try:
-                return self._predict(prepared)
+                return self._predict(prepared, pause)
             except EngineError as error:
-                return self._stand_in(self.spare, prepared, error.code, alarm=True)
-        return self._stand_in(self.spare, prepared, self.rest.code)
+                return self._stand_in(self.spare, prepared, pause, error.code, alarm=True)
+        return self._stand_in(self.spare, prepared, pause, self.rest.code)
 
-    def _stand_in(self, spare: Loaded, prepared: Prepared, code: str, alarm: bool = False) -> Prediction:
+    def _stand_in(
+        self, spare: Loaded, prepared: Prepared, pause: Callable[[], None], code: str, alarm: bool = False
+    ) -> Prediction:
         """Let the spare answer; only if it can was it the engine's fault."""
-        prediction = spare.predict(prepared)
+        prediction = spare.predict(prepared, pause)
         if alarm:
             self.rest.begin(code)
             log.error("engine failed, another answers", extra={"reason": code, "where": self.engine.name})
@@ -96,10 +100,13 @@ class Loaded:
         """The same model under the identity of who answered."""
         return replace(self, identity=prediction.model)
 
-    def _predict(self, prepared: Prepared) -> Prediction:
+    def _predict(self, prepared: Prepared, pause: Callable[[], None]) -> Prediction:
         gate = self.model.gate
         tensor = with_mirror(prepared.tensor) if gate.mirrored else prepared.tensor
-        runs = [self.engine.run(tensor[at : at + self.batch]) for at in range(0, len(tensor), self.batch)]
+        runs = []
+        for at in range(0, len(tensor), self.batch):
+            pause()
+            runs.append(self.engine.run(tensor[at : at + self.batch]))
         outputs = {
             name: np.concatenate([run[name] for run in runs]) if len(runs) > 1 else runs[0][name] for name in runs[0]
         }

@@ -4,6 +4,7 @@
 
     states      the words a job goes through, and which may follow which
     spool       blobs on disk, named by their SHA-256
+    lanes       how urgent a study is, and what is served first
     tables      what the index holds
     index       its database: SQLite, or PostgreSQL by URL
     store       blobs and index together; its parts, in each every durable step is one method:

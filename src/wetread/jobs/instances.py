@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 
 from wetread.errors import StoreError
 from wetread.jobs import failpoints
 from wetread.jobs.index import Index
+from wetread.jobs.lanes import Lane
 from wetread.jobs.moves import move, note
 from wetread.jobs.spool import Spool
 from wetread.jobs.states import State
@@ -28,6 +29,7 @@ class Arrival:
     source: str  # AE title, "" when an index that was lost knew it
     digest: str
     bytes: int
+    lane: Lane = Lane.ROUTINE
 
 
 class Effect(Enum):
@@ -123,11 +125,13 @@ class _Batch:
         self.own = set(connection.scalars(made))
         self.rows: list[dict[str, object]] = []
         self._jobs: dict[str, int] = {}
+        self._lanes: dict[int, Lane] = {}  # of jobs, as far as this batch knows
 
     def add(self, arrival: Arrival) -> None:
         if arrival.study_uid not in self._jobs:
             self._jobs[arrival.study_uid] = _job_for(self.connection, arrival.study_uid, self.now)
         job = self._jobs[arrival.study_uid]
+        self._hasten(job, arrival.lane)
         self.known[arrival.sop_instance_uid] = (arrival.digest, job)
         self.rows.append(
             {
@@ -142,11 +146,18 @@ class _Batch:
             }
         )
 
+    def _hasten(self, job: int, lane: Lane) -> None:
+        """The most urgent object of a study decides for all of it."""
+        if lane < self._lanes.get(job, Lane.ROUTINE):
+            self._lanes[job] = lane
+            faster = update(jobs).where(jobs.c.id == job, jobs.c.lane > lane).values(lane=lane.value)
+            self.connection.execute(faster)
+
 
 def _job_for(connection: Connection, study_uid: str, now: float) -> int:
     """The version of the study that still takes objects, or a new one."""
     latest = connection.execute(
-        select(jobs.c.id, jobs.c.state, jobs.c.version)
+        select(jobs.c.id, jobs.c.state, jobs.c.version, jobs.c.lane)
         .where(jobs.c.study_uid == study_uid)
         .order_by(jobs.c.version.desc())
         .limit(1)
@@ -157,7 +168,8 @@ def _job_for(connection: Connection, study_uid: str, now: float) -> int:
         move(connection, latest.id, State.RECEIVED, now)
         return int(latest.id)
     version = 1 if latest is None else latest.version + 1
-    values = {"study_uid": study_uid, "version": version, "state": State.RECEIVED.value}
+    lane = Lane.ROUTINE.value if latest is None else latest.lane  # what is urgent stays so, found or asked for
+    values = {"study_uid": study_uid, "version": version, "state": State.RECEIVED.value, "lane": lane}
     made = connection.execute(insert(jobs).values(created_at=now, changed_at=now, tries=0, reason="", **values))
     assert made.inserted_primary_key is not None
     return int(made.inserted_primary_key[0])

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select, update
 
 from wetread.errors import StoreError
+from wetread.jobs.lanes import Lane
 from wetread.jobs.states import MAY_FOLLOW, Delivery, State
 from wetread.jobs.tables import audit, jobs, outbox
 
@@ -23,11 +24,15 @@ class Job:
     state: State
     tries: int
     reason: str
+    lane: Lane = Lane.ROUTINE
+    created_at: float = 0.0  # when its first object came, seconds since the epoch
 
 
 def job_of(row: Row[Any]) -> Job:
     """Return a row of `jobs` as a record."""
-    return Job(row.id, row.study_uid, row.version, State(row.state), row.tries, row.reason)
+    return Job(
+        row.id, row.study_uid, row.version, State(row.state), row.tries, row.reason, Lane(row.lane), row.created_at
+    )
 
 
 def move(connection: Connection, job: int, new: State, now: float, **values: Any) -> None:

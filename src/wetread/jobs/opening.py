@@ -20,9 +20,11 @@ from wetread.errors import BadInput, StoreError
 from wetread.jobs import tables
 from wetread.jobs.index import FILE, CorruptIndex, Index
 from wetread.jobs.instances import Arrival, Effect, Instances
+from wetread.jobs.lanes import requested
 from wetread.jobs.moves import note
 from wetread.jobs.spool import DamagedBlob, Spool, sync_folder
 from wetread.jobs.tables import documents, instances, jobs, removed
+from wetread.wire.glance import glance
 from wetread.wire.part10 import identify, meta
 
 log = logging.getLogger("wetread.jobs")
@@ -76,6 +78,8 @@ def match(index: Index, spool: Spool, made: Spool) -> bool:
             raise StoreError("store: index and spool do not belong together; nothing was changed; restore both")
         if row.schema == 1:
             _part(connection, spool, made)
+        if row.schema in (1, 2):
+            _lay_lanes(connection)
         elif row.schema != tables.SCHEMA:
             raise StoreError(f"store: expected schema {tables.SCHEMA}, got {row.schema}; use the matching release")
     return False
@@ -98,6 +102,11 @@ def _part(connection: Connection, spool: Spool, made: Spool) -> None:
         if spool.path(digest).exists():
             spool.path(digest).rename(made.path(digest))
             made.sync((digest,))
+
+
+def _lay_lanes(connection: Connection) -> None:
+    """Schema 2 knew no lanes: everything that waits is routine."""
+    connection.exec_driver_sql("ALTER TABLE jobs ADD COLUMN lane INTEGER NOT NULL DEFAULT 2")
     connection.execute(update(tables.store).values(schema=tables.SCHEMA))
 
 
@@ -152,14 +161,16 @@ def _arrivals(spool: Spool, digests: Iterable[str], found: Found) -> Iterator[Ar
         try:
             data = spool.get(digest)
             head = meta(data)
-            known = identify(memoryview(data)[head.offset :], head.transfer_syntax)
+            body = memoryview(data)[head.offset :]
+            known = identify(body, head.transfer_syntax)
         except (DamagedBlob, BadInput) as error:
             log.error("blob set aside", extra={"reason": str(error)})
             spool.set_aside(digest)
             found.damaged += 1
             continue
         uids = (known.sop_class_uid, known.sop_instance_uid, known.study_uid)
-        yield Arrival(*uids, head.transfer_syntax, "", digest, len(data))
+        lane = requested(glance(body, head.transfer_syntax))  # who sent it is not known any more
+        yield Arrival(*uids, head.transfer_syntax, "", digest, len(data), lane)
 
 
 def _batches(arrivals: Iterator[Arrival]) -> Iterator[list[Arrival]]:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from wetread.jobs.index import Index
+from wetread.jobs.lanes import Lane
 from wetread.jobs.moves import Job, job_of
 from wetread.jobs.states import TERMINAL, Delivery, State
 from wetread.jobs.tables import audit, jobs, outbox
@@ -41,6 +42,22 @@ class Overview:
             ended = [state.value for state in TERMINAL]
             since = connection.scalar(select(func.min(jobs.c.created_at)).where(jobs.c.state.not_in(ended)))
         return 0.0 if since is None else max(0.0, self._index.now() - float(since))
+
+    def age_s(self, job: Job) -> float:
+        """Return how long ago the first object of a job came, s."""
+        return max(0.0, self._index.now() - job.created_at)
+
+    def lanes(self) -> dict[Lane, tuple[int, float]]:
+        """Return for each lane how many studies have no result yet and the age of the oldest, s."""
+        waits = (State.RECEIVED.value, State.COMPLETE.value, State.READING.value)
+        with self._index.reading() as connection:
+            rows = connection.execute(
+                select(jobs.c.lane, func.count(), func.min(jobs.c.created_at))
+                .where(jobs.c.state.in_(waits))
+                .group_by(jobs.c.lane)
+            ).all()
+        found = {Lane(lane): (number, max(0.0, self._index.now() - since)) for lane, number, since in rows}
+        return {lane: found.get(lane, (0, 0.0)) for lane in Lane}
 
     def versions(self, study_uid: str) -> list[Job]:
         """Return all versions of a study, the first first."""

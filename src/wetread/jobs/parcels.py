@@ -9,9 +9,10 @@ from sqlalchemy import Connection, insert, select, update
 
 from wetread.jobs import failpoints
 from wetread.jobs.index import Index
+from wetread.jobs.lanes import Lane, due
 from wetread.jobs.moves import settle
 from wetread.jobs.states import Delivery, State
-from wetread.jobs.tables import documents, outbox
+from wetread.jobs.tables import documents, jobs, outbox
 from wetread.records import Document
 
 #: Name of a destination -> the kinds of documents that it gets.
@@ -62,22 +63,26 @@ class Parcels:
 
     Parameters
     ----------
+    deadlines
+        Seconds from the first object of a study to its result, by lane.
     failpoint
         See `wetread.jobs.failpoints`.
     """
 
-    def __init__(self, index: Index, failpoint: failpoints.Failpoint) -> None:
+    def __init__(self, index: Index, deadlines: Mapping[Lane, float], failpoint: failpoints.Failpoint) -> None:
         self._index = index
+        self._due = due(deadlines)
         self._failpoint = failpoint
 
     def waiting(self, destination: str, but: frozenset[int], limit: int) -> list[Parcel]:
-        """Return the documents that wait for a destination, the least rejected and oldest first, except `but`."""
+        """Return the documents that wait for a destination, the least rejected and first due first, except `but`."""
         with self._index.reading() as connection:
             rows = connection.execute(
                 select(outbox.c.id, outbox.c.job, outbox.c.tries, documents.c.digest)
-                .join(documents)
+                .join(documents, outbox.c.document == documents.c.id)
+                .join(jobs, outbox.c.job == jobs.c.id)
                 .where(outbox.c.destination == destination, outbox.c.state == Delivery.QUEUED, outbox.c.id.not_in(but))
-                .order_by(outbox.c.tries, outbox.c.id)  # what was never rejected goes first
+                .order_by(outbox.c.tries, self._due, outbox.c.id)  # what was never rejected goes first
                 .limit(limit)
             ).all()
         return [Parcel(row.id, row.job, row.digest, row.tries) for row in rows]

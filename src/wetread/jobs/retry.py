@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from dataclasses import dataclass, field
 
 
@@ -29,7 +30,7 @@ class Backoff:
 
 
 class RetryClock:
-    """Which of several things must wait, and until when.
+    """Which of several things must wait, and until when; several threads may share it.
 
     Parameters
     ----------
@@ -41,25 +42,30 @@ class RetryClock:
         self._backoff = backoff
         self._failures: dict[int, int] = {}
         self._until: dict[int, float] = {}
+        self._lock = threading.Lock()
 
     def failed(self, key: int, now: float) -> float:
         """Record a failure of `key`; return the time of its next try."""
-        self._failures[key] = self._failures.get(key, 0) + 1
-        self._until[key] = now + self._backoff.wait_s(self._failures[key])
-        return self._until[key]
+        with self._lock:
+            self._failures[key] = self._failures.get(key, 0) + 1
+            self._until[key] = now + self._backoff.wait_s(self._failures[key])
+            return self._until[key]
 
     def succeeded(self, key: int) -> None:
         """Forget the failures of `key`."""
-        self._failures.pop(key, None)
-        self._until.pop(key, None)
+        with self._lock:
+            self._failures.pop(key, None)
+            self._until.pop(key, None)
 
     def waiting(self, now: float) -> frozenset[int]:
         """Return what must not be tried yet."""
-        return frozenset(key for key, until in self._until.items() if until > now)
+        with self._lock:
+            return frozenset(key for key, until in self._until.items() if until > now)
 
     def next(self, now: float) -> float | None:
         """Return how long until something may be tried again, s, or None if nothing waits."""
-        waits = [until - now for until in self._until.values() if until > now]
+        with self._lock:
+            waits = [until - now for until in self._until.values() if until > now]
         return min(waits, default=None)
 
 

@@ -13,6 +13,7 @@ from wetread.jobs.aside import Aside
 from wetread.jobs.completion import Completion
 from wetread.jobs.delivery import Outbox, Send
 from wetread.jobs.instances import Arrival, Effect
+from wetread.jobs.lanes import Lane, lane_of
 from wetread.jobs.loop import Loop
 from wetread.jobs.receipt import Receipts
 from wetread.jobs.retention import Retention
@@ -21,7 +22,10 @@ from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
 from wetread.jobs.worker import Reader, Worker, destination_name
 from wetread.settings import Destination, Settings, parse_destination
+from wetread.turns import Turns
 from wetread.wire.dimse import Received, Status, send
+from wetread.wire.glance import glance
+from wetread.wire.part10 import meta
 
 log = logging.getLogger("wetread.jobs")
 
@@ -34,11 +38,14 @@ class Runner:
     store
         Open; the caller closes it after `stop`.
     settings
-        `destinations`, `quiet_s`, `max_tries`, `retry_*`, `ae_title` and `peer_timeout_s` are used.
+        `destinations`, `lanes`, `critical`, the deadlines by lane,
+        `quiet_s`, `max_tries`, `retry_*`, `ae_title` and `peer_timeout_s` are used.
     deliver
         How documents leave; C-STORE by default.
     clock
         Monotonic seconds.
+    turns
+        What the reader pauses by, so that a STAT study goes before what is being read.
     """
 
     def __init__(
@@ -48,15 +55,17 @@ class Runner:
         watch: Watch | None = None,
         deliver: Send | None = None,
         clock: Callable[[], float] = time.monotonic,
+        turns: Turns | None = None,
     ) -> None:
         self._store = store
         self._settings = settings
+        self._turns = turns or Turns()
         self._watch = watch or Watch()
         self._clock = clock
         self._deliver = deliver or self._send
         self._receipts = Receipts(store.instances)
         self._completion = Completion(self._complete, settings.quiet_s, clock)
-        self._reading: Loop | None = None
+        self._reading: list[Loop] = []
         self._outboxes: list[Loop] = []
         self._others: Loop | None = None
         self._keeping = Loop("wetread-retention", Retention(store, settings, self._watch, clock).step)
@@ -96,12 +105,17 @@ class Runner:
 
     def read_with(self, reader: Reader) -> None:
         """Begin to read studies; does nothing after `stop`, which may come while models load."""
-        worker = Worker(self._store, reader, self._settings, self._watch, self._clock)
-        aside = Aside(self._store, reader, self._settings, self._watch, self._clock)
+        retry = RetryClock(Backoff(self._settings.retry_first_s, self._settings.retry_most_s))
+        common = (self._store, reader, self._settings, self._watch, self._clock)
+        every, stat = (Worker(*common, self._turns, retry, slowest) for slowest in (Lane.ROUTINE, Lane.STAT))
         with self._lock:
             if not self._ended:
-                self._reading = Loop("wetread-worker", partial(self._read, worker, aside))
-                self._reading.start()
+                self._reading = [
+                    Loop("wetread-worker", partial(self._read, every, Aside(*common))),
+                    Loop("wetread-worker-stat", partial(self._read, stat, None)),  # never behind a long one
+                ]
+                for loop in self._reading:
+                    loop.start()
 
     def stop(self, grace_s: float = 10.0) -> None:
         """End in order; call it after the listener has stopped.
@@ -113,7 +127,8 @@ class Runner:
             self._ended = True
         self._receipts.stop()
         self._completion.stop()
-        loops = [*self._outboxes, self._keeping, *(loop for loop in (self._reading, self._others) if loop is not None)]
+        loops = [*self._outboxes, self._keeping, *self._reading]
+        loops += [self._others] if self._others is not None else []
         for loop in loops:
             if not loop.stop(max(0.0, end - time.monotonic())):
                 log.warning("cut off while working")
@@ -144,6 +159,7 @@ class Runner:
             received.calling_ae,
             self._store.spool.put(received.data),
             len(received.data),
+            self._lane(received),
         )
         effect = self._receipts.admit(arrival)
         self._completion.touch(received.study_uid, received.association)
@@ -152,6 +168,10 @@ class Runner:
             log.warning("same SOP Instance UID with other bytes: the first is kept, see the audit table")
             return Status.COERCED
         return Status.SUCCESS
+
+    def _lane(self, received: Received) -> Lane:
+        seen = glance(memoryview(received.data)[meta(received.data).offset :], received.transfer_syntax)
+        return lane_of(seen, received.calling_ae, self._settings.lanes)
 
     def association_ended(self, number: int, released: bool) -> None:
         """Complete the studies that only waited for the release of this association."""
@@ -166,12 +186,13 @@ class Runner:
             return
         if job is not None:
             log.info("study complete", extra={"job": job})
-            if self._reading is not None:
-                self._reading.wake()
+            for loop in self._reading:
+                loop.wake()
 
-    def _read(self, worker: Worker, aside: Aside) -> float | None:
-        if not worker.step() and not aside.step():
-            return min((wait for wait in (worker.next(), aside.next()) if wait is not None), default=None)
+    def _read(self, worker: Worker, aside: Aside | None) -> float | None:
+        if not worker.step() and not (aside and aside.step()):
+            waits = (worker.next(), aside.next() if aside else None)
+            return min((wait for wait in waits if wait is not None), default=None)
         for loop in self._outboxes:
             loop.wake()
         return 0.0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from wetread.errors import StoreError
 from wetread.jobs import failpoints, opening
 from wetread.jobs.index import CorruptIndex, Index
 from wetread.jobs.instances import Instances
+from wetread.jobs.lanes import Lane, deadlines_s
 from wetread.jobs.leases import Leases
 from wetread.jobs.locks import Lock
 from wetread.jobs.overview import Overview
@@ -17,8 +18,10 @@ from wetread.jobs.parcels import Parcels
 from wetread.jobs.removals import Removals
 from wetread.jobs.spool import Spool, make_folder
 from wetread.jobs.studies import Studies
+from wetread.settings import Settings
 
 LEASE_S = 60.0
+DEADLINES_S = deadlines_s(Settings())
 
 
 class Store:
@@ -45,6 +48,8 @@ class Store:
         Of a PostgreSQL database that several nodes share, as they share `state`; empty: SQLite in `state`.
     lease_s
         After so long without a sign of life others take over what a process had begun, s.
+    deadlines
+        Seconds from the first object of a study to its result, by lane: what waits is served in their order.
 
     Raises
     ------
@@ -59,7 +64,9 @@ class Store:
         failpoint: failpoints.Failpoint = failpoints.none,
         url: str = "",
         lease_s: float = LEASE_S,
+        deadlines: Mapping[Lane, float] = DEADLINES_S,
     ) -> None:
+        self._deadlines = deadlines
         self.failpoint = failpoint
         try:
             make_folder(state)
@@ -90,9 +97,9 @@ class Store:
         self._index = Index(state, url, now)
         self.leases = Leases(self._index, lease_s)
         self.instances = Instances(self._index, self.spool, self._reached)
-        self.studies = Studies(self._index, self.made, self.leases, self._reached)
+        self.studies = Studies(self._index, self.made, self.leases, self._deadlines, self._reached)
         self.removals = Removals(self._index, self.spool, self.made, self._reached)
-        self.parcels = Parcels(self._index, self._reached)
+        self.parcels = Parcels(self._index, self._deadlines, self._reached)
         self.overview = Overview(self._index)
         self.found: opening.Found | None = None
         rebuild = opening.match(self._index, self.spool, self.made)

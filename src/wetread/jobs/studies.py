@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from sqlalchemy import Connection, delete, insert, select, update
 
 from wetread.errors import StoreError
 from wetread.jobs import failpoints
 from wetread.jobs.index import Index
+from wetread.jobs.lanes import Lane, due
 from wetread.jobs.leases import Leases
 from wetread.jobs.moves import Job, job_of, move, note, settle
 from wetread.jobs.parcels import Destinations, enclose
@@ -30,14 +32,24 @@ class Studies:
     ----------
     made
         Holds the blobs of documents.
+    deadlines
+        Seconds from the first object of a study to its result, by lane.
     failpoint
         See `wetread.jobs.failpoints`.
     """
 
-    def __init__(self, index: Index, made: Spool, leases: Leases, failpoint: failpoints.Failpoint) -> None:
+    def __init__(
+        self,
+        index: Index,
+        made: Spool,
+        leases: Leases,
+        deadlines: Mapping[Lane, float],
+        failpoint: failpoints.Failpoint,
+    ) -> None:
         self._index = index
         self._made = made
         self._leases = leases
+        self._due = due(deadlines)
         self._failpoint = failpoint
 
     def complete(self, study_uid: str) -> int | None:
@@ -57,8 +69,8 @@ class Studies:
         with self._index.reading() as connection:
             return list(connection.scalars(select(jobs.c.study_uid).where(jobs.c.state == State.RECEIVED)))
 
-    def take(self, but: frozenset[int] = frozenset()) -> Job | None:
-        """Begin to read the oldest complete job, if there is one, and count the try.
+    def take(self, but: frozenset[int] = frozenset(), slowest: Lane = Lane.ROUTINE) -> Job | None:
+        """Begin to read the complete job that is due first, if there is one, and count the try.
 
         Of several processes that share the store, one gets it.
 
@@ -66,9 +78,11 @@ class Studies:
         ----------
         but
             Jobs whose time for another try has not come.
+        slowest
+            Leave less urgent lanes than this to others.
         """
-        first = select(jobs).where(jobs.c.state == State.COMPLETE, jobs.c.id.not_in(but))
-        first = first.order_by(jobs.c.tries, jobs.c.id).limit(1)
+        first = select(jobs).where(jobs.c.state == State.COMPLETE, jobs.c.id.not_in(but), jobs.c.lane <= slowest)
+        first = first.order_by(jobs.c.tries, self._due, jobs.c.id).limit(1)
         with self._index.reading() as connection:  # an idle node waits for no writer
             if connection.execute(first).first() is None:
                 return None
@@ -80,7 +94,7 @@ class Studies:
             self._leases.take(connection, lease_of(row.id))
             move(connection, row.id, State.READING, self._index.now(), tries=row.tries + 1)
         self._failpoint("reading")
-        return Job(row.id, row.study_uid, row.version, State.READING, row.tries + 1, row.reason)
+        return replace(job_of(row), state=State.READING, tries=row.tries + 1)
 
     def digests(self, job: int) -> list[str]:
         """Return the digests of the objects of a job, in the order of their SOP Instance UIDs."""
@@ -88,7 +102,14 @@ class Studies:
         with self._index.reading() as connection:
             return list(connection.scalars(mine))
 
-    def finish(self, job: int, made: Sequence[Document], destinations: Destinations, refusal: str) -> State:
+    def finish(
+        self,
+        job: int,
+        made: Sequence[Document],
+        destinations: Destinations,
+        refusal: str,
+        critical: bool = False,
+    ) -> State:
         """Store the documents of a job, queue them for every destination, and record its state.
 
         Parameters
@@ -97,6 +118,8 @@ class Studies:
             Everything that was made.
         refusal
             The refusal code if nothing was read, else "".
+        critical
+            Something was found that makes the study STAT from here on.
 
         Returns
         -------
@@ -113,7 +136,7 @@ class Studies:
             if not self._leases.drop(connection, lease_of(job)):
                 raise StoreError(f"job {job}: its lease ran out and another process took it; this reading is dropped")
             now = self._index.now()
-            move(connection, job, State.READ, now, reason=refusal)
+            move(connection, job, State.READ, now, reason=refusal, **({"lane": Lane.STAT.value} if critical else {}))
             for document, digest in zip(made, digests, strict=True):
                 enclose(connection, job, document, digest, destinations, now)
             state = settle(connection, job, now)

@@ -19,7 +19,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA = 2
+SCHEMA = 3
 
 metadata = MetaData()
 
@@ -41,6 +41,7 @@ jobs = Table(
     Column("state", String(16), nullable=False, index=True),
     Column("tries", Integer, nullable=False, default=0),
     Column("reason", String, nullable=False, default=""),  # refusal code, or why it failed
+    Column("lane", Integer, nullable=False, server_default="2"),  # `wetread.jobs.lanes.Lane`
     Column("created_at", Float, nullable=False),
     Column("changed_at", Float, nullable=False),
     UniqueConstraint("study_uid", "version"),

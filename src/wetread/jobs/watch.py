@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wetread.jobs.instances import Effect
+from wetread.jobs.lanes import Lane
 from wetread.jobs.states import State
 from wetread.records import Reading
 
@@ -17,6 +18,9 @@ class Watch:
 
     def read(self, readings: Sequence[Reading], seconds: float) -> None:
         """One job was read; `seconds` is the wall time of the reader."""
+
+    def answered_for(self, lane: Lane, seconds: float, late: bool) -> None:
+        """One study has its result, `seconds` after its first object; `late`: after the deadline of its lane."""
 
     def set_aside(self, readings: Sequence[Reading]) -> None:
         """One job was given up, and its refusals were made."""

@@ -6,10 +6,13 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
 from wetread.errors import NotRead, StoreError, WetreadError
+from wetread.jobs.lanes import Lane, deadlines_s
 from wetread.jobs.moves import Job
 from wetread.jobs.retry import Backoff, RetryClock
 from wetread.jobs.states import TERMINAL, State
@@ -17,6 +20,7 @@ from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
 from wetread.records import Document, Reading
 from wetread.settings import Destination, Settings
+from wetread.turns import Turns
 
 log = logging.getLogger("wetread.jobs")
 
@@ -41,6 +45,15 @@ def destination_kinds(settings: Settings) -> dict[str, tuple[str, ...]]:
     return {destination_name(one): one.documents for one in settings.destinations}
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a reading made, before it is stored."""
+
+    documents: list[Document]
+    refusal: str = ""  # its code, if nothing was read
+    critical: bool = False
+
+
 class Worker:
     """Takes one complete job at a time through the reader.
 
@@ -48,6 +61,12 @@ class Worker:
     ----------
     clock
         Monotonic seconds.
+    turns
+        Lets a STAT study go before what others read.
+    retry
+        When to try again; workers of one store share it.
+    slowest
+        Less urgent lanes than this are left to others.
     """
 
     def __init__(
@@ -57,14 +76,21 @@ class Worker:
         settings: Settings,
         watch: Watch,
         clock: Callable[[], float] = time.monotonic,
+        turns: Turns | None = None,
+        retry: RetryClock | None = None,
+        slowest: Lane = Lane.ROUTINE,
     ) -> None:
         self._store = store
         self._reader = reader
+        self._turns = turns or Turns()
+        self._slowest = slowest
+        self._deadlines = deadlines_s(settings)
+        self._critical = frozenset(code.strip() for code in settings.critical.split(","))
         self._max_tries = settings.max_tries
         self._destinations = destination_kinds(settings)
         self._watch = watch
         self._clock = clock
-        self._retry = RetryClock(Backoff(settings.retry_first_s, settings.retry_most_s))
+        self._retry = retry or RetryClock(Backoff(settings.retry_first_s, settings.retry_most_s))
         self._unrecorded: tuple[int, Callable[[], None]] | None = None  # what the store could not take down
 
     def step(self) -> bool:
@@ -77,23 +103,26 @@ class Worker:
         """
         if self._unrecorded is not None:
             self._record(*self._unrecorded)
-        job = self._store.studies.take(self._retry.waiting(self._clock()))
+        job = self._store.studies.take(self._retry.waiting(self._clock()), self._slowest)
         if job is None:
             return False
         try:
-            made, refusal = self._read(job)
+            with self._turns.first() if job.lane is Lane.STAT else nullcontext():
+                made = self._read(job)
         except Exception as error:  # noqa: BLE001 - the worker's door: the next study must be read
             self._record(job.id, partial(self._crashed, job, describe(error)))
             return True
         try:
-            state = self._store.studies.finish(job.id, made, self._destinations, refusal)
+            state = self._store.studies.finish(job.id, made.documents, self._destinations, made.refusal, made.critical)
         except (StoreError, OSError) as error:  # not the study's fault: it does not count as a try
             log.error("documents not stored", extra={"job": job.id, "reason": describe(error)})
             self._retry.failed(job.id, self._clock())
             self._record(job.id, partial(self._store.studies.put_back, job.id))
             return True
         self._retry.succeeded(job.id)
-        log.info("job read", extra={"job": job.id, "state": state, "documents": len(made), "refusal": refusal})
+        about = {"job": job.id, "state": state, "documents": len(made.documents), "refusal": made.refusal}
+        log.info("job read", extra=about)
+        self._timed(job)
         if state in TERMINAL:
             self._watch.ended(state)
         return True
@@ -102,21 +131,32 @@ class Worker:
         """Return how long until a job may be tried again, s, or None if none waits for that."""
         return self._retry.next(self._clock())
 
-    def _read(self, job: Job) -> tuple[list[Document], str]:
-        """Return the documents of a job, and the refusal code if nothing of it was read."""
+    def _timed(self, job: Job) -> None:
+        """Tell how long the study took, and sound when that was too long for its lane."""
+        seconds = self._store.overview.age_s(job)
+        late = seconds > self._deadlines[job.lane]
+        self._watch.answered_for(job.lane, seconds, late)
+        if late:
+            about = {"job": job.id, "lane": job.lane.name, "seconds": round(seconds, 1)}
+            log.warning("deadline missed", extra=about)
+
+    def _read(self, job: Job) -> Made:
         files = self._store.files(job.id)
         begin = time.perf_counter()
         try:
             readings = self._reader.read_blobs(files)
         except NotRead as refusal:
-            return [], refusal.code
+            return Made([], refusal.code)
         self._watch.read(readings, time.perf_counter() - begin)
         refusals = [reading.result.refusal for reading in readings]
         codes = [refusal.code for refusal in refusals if refusal is not None]
         made = [document for reading in readings for document in reading.documents]
         if len(codes) < len(refusals):
-            return made, ""
-        return made, codes[0] if codes else "NOT-AN-IMAGE"
+            return Made(made, "", any(self._is_critical(reading) for reading in readings))
+        return Made(made, codes[0] if codes else "NOT-AN-IMAGE")
+
+    def _is_critical(self, reading: Reading) -> bool:
+        return any(finding.present and finding.code.value in self._critical for finding in reading.result.findings)
 
     def _record(self, job: int, what: Callable[[], None]) -> None:
         self._unrecorded = (job, what)

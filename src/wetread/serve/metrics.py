@@ -9,6 +9,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from wetread.jobs.instances import Effect
+from wetread.jobs.lanes import Lane
 from wetread.jobs.retention import free_bytes
 from wetread.jobs.states import State
 from wetread.jobs.store import Store
@@ -42,6 +43,18 @@ class Metrics(Watch):
         self._readings = Histogram(
             "wetread_reading_seconds", "Wall time of the reading of a study", buckets=BUCKETS_S, registry=registry
         )
+        self._lanes = Histogram(
+            "wetread_result_seconds",
+            "From the first object of a study to its result, by lane",
+            ["lane"],
+            buckets=(*BUCKETS_S, 60.0, 300.0, 600.0, 1800.0, 3600.0),
+            registry=registry,
+        )
+        self._late = Counter(
+            "wetread_deadlines_missed", "Results after their lane's deadline", ["lane"], registry=registry
+        )
+        for lane in Lane:
+            self._late.labels(lane.name)
         self._results = Counter("wetread_results", "Results by refusal code", ["refusal"], registry=registry)
         self._not_read = Counter(
             "wetread_not_read",
@@ -92,6 +105,11 @@ class Metrics(Watch):
         for reading in readings:
             for timing in reading.timings:
                 self._stages.labels(timing.stage).observe(timing.ms / 1000.0)
+
+    def answered_for(self, lane: Lane, seconds: float, late: bool) -> None:
+        """One study has its result."""
+        self._lanes.labels(lane.name).observe(seconds)
+        self._late.labels(lane.name).inc(late)
 
     def set_aside(self, readings: Sequence[Reading]) -> None:
         """One job was given up."""
@@ -148,6 +166,13 @@ class _Depths(Collector):
         yield GaugeMetricFamily(
             "wetread_oldest_job_seconds", "Age of the oldest unended job", self._store.overview.oldest_s()
         )
+        waiting = GaugeMetricFamily("wetread_lane_depth", "Studies without a result yet", labels=["lane"])
+        since = GaugeMetricFamily("wetread_lane_oldest_seconds", "Age of the oldest of them", labels=["lane"])
+        for lane, (number, oldest_s) in self._store.overview.lanes().items():
+            waiting.add_metric([lane.name], number)
+            since.add_metric([lane.name], oldest_s)
+        yield waiting
+        yield since
         depth = GaugeMetricFamily("wetread_outbox_depth", "Documents that wait", labels=["destination"])
         age = GaugeMetricFamily("wetread_outbox_oldest_seconds", "Age of the oldest of them", labels=["destination"])
         for destination, (number, oldest_s) in self._store.overview.depths().items():

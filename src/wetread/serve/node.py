@@ -9,6 +9,7 @@ from collections.abc import Callable, Container
 from contextlib import ExitStack
 
 from wetread.jobs import failpoints
+from wetread.jobs.lanes import deadlines_s
 from wetread.jobs.runner import Runner
 from wetread.jobs.store import Store
 from wetread.jobs.worker import Reader
@@ -16,6 +17,7 @@ from wetread.serve import logs
 from wetread.serve.http import HttpServer, application
 from wetread.serve.metrics import Metrics
 from wetread.settings import Settings
+from wetread.turns import Turns
 from wetread.wire.dimse import Listener
 
 log = logging.getLogger("wetread.serve")
@@ -39,6 +41,8 @@ class Node:
         See `wetread.jobs.failpoints`.
     preferred
         Transfer syntaxes to choose where a peer offers several for one class.
+    turns
+        What the reader pauses by; its own where it never does.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class Node:
         load: Callable[[], Reader],
         failpoint: failpoints.Failpoint = failpoints.none,
         preferred: Container[str] = (),
+        turns: Turns | None = None,
     ) -> None:
         self.settings = settings
         self.metrics = Metrics()
@@ -54,6 +59,7 @@ class Node:
         self._load = load
         self._failpoint = failpoint
         self._preferred = preferred
+        self._turns = turns or Turns()
         self._loaded = False
         self._settled = threading.Event()  # loaded, or failed to load
         self._over = threading.Event()
@@ -79,9 +85,10 @@ class Node:
                 failpoint=self._failpoint,
                 url=settings.index_url,
                 lease_s=settings.lease_s,
+                deadlines=deadlines_s(settings),
             )
             undo.callback(self.store.close)
-            self._runner = Runner(self.store, settings, self.metrics)
+            self._runner = Runner(self.store, settings, self.metrics, turns=self._turns)
             self._listener = Listener(
                 settings, self._runner.receive, self._runner.association_ended, self.metrics.answered, self._preferred
             )
@@ -182,9 +189,10 @@ def run(settings: Settings, on_start: Callable[[Node], None] = lambda node: None
     def load() -> Reader:
         from wetread.pipeline import open_reader  # the engines load while the ports are open already
 
-        return open_reader(settings)
+        return open_reader(settings, turns=turns)
 
+    turns = Turns()
     logs.configure(settings.log_level)
     from wetread.acquire.syntaxes import SYNTAXES
 
-    Node(settings, load, preferred=SYNTAXES).run(on_start)
+    Node(settings, load, preferred=SYNTAXES, turns=turns).run(on_start)

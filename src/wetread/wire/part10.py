@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from wetread.errors import BadInput
@@ -127,24 +128,38 @@ def identify(data: bytes | bytearray | memoryview, transfer_syntax: str) -> Iden
         A length points past the end, nesting is deeper than `MAX_DEPTH`, a deflated data set
         is broken, or a UID is missing or malformed.
     """
+    wanted = (_SOP_CLASS, _SOP_INSTANCE, _STUDY)
+    found: dict[int, bytes] = {}
+    for tag, value in outermost(data, transfer_syntax):
+        if tag in wanted:
+            found[tag] = value
+        if tag >= _STUDY:
+            break
+    missing = [f"{tag:08X}" for tag in wanted if tag not in found]
+    if missing:
+        raise BadInput(f"data set: expected UIDs at {', '.join(missing)}, got none; the object cannot be filed")
+    return Identity(uid(found[_SOP_CLASS]), uid(found[_SOP_INSTANCE]), uid(found[_STUDY]))
+
+
+def outermost(data: bytes | bytearray | memoryview, transfer_syntax: str) -> Iterator[tuple[int, bytes]]:
+    """Walk the elements of the outermost level of an encoded data set, in their order.
+
+    Yields
+    ------
+    Tag and value; b"" for a value of more than 64 bytes, and none for a sequence of undefined length.
+
+    Raises
+    ------
+    BadInput
+        As `identify`, when the walk gets there.
+    """
     if transfer_syntax == DEFLATED_LITTLE:
         try:
             data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, MAX_INFLATED)
         except zlib.error as error:
             raise BadInput("deflated data set: cannot be inflated") from error
     order = ">" if transfer_syntax == EXPLICIT_BIG else "<"
-    found = _find(data, order, implicit=transfer_syntax == IMPLICIT_LITTLE)
-    missing = [f"{tag:08X}" for tag in (_SOP_CLASS, _SOP_INSTANCE, _STUDY) if tag not in found]
-    if missing:
-        raise BadInput(f"data set: expected UIDs at {', '.join(missing)}, got none; the object cannot be filed")
-    return Identity(uid(found[_SOP_CLASS]), uid(found[_SOP_INSTANCE]), uid(found[_STUDY]))
-
-
-def _find(data: bytes | bytearray | memoryview, order: str, implicit: bool) -> dict[int, bytes]:
-    """Walk the elements up to the Study Instance UID and keep those of the outermost level."""
-    wanted = (_SOP_CLASS, _SOP_INSTANCE, _STUDY)
-    found: dict[int, bytes] = {}
-    modes = [implicit]  # one a level that is open
+    modes = [transfer_syntax == IMPLICIT_LITTLE]  # whether VRs are implicit, one a level that is open
     position = 0
     while position + 8 <= len(data):
         tag, value, position = _next(data, position, order, modes[-1])
@@ -157,11 +172,7 @@ def _find(data: bytes | bytearray | memoryview, order: str, implicit: bool) -> d
             if len(modes) > MAX_DEPTH:
                 raise BadInput(f"data set: nested deeper than {MAX_DEPTH} levels")
         elif len(modes) == 1:
-            if tag in wanted:
-                found[tag] = value
-            if tag >= _STUDY:
-                break
-    return found
+            yield tag, value
 
 
 _OPEN, _OPEN_IMPLICIT = b"open", b"open implicit"  # told apart by identity from any value read

@@ -1,0 +1,280 @@
+"""Which lane a study is in, and what is served first."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.jobs import fake
+from tests.wire.objects import CR, film
+from wetread.jobs.delivery import Outbox
+from wetread.jobs.instances import Arrival
+from wetread.jobs.lanes import Lane, deadlines_s, lane_of, requested
+from wetread.jobs.runner import Runner
+from wetread.jobs.store import Store
+from wetread.jobs.watch import Watch
+from wetread.jobs.worker import Worker
+from wetread.records import Code, Finding, Reading
+from wetread.settings import Destination, LaneRule, Settings
+from wetread.turns import Turns
+from wetread.wire.dimse import Received
+from wetread.wire.glance import Tag
+from wetread.wire.part10 import meta
+
+PACS = Destination("PACS", "pacs.invalid", 104, ("SR", "SEG"))
+SETTINGS = Settings(destinations=(PACS,), stat_deadline_s=60, urgent_deadline_s=600, routine_deadline_s=3600)
+
+
+class Clock:
+    """Seconds since the epoch that pass only when told."""
+
+    now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Store]:
+    url = request.getfixturevalue("database") if request.param == "postgresql" else ""
+    made = Store(tmp_path / "state", clock, url=url, deadlines=deadlines_s(SETTINGS))
+    yield made
+    made.close()
+
+
+def receive(store: Store, study: str, lane: Lane = Lane.ROUTINE, instance: str = "") -> None:
+    data = film(study, instance or f"{study}.1")
+    arrival = Arrival(CR, instance or f"{study}.1", study, "1.2.840.10008.1.2.1", "T", store.spool.put(data), 1, lane)
+    store.instances.admit([arrival])
+    store.studies.complete(study)
+
+
+def served(store: Store) -> list[str]:
+    """The studies in the order in which they are read."""
+    return [job.study_uid for job in iter(store.studies.take, None)]
+
+
+# ---- which lane -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("term", "lane"),
+    [
+        ("STAT", Lane.STAT),
+        ("HIGH", Lane.URGENT),
+        ("ROUTINE", Lane.ROUTINE),
+        ("MEDIUM", Lane.ROUTINE),
+        ("LOW", Lane.ROUTINE),
+        ("", Lane.ROUTINE),
+        ("URGENTISSIMO", Lane.ROUTINE),
+    ],
+)
+def test_the_standard_s_terms(term: str, lane: Lane) -> None:
+    assert requested({Tag.REQUESTED_PRIORITY: term}) is lane
+    assert requested({Tag.STEP_PRIORITY: term}) is lane
+
+
+def test_rules_look_at_who_sends_and_what() -> None:
+    rules = (
+        LaneRule("ROUTINE", calling_ae="ED_SCREEN"),
+        LaneRule("URGENT", calling_ae="ed_*"),
+        LaneRule("STAT", modality="CT", body_part="HEAD", study_description="*stroke*"),
+    )
+    head: dict[int, str] = {Tag.MODALITY: "CT", Tag.BODY_PART: "HEAD", Tag.STUDY_DESCRIPTION: "CT Stroke protocol"}
+    assert lane_of({}, "WARD", rules) is Lane.ROUTINE
+    assert lane_of({}, "ED_1", rules) is Lane.URGENT
+    assert lane_of({}, "ED_SCREEN", rules) is Lane.ROUTINE  # the first that fits
+    assert lane_of(head, "WARD", rules) is Lane.STAT
+    assert lane_of({**head, Tag.BODY_PART: "CHEST"}, "WARD", rules) is Lane.ROUTINE
+    assert lane_of({Tag.REQUESTED_PRIORITY: "STAT"}, "ED_SCREEN", rules) is Lane.STAT  # the more urgent of both
+
+
+def test_the_most_urgent_object_decides_and_the_next_version_inherits(store: Store) -> None:
+    receive(store, "1.1", instance="1.1.1")
+    receive(store, "1.1", Lane.STAT, "1.1.2")
+    receive(store, "1.1", instance="1.1.3")
+    assert [job.lane for job in store.overview.versions("1.1")] == [Lane.STAT]
+    assert store.studies.take() is not None
+    receive(store, "1.1", instance="1.1.4")
+    assert [job.lane for job in store.overview.versions("1.1")] == [Lane.STAT, Lane.STAT]
+
+
+def test_an_older_store_gets_its_lanes(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    receive(store, "1.1", Lane.STAT)
+    store.close()
+    connection = sqlite3.connect(tmp_path / "index.sqlite")
+    connection.execute("ALTER TABLE jobs DROP COLUMN lane")
+    connection.execute("UPDATE store SET schema = 2")
+    connection.commit()
+    connection.close()
+    for _ in range(2):
+        store = Store(tmp_path)
+        assert [job.lane for job in store.overview.versions("1.1")] == [Lane.ROUTINE]
+        store.close()
+
+
+# ---- what is first ----------------------------------------------------------------------------
+
+
+def test_lanes_are_served_in_their_order(store: Store) -> None:
+    for number, lane in enumerate((Lane.ROUTINE, Lane.URGENT, Lane.STAT, Lane.ROUTINE, Lane.STAT)):
+        receive(store, f"1.{number}", lane)
+    assert served(store) == ["1.2", "1.4", "1.1", "1.0", "1.3"]
+
+
+def test_a_reader_kept_for_stat_takes_nothing_else(store: Store) -> None:
+    receive(store, "1.1", Lane.URGENT)
+    assert store.studies.take(slowest=Lane.STAT) is None
+    receive(store, "1.2", Lane.STAT)
+    job = store.studies.take(slowest=Lane.STAT)
+    assert job is not None
+    assert job.study_uid == "1.2"
+
+
+def test_routine_ages(store: Store, clock: Clock) -> None:
+    receive(store, "1.1", Lane.ROUTINE)
+    clock.now += 3600 - 60 - 1
+    receive(store, "1.2", Lane.STAT)
+    clock.now += 2
+    receive(store, "1.3", Lane.STAT)
+    assert served(store) == ["1.2", "1.1", "1.3"]
+
+
+def test_nobody_is_passed_by_who_came_too_late(tmp_path: Path) -> None:
+    """B passes A only if it came within the difference of their lanes' seconds after it: nobody starves."""
+    clock, numbers, allowed = Clock(), itertools.count(), deadlines_s(SETTINGS)
+    store = Store(tmp_path, clock, deadlines=allowed)
+
+    @settings(max_examples=20, deadline=None)
+    @given(st.lists(st.tuples(st.integers(0, 900), st.sampled_from(Lane)), min_size=2, max_size=6))
+    def check(came: list[tuple[int, Lane]]) -> None:
+        arrived = {}
+        for pause, lane in came:
+            clock.now += pause
+            study = f"1.{next(numbers)}"
+            arrived[study] = (clock.now, lane)
+            receive(store, study, lane)
+        order = served(store)
+        assert sorted(order) == sorted(arrived)
+        for earlier, later in itertools.combinations(order, 2):  # in the order of service
+            (at, lane), (then, other) = arrived[earlier], arrived[later]
+            assert at - then <= allowed[other] - allowed[lane]
+            assert lane is not other or at <= then
+
+    check()
+    store.close()
+
+
+def test_documents_leave_in_the_order_of_lanes(store: Store) -> None:
+    for number, lane in enumerate((Lane.ROUTINE, Lane.STAT)):
+        receive(store, f"1.{number}", lane)
+        Worker(store, fake.READER, SETTINGS, Watch()).step()
+    sent: list[str] = []
+
+    def send(_: Destination, files: Sequence[bytes], on_status: Callable[[int, int], None]) -> None:
+        for i, file in enumerate(files):
+            sent.append(meta(file).sop_instance_uid)
+            on_status(i, 0)
+
+    Outbox("PACS@pacs.invalid:104", PACS, store, send, SETTINGS, Watch()).step()
+    assert sent == [*fake.document_uids("1.1.1"), *fake.document_uids("1.0.1")]
+
+
+# ---- what was found ---------------------------------------------------------------------------
+
+
+class Found(Watch):
+    """Remembers how long results took."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Lane, float, bool]] = []
+
+    def answered_for(self, lane: Lane, seconds: float, late: bool) -> None:
+        self.told.append((lane, seconds, late))
+
+
+def finding(value: str, present: bool) -> Finding:
+    code = Code(value, "SCT", "Intracranial haemorrhage")
+    return Finding(code, 0.9, 0.5, present, None, "1.2", "A")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("value", "present", "lane"),
+    [("1386000", True, Lane.STAT), ("1386000", False, Lane.ROUTINE), ("233604007", True, Lane.ROUTINE)],
+)
+def test_a_critical_finding_hastens_what_follows(store: Store, value: str, present: bool, lane: Lane) -> None:
+    def read(files: Sequence[tuple[str, bytes]]) -> tuple[Reading, ...]:
+        (reading,) = fake.read(files)
+        return (replace(reading, result=replace(reading.result, findings=(finding(value, present),))),)
+
+    receive(store, "1.1")
+    critical = replace(SETTINGS, critical="1386000, 999")
+    assert Worker(store, fake.Fake(read), critical, Watch()).step()
+    receive(store, "1.1", instance="1.1.2")
+    assert [job.lane for job in store.overview.versions("1.1")] == [lane, lane]
+
+
+def test_a_missed_deadline_is_told(store: Store, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    found = Found()
+    for study, wait in (("1.1", 59.0), ("1.2", 61.0)):
+        receive(store, study, Lane.STAT)
+        clock.now += wait
+        Worker(store, fake.READER, SETTINGS, found).step()
+    assert found.told == [(Lane.STAT, 59.0, False), (Lane.STAT, 61.0, True)]
+    assert [record.getMessage() for record in caplog.records] == ["deadline missed"]
+
+
+# ---- a long reading ---------------------------------------------------------------------------
+
+
+def test_stat_does_not_wait_for_a_long_reading(tmp_path: Path) -> None:
+    """While the routine study is half read, the STAT one is read whole; the routine one pauses for it and goes on."""
+    store = Store(tmp_path)
+    turns, steps = Turns(), []
+    begun, stat_reads = threading.Event(), threading.Event()
+    done = threading.Semaphore(0)
+
+    def read(files: Sequence[tuple[str, bytes]]) -> tuple[Reading, ...]:
+        made = fake.read(files)
+        if made[0].result.study_uid == "1.1":
+            begun.set()
+            assert stat_reads.wait(10)
+            turns.pause()
+        else:
+            stat_reads.set()
+            threading.Event().wait(0.05)  # the other one would be done by now
+        steps.append(made[0].result.study_uid)
+        done.release()
+        return made
+
+    lanes = (LaneRule("STAT", "ED"),)
+    runner = Runner(store, Settings(lanes=lanes), turns=turns)
+    runner.start()
+    runner.read_with(fake.Fake(read))
+    try:
+        for number, (study, title) in enumerate((("1.1", "WARD"), ("1.2", "ED")), 1):
+            data = film(study, f"{study}.1")
+            runner.receive(Received(CR, f"{study}.1", study, "1.2.840.10008.1.2.1", data, title, number))
+            runner.association_ended(number, released=True)
+            assert begun.wait(10)
+        assert all(done.acquire(timeout=10) for _ in range(2))
+    finally:
+        runner.stop()
+        store.close()
+    assert steps == ["1.2", "1.1"]

@@ -1,0 +1,63 @@
+"""What is seen of an object on its way in."""
+
+from __future__ import annotations
+
+import zlib
+
+import pytest
+
+from tests.wire.objects import element
+from wetread.wire.glance import Tag, glance
+from wetread.wire.part10 import DEFLATED_LITTLE, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
+
+ROWS = (
+    (0x00080060, "CS", b"CT"),
+    (0x00081030, "LO", b"Head trauma"),
+    (0x00180015, "CS", b"HEAD"),
+    (0x0020000D, "UI", b"1.2.3"),
+    (0x00401003, "SH", b"STAT"),
+    (0x7FE00010, "OW", bytes(200)),
+)
+SEEN = {
+    Tag.MODALITY: "CT",
+    Tag.STUDY_DESCRIPTION: "Head trauma",
+    Tag.BODY_PART: "HEAD",
+    Tag.REQUESTED_PRIORITY: "STAT",
+}
+
+
+def encoded(order: str = "<", implicit: bool = False) -> bytes:
+    return b"".join(element(tag, vr, value, order, implicit) for tag, vr, value in ROWS)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "data"),
+    [
+        (EXPLICIT_LITTLE, encoded()),
+        (IMPLICIT_LITTLE, encoded(implicit=True)),
+        (EXPLICIT_BIG, encoded(">")),
+    ],
+)
+def test_every_encoding(syntax: str, data: bytes) -> None:
+    assert glance(data, syntax) == SEEN
+
+
+def test_deflated() -> None:
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    assert glance(packer.compress(encoded()) + packer.flush(), DEFLATED_LITTLE) == SEEN
+
+
+def test_what_is_nested_is_not_the_object_s_own() -> None:
+    inner = element(0x00401003, "SH", b"STAT")
+    item = element(0xFFFEE000, "", inner, implicit=True)
+    assert glance(element(0x00400275, "SQ", item), EXPLICIT_LITTLE) == {}
+
+
+def test_what_is_broken_is_not_there() -> None:
+    assert glance(encoded()[:-150], EXPLICIT_LITTLE) == SEEN  # pixels end early: the reader's business
+    assert glance(encoded()[:20], EXPLICIT_LITTLE) == {Tag.MODALITY: "CT"}
+    assert glance(b"\xff" * 40, DEFLATED_LITTLE) == {}
+
+
+def test_other_letters_fit_no_exact_rule() -> None:
+    assert glance(element(0x00081030, "LO", "Schädel".encode()), EXPLICIT_LITTLE) == {Tag.STUDY_DESCRIPTION: "Sch??del"}

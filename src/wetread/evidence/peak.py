@@ -141,7 +141,7 @@ def run(arrivals: Sequence[Arrival], squeeze: float, models: Path) -> dict[str, 
     sent = [Sent(arrival, number) for number, arrival in enumerate(arrivals)]
     pacs = Pacs()
     try:
-        with tempfile.TemporaryDirectory() as folder, serving(models, pacs.address, _rules(Path(folder))) as served:
+        with tempfile.TemporaryDirectory() as folder, serving(models, pacs.address, rules(Path(folder))) as served:
             _warm(served, kinds, pacs, len(sent))
             memory = Memory(served, 1.0)
             start = time.monotonic()
@@ -153,7 +153,7 @@ def run(arrivals: Sequence[Arrival], squeeze: float, models: Path) -> dict[str, 
                 for wait in waits:
                     wait.result()
             sending = time.monotonic() - start
-            open_after = _drained(served)
+            open_after = drained(served)
             memory.stop()
             for one in sent:
                 one.back = pacs.came.get(one.study_uid, [])
@@ -162,7 +162,7 @@ def run(arrivals: Sequence[Arrival], squeeze: float, models: Path) -> dict[str, 
         pacs.stop()
 
 
-def _rules(folder: Path) -> Path:
+def rules(folder: Path) -> Path:
     """The settings file of the node: the AE title of a modality is the name of its lane."""
     path = folder / "node.toml"
     path.write_text("".join(f'[[lanes]]\nlane = "{lane}"\ncalling_ae = "{lane}"\n' for lane in LANES))
@@ -174,7 +174,7 @@ def _warm(served: Served, kinds: dict[str, Template], pacs: Pacs, first: int) ->
     for number, template in enumerate(kinds.values(), first):
         warm = Sent(Arrival(0, template.kind, "ROUTINE"), number)
         send(served, warm, template)
-    _drained(served)
+    drained(served)
     pacs.came.clear()
 
 
@@ -187,7 +187,8 @@ def _open(served: Served) -> int:
 ENDED = ("DELIVERED", "REFUSED", "FAILED", "CANCELED")
 
 
-def _drained(served: Served) -> int:
+def drained(served: Served) -> int:
+    """Wait until every study has ended, at most `PATIENCE_S`; return how many have not."""
     end = time.monotonic() + PATIENCE_S
     while (left := _open(served)) and time.monotonic() < end:
         time.sleep(0.25)

@@ -18,6 +18,7 @@
     moves       how a job changes its state
     locks       who may use the folder
     opening     what is compared, and what is rebuilt, when a store is opened
+    room        whether one more object may come in
     receipt     acknowledges only what is on disk; many objects share one commit
     completion  when a study is complete
     worker      reads complete studies

@@ -15,6 +15,7 @@ OPEN_FACTOR = 12
 class _Arriving:
     last: float
     open: set[int] = field(default_factory=set)  # associations that brought objects
+    lacks: int | None = None  # association of which an object was refused; its sender will try again
 
 
 class Completion:
@@ -59,7 +60,18 @@ class Completion:
             arriving.last = self._clock()
             if association is not None:
                 arriving.open.add(association)
+            if association != arriving.lacks:
+                arriving.lacks = None
             self._changed.notify()
+
+    def refused(self, study_uid: str, association: int) -> None:
+        """An object of a study was not taken: its association's release does not complete the study.
+
+        Another association that brings more of it does, or the timer, after `OPEN_FACTOR` quiet times.
+        """
+        with self._changed:
+            if study_uid in self._arriving:
+                self._arriving[study_uid].lacks = association
 
     def adopt(self, study_uid: str, patient: bool) -> None:
         """The store holds objects of a study of which nobody here knows.
@@ -82,7 +94,7 @@ class Completion:
             for study_uid, arriving in self._arriving.items():
                 if association in arriving.open:
                     arriving.open.discard(association)
-                    if released and not arriving.open:
+                    if released and not arriving.open and arriving.lacks is None:
                         done.append(study_uid)
             for study_uid in done:
                 del self._arriving[study_uid]
@@ -100,7 +112,7 @@ class Completion:
         return done
 
     def _until(self, arriving: _Arriving) -> float:
-        return arriving.last + self._quiet_s * (OPEN_FACTOR if arriving.open else 1)
+        return arriving.last + self._quiet_s * (OPEN_FACTOR if arriving.open or arriving.lacks is not None else 1)
 
     def _run(self) -> None:
         while self._wait():

@@ -11,7 +11,10 @@ from wetread.jobs.index import Index
 from wetread.jobs.lanes import Lane
 from wetread.jobs.moves import Job, job_of
 from wetread.jobs.states import TERMINAL, Delivery, State
-from wetread.jobs.tables import audit, jobs, outbox
+from wetread.jobs.tables import audit, instances, jobs, outbox
+
+#: The states of a job that has no result yet.
+WAITING = (State.RECEIVED.value, State.COMPLETE.value, State.READING.value)
 
 
 class Overview:
@@ -49,15 +52,21 @@ class Overview:
 
     def lanes(self) -> dict[Lane, tuple[int, float]]:
         """Return for each lane how many studies have no result yet and the age of the oldest, s."""
-        waits = (State.RECEIVED.value, State.COMPLETE.value, State.READING.value)
         with self._index.reading() as connection:
             rows = connection.execute(
                 select(jobs.c.lane, func.count(), func.min(jobs.c.created_at))
-                .where(jobs.c.state.in_(waits))
+                .where(jobs.c.state.in_(WAITING))
                 .group_by(jobs.c.lane)
             ).all()
         found = {Lane(lane): (number, max(0.0, self._index.now() - since)) for lane, number, since in rows}
         return {lane: found.get(lane, (0, 0.0)) for lane in Lane}
+
+    def waiting(self) -> dict[str, int]:
+        """Return the studies that have no result yet, each with the bytes of its objects."""
+        asked = select(jobs.c.study_uid, func.sum(instances.c.bytes)).join(instances, instances.c.job == jobs.c.id)
+        with self._index.reading() as connection:
+            rows = connection.execute(asked.where(jobs.c.state.in_(WAITING)).group_by(jobs.c.study_uid)).all()
+        return {study_uid: int(size) for study_uid, size in rows}
 
     def versions(self, study_uid: str) -> list[Job]:
         """Return all versions of a study, the first first."""

@@ -17,6 +17,8 @@ from wetread.jobs.lanes import Lane, lane_of
 from wetread.jobs.loop import Loop
 from wetread.jobs.receipt import Receipts
 from wetread.jobs.retention import Retention
+from wetread.jobs.retry import Backoff, RetryClock
+from wetread.jobs.room import Room
 from wetread.jobs.states import State
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
@@ -63,6 +65,7 @@ class Runner:
         self._watch = watch or Watch()
         self._clock = clock
         self._deliver = deliver or self._send
+        self.room = Room(store.overview, store.spool.root, settings, clock)
         self._receipts = Receipts(store.instances)
         self._completion = Completion(self._complete, settings.quiet_s, clock)
         self._reading: list[Loop] = []
@@ -143,13 +146,26 @@ class Runner:
             log.warning("leases not released", extra={"reason": str(error)})
 
     def receive(self, received: Received) -> int:
-        """Keep one object; return its C-STORE status when it is durable.
+        """Keep one object; return its C-STORE status when it is durable, or 0xA700 where there is no room for it.
 
         Raises
         ------
         StoreError, OSError
             It is not durable; the peer must keep it.
         """
+        lane = self._lane(received)
+        try:
+            with self.room.asked(received.study_uid, lane, len(received.data)) as short:
+                status = Status.OUT_OF_RESOURCES if short else self._keep(received, lane)
+        except (StoreError, OSError):
+            self._completion.refused(received.study_uid, received.association)
+            raise
+        if short:
+            self._completion.refused(received.study_uid, received.association)
+            self._watch.no_room(lane, short)
+        return status
+
+    def _keep(self, received: Received, lane: Lane) -> Status:
         self._completion.touch(received.study_uid, received.association)
         arrival = Arrival(
             received.sop_class_uid,
@@ -159,7 +175,7 @@ class Runner:
             received.calling_ae,
             self._store.spool.put(received.data),
             len(received.data),
-            self._lane(received),
+            lane,
         )
         effect = self._receipts.admit(arrival)
         self._completion.touch(received.study_uid, received.association)

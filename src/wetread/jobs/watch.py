@@ -19,6 +19,9 @@ class Watch:
     def read(self, readings: Sequence[Reading], seconds: float) -> None:
         """One job was read; `seconds` is the wall time of the reader."""
 
+    def no_room(self, lane: Lane, short: str) -> None:
+        """One object was refused for want of "studies", "bytes" or "disk"."""
+
     def answered_for(self, lane: Lane, seconds: float, late: bool) -> None:
         """One study has its result, `seconds` after its first object; `late`: after the deadline of its lane."""
 

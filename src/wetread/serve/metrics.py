@@ -55,6 +55,9 @@ class Metrics(Watch):
         )
         for lane in Lane:
             self._late.labels(lane.name)
+        self._no_room = Counter(
+            "wetread_no_room", "Objects refused for want of room", ["lane", "short"], registry=registry
+        )
         self._results = Counter("wetread_results", "Results by refusal code", ["refusal"], registry=registry)
         self._not_read = Counter(
             "wetread_not_read",
@@ -105,6 +108,10 @@ class Metrics(Watch):
         for reading in readings:
             for timing in reading.timings:
                 self._stages.labels(timing.stage).observe(timing.ms / 1000.0)
+
+    def no_room(self, lane: Lane, short: str) -> None:
+        """One object was refused for want of room."""
+        self._no_room.labels(lane.name, short).inc()
 
     def answered_for(self, lane: Lane, seconds: float, late: bool) -> None:
         """One study has its result."""

@@ -22,6 +22,11 @@ from wetread.wire.transport import AbortReason, BadPdu, Pdu, Transport, abort, p
 log = logging.getLogger("wetread.wire")
 
 LINGER_S = 2.0  # how long we wait in Sta13 for the peer to close
+#: What a status of the keeper means, for whoever reads the peer's log.
+COMMENTS = {
+    int(Status.COERCED): "first version kept",
+    int(Status.OUT_OF_RESOURCES): "no room now; send again later",
+}
 UNLIMITED_BYTES = 1 << 17  # PDU that we send to a peer that names no limit
 
 
@@ -161,7 +166,7 @@ class Association:
         except Exception as error:  # noqa: BLE001 - the SCP's door: one object must not end the service
             log.error("object not stored", extra={"association": self.number, "reason": type(error).__name__})
             return Status.OUT_OF_RESOURCES, "internal error; send again later"
-        return status, "first version kept" if status == Status.COERCED else ""
+        return status, COMMENTS.get(status, "")
 
     def _respond(self, context: Context, command: Command, status: int, comment: str = "") -> None:
         response = Command(

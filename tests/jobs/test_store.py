@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -148,7 +149,7 @@ def test_our_own_documents_start_no_new_study(store: Store) -> None:
     assert [job.version for job in store.overview.versions("1.2.3")] == [1]
 
 
-def test_a_late_object_makes_a_new_version_of_itself_alone(store: Store) -> None:
+def test_a_late_object_makes_a_new_version(store: Store) -> None:
     admit(store, arrive(store, "1.2.3.1"))
     store.studies.complete("1.2.3")
     admit(store, arrive(store, "1.2.3.2"))  # nobody has begun: the same version goes on
@@ -161,6 +162,28 @@ def test_a_late_object_makes_a_new_version_of_itself_alone(store: Store) -> None
     second = take(store)
     assert [len(store.files(job)) for job in (first, second)] == [2, 1]
     assert [job.version for job in store.overview.versions("1.2.3")] == [1, 2]
+
+
+def test_a_series_of_which_an_object_came_late_is_read_whole(store: Store) -> None:
+    def receive(*objects: tuple[str, str], study: str = "1.2.3") -> list[str]:
+        digests = []
+        for instance, series in objects:
+            arrival = replace(arrive(store, instance, study), series_uid=series)
+            admit(store, arrival)
+            digests.append(arrival.digest)
+        store.studies.complete(study)
+        return digests
+
+    receive(("1.9.1", "1.2.3.7"), study="1.9")  # another study, of all things with the same series
+    first = receive(("1.2.3.1", "1.2.3.7"), ("1.2.3.2", "1.2.3.7"), ("1.2.3.3", "1.2.3.8"))
+    jobs = [take(store), take(store)]
+    (late,) = receive(("1.2.3.0", "1.2.3.7"))
+    jobs.append(take(store))
+    (other,) = receive(("1.2.3.5", "1.2.3.9"))
+    jobs.append(take(store))
+    receive(("1.2.3.6", "1.2.3.7"))
+    assert [store.studies.digests(job) for job in jobs[1:]] == [first, [late, *first[:2]], [other]]
+    assert len(store.files(take(store))) == 4
 
 
 def test_a_document_is_queued_once_for_each_destination(store: Store) -> None:

@@ -15,6 +15,7 @@ ROWS = (
     (0x00081030, "LO", b"Head trauma"),
     (0x00180015, "CS", b"HEAD"),
     (0x0020000D, "UI", b"1.2.3"),
+    (0x0020000E, "UI", b"1.2.3.1"),
     (0x00401003, "SH", b"STAT"),
     (0x7FE00010, "OW", bytes(200)),
 )
@@ -22,6 +23,7 @@ SEEN = {
     Tag.MODALITY: "CT",
     Tag.STUDY_DESCRIPTION: "Head trauma",
     Tag.BODY_PART: "HEAD",
+    Tag.SERIES: "1.2.3.1",
     Tag.REQUESTED_PRIORITY: "STAT",
 }
 

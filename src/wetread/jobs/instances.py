@@ -30,6 +30,7 @@ class Arrival:
     digest: str
     bytes: int
     lane: Lane = Lane.ROUTINE
+    series_uid: str = ""
 
 
 class Effect(Enum):
@@ -140,6 +141,7 @@ class _Batch:
                 "transfer_syntax": arrival.transfer_syntax,
                 "digest": arrival.digest,
                 "bytes": arrival.bytes,
+                "series_uid": arrival.series_uid,
                 "source": arrival.source,
                 "job": job,
                 "received_at": self.now,

@@ -24,7 +24,7 @@ from wetread.jobs.lanes import requested
 from wetread.jobs.moves import note
 from wetread.jobs.spool import DamagedBlob, Spool, sync_folder
 from wetread.jobs.tables import documents, instances, jobs, removed
-from wetread.wire.glance import glance
+from wetread.wire.glance import Tag, glance
 from wetread.wire.part10 import identify, meta
 
 log = logging.getLogger("wetread.jobs")
@@ -79,7 +79,7 @@ def match(index: Index, spool: Spool, made: Spool) -> bool:
         if row.schema == 1:
             _part(connection, spool, made)
         if row.schema in (1, 2):
-            _lay_lanes(connection)
+            _add_columns(connection)
         elif row.schema != tables.SCHEMA:
             raise StoreError(f"store: expected schema {tables.SCHEMA}, got {row.schema}; use the matching release")
     return False
@@ -104,9 +104,10 @@ def _part(connection: Connection, spool: Spool, made: Spool) -> None:
             made.sync((digest,))
 
 
-def _lay_lanes(connection: Connection) -> None:
-    """Schema 2 knew no lanes: everything that waits is routine."""
+def _add_columns(connection: Connection) -> None:
+    """Schema 2 knew no lanes and no series: what waits is routine, and late objects of what is here are read alone."""
     connection.exec_driver_sql("ALTER TABLE jobs ADD COLUMN lane INTEGER NOT NULL DEFAULT 2")
+    connection.exec_driver_sql("ALTER TABLE instances ADD COLUMN series_uid VARCHAR(64) NOT NULL DEFAULT ''")
     connection.execute(update(tables.store).values(schema=tables.SCHEMA))
 
 
@@ -169,8 +170,9 @@ def _arrivals(spool: Spool, digests: Iterable[str], found: Found) -> Iterator[Ar
             found.damaged += 1
             continue
         uids = (known.sop_class_uid, known.sop_instance_uid, known.study_uid)
-        lane = requested(glance(body, head.transfer_syntax))  # who sent it is not known any more
-        yield Arrival(*uids, head.transfer_syntax, "", digest, len(data), lane)
+        seen = glance(body, head.transfer_syntax)
+        lane = requested(seen)  # who sent it is not known any more
+        yield Arrival(*uids, head.transfer_syntax, "", digest, len(data), lane, seen.get(Tag.SERIES, ""))
 
 
 def _batches(arrivals: Iterator[Arrival]) -> Iterator[list[Arrival]]:

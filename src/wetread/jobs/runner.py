@@ -26,7 +26,7 @@ from wetread.jobs.worker import Reader, Worker, destination_name
 from wetread.settings import Destination, Settings, parse_destination
 from wetread.turns import Turns
 from wetread.wire.dimse import Received, Status, send
-from wetread.wire.glance import glance
+from wetread.wire.glance import Tag, glance
 from wetread.wire.part10 import meta
 
 log = logging.getLogger("wetread.jobs")
@@ -153,10 +153,11 @@ class Runner:
         StoreError, OSError
             It is not durable; the peer must keep it.
         """
-        lane = self._lane(received)
+        seen = glance(memoryview(received.data)[meta(received.data).offset :], received.transfer_syntax)
+        lane = lane_of(seen, received.calling_ae, self._settings.lanes)
         try:
             with self.room.asked(received.study_uid, lane, len(received.data)) as short:
-                status = Status.OUT_OF_RESOURCES if short else self._keep(received, lane)
+                status = Status.OUT_OF_RESOURCES if short else self._keep(received, lane, seen.get(Tag.SERIES, ""))
         except (StoreError, OSError):
             self._completion.refused(received.study_uid, received.association)
             raise
@@ -165,7 +166,7 @@ class Runner:
             self._watch.no_room(lane, short)
         return status
 
-    def _keep(self, received: Received, lane: Lane) -> Status:
+    def _keep(self, received: Received, lane: Lane, series_uid: str) -> Status:
         self._completion.touch(received.study_uid, received.association)
         arrival = Arrival(
             received.sop_class_uid,
@@ -176,6 +177,7 @@ class Runner:
             self._store.spool.put(received.data),
             len(received.data),
             lane,
+            series_uid,
         )
         effect = self._receipts.admit(arrival)
         self._completion.touch(received.study_uid, received.association)
@@ -184,10 +186,6 @@ class Runner:
             log.warning("same SOP Instance UID with other bytes: the first is kept, see the audit table")
             return Status.COERCED
         return Status.SUCCESS
-
-    def _lane(self, received: Received) -> Lane:
-        seen = glance(memoryview(received.data)[meta(received.data).offset :], received.transfer_syntax)
-        return lane_of(seen, received.calling_ae, self._settings.lanes)
 
     def association_ended(self, number: int, released: bool) -> None:
         """Complete the studies that only waited for the release of this association."""

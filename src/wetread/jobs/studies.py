@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, and_, delete, insert, or_, select, update
 
 from wetread.errors import StoreError
 from wetread.jobs import failpoints
@@ -97,8 +97,17 @@ class Studies:
         return replace(job_of(row), state=State.READING, tries=row.tries + 1)
 
     def digests(self, job: int) -> list[str]:
-        """Return the digests of the objects of a job, in the order of their SOP Instance UIDs."""
-        mine = select(instances.c.digest).where(instances.c.job == job).order_by(instances.c.sop_instance_uid)
+        """Return the digests of the objects to read for a job, in the order of their SOP Instance UIDs.
+
+        They are those that came for it and, of a series of which some came late, those of earlier versions too:
+        a series is read whole or not at all.
+        """
+        series = select(instances.c.series_uid).where(instances.c.job == job, instances.c.series_uid != "")
+        study = select(jobs.c.study_uid).where(jobs.c.id == job).scalar_subquery()
+        before = select(jobs.c.id).where(jobs.c.study_uid == study, jobs.c.id < job)
+        earlier = and_(instances.c.job.in_(before), instances.c.series_uid.in_(series))
+        mine = select(instances.c.digest).where(or_(instances.c.job == job, earlier))
+        mine = mine.order_by(instances.c.sop_instance_uid)
         with self._index.reading() as connection:
             return list(connection.scalars(mine))
 

@@ -57,6 +57,7 @@ instances = Table(
     Column("job", Integer, ForeignKey("jobs.id"), nullable=False, index=True),
     Column("digest", String(64), nullable=False, index=True),
     Column("bytes", BigInteger, nullable=False),
+    Column("series_uid", String(64), nullable=False, server_default=""),  # "" not known
     Column("source", String(16), nullable=False),  # AE title of who sent it
     Column("received_at", Float, nullable=False),
 )

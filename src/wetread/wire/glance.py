@@ -1,4 +1,4 @@
-"""A look at an encoded object on its way in: what decides about its lane and when its study is complete.
+"""A look at an encoded object on its way in: what decides about its lane, and with what it is read.
 
 Nothing is decoded that is longer than a short value, and nothing here refuses an object: what cannot be read is
 not there.
@@ -22,6 +22,7 @@ class Tag(IntEnum):
     MODALITY = 0x00080060
     STUDY_DESCRIPTION = 0x00081030
     BODY_PART = 0x00180015
+    SERIES = 0x0020000E
     REQUESTED_PRIORITY = 0x00401003
     STEP_PRIORITY = 0x00741200
 

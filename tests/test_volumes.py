@@ -52,6 +52,17 @@ def read(reader: pipeline.Reader, parts: Sequence[Dataset]) -> Reading:
     return reading
 
 
+def test_a_longer_series_gets_documents_of_its_own(reader: pipeline.Reader) -> None:
+    """A slice that came late: the new version's documents stand beside the old ones and replace no bytes."""
+    parts = slices.series(ball())
+    before, after = (
+        {one.sop_instance_uid for one in read(reader, some).documents if one.sop_class_uid}
+        for some in (parts[:-1], parts)
+    )
+    assert before
+    assert not before & after
+
+
 def result_of(reader: pipeline.Reader, volume: slices.Ints, modality: str = "CT", **attributes: Any) -> Result:
     result = read(reader, slices.series(volume, modality=modality, **attributes)).result
     assert result.refusal is None, result.refusal

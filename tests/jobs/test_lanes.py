@@ -241,6 +241,37 @@ def test_a_missed_deadline_is_told(store: Store, clock: Clock, caplog: pytest.Lo
     assert [record.getMessage() for record in caplog.records] == ["deadline missed"]
 
 
+# ---- two workers side by side ----
+
+
+def test_what_failed_before_is_read_alone(store: Store) -> None:
+    """If it ends the process, no other study loses a try with it."""
+    receive(store, "1.1", Lane.STAT)
+    failed = store.studies.take()
+    assert failed is not None
+    store.studies.fail(failed, "crashed", max_tries=3)
+    one, other = threading.Lock(), threading.Lock()
+    worker = Worker(store, fake.READER, SETTINGS, Watch(), desks=(one, other))
+    with other:  # the worker beside it reads
+        assert not worker.step()
+        receive(store, "1.2")
+        assert worker.step()  # what is fresh goes on
+        assert [store.overview.versions(study)[0].state for study in ("1.1", "1.2")] == ["COMPLETE", "READ"]
+    held = []
+
+    def read(files: Sequence[tuple[str, bytes]]) -> tuple[Reading, ...]:
+        held.append((one.locked(), other.locked()))
+        return fake.read(files)
+
+    worker = Worker(store, fake.Fake(read), SETTINGS, Watch(), desks=(one, other))
+    assert worker.step()
+    receive(store, "1.3")
+    assert worker.step()
+    assert held == [(True, True), (True, False)]
+    assert not one.locked()
+    assert not other.locked()
+
+
 # ---- a long reading ---------------------------------------------------------------------------
 
 

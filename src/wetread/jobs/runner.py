@@ -110,7 +110,9 @@ class Runner:
         """Begin to read studies; does nothing after `stop`, which may come while models load."""
         retry = RetryClock(Backoff(self._settings.retry_first_s, self._settings.retry_most_s))
         common = (self._store, reader, self._settings, self._watch, self._clock)
-        every, stat = (Worker(*common, self._turns, retry, slowest) for slowest in (Lane.ROUTINE, Lane.STAT))
+        one, other = threading.Lock(), threading.Lock()
+        every = Worker(*common, self._turns, retry, Lane.ROUTINE, (one, other))
+        stat = Worker(*common, self._turns, retry, Lane.STAT, (other, one))
         with self._lock:
             if not self._ended:
                 self._reading = [

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -67,6 +68,9 @@ class Worker:
         When to try again; workers of one store share it.
     slowest
         Less urgent lanes than this are left to others.
+    desks
+        One for itself and one for the worker beside it: whoever reads sits at its own.  A study whose reading failed
+        before needs both, so that nothing else is cut off with it if it ends the process.
     """
 
     def __init__(
@@ -79,11 +83,13 @@ class Worker:
         turns: Turns | None = None,
         retry: RetryClock | None = None,
         slowest: Lane = Lane.ROUTINE,
+        desks: tuple[threading.Lock, threading.Lock] | None = None,
     ) -> None:
         self._store = store
         self._reader = reader
         self._turns = turns or Turns()
         self._slowest = slowest
+        self._mine, self._beside = desks or (threading.Lock(), threading.Lock())
         self._deadlines = deadlines_s(settings)
         self._critical = frozenset(code.strip() for code in settings.critical.split(","))
         self._max_tries = settings.max_tries
@@ -103,9 +109,19 @@ class Worker:
         """
         if self._unrecorded is not None:
             self._record(*self._unrecorded)
-        job = self._store.studies.take(self._retry.waiting(self._clock()), self._slowest)
-        if job is None:
-            return False
+        with self._mine, ExitStack() as beside:
+            alone = self._beside.acquire(blocking=False)
+            if alone:
+                beside.callback(self._beside.release)
+            job = self._store.studies.take(self._retry.waiting(self._clock()), self._slowest, fresh=not alone)
+            if job is None:
+                return False
+            if job.tries == 1:
+                beside.close()
+            return self._take_through(job)
+
+    def _take_through(self, job: Job) -> bool:
+        """Read one job and store what was made; return True."""
         try:
             with self._turns.first() if job.lane is Lane.STAT else nullcontext():
                 made = self._read(job)

@@ -145,7 +145,7 @@ class Reader:
         result = replace(result, timings=clock.timings, read_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
         with clock.stage("report"):
             try:
-                documents = report.documents(result, self.settings.institution)
+                documents = report.documents(result, self.settings.institution, self.settings.kinds)
             except DocumentError as error:
                 result, documents = self._set_aside(result, str(error))
         return Reading(result, documents, clock.timings)
@@ -160,7 +160,7 @@ class Reader:
             refusal = Refusal("CRASHED", REFUSALS["CRASHED"], reason)
             result = replace(bare, refusal=refusal, timings=result.timings, read_at=result.read_at)
             try:
-                return result, report.documents(result, self.settings.institution)
+                return result, report.documents(result, self.settings.institution, self.settings.kinds)
             except DocumentError:
                 pass
         return result, report.documents(replace(result, header=None, image=None), self.settings.institution)

@@ -16,6 +16,12 @@ from typing import Any
 
 from wetread.errors import SettingsError
 
+#: Kinds of documents that a destination may ask for, and what it gets if it does not say.
+#: Not by default: KOS would stand among the key images that people chose, GSPS is laid over
+#: the image unasked by many viewers, PDF repeats the SC, and few readers know LABELMAP.
+DOCUMENTS = ("SR", "SEG", "PM", "SC", "KOS", "GSPS", "PDF", "LABELMAP")
+USUAL = DOCUMENTS[:4]
+
 
 @dataclass(frozen=True, slots=True)
 class Destination:
@@ -24,7 +30,16 @@ class Destination:
     ae_title: str
     host: str
     port: int
-    documents: tuple[str, ...] = ("SR", "SEG", "PM", "SC")
+    documents: tuple[str, ...] = USUAL
+
+    def __post_init__(self) -> None:
+        """Refuse a kind that does not exist: it would never be sent, without a word."""
+        unknown = sorted(set(self.documents) - set(DOCUMENTS))
+        if unknown or not self.documents:
+            got = ", ".join(unknown) or "none"
+            raise SettingsError(
+                f"destination {self.ae_title}, documents: expected some of {', '.join(DOCUMENTS)}, got {got}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +122,11 @@ class Settings:
     def state_dir(self) -> Path:
         """The folder of the spool, the index and the profile."""
         return self.state.expanduser()
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of documents that some destination gets; without any destination the usual ones."""
+        return frozenset(kind for place in self.destinations for kind in place.documents) or frozenset(USUAL)
 
     @property
     def profile_path(self) -> Path:

@@ -11,6 +11,8 @@ from tests.report import phantom, series
 from wetread import report
 from wetread.records import Document, Result
 
+#: What only some destinations ask for.
+WANTED = ("KOS", "GSPS", "PDF", "LABELMAP")
 #: Each header is a trap of its own: see `phantom.header`.
 HEADERS = ("real", "spacing", "utf8", "iso2022", "empty")
 
@@ -28,7 +30,7 @@ def _result(kind: str) -> Result:
 
 @lru_cache(maxsize=16)
 def _documents(kind: str) -> dict[str, Document]:
-    return {one.kind: one for one in report.documents(_result(kind))}
+    return {one.kind: one for one in report.documents(_result(kind), kinds=WANTED)}
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ Path = tuple[tuple[int, int], ...]  # (tag of a sequence, index of its item), fr
 #: What may be missing or empty without breaking a rule, and why nothing else notices.
 OPTIONAL = {
     "AcquisitionContextSequence": "type 2: may be empty",
+    "AcquisitionDateTime": "type 2: may be empty",
     "CodingSchemeName": "type 3",
     "CodingSchemeResponsibleOrganization": "type 3",
     "CodingSchemeUID": "type 1C: only of registered schemes",
@@ -22,6 +23,9 @@ OPTIONAL = {
     "ContributionDescription": "type 3",
     "DerivationDescription": "type 3",
     "DimensionDescriptionLabel": "type 3",
+    "GraphicLayerDescription": "type 3",
+    "GraphicLayerRecommendedDisplayCIELabValue": "type 3",
+    "SoftcopyVOILUTSequence": "type 1C: an image may be shown without a window",
     "FrameVOILUTSequence": "an optional functional group",
     "ImageComments": "type 3",
     "PixelMeasuresSequence": "optional beside the derivation image",

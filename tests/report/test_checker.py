@@ -14,7 +14,7 @@ from pydicom.data import get_testdata_file
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from tests.report import mutation, phantom, series
-from tests.report.conftest import HEADERS
+from tests.report.conftest import HEADERS, WANTED
 from wetread import report
 from wetread.errors import DocumentError
 from wetread.records import Document
@@ -25,7 +25,7 @@ from wetread.report.identity import Source, identify
 from wetread.report.rules import RULES, TABLE
 
 Documents = Callable[[str], dict[str, Document]]
-DICOM = ("SEG", "PM", "SR", "SC")
+DICOM = ("SEG", "PM", "SR", "SC", *WANTED)
 
 
 @pytest.fixture(scope="module")

@@ -20,14 +20,14 @@ from pydicom.data import get_testdata_file
 from tests import slices
 from tests.peers import dcmtk, require
 from tests.report import phantom, series
-from tests.report.conftest import HEADERS
+from tests.report.conftest import HEADERS, WANTED
 from wetread.records import FULL_SCALE, Document, Result
 
 pytestmark = pytest.mark.peer
 
 Documents = Callable[[str], dict[str, Document]]
 Results = Callable[[str], Result]
-DICOM = ("SEG", "PM", "SR", "SC")
+DICOM = ("SEG", "PM", "SR", "SC", *WANTED)
 CASES = (*HEADERS, "negative", "refused", "partial", *series.KINDS)
 
 #: Warnings of dciodvfy that stay, each with its reason.
@@ -38,6 +38,7 @@ ALLOWED = {
     "attribute <Coding Scheme UID>": "the UID of the private scheme",
     "Referring Physician's Name": "repeated as the source has it: one word, a retired form",
     "needed to build DICOMDIR": "the source has no Study ID",
+    "Referenced Frame Number": "of an enhanced object, in a key object selection (PS3.3 Table 10-3)",
     "attribute <Laterality>": "the source does not say which body part it is: not known, so empty (type 2C)",
 }
 #: Warnings of dsrdump that stay.

@@ -1,19 +1,20 @@
 """Result -> clinical documents.
 
-Reads a `Result` and says it as DICOM SEG, SR, PM and SC, as one HTML page and as
-JSON.  It decides nothing clinical: labels, codes and thresholds come with the model.
+Reads a `Result` and says it as DICOM SEG, SR, PM and SC, on demand as KOS, GSPS, PDF and
+label map, as one HTML page and as JSON.  It decides nothing clinical: labels, codes and thresholds come with the model.
 Every document passes our own checker before it leaves, or nothing leaves.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 
 from wetread.errors import DocumentError
 from wetread.records import Document, Result
-from wetread.report import page, pm, sc, seg, sr, together
+from wetread.report import gsps, kos, labelmap, page, pdf, pm, sc, seg, sr, together
 from wetread.report.checker import check, problems_of
 from wetread.report.context import Context, context_of
 from wetread.report.elements import Item, decode, encode, get
@@ -38,10 +39,24 @@ def _datasets(context: Context) -> Iterator[tuple[str, Item]]:
         yield "SC", sc.dataset(context, picture)
 
 
-def _written(context: Context, stem: str) -> tuple[Document, ...]:
+def _wanted(context: Context, kinds: Collection[str]) -> Iterator[tuple[str, Item]]:
+    """Make what only some destinations ask for, as far as the result has it."""
+    result = context.result
+    read = result.refusal is None
+    if "KOS" in kinds and read and context.source.referable and kos.chosen(context):
+        yield "KOS", kos.dataset(context)
+    if "GSPS" in kinds and read and result.image is not None and gsps.possible(context):
+        yield "GSPS", gsps.dataset(context, result.image)
+    if "LABELMAP" in kinds and read and labelmap.possible(context):
+        yield "LABELMAP", labelmap.dataset(context)
+    if "PDF" in kinds:
+        yield "PDF", pdf.dataset(context)
+
+
+def _written(context: Context, stem: str, kinds: Collection[str]) -> tuple[Document, ...]:
     """Encode the DICOM documents and check them."""
     made, written = [], {}
-    for kind, data in _datasets(context):
+    for kind, data in chain(_datasets(context), _wanted(context, kinds)):
         written[kind] = encode(data)
         name = f"{stem}-{kind.lower()}.dcm"
         made.append(Document(kind, name, written[kind], get(data, "SOPClassUID"), get(data, "SOPInstanceUID")))
@@ -60,7 +75,7 @@ def _checked(written: dict[str, bytes], context: Context) -> None:
         raise DocumentError(f"documents: expected none with a problem, got {len(found)}: {said}")
 
 
-def documents(result: Result, institution: str = "") -> tuple[Document, ...]:
+def documents(result: Result, institution: str = "", kinds: Collection[str] = ()) -> tuple[Document, ...]:
     """Write every document of a result.
 
     Parameters
@@ -70,11 +85,15 @@ def documents(result: Result, institution: str = "") -> tuple[Document, ...]:
         or with one that names no study, only the page and the JSON are written.
     institution
         Institution Name (0008,0080) of the documents; "" leaves it out.
+    kinds
+        What is made beside SEG, PM, SR and SC: "KOS", "GSPS", "PDF", "LABELMAP"; others
+        are ignored.
 
     Returns
     -------
     tuple of Document
-        SEG, PM, SR, SC as far as the result calls for them, then HTML and JSON.
+        SEG, PM, SR, SC, then those asked for, as far as the result calls for them; then
+        HTML and JSON.
         Two results that differ in their timings only give the same DICOM bytes.
 
     Raises
@@ -87,7 +106,7 @@ def documents(result: Result, institution: str = "") -> tuple[Document, ...]:
     with ThreadPoolExecutor(1) as beside:
         # Most of the page's time goes into its JPEGs, which need no interpreter.
         html = beside.submit(page.html, result)
-        made = list(_written(context, stem)) if context is not None else []
+        made = list(_written(context, stem, kinds)) if context is not None else []
         made.append(Document("HTML", f"{stem}-page.html", html.result()))
     made.append(Document("JSON", f"{stem}-result.json", encoded_summary(result)))
     return tuple(made)

@@ -1,6 +1,6 @@
 """The checker: judges a document by the table of rules before it may leave.
 
-It judges the bytes, not what we meant to write.  It knows our own four kinds of
+It judges the bytes, not what we meant to write.  It knows our own eight kinds of
 document; another SOP class is a problem of its own.
 
 References
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pydicom.errors import InvalidDicomError
 
 from wetread.errors import DocumentError
-from wetread.report import raster, together, tree, values
+from wetread.report import enclosed, numbered, presented, raster, selected, together, tree, values
 from wetread.report.characters import codecs_of
 from wetread.report.context import KINDS
 from wetread.report.elements import (
@@ -52,6 +52,7 @@ _UNREADABLE = (
     ValueError,
     struct.error,
 )
+_EVIDENCE = "CurrentRequestedProcedureEvidenceSequence"
 _KIND_OF = {kind.sop_class_uid: name for name, kind in KINDS.items()}
 
 
@@ -199,6 +200,9 @@ def _same(kind: str, data: Item, source: Source) -> Iterator[Problem]:
             yield Problem(keyword, "expected the value of the source, got another", "PS3.3 C.7.1.1, C.7.2.1")
     if not source.referable:
         return
+    if kind == "KOS":
+        yield from _chosen(data, source)
+        return
     found = {
         (get(item_, "ReferencedSOPInstanceUID"), get(item_, "ReferencedSOPClassUID")) for item_ in _references(data)
     }
@@ -206,7 +210,7 @@ def _same(kind: str, data: Item, source: Source) -> Iterator[Problem]:
     if missing:
         said = f"expected a reference to every source image, got none to {len(missing)}"
         yield Problem("ReferencedSOPInstanceUID", said, "AIR")
-    wanted = {"SR": "CurrentRequestedProcedureEvidenceSequence", "SEG": "", "PM": ""}.get(kind)
+    wanted = {"SR": _EVIDENCE, "SEG": "", "PM": "", "LABELMAP": "", "GSPS": ""}.get(kind)
     if wanted is None:
         return
     studies = sequence(data, wanted) if wanted else [data]
@@ -217,6 +221,19 @@ def _same(kind: str, data: Item, source: Source) -> Iterator[Problem]:
         yield from _requests(data, source)
     if wanted and any(get(study, "StudyInstanceUID") != source.study_uid for study in studies):
         yield Problem(wanted, "expected the study of the source, got another", "PS3.3 C.17.2.3")
+
+
+def _chosen(data: Item, source: Source) -> Iterator[Problem]:
+    """Judge that a selection names images of the source only."""
+    named = {(get(one, "ReferencedSOPInstanceUID"), get(one, "ReferencedSOPClassUID")) for one in _references(data)}
+    whole = len(source.sop_uids) > 1  # a header alone tells one instance of its series
+    if any(kind != source.sop_class_uid or (whole and uid not in source.sop_uids) for uid, kind in named):
+        yield Problem("ReferencedSOPInstanceUID", "expected images of the source only, got another", "AIR")
+    for study in sequence(data, _EVIDENCE):
+        series = [get(one, "SeriesInstanceUID") for one in sequence(study, "ReferencedSeriesSequence")]
+        if get(study, "StudyInstanceUID") != source.study_uid or series != [source.series_uid]:
+            yield Problem(_EVIDENCE, "expected study and series of the source, got others", "PS3.3 C.17.6.2.1")
+    yield from _requests(data, source)
 
 
 def _requests(data: Item, source: Source) -> Iterator[Problem]:
@@ -250,4 +267,8 @@ _JUDGES: dict[str, tuple[Callable[[Item], Iterator[Problem]], ...]] = {
     "PM": (raster.pixels, raster.frames, raster.mapping),
     "SR": (tree.problems,),
     "SC": (raster.pixels,),
+    "KOS": (selected.problems,),
+    "GSPS": (presented.problems,),
+    "PDF": (enclosed.problems,),
+    "LABELMAP": (raster.pixels, raster.frames, numbered.problems),
 }

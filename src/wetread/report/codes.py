@@ -95,9 +95,17 @@ READING_STATE = private("READING-STATE", "State of the reading")
 NOT_READ = private("NOT-READ", "Not read")
 NOT_READ_REASON = private("NOT-READ-REASON", "Reason why the image was not read")
 
+# Key Object Selection.
+OF_INTEREST = _dcm("113000", "Of Interest")
+KEY_OBJECT_DESCRIPTION = _dcm("113012", "Key Object Description")
+
+# Encapsulated PDF.
+IMAGING_REPORT = Code("18748-4", "LN", "Diagnostic Imaging Report")
+
 # Purposes and derivations.
 PROCESSING_EQUIPMENT = _dcm("109102", "Processing Equipment")
 SEGMENTATION = _dcm("113076", "Segmentation")
+BACKGROUND = _dcm("125040", "Background")
 IMAGE_PROCESSING_SOURCE = _dcm("121322", "Source image for image processing operation")
 IMAGE_PROCESSING = _dcm("113085", "Spatial resampling")
 QUANTITY = _sct("246205007", "Quantity")

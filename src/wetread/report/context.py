@@ -35,6 +35,10 @@ KINDS = {
     "PM": Kind("1.2.840.10008.5.1.4.1.1.30", "", 9902, "AI visual explanation (not a medical device)"),
     "SR": Kind("1.2.840.10008.5.1.4.1.1.88.34", "SR", 9903, "AI findings (not a medical device)"),
     "SC": Kind("1.2.840.10008.5.1.4.1.1.7", "OT", 9904, "AI picture (not a medical device)"),
+    "KOS": Kind("1.2.840.10008.5.1.4.1.1.88.59", "KO", 9905, "AI key images (not a medical device)"),
+    "GSPS": Kind("1.2.840.10008.5.1.4.1.1.11.1", "PR", 9906, "AI outlines (not a medical device)"),
+    "PDF": Kind("1.2.840.10008.5.1.4.1.1.104.1", "DOC", 9907, "AI page (not a medical device)"),
+    "LABELMAP": Kind("1.2.840.10008.5.1.4.1.1.66.7", "SEG", 9908, "AI label map (not a medical device)"),
 }
 
 

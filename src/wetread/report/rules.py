@@ -13,15 +13,23 @@ from dataclasses import dataclass
 
 from wetread.report.elements import entry_of
 
-ALL = ("SEG", "PM", "SR", "SC")
-IMAGES = ("SEG", "PM", "SC")
-FRAMES = ("SEG", "PM")
+ALL = ("SEG", "PM", "SR", "SC", "KOS", "GSPS", "PDF", "LABELMAP")
+IMAGES = ("SEG", "PM", "SC", "LABELMAP")
+FRAMES = ("SEG", "PM", "LABELMAP")
+TREES = ("SR", "KOS")
 _SEG, _PM, _SR, _SC = ("SEG",), ("PM",), ("SR",), ("SC",)
+_KOS, _GSPS, _PDF, _MAP = ("KOS",), ("GSPS",), ("PDF",), ("LABELMAP",)
+_SEGS = ("SEG", "LABELMAP")
+_NUMBERED = (*FRAMES, *TREES, "PDF")
 _EVIDENCE = "CurrentRequestedProcedureEvidenceSequence"
+_LISTED = f"{_EVIDENCE}.ReferencedSeriesSequence.ReferencedSOPSequence"
 _GROUPS = "PerFrameFunctionalGroupsSequence"
 _SHARED = "SharedFunctionalGroupsSequence"
 _MAPPING = f"{_SHARED}.RealWorldValueMappingSequence"
 _DERIVED = "DerivationImageSequence"
+_AREA = "DisplayedAreaSelectionSequence"
+_DRAWN = "GraphicAnnotationSequence"
+_GRAPHIC = f"{_DRAWN}.GraphicObjectSequence"
 _ALGORITHM = "SegmentSequence.SegmentationAlgorithmIdentificationSequence"
 
 Row = tuple[str, str, tuple[str, ...], str, tuple[str, ...]]
@@ -40,23 +48,28 @@ TABLE: tuple[Row, ...] = (
     ("AccessionNumber", "2", ALL, "C.7.2.1", ()),
     # Series and instance.
     ("Modality", "1", ALL, "C.7.3.1", ()),
-    ("Modality", "1", _SEG, "C.8.20.1", ("SEG",)),
+    ("Modality", "1", _SEGS, "C.8.20.1", ("SEG",)),
     ("Modality", "1", _SR, "C.17.1", ("SR",)),
+    ("Modality", "1", _KOS, "C.17.6.1", ("KO",)),
+    ("Modality", "1", _GSPS, "C.11.9", ("PR",)),
     ("SeriesInstanceUID", "1", ALL, "C.7.3.1", ()),
-    ("SeriesNumber", "1", ("SEG", "PM", "SR"), "C.8.20.1, C.8.32.1, C.17.1", ()),
-    ("SeriesNumber", "2", _SC, "C.7.3.1", ()),
+    ("SeriesNumber", "1", _NUMBERED, "C.8.20.1, C.8.32.1, C.17.1, C.17.6.1, C.24.1", ()),
+    ("SeriesNumber", "2", ("SC", "GSPS"), "C.7.3.1", ()),
     ("SOPClassUID", "1", ALL, "C.12.1", ()),
     ("SOPInstanceUID", "1", ALL, "C.12.1", ()),
-    ("InstanceNumber", "1", ("SEG", "PM", "SR"), "C.8.20.2, C.8.32.2, C.17.2", ()),
+    ("InstanceNumber", "1", _NUMBERED, "C.8.20.2, C.8.32.2, C.17.2, C.17.6.2, C.24.2", ()),
+    ("InstanceNumber", "1", _GSPS, "Table 10-12", ()),
     ("InstanceNumber", "2", _SC, "C.7.6.1", ()),
-    ("ContentDate", "1", ("SEG", "PM", "SR"), "C.7.6.16, C.17.2", ()),
-    ("ContentTime", "1", ("SEG", "PM", "SR"), "C.7.6.16, C.17.2", ()),
+    ("ContentDate", "1", (*FRAMES, *TREES), "C.7.6.16, C.17.2, C.17.6.2", ()),
+    ("ContentTime", "1", (*FRAMES, *TREES), "C.7.6.16, C.17.2, C.17.6.2", ()),
+    ("ContentDate", "2", _PDF, "C.24.2", ()),
+    ("ContentTime", "2", _PDF, "C.24.2", ()),
     # Equipment.
     ("Manufacturer", "1", FRAMES, "C.7.5.2", ()),
     ("ManufacturerModelName", "1", FRAMES, "C.7.5.2", ()),
     ("DeviceSerialNumber", "1", FRAMES, "C.7.5.2", ()),
     ("SoftwareVersions", "1", FRAMES, "C.7.5.2", ()),
-    ("Manufacturer", "2", ("SR", "SC"), "C.7.5.1", ()),
+    ("Manufacturer", "2", ("SR", "SC", "KOS", "GSPS", "PDF"), "C.7.5.1", ()),
     ("ContributingEquipmentSequence", "1", ALL, "AIR", ()),
     ("ContributingEquipmentSequence.PurposeOfReferenceCodeSequence", "1", ALL, "AIR", ()),
     ("ContributingEquipmentSequence.PurposeOfReferenceCodeSequence.CodeValue", "1", ALL, "AIR", ("109102",)),
@@ -66,14 +79,16 @@ TABLE: tuple[Row, ...] = (
     ("ContributingEquipmentSequence.DeviceUID", "1", ALL, "AIR", ()),
     # Pixels.
     ("ImageType", "1", ("PM", "SC"), "C.7.6.1, C.8.32.2", ()),
-    ("ImageType", "1", _SEG, "C.8.20.2", ("DERIVED\\PRIMARY",)),
+    ("ImageType", "1", _SEGS, "C.8.20.2", ("DERIVED\\PRIMARY",)),
     ("SamplesPerPixel", "1", FRAMES, "C.8.20.2, C.8.32.2", ("1",)),
     ("SamplesPerPixel", "1", _SC, "C.7.6.3", ("1", "3")),
-    ("PhotometricInterpretation", "1", FRAMES, "C.8.20.2, C.8.32.2", ("MONOCHROME2",)),
+    ("PhotometricInterpretation", "1", ("SEG", "PM"), "C.8.20.2, C.8.32.2", ("MONOCHROME2",)),
+    ("PhotometricInterpretation", "1", _MAP, "C.8.20.2", ("MONOCHROME2", "PALETTE COLOR")),
     ("PhotometricInterpretation", "1", _SC, "C.7.6.3", ()),
     ("Rows", "1", IMAGES, "C.7.6.3", ()),
     ("Columns", "1", IMAGES, "C.7.6.3", ()),
     ("BitsAllocated", "1", _SEG, "C.8.20.2", ("1", "8", "16")),
+    ("BitsAllocated", "1", _MAP, "C.8.20.2", ("8", "16")),
     ("BitsAllocated", "1", _PM, "C.8.32.2", ("16", "32", "64")),
     ("BitsAllocated", "1", _SC, "C.7.6.3", ("8", "16")),
     ("BitsStored", "1", IMAGES, "C.7.6.3", ()),
@@ -107,12 +122,12 @@ TABLE: tuple[Row, ...] = (
     ("ReferencedSeriesSequence.ReferencedInstanceSequence", "1", FRAMES, "C.12.2", ()),
     ("ReferencedSeriesSequence.ReferencedInstanceSequence.ReferencedSOPClassUID", "1", FRAMES, "Table 10-11", ()),
     ("ReferencedSeriesSequence.ReferencedInstanceSequence.ReferencedSOPInstanceUID", "1", FRAMES, "Table 10-11", ()),
-    ("ContentLabel", "1", FRAMES, "Table 10-12", ()),
-    ("ContentDescription", "2", FRAMES, "Table 10-12", ()),
-    ("ContentCreatorName", "2", FRAMES, "Table 10-12", ()),
+    ("ContentLabel", "1", (*FRAMES, "GSPS"), "Table 10-12", ()),
+    ("ContentDescription", "2", (*FRAMES, "GSPS"), "Table 10-12", ()),
+    ("ContentCreatorName", "2", (*FRAMES, "GSPS"), "Table 10-12", ()),
     *(
         (f"{group}.{_DERIVED}{path}", kind, kinds, "C.7.6.16.2.6", values)
-        for group, kinds in ((_GROUPS, _SEG), (_SHARED, _PM))
+        for group, kinds in ((_GROUPS, _SEGS), (_SHARED, _PM))
         for path, kind, values in (
             ("", "1", ()),
             (".DerivationCodeSequence", "1", ()),
@@ -123,21 +138,23 @@ TABLE: tuple[Row, ...] = (
         )
     ),
     # Segmentation.
-    ("SegmentationType", "1", _SEG, "C.8.20.2", ("BINARY", "FRACTIONAL", "LABELMAP")),
+    ("SegmentationType", "1", _SEG, "C.8.20.2", ("BINARY", "FRACTIONAL")),
+    ("SegmentationType", "1", _MAP, "C.8.20.2", ("LABELMAP",)),
+    ("SegmentsOverlap", "3", _MAP, "C.8.20.2", ("NO",)),
     ("SegmentsOverlap", "3", _SEG, "C.8.20.2", ("YES", "NO", "UNDEFINED")),
-    ("SegmentSequence", "1", _SEG, "C.8.20.2", ()),
-    ("SegmentSequence.SegmentNumber", "1", _SEG, "C.8.20.4", ()),
-    ("SegmentSequence.SegmentLabel", "1", _SEG, "C.8.20.4", ()),
-    ("SegmentSequence.SegmentAlgorithmType", "1", _SEG, "C.8.20.4", ("AUTOMATIC", "SEMIAUTOMATIC", "MANUAL")),
-    ("SegmentSequence.SegmentedPropertyCategoryCodeSequence", "1", _SEG, "C.8.20.4", ()),
-    ("SegmentSequence.SegmentedPropertyTypeCodeSequence", "1", _SEG, "C.8.20.4", ()),
+    ("SegmentSequence", "1", _SEGS, "C.8.20.2", ()),
+    ("SegmentSequence.SegmentNumber", "1", _SEGS, "C.8.20.4", ()),
+    ("SegmentSequence.SegmentLabel", "1", _SEGS, "C.8.20.4", ()),
+    ("SegmentSequence.SegmentAlgorithmType", "1", _SEGS, "C.8.20.4", ("AUTOMATIC", "SEMIAUTOMATIC", "MANUAL")),
+    ("SegmentSequence.SegmentedPropertyCategoryCodeSequence", "1", _SEGS, "C.8.20.4", ()),
+    ("SegmentSequence.SegmentedPropertyTypeCodeSequence", "1", _SEGS, "C.8.20.4", ()),
     ("SegmentSequence.TrackingID", "1", _SEG, "C.8.20.4", ()),
     ("SegmentSequence.TrackingUID", "1", _SEG, "C.8.20.4", ()),
     (_ALGORITHM, "1", _SEG, "C.8.20.4, AIR", ()),
-    (f"{_ALGORITHM}.AlgorithmFamilyCodeSequence", "1", _SEG, "Table 10-19", ()),
-    (f"{_ALGORITHM}.AlgorithmName", "1", _SEG, "Table 10-19", ()),
-    (f"{_ALGORITHM}.AlgorithmVersion", "1", _SEG, "Table 10-19", ()),
-    (f"{_ALGORITHM}.AlgorithmSource", "1", _SEG, "AIR", ()),
+    (f"{_ALGORITHM}.AlgorithmFamilyCodeSequence", "1", _SEGS, "Table 10-19", ()),
+    (f"{_ALGORITHM}.AlgorithmName", "1", _SEGS, "Table 10-19", ()),
+    (f"{_ALGORITHM}.AlgorithmVersion", "1", _SEGS, "Table 10-19", ()),
+    (f"{_ALGORITHM}.AlgorithmSource", "1", _SEGS, "AIR", ()),
     (f"{_GROUPS}.SegmentIdentificationSequence", "1", _SEG, "C.8.20.3.1", ()),
     (f"{_GROUPS}.SegmentIdentificationSequence.ReferencedSegmentNumber", "1", _SEG, "C.8.20.3.1", ()),
     # Parametric map.
@@ -175,35 +192,82 @@ TABLE: tuple[Row, ...] = (
     ("CompletionFlag", "1", _SR, "C.17.2", ("COMPLETE", "PARTIAL")),
     ("VerificationFlag", "1", _SR, "C.17.2", ("UNVERIFIED", "VERIFIED")),
     ("PreliminaryFlag", "1", _SR, "C.17.2, AIR", ("PRELIMINARY", "FINAL")),
-    ("ReferencedPerformedProcedureStepSequence", "2", _SR, "C.17.1", ()),
+    ("ReferencedPerformedProcedureStepSequence", "2", TREES, "C.17.1", ()),
     ("PerformedProcedureCodeSequence", "2", _SR, "C.17.2", ()),
-    (f"{_EVIDENCE}.StudyInstanceUID", "1", _SR, "Table C.17-3a", ()),
-    (f"{_EVIDENCE}.ReferencedSeriesSequence", "1", _SR, "Table C.17-3a", ()),
-    (f"{_EVIDENCE}.ReferencedSeriesSequence.SeriesInstanceUID", "1", _SR, "Table C.17-3a", ()),
-    (f"{_EVIDENCE}.ReferencedSeriesSequence.ReferencedSOPSequence", "1", _SR, "Table C.17-3a", ()),
-    (f"{_EVIDENCE}.ReferencedSeriesSequence.ReferencedSOPSequence.ReferencedSOPClassUID", "1", _SR, "Table 10-11", ()),
+    (f"{_EVIDENCE}.StudyInstanceUID", "1", TREES, "Table C.17-3a", ()),
+    (f"{_EVIDENCE}.ReferencedSeriesSequence", "1", TREES, "Table C.17-3a", ()),
+    (f"{_EVIDENCE}.ReferencedSeriesSequence.SeriesInstanceUID", "1", TREES, "Table C.17-3a", ()),
+    (f"{_EVIDENCE}.ReferencedSeriesSequence.ReferencedSOPSequence", "1", TREES, "Table C.17-3a", ()),
     (
-        f"{_EVIDENCE}.ReferencedSeriesSequence.ReferencedSOPSequence.ReferencedSOPInstanceUID",
+        f"{_EVIDENCE}.ReferencedSeriesSequence.ReferencedSOPSequence.ReferencedSOPClassUID",
         "1",
-        _SR,
+        TREES,
         "Table 10-11",
         (),
     ),
-    ("ReferencedRequestSequence.StudyInstanceUID", "1", _SR, "C.17.2", ()),
-    ("ReferencedRequestSequence.ReferencedStudySequence", "2", _SR, "C.17.2", ()),
-    ("ReferencedRequestSequence.AccessionNumber", "2", _SR, "C.17.2", ()),
-    ("ReferencedRequestSequence.PlacerOrderNumberImagingServiceRequest", "2", _SR, "C.17.2", ()),
-    ("ReferencedRequestSequence.FillerOrderNumberImagingServiceRequest", "2", _SR, "C.17.2", ()),
-    ("ReferencedRequestSequence.RequestedProcedureID", "2", _SR, "C.17.2", ()),
-    ("ReferencedRequestSequence.RequestedProcedureDescription", "2", _SR, "C.17.2", ()),
-    ("ReferencedRequestSequence.RequestedProcedureCodeSequence", "2", _SR, "C.17.2", ()),
-    ("ContentTemplateSequence", "1", _SR, "C.18.8", ()),
-    ("ContentTemplateSequence.MappingResource", "1", _SR, "C.18.8", ("DCMR",)),
+    (
+        f"{_EVIDENCE}.ReferencedSeriesSequence.ReferencedSOPSequence.ReferencedSOPInstanceUID",
+        "1",
+        TREES,
+        "Table 10-11",
+        (),
+    ),
+    ("ReferencedRequestSequence.StudyInstanceUID", "1", TREES, "C.17.2", ()),
+    ("ReferencedRequestSequence.ReferencedStudySequence", "2", TREES, "C.17.2", ()),
+    ("ReferencedRequestSequence.AccessionNumber", "2", TREES, "C.17.2", ()),
+    ("ReferencedRequestSequence.PlacerOrderNumberImagingServiceRequest", "2", TREES, "C.17.2", ()),
+    ("ReferencedRequestSequence.FillerOrderNumberImagingServiceRequest", "2", TREES, "C.17.2", ()),
+    ("ReferencedRequestSequence.RequestedProcedureID", "2", TREES, "C.17.2", ()),
+    ("ReferencedRequestSequence.RequestedProcedureDescription", "2", TREES, "C.17.2", ()),
+    ("ReferencedRequestSequence.RequestedProcedureCodeSequence", "2", TREES, "C.17.2", ()),
+    ("ContentTemplateSequence", "1", TREES, "C.18.8", ()),
+    ("ContentTemplateSequence.MappingResource", "1", TREES, "C.18.8", ("DCMR",)),
     ("ContentTemplateSequence.TemplateIdentifier", "1", _SR, "C.18.8, AIR", ("1500",)),
-    ("ValueType", "1", _SR, "C.17.3", ("CONTAINER",)),
-    ("ConceptNameCodeSequence", "1", _SR, "C.17.3", ()),
-    ("ContinuityOfContent", "1", _SR, "C.18.8", ("SEPARATE", "CONTINUOUS")),
-    ("ContentSequence", "1", _SR, "C.17.3", ()),
+    ("ContentTemplateSequence.TemplateIdentifier", "1", _KOS, "C.17.6.2", ("2010",)),
+    ("ValueType", "1", TREES, "C.17.3", ("CONTAINER",)),
+    ("ConceptNameCodeSequence", "1", TREES, "C.17.3", ()),
+    ("ContinuityOfContent", "1", TREES, "C.18.8", ("SEPARATE", "CONTINUOUS")),
+    ("ContentSequence", "1", TREES, "C.17.3", ()),
+    # Key object selection.
+    (_EVIDENCE, "1", _KOS, "C.17.6.2", ()),
+    # Presentation state.
+    ("PresentationCreationDate", "1", _GSPS, "C.11.10", ()),
+    ("PresentationCreationTime", "1", _GSPS, "C.11.10", ()),
+    ("ReferencedSeriesSequence", "1", _GSPS, "C.11.11", ()),
+    ("ReferencedSeriesSequence.SeriesInstanceUID", "1", _GSPS, "C.11.11", ()),
+    ("ReferencedSeriesSequence.ReferencedImageSequence", "1", _GSPS, "C.11.11", ()),
+    ("ReferencedSeriesSequence.ReferencedImageSequence.ReferencedSOPClassUID", "1", _GSPS, "Table 10-11", ()),
+    ("ReferencedSeriesSequence.ReferencedImageSequence.ReferencedSOPInstanceUID", "1", _GSPS, "Table 10-11", ()),
+    (_AREA, "1", _GSPS, "C.10.4", ()),
+    (f"{_AREA}.DisplayedAreaTopLeftHandCorner", "1", _GSPS, "C.10.4", ()),
+    (f"{_AREA}.DisplayedAreaBottomRightHandCorner", "1", _GSPS, "C.10.4", ()),
+    (f"{_AREA}.PresentationSizeMode", "1", _GSPS, "C.10.4", ("SCALE TO FIT", "TRUE SIZE", "MAGNIFY")),
+    (f"{_DRAWN}.GraphicLayer", "1", _GSPS, "C.10.5", ()),
+    (f"{_DRAWN}.TextObjectSequence.UnformattedTextValue", "1", _GSPS, "C.10.5", ()),
+    (f"{_DRAWN}.TextObjectSequence.BoundingBoxAnnotationUnits", "3", _GSPS, "C.10.5", ("PIXEL", "DISPLAY", "MATRIX")),
+    (f"{_DRAWN}.TextObjectSequence.AnchorPointAnnotationUnits", "3", _GSPS, "C.10.5", ("PIXEL", "DISPLAY", "MATRIX")),
+    (f"{_DRAWN}.TextObjectSequence.AnchorPointVisibility", "3", _GSPS, "C.10.5", ("Y", "N")),
+    (f"{_GRAPHIC}.GraphicAnnotationUnits", "1", _GSPS, "C.10.5", ("PIXEL", "DISPLAY", "MATRIX")),
+    (f"{_GRAPHIC}.GraphicDimensions", "1", _GSPS, "C.10.5", ("2",)),
+    (f"{_GRAPHIC}.NumberOfGraphicPoints", "1", _GSPS, "C.10.5", ()),
+    (f"{_GRAPHIC}.GraphicData", "1", _GSPS, "C.10.5", ()),
+    (f"{_GRAPHIC}.GraphicType", "1", _GSPS, "C.10.5", ("POINT", "POLYLINE", "INTERPOLATED", "CIRCLE", "ELLIPSE")),
+    (f"{_GRAPHIC}.GraphicFilled", "3", _GSPS, "C.10.5", ("Y", "N")),
+    ("GraphicLayerSequence.GraphicLayer", "1", _GSPS, "C.10.7", ()),
+    ("GraphicLayerSequence.GraphicLayerOrder", "1", _GSPS, "C.10.7", ()),
+    ("PresentationLUTShape", "3", _GSPS, "C.11.6", ("IDENTITY", "INVERSE")),
+    # Encapsulated PDF.
+    ("ConversionType", "1", _PDF, "C.8.6.1", ("DV", "DI", "DF", "WSD", "SD", "SI", "DRW", "SYN")),
+    ("AcquisitionDateTime", "2", _PDF, "C.24.2", ()),
+    ("BurnedInAnnotation", "1", _PDF, "C.24.2", ("YES", "NO")),
+    ("SourceInstanceSequence.ReferencedSOPClassUID", "1", _PDF, "Table 10-11", ()),
+    ("SourceInstanceSequence.ReferencedSOPInstanceUID", "1", _PDF, "Table 10-11", ()),
+    ("SourceInstanceSequence.PurposeOfReferenceCodeSequence", "1", _PDF, "C.24.2", ()),
+    ("DocumentTitle", "2", _PDF, "C.24.2", ()),
+    ("ConceptNameCodeSequence", "2", _PDF, "C.24.2", ()),
+    ("VerificationFlag", "3", _PDF, "C.24.2", ("UNVERIFIED", "VERIFIED")),
+    ("MIMETypeOfEncapsulatedDocument", "1", _PDF, "C.24.2", ("application/pdf",)),
+    ("EncapsulatedDocument", "1", _PDF, "C.24.2", ()),
     ("CodingSchemeIdentificationSequence.CodingSchemeDesignator", "1", ALL, "C.12.1", ()),
 )
 

@@ -50,7 +50,7 @@ def _template(identifier: str) -> Item:
     return item(ContentTemplateSequence=item(MappingResource="DCMR", TemplateIdentifier=identifier))
 
 
-def _observer(one: Algorithm, serial: str) -> list[Item]:
+def observer(one: Algorithm, serial: str) -> list[Item]:
     """Say which algorithm observed: TID 1002 and 1004."""
     context = "HAS OBS CONTEXT"
     return [
@@ -231,7 +231,7 @@ def _tree(context: Context) -> list[Item]:
     children = [_code("HAS CONCEPT MOD", codes.LANGUAGE, codes.ENGLISH)]
     serial = serial_number(result.models)
     for one in contributors(result.models):
-        children += _observer(one, serial)
+        children += observer(one, serial)
     children += [_code("HAS CONCEPT MOD", codes.PROCEDURE_REPORTED, one) for one in procedures(context)]
     if context.source.referable:
         children.append(_library(context))
@@ -264,7 +264,7 @@ def _evidence(context: Context) -> Item:
     )
 
 
-def _requests(context: Context) -> Item:
+def requests(context: Context) -> Item:
     """Name the requests that the study fulfils, when the source knows any."""
     source = context.source
     accession = get(source.modules, "AccessionNumber", "")
@@ -293,7 +293,7 @@ def dataset(context: Context) -> Item:
     The document is complete as to what the algorithms said and did not read, preliminary
     because no person has seen it, and unverified.  Where none read it is partial, with its code.
     """
-    made = beginning(context, "SR") | _evidence(context) | _requests(context) | _template("1500")
+    made = beginning(context, "SR") | _evidence(context) | requests(context) | _template("1500")
     refusal = context.result.refusal
     made |= item(
         ReferencedPerformedProcedureStepSequence=[],

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from wetread.report import codes
+from wetread.report import codes, enclosed, numbered, presented, selected
 from wetread.report.context import KINDS
 from wetread.report.elements import Item, entry_of, get, sequence
 from wetread.report.equipment import MANUFACTURER, MODEL_NAME
@@ -20,6 +20,8 @@ from wetread.report.tree import key_of, named, walk_nodes
 
 _EVIDENCE = "CurrentRequestedProcedureEvidenceSequence"
 _EQUAL = ("StudyInstanceUID", "PatientID", "PatientName", "Manufacturer", "SoftwareVersions", "DeviceSerialNumber")
+#: What our own documents of a kind have beyond the standard.
+_OURS = {"KOS": selected.ours, "GSPS": presented.ours, "PDF": enclosed.ours, "LABELMAP": numbered.ours}
 
 
 def _listed(report: Item) -> dict[str, tuple[str, str]]:
@@ -83,6 +85,32 @@ def _explanation(made: Mapping[str, Item]) -> Iterator[Problem]:
         yield Problem("ContentSequence", "expected the map as visual explanation of its finding", "PS3.16 TID 1501")
 
 
+def _described(data: Item) -> dict[object, tuple[object, ...]]:
+    return {
+        get(one, "SegmentNumber"): (
+            get(one, "TrackingUID"),
+            get(one, "TrackingID"),
+            key_of(one, "SegmentedPropertyTypeCodeSequence"),
+        )
+        for one in sequence(data, "SegmentSequence")
+        if get(one, "SegmentNumber") != (0,)
+    }
+
+
+def _numbers(made: Mapping[str, Item]) -> Iterator[Problem]:
+    if "LABELMAP" in made and _described(made["LABELMAP"]) != _described(made.get("SEG", {})):
+        yield Problem("SegmentSequence", "expected the segments of the segmentation in the label map", "AIR")
+
+
+def _selection(made: Mapping[str, Item]) -> Iterator[Problem]:
+    """A selected image is one that the report knows."""
+    if "KOS" not in made:
+        return
+    known = set(_listed(made["SR"]))
+    if not set(_listed(made["KOS"])) <= known:
+        yield Problem(_EVIDENCE, "expected images that the report lists, got others", "PS3.3 C.17.6.2.1")
+
+
 def problems(made: Mapping[str, Item], source: Source) -> tuple[Problem, ...]:
     """Judge the documents of one result together.
 
@@ -93,7 +121,7 @@ def problems(made: Mapping[str, Item], source: Source) -> tuple[Problem, ...]:
     source
         The source they are about.
     """
-    found = [*_evidence(made, source), *_segments(made), *_explanation(made)]
+    found = [*_evidence(made, source), *_segments(made), *_explanation(made), *_numbers(made), *_selection(made)]
     report = made["SR"]
     for kind, data in made.items():
         for keyword in _EQUAL:
@@ -120,19 +148,21 @@ def habits(kind: str, data: Item, source: Source) -> Iterator[Problem]:
         "SeriesDescription": facts.description,
         "SeriesDate": date,
         "SeriesTime": time,
-        "ContentDate": date,
-        "ContentTime": time,
+        f"{'PresentationCreation' if kind == 'GSPS' else 'Content'}Date": date,
+        f"{'PresentationCreation' if kind == 'GSPS' else 'Content'}Time": time,
         "InstanceNumber": "1",
     }
-    if kind in ("SEG", "SC"):
+    if kind in ("SEG", "SC", "LABELMAP"):
         expected["PatientOrientation"] = source.orientation
-    if kind != "SR" and source.body_part:
+    if kind not in ("SR", "KOS", "PDF") and source.body_part:
         expected["BodyPartExamined"] = source.body_part
-    if kind == "SC":
+    if kind in ("SC", "PDF"):
         expected["BurnedInAnnotation"] = "YES"
     for keyword, value in expected.items():
         if data.get(entry_of(keyword)[0], ("", None))[1] != value:
             yield Problem(keyword, "expected what all our documents have there, got another value", "Wetread documents")
+    if kind in _OURS:
+        yield from _OURS[kind](data)
     for keyword in ("DeviceSerialNumber", "SoftwareVersions"):
         if not get(data, keyword):
             yield Problem(keyword, "expected a value, got none", "Wetread documents")

@@ -99,7 +99,8 @@ def walk_nodes(nodes: list[Item], path: str = "ContentSequence") -> Iterator[tup
         yield from walk_nodes(sequence(node, "ContentSequence"), f"{where}.ContentSequence")
 
 
-def _node(where: str, node: Item) -> Iterator[Problem]:
+def judged(where: str, node: Item) -> Iterator[Problem]:
+    """Judge one node of a content tree by itself."""
     kind, relation = get(node, "ValueType", ""), get(node, "RelationshipType", "")
     clause = "PS3.3 C.17.3"
     if relation not in _RELATIONS:
@@ -176,7 +177,7 @@ def _private_schemes(data: Item) -> set[str]:
     return {scheme for scheme in used if scheme.startswith("99")}
 
 
-def _algorithms(data: Item, children: list[Item]) -> Iterator[Problem]:
+def algorithms(data: Item, children: list[Item]) -> Iterator[Problem]:
     """Compare observers and algorithms with the contributing equipment."""
     equipment = sequence(data, "ContributingEquipmentSequence")
     names = ("DeviceUID", "Manufacturer", "ManufacturerModelName")
@@ -273,7 +274,8 @@ def _segment(where: str, inner: list[Item]) -> Iterator[Problem]:
         yield Problem(where, "expected a measurement of the region, got none", clause)
 
 
-def _evidence(data: Item, children: list[Item]) -> Iterator[Problem]:
+def evidence(data: Item, children: list[Item]) -> Iterator[Problem]:
+    """Judge that the evidence lists what the tree names, and nothing else."""
     listed = {
         (get(one, "ReferencedSOPInstanceUID"), get(one, "ReferencedSOPClassUID"))
         for keyword in ("CurrentRequestedProcedureEvidenceSequence", "PertinentOtherEvidenceSequence")
@@ -297,9 +299,9 @@ def problems(data: Item) -> Iterator[Problem]:
     """Judge the content tree of a structured report."""
     children = sequence(data, "ContentSequence")
     for where, node in walk_nodes(children):
-        yield from _node(where, node)
+        yield from judged(where, node)
     yield from _root(data, children)
     yield from _omissions(children)
-    yield from _algorithms(data, children)
+    yield from algorithms(data, children)
     yield from _groups(children)
-    yield from _evidence(data, children)
+    yield from evidence(data, children)

@@ -1,0 +1,180 @@
+"""What only some destinations ask for: selection, presentation state, PDF, label map."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from pydicom import Dataset, dcmread
+
+from tests.report import phantom, series
+from tests.report.conftest import WANTED
+from wetread import report
+from wetread.records import Document, Result, Timing
+from wetread.report import page, pdf
+from wetread.report.outlines import MOST_LINES, MOST_VERTICES, polylines
+from wetread.report.sc import WARNING
+
+Documents = Callable[[str], dict[str, Document]]
+Results = Callable[[str], Result]
+
+
+def read(document: Document) -> Dataset:
+    return dcmread(io.BytesIO(document.data))
+
+
+def kinds(result: Result, wanted: tuple[str, ...] = WANTED) -> set[str]:
+    return {one.kind for one in report.documents(result, kinds=wanted)} & set(WANTED)
+
+
+def test_only_what_is_asked_for_is_made(result_of: Results) -> None:
+    assert kinds(result_of("real"), ()) == set()
+    assert kinds(result_of("real"), ("KOS", "SR")) == {"KOS"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "made"),
+    [
+        ("real", set(WANTED)),
+        ("negative", {"GSPS", "PDF", "LABELMAP"}),
+        ("partial", {"GSPS", "PDF", "LABELMAP"}),
+        ("refused", {"PDF"}),
+    ],
+)
+def test_a_document_is_made_where_it_has_something_to_say(kind: str, made: set[str], result_of: Results) -> None:
+    assert kinds(result_of(kind)) == made
+
+
+def test_a_table_as_modality_lut_has_no_state_and_overlapping_regions_no_label_map() -> None:
+    table = phantom.result("real")
+    table.header.ModalityLUTSequence = [Dataset()]
+    assert "GSPS" not in kinds(table)
+    made = phantom.result("real")
+    twice = (made.regions[0], replace(made.regions[1], mask=made.regions[0].mask))
+    assert "LABELMAP" not in kinds(replace(made, regions=twice))
+
+
+def test_the_selection_names_the_slices_with_the_finding(documents_of: Documents, result_of: Results) -> None:
+    finding, uids = result_of("ct").findings[0], series.image("ct").sop_uids
+    tree = read(documents_of("ct")["KOS"]).ContentSequence
+    images = [one.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for one in tree if one.ValueType == "IMAGE"]
+    assert images == [uids[slice_] for slice_ in finding.slices]
+    (said,) = [one.TextValue for one in tree if one.ValueType == "TEXT" and "Key" in str(one.ConceptNameCodeSequence)]
+    assert said.startswith(WARNING)
+    assert "Hemorrhage: present" in said
+    enhanced = read(documents_of("mr-enhanced")["KOS"])
+    frames = [one.ReferencedSOPSequence[0] for one in enhanced.ContentSequence if one.ValueType == "IMAGE"]
+    assert [int(one.ReferencedFrameNumber) for one in frames] == [
+        series.image("mr-enhanced").frames[slice_] for slice_ in result_of("mr-enhanced").findings[0].slices
+    ]
+
+
+def filled(shape: tuple[int, ...], lines: list[Any]) -> Any:
+    """Fill polylines whose vertices are the centres of border pixels; holes stay holes."""
+    made = np.zeros(shape, np.uint8)
+    cv2.drawContours(made, [np.rint(line - 0.5).astype(np.int32)[:, None] for line in lines], -1, 1, cv2.FILLED)
+    return made.astype(bool)
+
+
+@pytest.mark.parametrize("kind", ["real", "ct", "mr-enhanced"])
+def test_the_outlines_of_the_state_lie_on_the_masks(kind: str, documents_of: Documents, result_of: Results) -> None:
+    given, state = result_of(kind), read(documents_of(kind)["GSPS"])
+    image = given.image
+    assert image is not None
+    seen = 0
+    for one in state.GraphicAnnotationSequence:
+        if "GraphicObjectSequence" not in one:
+            assert one.TextObjectSequence[0].UnformattedTextValue.startswith(WARNING)
+            continue
+        number = int(one.GraphicLayer.rsplit(" ", 1)[1])
+        where = one.ReferencedImageSequence[0]
+        if image.frames:
+            slice_ = image.frames.index(int(where.ReferencedFrameNumber))
+        else:
+            slice_ = image.sop_uids.index(where.ReferencedSOPInstanceUID)
+        lines = [np.array(graphic.GraphicData).reshape(-1, 2) for graphic in one.GraphicObjectSequence]
+        mask = given.regions[number - 1].mask[slice_]
+        both = np.logical_and(filled(mask.shape, lines), mask).sum()
+        assert 2 * both / (filled(mask.shape, lines).sum() + mask.sum()) > 0.97
+        seen += 1
+    assert seen == sum(int(region.mask.any((1, 2)).sum()) for region in given.regions)
+
+
+def test_a_state_looks_as_the_image_does(documents_of: Documents, result_of: Results) -> None:
+    """Its window and rescale are the image's own: MONOCHROME1 stays inverse, HU stay HU."""
+    film, header = read(documents_of("spacing")["GSPS"]), result_of("spacing").header
+    assert film.PresentationLUTShape == "INVERSE"
+    assert film.SoftcopyVOILUTSequence[0].WindowCenter == header.WindowCenter
+    assert film.DisplayedAreaSelectionSequence[0].PresentationPixelSpacing == [0.16, 0.16]
+    slices = read(documents_of("ct")["GSPS"])
+    assert (slices.RescaleSlope, slices.RescaleIntercept) == (
+        result_of("ct").header.RescaleSlope,
+        result_of("ct").header.RescaleIntercept,
+    )
+    assert len(slices.ReferencedSeriesSequence[0].ReferencedImageSequence) == len(series.image("ct").sop_uids)
+
+
+def test_outlines_have_few_vertices_and_keep_holes_and_specks() -> None:
+    rng = np.random.default_rng(7)
+    rough = cv2.GaussianBlur(rng.random((900, 900)), (0, 0), 6) > 0.5
+    lines = polylines(rough)
+    assert len(lines) <= MOST_LINES
+    assert max(map(len, lines)) <= MOST_VERTICES
+    ring = np.zeros((60, 60), bool)
+    ring[10:50, 10:50] = True
+    ring[20:40, 20:40] = False
+    assert len(polylines(ring)) == 2
+    speck = np.zeros((9, 9), bool)
+    speck[4, 5] = True
+    (line,) = polylines(speck)
+    assert line.tolist() == [[5, 4], [6, 4], [6, 5], [5, 5], [5, 4]]
+
+
+@pytest.mark.parametrize("kind", ["real", "negative", "partial", "refused", "ct"])
+def test_the_pdf_has_the_words_and_pictures_of_the_page(kind: str, result_of: Results) -> None:
+    result = replace(result_of(kind), timings=(), read_at="")
+    html = page.html(result).decode().partition("</style>")[2]
+    words = re.sub(r"<[^>]+>", " ", html).split()
+    parts = pdf.blocks(result)
+    said = " ".join(one.text for one in parts).replace(":", "")
+    assert [one for one in words if one.replace(":", "") not in said and "&" not in one] == []
+    assert len([one for one in parts if one.jpeg]) == len(result.pictures)
+    assert html.count("<img") == len(result.pictures)
+
+
+def test_the_pdf_is_the_same_whenever_the_image_was_read(result_of: Results) -> None:
+    again = replace(result_of("real"), timings=(Timing("acquire", 1.0),), read_at="2031-01-01T00:00:00Z")
+    for kind in WANTED:
+        one, other = (
+            next(d.data for d in report.documents(result, kinds=(kind,)) if d.kind == kind)
+            for result in (result_of("real"), again)
+        )
+        assert one == other
+
+
+def test_the_pdf_holds_its_fonts_and_says_so(documents_of: Documents) -> None:
+    data = read(documents_of("utf8")["PDF"])
+    inside = bytes(data.EncapsulatedDocument)
+    assert inside.startswith(b"%PDF-1.7")
+    assert b'pdfaid:part="2" pdfaid:conformance="U"' in inside
+    assert inside.count(b"/FontFile2") >= 2
+    assert data.PatientName == "Wang^XiaoDong=王^小东"
+    assert b"Wang" not in inside
+
+
+@pytest.mark.parametrize("kind", ["real", "empty", *series.KINDS])
+def test_the_label_map_says_what_the_segmentation_says(kind: str, documents_of: Documents, result_of: Results) -> None:
+    data, regions = read(documents_of(kind)["LABELMAP"]), result_of(kind).regions
+    pixels = data.pixel_array.reshape(-1, data.Rows, data.Columns)
+    held = np.flatnonzero(np.any([region.mask.any((1, 2)) for region in regions], axis=0))
+    assert len(pixels) == len(held)
+    for number, region in enumerate(regions, 1):
+        assert np.array_equal(pixels == number, region.mask[held])
+        assert data.SegmentSequence[number].TrackingUID == region.tracking_uid
+    assert data.SegmentSequence[0].SegmentNumber == 0

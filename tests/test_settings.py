@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from wetread.errors import SettingsError
-from wetread.settings import Destination, Settings, load, parse_destination
+from wetread.settings import USUAL, Destination, Settings, load, parse_destination
 
 
 def test_defaults_work() -> None:
@@ -54,6 +54,15 @@ def test_destinations(tmp_path: Path) -> None:
     path = tmp_path / "wetread.toml"
     path.write_text('[[destinations]]\nae_title = "P"\nhost = "h"\nport = 104\ndocuments = ["SR"]\n')
     assert load(path, {}).destinations == (Destination("P", "h", 104, ("SR",)),)
+
+
+def test_a_destination_gets_only_documents_that_exist() -> None:
+    assert load(environ={"WETREAD_DESTINATIONS": "A@h:1/SR+KOS, B@h:2/PDF"}).kinds == {"SR", "KOS", "PDF"}
+    assert load(environ={}).kinds == set(USUAL)
+    with pytest.raises(SettingsError, match=r"expected some of SR, .* got SEGG"):
+        parse_destination("P@h:1/SR+SEGG")
+    with pytest.raises(SettingsError, match="got none"):
+        Destination("P", "h", 1, ())
 
 
 @pytest.mark.parametrize("text", ["PACS", "PACS@host", "@host:1", "PACS@host:port", "PACS@:1"])

@@ -102,6 +102,19 @@ def test_slice_wise_outline_of_a_series(reader: pipeline.Reader) -> None:
     assert [model.id for model in result.models] == ["ct-heart"]
 
 
+def test_a_follow_up_keeps_its_tracking_identifier_and_another_person_has_another(reader: pipeline.Reader) -> None:
+    first = result_of(reader, ball(), PatientID="P1").regions[0]
+    later = result_of(reader, ball(radius=8.0), PatientID="P1", StudyInstanceUID="1.2.3.4").regions[0]
+    other = result_of(reader, ball(), PatientID="P2").regions[0]
+    nobody = [result_of(reader, ball(), PatientID="").regions[0].tracking_uid for _ in range(2)]
+    assert first.tracking_uid == later.tracking_uid
+    assert first.tracking_id == later.tracking_id
+    assert first.measurements != later.measurements
+    assert other.tracking_uid != first.tracking_uid
+    assert nobody[0] == nobody[1] != first.tracking_uid
+    assert "P1" not in first.tracking_uid + first.tracking_id
+
+
 def test_only_the_largest_part_stays(reader: pipeline.Reader) -> None:
     volume = ball()
     volume[1, 2:5, 2:5] = 900

@@ -452,7 +452,7 @@ def send(context: click.Context, destination: str, paths: tuple[Path, ...], as_j
 @json_option
 @click.pass_context
 def check(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
-    """Judge SR, SEG, PM and SC objects against our table of the standard's rules."""
+    """Judge SR, SEG, PM, SC, KOS, GSPS, PDF and label maps against our table of the standard's rules."""
     from wetread import report
 
     found = {str(path): [dataclasses.asdict(p) for p in report.check(path.read_bytes())] for path in paths}

@@ -76,6 +76,8 @@ def test_what_is_missing_is_noticed(given: str, damage: Any, documents_of: Docum
     assert len(missed) <= mutants * 0.01, missed
 
 
+_KEY = "CurrentRequestedProcedureEvidenceSequence.ReferencedSeriesSequence"
+_DRAWN = "GraphicAnnotationSequence[1].GraphicObjectSequence"
 ALTERED: tuple[tuple[str, str, Any], ...] = (
     ("SEG", "PatientID", "9RG2"),
     ("SEG", "PatientName", "Other^"),
@@ -141,6 +143,49 @@ ALTERED: tuple[tuple[str, str, Any], ...] = (
     ("SR", "ContentSequence[3].UID", "1.2.3"),
     ("SR", "ContentSequence[6].TextValue", "another model"),
     ("SR", "CodingSchemeIdentificationSequence.CodingSchemeDesignator", "99OTHER"),
+    ("KOS", "Modality", "SR"),
+    ("KOS", "ConceptNameCodeSequence.CodeValue", "113001"),
+    ("KOS", "ContentTemplateSequence.TemplateIdentifier", "1500"),
+    ("KOS", "ContentSequence[1].RelationshipType", "CONTAINS"),
+    ("KOS", "ContentSequence[3].UID", "1.2.3"),
+    ("KOS", "CurrentRequestedProcedureEvidenceSequence.StudyInstanceUID", "1.2.3"),
+    ("KOS", f"{_KEY}.SeriesInstanceUID", "1.2.3"),
+    ("KOS", f"{_KEY}.ReferencedSOPSequence.ReferencedSOPInstanceUID", "1.2.3"),
+    ("KOS", f"{_KEY}.ReferencedSOPSequence.ReferencedSOPClassUID", "1.2.3"),
+    ("KOS", "ReferencedRequestSequence.AccessionNumber", "other"),
+    ("GSPS", "Modality", "OT"),
+    ("GSPS", "PresentationCreationDate", "20261301"),
+    ("GSPS", "PresentationLUTShape", "LINEAR"),
+    ("GSPS", "ReferencedSeriesSequence.SeriesInstanceUID", "1.2.3"),
+    ("GSPS", "ReferencedSeriesSequence.ReferencedImageSequence.ReferencedSOPInstanceUID", "1.2.3"),
+    ("GSPS", "DisplayedAreaSelectionSequence.DisplayedAreaTopLeftHandCorner", (900, 900)),
+    ("GSPS", "DisplayedAreaSelectionSequence.PresentationSizeMode", "LARGE"),
+    ("GSPS", "DisplayedAreaSelectionSequence.PresentationPixelAspectRatio", "1\\1"),
+    ("GSPS", "SoftcopyVOILUTSequence.WindowWidth", ""),
+    ("GSPS", "GraphicAnnotationSequence[1].GraphicLayer", "OTHER"),
+    ("GSPS", "GraphicAnnotationSequence[1].ReferencedImageSequence.ReferencedSOPInstanceUID", "1.2.3"),
+    ("GSPS", f"{_DRAWN}.NumberOfGraphicPoints", (3,)),
+    ("GSPS", f"{_DRAWN}.GraphicData", (1.0, float("nan"))),
+    ("GSPS", f"{_DRAWN}.GraphicType", "SQUIGGLE"),
+    ("GSPS", f"{_DRAWN}.GraphicAnnotationUnits", "MM"),
+    ("GSPS", "GraphicAnnotationSequence[1].TextObjectSequence.AnchorPoint", (1.0,)),
+    ("GSPS", "GraphicAnnotationSequence[3].TextObjectSequence.UnformattedTextValue", "No warning"),
+    ("GSPS", "GraphicLayerSequence[1].GraphicLayerOrder", "2"),
+    ("PDF", "MIMETypeOfEncapsulatedDocument", "text/html"),
+    ("PDF", "EncapsulatedDocument", b"%PDF-1.7 but no end "),
+    ("PDF", "EncapsulatedDocument", b"<html></html> "),
+    ("PDF", "EncapsulatedDocumentLength", (17,)),
+    ("PDF", "BurnedInAnnotation", "NO"),
+    ("PDF", "VerificationFlag", "SIGNED"),
+    ("PDF", "SourceInstanceSequence.ReferencedSOPInstanceUID", "1.2.3"),
+    ("LABELMAP", "SegmentationType", "BINARY"),
+    ("LABELMAP", "PixelPaddingValue", (1,)),
+    ("LABELMAP", "SegmentSequence[2].SegmentNumber", (7,)),
+    ("LABELMAP", "SegmentSequence[2].TrackingUID", ""),
+    ("LABELMAP", "SegmentSequence[2].SegmentAlgorithmName", "another"),
+    ("LABELMAP", "SegmentsOverlap", "YES"),
+    ("LABELMAP", "Rows", (390,)),
+    ("LABELMAP", "NumberOfFrames", "2"),
 )
 
 

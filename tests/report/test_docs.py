@@ -7,9 +7,12 @@ from pathlib import Path
 
 from wetread.infer.regions import SHARE
 from wetread.records import Code
-from wetread.report import codes
+from wetread.report import codes, rules_page
 from wetread.report.context import KINDS
+from wetread.report.rules import ALL
+from wetread.settings import DOCUMENTS
 
+CHOICE = (Path(__file__).parents[2] / "docs/how-to/choose-documents.md").read_text(encoding="utf-8")
 PAGE = (Path(__file__).parents[2] / "docs/reference/documents.md").read_text(encoding="utf-8")
 
 
@@ -19,6 +22,17 @@ def test_the_private_codes_are_those_of_the_code() -> None:
     table = re.findall(r"^\| ([A-Z-]+) \| ([^|]+) \|$", PAGE.split("## Private codes")[1], re.MULTILINE)
     assert dict(table) == ours
     assert codes.PRIVATE_SCHEME_UID in PAGE
+
+
+def test_the_page_of_rules_is_the_table_of_rules() -> None:
+    page = Path(__file__).parents[2] / "docs/reference/rules.md"
+    assert page.read_text(encoding="utf-8") == rules_page.text()
+
+
+def test_the_kinds_that_a_destination_may_ask_for_are_those_that_are_made() -> None:
+    assert set(DOCUMENTS) == set(KINDS) == set(ALL)
+    for name in DOCUMENTS:
+        assert f"\n| {name} |" in CHOICE, name
 
 
 def test_the_kinds_are_those_of_the_code() -> None:

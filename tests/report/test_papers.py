@@ -178,3 +178,26 @@ def test_the_label_map_says_what_the_segmentation_says(kind: str, documents_of: 
         assert np.array_equal(pixels == number, region.mask[held])
         assert data.SegmentSequence[number].TrackingUID == region.tracking_uid
     assert data.SegmentSequence[0].SegmentNumber == 0
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
+def test_a_sound_segmentation_of_other_software_breaks_only_what_it_does_not_claim(kind: str) -> None:
+    """IHE AIR's equipment is not in it, and Content Creator's Name (type 2) is left out."""
+    hd = pytest.importorskip("highdicom")
+    from pydicom.sr.codedict import codes
+
+    family = codes.cid7162.ArtificialIntelligence
+    described = hd.seg.SegmentDescription(
+        *(1, "Liver", codes.SCT.Organ, codes.SCT.Liver, "AUTOMATIC"),
+        algorithm_identification=hd.AlgorithmIdentificationSequence(name="other", family=family, version="1"),
+        tracking_id="Liver",
+        tracking_uid="1.2.3.4",
+    )
+    source = series.sources("ct")
+    mask = (series.volume() == 300).astype(np.uint8)[: len(source)]
+    made = hd.seg.Segmentation(
+        *(source, mask, kind, [described], "1.2.3", 1, "1.2.4", 1, "Other", "Model", "1", "1"),
+    )
+    problems = report.check(made)
+    assert {one.where for one in problems if one.clause != "AIR"} == {"ContentCreatorName"}

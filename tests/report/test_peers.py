@@ -18,7 +18,7 @@ from pydicom import dcmread
 from pydicom.data import get_testdata_file
 
 from tests import slices
-from tests.peers import dcmtk, require
+from tests.peers import dcmtk, orthanc, require
 from tests.report import phantom, series
 from tests.report.conftest import HEADERS, WANTED
 from wetread.records import FULL_SCALE, Document, Result
@@ -49,6 +49,14 @@ UNKNOWN_SETS = (
 )
 
 
+#: This dicom3tools is older than the class; highdicom and pydicom judge it.
+UNKNOWN = ("LABELMAP",)
+
+
+def known(paths: dict[str, Path]) -> list[Path]:
+    return [path for name, path in paths.items() if name not in UNKNOWN]
+
+
 def written(folder: Path, documents: dict[str, Document]) -> dict[str, Path]:
     paths = {}
     for name in DICOM:
@@ -61,7 +69,7 @@ def written(folder: Path, documents: dict[str, Document]) -> dict[str, Path]:
 @pytest.mark.parametrize("kind", CASES)
 def test_dciodvfy_finds_no_error(kind: str, documents_of: Documents, tmp_path: Path) -> None:
     program = require("dciodvfy", "dicom3tools")
-    for path in written(tmp_path, documents_of(kind)).values():
+    for path in known(written(tmp_path, documents_of(kind))):
         done = subprocess.run([program, str(path)], capture_output=True, text=True, timeout=30, check=False)
         lines = done.stderr.splitlines()
         assert lines
@@ -89,7 +97,7 @@ def source_files(kind: str, folder: Path) -> list[Path]:
 @pytest.mark.parametrize("kind", CASES)
 def test_dcentvfy_finds_no_error_beside_the_source(kind: str, documents_of: Documents, tmp_path: Path) -> None:
     program = require("dcentvfy", "dicom3tools")
-    paths = [str(path) for path in written(tmp_path, documents_of(kind)).values()]
+    paths = [str(path) for path in known(written(tmp_path, documents_of(kind)))]
     paths += [str(path) for path in source_files(kind, tmp_path)]
     done = subprocess.run([program, *paths], capture_output=True, text=True, timeout=30, check=False)
     lines = done.stderr.splitlines()
@@ -276,3 +284,75 @@ def test_highdicom_reads_the_report(kind: str, documents_of: Documents, result_o
         )
     observers = report.get_observer_contexts()
     assert [one.observer_identifying_attributes.uid for one in observers] == [one.device_uid for one in given.models]
+
+
+@pytest.mark.parametrize("kind", ["real", "ct", "mr-enhanced"])
+def test_dsrdump_and_highdicom_read_the_selection(
+    kind: str, documents_of: Documents, result_of: Results, tmp_path: Path
+) -> None:
+    path = written(tmp_path, documents_of(kind))["KOS"]
+    done = dcmtk("dsrdump", path)
+    assert done.returncode == 0
+    unknown = (*UNKNOWN_SETS, "Check for template constraints not yet supported")  # about the tool
+    assert [line for line in done.stderr.splitlines() if line.strip() and not line.endswith(unknown)] == []
+    assert "Of Interest" in done.stdout
+    ko = pytest.importorskip("highdicom.ko")
+    read = ko.KeyObjectSelectionDocument.from_dataset(dcmread(path))
+    finding = result_of(kind).findings[0]
+    assert len(read.content.get_references()) == len(finding.slices or (finding.peak,))
+
+
+@pytest.mark.parametrize("kind", ["real", "spacing", "ct", "mr-enhanced", "slice"])
+def test_dcmtk_takes_the_state_and_shows_the_image_by_it(kind: str, documents_of: Documents, tmp_path: Path) -> None:
+    state = written(tmp_path, documents_of(kind))["GSPS"]
+    assert "Test passed" in dcmtk("dcmpschk", state).stderr
+    sources, shown = source_files(kind, tmp_path), tmp_path / "shown.pgm"
+    frame = ["-f", "9"] if kind == "mr-enhanced" else []  # the first one is air
+    done = dcmtk("dcmp2pgm", *frame, "-p", str(state), str(sources[len(sources) // 2]), str(shown))
+    assert done.returncode == 0, done.stderr
+    pixels = np.frombuffer(shown.read_bytes().split(b"255\n", 1)[1], np.uint8)
+    assert pixels.min() < 64
+    assert pixels.max() > 192
+
+
+@pytest.mark.parametrize("kind", ["real", "refused", "ct"])
+def test_dcmtk_takes_the_pdf_out_and_another_program_reads_its_words(
+    kind: str, documents_of: Documents, tmp_path: Path
+) -> None:
+    path, taken = written(tmp_path, documents_of(kind))["PDF"], tmp_path / "taken.pdf"
+    assert dcmtk("dcm2pdf", str(path), str(taken)).returncode == 0
+    program = require("gs", "ghostscript")
+    command = [program, "-q", "-dNOPAUSE", "-dBATCH", "-sDEVICE=txtwrite", "-sOutputFile=-", str(taken)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    words = " ".join(done.stdout.split())
+    assert "AI result, not for primary diagnosis" in words
+    assert ("NOT READ" if kind == "refused" else "present") in words
+
+
+@pytest.mark.parametrize("kind", series.KINDS)
+def test_highdicom_reads_the_label_map(kind: str, documents_of: Documents, result_of: Results) -> None:
+    seg = pytest.importorskip("highdicom.seg")
+    read = seg.segread(io.BytesIO(documents_of(kind)["LABELMAP"].data))
+    regions, image = result_of(kind).regions, result_of(kind).image
+    assert image is not None
+    given = {"combine_segments": True, "assert_missing_frames_are_empty": True}
+    if image.frames:
+        pixels = read.get_pixels_by_source_frame(image.sop_uids[0], list(image.frames), **given)
+    else:
+        pixels = read.get_pixels_by_source_instance(list(image.sop_uids), **given)
+    for number, region in enumerate(regions, 1):
+        assert np.array_equal(pixels == number, region.mask)
+
+
+def test_orthanc_keeps_every_document_and_shows_what_can_be_shown(documents_of: Documents, tmp_path: Path) -> None:
+    with orthanc(tmp_path) as peer:
+        for kind in ("real", "ct"):
+            for name in DICOM:
+                document = documents_of(kind)[name]
+                stored = peer.call("/instances", document.data, "POST")
+                assert stored["Status"] == "Success"
+                assert peer.file(stored["ID"]) == document.data
+                if name == "PDF":
+                    assert peer.call(f"/instances/{stored['ID']}/tags?simplify")["DocumentTitle"] == "AI wet read"

@@ -17,6 +17,7 @@ from wetread.acquire.frames import early
 from wetread.acquire.geometry import pixel_aspect, row_direction, spacing_mm
 from wetread.acquire.layout import Layout, check_identity, check_kind, is_secondary, read_layout
 from wetread.acquire.parse import Parsed, looks_like_dicom, parse
+from wetread.acquire.person import person
 from wetread.acquire.picture import Assumption, is_picture, read_picture
 from wetread.acquire.pixels import Rescale, decode_pixels, decode_stored
 from wetread.acquire.planes import read_plane, stack, vector
@@ -204,6 +205,7 @@ def _image(header: Any, pixels: Pixels, source: str, digest: str) -> Image:
         series_description=text(header, "SeriesDescription"),
         secondary=is_secondary(header),
         ages=ages(header),
+        person=person(header),
     )
 
 

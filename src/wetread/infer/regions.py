@@ -114,8 +114,11 @@ def measure(mask: Mask, image: Image, site: Code, laterality: Code | None) -> Me
 def tracking(image: Image, label: Label, side: str = "") -> tuple[str, str]:
     """The tracking unique identifier and identifier of what a label names on an image.
 
-    The model is no part of it: another build that says the same thing of the same
+    It stays the same on a patient's follow-ups: what is tracked is the organ or finding of
+    a person, of which a label names one.  Where nobody knows the person it is that of the
+    image.  The model is no part of it: another build that says the same thing of the same
     image says it of the same thing.
     """
-    uid = derive("tracking", *image.sop_uids, label.code.scheme, label.code.value, side)
+    whose = (image.person,) if image.person else image.sop_uids
+    uid = derive("tracking", *whose, label.code.scheme, label.code.value, side)
     return uid, f"{side}{'-' if side else ''}{label.name}"

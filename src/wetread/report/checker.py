@@ -29,6 +29,7 @@ from wetread.report.elements import (
     decode,
     entry_of,
     get,
+    item,
     sequence,
     walk,
 )
@@ -52,6 +53,7 @@ _UNREADABLE = (
     ValueError,
     struct.error,
 )
+_FRAMES = "PerFrameFunctionalGroupsSequence"
 _EVIDENCE = "CurrentRequestedProcedureEvidenceSequence"
 _KIND_OF = {kind.sop_class_uid: name for name, kind in KINDS.items()}
 
@@ -134,6 +136,7 @@ def problems_of(encoded: bytes, source: Source | None) -> tuple[Problem, ...]:
     if found:
         return tuple(found)
     found = [*_file(meta, data)]
+    data = _spread(data) if kind == "SEG" else data
     for rule in RULES[kind]:
         found += _ruled(rule, [("", data)], 0)
     modules, uids = ({}, frozenset()) if source is None else (source.modules, source.uids)
@@ -145,6 +148,15 @@ def problems_of(encoded: bytes, source: Source | None) -> tuple[Problem, ...]:
         found += _same(kind, data, source)
         found += together.habits(kind, data, source)
     return tuple(found)
+
+
+def _spread(data: Item) -> Item:
+    """Give each frame the segment and source that a segmentation tells of all of them at once."""
+    shared = sequence(data, "SharedFunctionalGroupsSequence")[:1]
+    frames = sequence(data, _FRAMES)
+    keywords = ("SegmentIdentificationSequence", "DerivationImageSequence")
+    common = {tag: one[tag] for one in shared for tag, _ in map(entry_of, keywords) if tag in one}
+    return data | item(**{_FRAMES: [common | frame for frame in frames]}) if common and frames else data
 
 
 def _file(meta: Item, data: Item) -> Iterator[Problem]:

@@ -156,7 +156,8 @@ def _rises(places: list[str], data: Item) -> bool:
         with np.errstate(all="ignore"):  # damaged numbers may be infinite
             heights = away @ normal
             aside = np.linalg.norm(away - np.outer(heights, normal), axis=1)
-            return bool((np.diff(heights) > 0).all() and (aside < pixel_mm).all())
+            steps = np.diff(heights)  # up or down: either is an order
+            return bool(((steps > 0).all() or (steps < 0).all()) and (aside < pixel_mm).all())
     except (ValueError, IndexError):
         return False
 

@@ -98,7 +98,7 @@ TABLE: tuple[Row, ...] = (
     ("PixelData", "1", IMAGES, "C.7.6.3", ()),
     ("LossyImageCompression", "1", FRAMES, "C.8.20.2, C.8.32.2", ("00", "01")),
     ("LossyImageCompression", "3", _SC, "C.7.6.1", ("00", "01")),
-    ("PatientOrientation", "2", ("SEG", "SC"), "C.7.6.1", ()),
+    ("PatientOrientation", "2", _SC, "C.7.6.1", ()),
     ("BurnedInAnnotation", "1", _PM, "C.8.32.2", ("NO",)),
     ("BurnedInAnnotation", "1", _SC, "C.7.6.1", ("YES", "NO")),
     ("ConversionType", "1", _SC, "C.8.6.1", ("DV", "DI", "DF", "WSD", "SD", "SI", "DRW", "SYN")),

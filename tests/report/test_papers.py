@@ -16,6 +16,7 @@ from pydicom import Dataset, dcmread
 from tests.report import phantom, series
 from tests.report.conftest import WANTED
 from wetread import report
+from wetread.errors import DocumentError
 from wetread.records import Document, Result, Timing
 from wetread.report import page, pdf
 from wetread.report.outlines import MOST_LINES, MOST_VERTICES, polylines
@@ -166,6 +167,12 @@ def test_the_pdf_holds_its_fonts_and_says_so(documents_of: Documents) -> None:
     assert inside.count(b"/FontFile2") >= 2
     assert data.PatientName == "Wang^XiaoDong=王^小东"
     assert b"Wang" not in inside
+
+
+def test_a_page_that_cannot_be_set_is_a_document_error(result_of: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pdf, "_MARGIN_MM", 104.9)  # leaves no room for a letter on A4
+    with pytest.raises(DocumentError, match="PDF: expected a page that can be set"):
+        pdf.written(result_of("refused"), ("20240131", "120000"), "title")
 
 
 @pytest.mark.parametrize("kind", ["real", "empty", *series.KINDS])

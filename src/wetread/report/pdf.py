@@ -24,6 +24,7 @@ from typing import Any
 
 from PIL import Image
 
+from wetread.errors import DocumentError
 from wetread.records import Result
 from wetread.report import page
 from wetread.report.codes import IMAGE_PROCESSING_SOURCE, IMAGING_REPORT, coded
@@ -170,14 +171,25 @@ def _show(sheet: Any, row: list[Block]) -> None:
 
 
 def written(result: Result, moment: tuple[str, str], title: str) -> bytes:
-    """Set the page of a result as PDF/A-2u; `moment` (DA, TM) is the date that the file bears."""
-    sheet = _sheet(moment, title)
-    for row in _rows(blocks(result)):
-        if row[0].jpeg:
-            _show(sheet, row)
-        else:
-            _write(sheet, row[0])
-    return bytes(sheet.output())
+    """Set the page of a result as PDF/A-2u; `moment` (DA, TM) is the date that the file bears.
+
+    Raises
+    ------
+    DocumentError
+        The page cannot be set, such as for a character wider than a line.
+    """
+    from fpdf.errors import FPDFException
+
+    try:
+        sheet = _sheet(moment, title)
+        for row in _rows(blocks(result)):
+            if row[0].jpeg:
+                _show(sheet, row)
+            else:
+                _write(sheet, row[0])
+        return bytes(sheet.output())
+    except FPDFException as error:
+        raise DocumentError(f"PDF: expected a page that can be set, got: {error}") from error
 
 
 def dataset(context: Context) -> Item:

@@ -250,7 +250,7 @@ def test_document_that_fails_the_checker_takes_back_the_result(
     """Nothing leaves that our checker did not pass; what leaves instead says "not read"."""
     real = report.documents
 
-    def strict(result: Result, institution: str = "") -> tuple[Document, ...]:
+    def strict(result: Result, institution: str = "", kinds: object = ()) -> tuple[Document, ...]:
         if result.refusal is None:
             raise DocumentError("SEG: expected a document without problems, got 1")
         return real(result, institution)

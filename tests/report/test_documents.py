@@ -25,7 +25,8 @@ from wetread.report.planes import axes
 
 Documents = Callable[[str], dict[str, Document]]
 Results = Callable[[str], Result]
-DICOM = ("SEG", "PM", "SR", "SC")
+USUAL = ("SEG", "PM", "SR", "SC")
+DICOM = (*USUAL, "KOS", "GSPS", "LABELMAP", "PDF")
 
 
 def read(document: Document) -> Dataset:
@@ -43,7 +44,7 @@ def test_a_reading_gives_all_documents(kind: str, documents_of: Documents, resul
         assert dataset.SOPInstanceUID == made[name].sop_instance_uid
         assert dataset.SOPClassUID == made[name].sop_class_uid
         assert "InstanceCreationDate" not in dataset
-    assert len({one.name for one in made.values()}) == 6
+    assert len({one.name for one in made.values()}) == len(DICOM) + 2
 
 
 @pytest.mark.parametrize(
@@ -104,7 +105,7 @@ def test_a_refusal_is_a_document_too(code: str) -> None:
 
 def test_what_one_model_did_not_read_stands_in_every_document(documents_of: Documents) -> None:
     made = documents_of("partial")
-    assert tuple(made) == ("SEG", "SR", "SC", "HTML", "JSON")
+    assert tuple(made) == ("SEG", "SR", "SC", "GSPS", "LABELMAP", "PDF", "HTML", "JSON")
     dataset = read(made["SR"])
     assert dataset.CompletionFlag == "COMPLETE"
     measured, evaluated = dataset.ContentSequence[-2:]
@@ -247,7 +248,7 @@ def test_uids_that_the_source_has_wrong_do_not_stop_the_reading() -> None:
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
         given.header[keyword] = DataElement(keyword, "UI", f"1.02.{len(keyword)}x", validation_mode=config.IGNORE)
     made = {one.kind: one for one in report.documents(given)}
-    assert set(made) == {*DICOM, "HTML", "JSON"}
+    assert set(made) == {*USUAL, "HTML", "JSON"}
     assert b"1.02.16x" in made["SR"].data
 
 

@@ -301,20 +301,31 @@ def doctor(context: click.Context, as_json: bool) -> None:
 @click.option("--port", type=int, help="DICOM port.")
 @click.option("--http-port", type=int, help="Port of /health, /ready and /metrics.")
 @click.option("--destination", "destinations", multiple=True, help="Where results go: AE@host:port; repeatable.")
+@click.option("--peer", "peers", multiple=True, help="Who may call: AE@address or AE@network; repeatable.")
 @json_option
 @click.pass_context
-def serve(context: click.Context, /, destinations: tuple[str, ...], as_json: bool, **given: Any) -> None:
+def serve(
+    context: click.Context,
+    /,
+    destinations: tuple[str, ...],
+    peers: tuple[str, ...],
+    as_json: bool,
+    **given: Any,
+) -> None:
     """Run the node: C-STORE in, wet read, results out by C-STORE."""
     from wetread.serve.node import run
+    from wetread.wire.access import who_may_call
 
-    settings = settings_of(context, destinations=",".join(destinations) or None, **given)
+    given = {"destinations": ",".join(destinations) or None, "peers": ",".join(peers) or None, **given}
+    settings = settings_of(context, **given)
 
     def started(node: Node) -> None:
         if as_json:
             click.echo(json.dumps({"ae_title": settings.ae_title, "port": node.port, "http_port": node.http_port}))
         else:
             click.echo(f"{settings.ae_title} listens on {settings.host}:{node.port}; ", nl=False)
-            click.echo(f"health and metrics on http://{settings.host}:{node.http_port}; Ctrl-C ends it.")
+            click.echo(f"health and metrics on http://{settings.http_host}:{node.http_port}; Ctrl-C ends it.")
+            click.echo(who_may_call(settings))
             click.secho(NOTICE, dim=True)
 
     run(settings, started)

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from wetread import __version__, infer
-from wetread.errors import WetreadError
+from wetread.errors import SettingsError, WetreadError
 from wetread.settings import Settings
+from wetread.wire.access import check_exposure, who_may_call
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ PEERS = {"Orthanc": "orthanc", "storescu": "dcmtk", "dciodvfy": "dicom3tools"}
 
 def examine(settings: Settings) -> tuple[Row, ...]:
     """Look at everything; nothing is changed."""
-    return (*_host(), *_packages(), *_engines(settings), *_state(settings), *_peers())
+    return (*_host(), *_packages(), *_engines(settings), *_state(settings), *_doors(settings), *_peers())
 
 
 def _host() -> Iterator[Row]:
@@ -89,6 +90,17 @@ def _state(settings: Settings) -> Iterator[Row]:
     rows = {(row.device_uid, row.engine) for row in profile.rows}
     found = f"{len(rows)} builds measured on this host" if rows else profile.stale or "nothing measured on this host"
     yield Row("profile", bool(rows), found, "" if rows else "wetread tune", optional=True)
+
+
+def _doors(settings: Settings) -> Iterator[Row]:
+    yield Row("who may call", True, who_may_call(settings))
+    try:
+        check_exposure(settings)
+        yield Row(
+            "doors", True, f"DICOM {settings.host}:{settings.port}, HTTP {settings.http_host}:{settings.http_port}"
+        )
+    except SettingsError as error:
+        yield Row("doors", False, "the node would not start", str(error))
 
 
 def _peers() -> Iterator[Row]:

@@ -16,7 +16,9 @@ from typing import TextIO
 
 #: What a log record may carry beside its sentence.
 FIELDS = (
+    "address",
     "association",
+    "calling_ae",
     "category",
     "count",
     "destination",

@@ -15,7 +15,7 @@ from wetread.jobs.states import State
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
 from wetread.records import Reading
-from wetread.wire.dimse import STORED
+from wetread.wire.dimse import STORED, Refusal
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -32,6 +32,11 @@ class Metrics(Watch):
         self._refused = Counter(
             "wetread_objects_refused", "Objects answered with a failure", ["status"], registry=registry
         )
+        self._turned_away = Counter(
+            "wetread_associations_refused", "Connections that got no association", ["reason"], registry=registry
+        )
+        for refusal in Refusal:
+            self._turned_away.labels(refusal.value)  # at 0 from the start: an increase is seen
         self._effects = Counter("wetread_objects_effects", "What objects changed", ["effect"], registry=registry)
         self._stages = Histogram(
             "wetread_stage_seconds",
@@ -96,6 +101,10 @@ class Metrics(Watch):
             self._acknowledged.inc()
         else:
             self._refused.labels(f"0x{status:04X}").inc()
+
+    def turned_away(self, refusal: Refusal) -> None:
+        """One connection got no association."""
+        self._turned_away.labels(refusal.value).inc()
 
     def admitted(self, effect: Effect) -> None:
         """One object is durable, or was here before."""

@@ -5,6 +5,7 @@
     dimse       the door: `echo`, `send`, `Listener`, `Received`
     requestor   the side that asks for an association (SCU)
     acceptor    the side that grants one (SCP): C-ECHO and C-STORE
+    access      who may call
     guard       sockets that have not yet asked for an association
     transport   PDUs on a socket, with every length checked before it is read
     associate   the association PDUs                            PS3.8 Section 9.3

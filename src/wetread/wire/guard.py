@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from wetread.wire.access import Refusal
 from wetread.wire.transport import HEAD, AbortReason, BadPdu, Pdu, abort, check_head
 
 log = logging.getLogger("wetread.wire")
@@ -27,16 +28,21 @@ MAX_WAITING = 512  # sockets
 MAX_REQUEST_BYTES = 1 << 18  # 128 contexts with all transfer syntaxes need about 180 kB
 MAX_WAITING_BYTES = 1 << 25  # over all sockets
 CLOSING_S = 1.0
+TLS_HANDSHAKE = 0x16  # first byte of a TLS record, RFC 8446 Section 5.1
 PAUSE_S = 0.05  # when nothing can be accepted
 
-#: Takes a socket and the body of its A-ASSOCIATE-RQ; returns what to send before closing, or
-#: None when it keeps the socket.
-OnRequest = Callable[[socket.socket, memoryview], bytes | None]
+#: Takes a socket, the address of its peer and the body of its A-ASSOCIATE-RQ; returns what to send before
+#: closing, or None when it keeps the socket.
+OnRequest = Callable[[socket.socket, str, memoryview], bytes | None]
+#: Told why a connection never became an association, and the address of its peer.
+OnRefusal = Callable[[Refusal, str], None]
 
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
     sock: socket.socket
+    address: str
+    known: bool
     until: float
     closing: bool = False
     data: bytearray = field(default_factory=bytearray)
@@ -53,12 +59,25 @@ class Guard:
         How long a peer may take from the connection to its whole A-ASSOCIATE-RQ.
     on_request
         What to do with a whole request.
+    on_refusal
+        Told of every connection that sent something else, or nothing in time.
+    knows
+        Whether an address may belong to a peer; when there are too many sockets, the others go first.
     """
 
-    def __init__(self, listening: socket.socket, artim_s: float, on_request: OnRequest) -> None:
+    def __init__(
+        self,
+        listening: socket.socket,
+        artim_s: float,
+        on_request: OnRequest,
+        on_refusal: OnRefusal = lambda refusal, address: None,
+        knows: Callable[[str], bool] = lambda address: True,
+    ) -> None:
         self._listening = listening
         self._artim_s = artim_s
         self._on_request = on_request
+        self._on_refusal = on_refusal
+        self._knows = knows
         self._selector = selectors.DefaultSelector()
         self._waiting: dict[_Waiting, None] = {}  # in order of age
         self._bell, self._rope = socket.socketpair()
@@ -93,12 +112,14 @@ class Guard:
                     self._read(key.data)
             now = time.monotonic()
             for waiting in [waiting for waiting in self._waiting if waiting.until <= now]:
+                if not waiting.closing:
+                    self._on_refusal(Refusal.SILENT, waiting.address)
                 self._drop(waiting)
 
     def _accept(self) -> None:
         for _ in range(64):  # then the others have their turn
             try:
-                sock, _ = self._listening.accept()
+                sock, (address, *_) = self._listening.accept()
             except BlockingIOError:
                 return
             except OSError:  # no file descriptor left, or the peer is gone already
@@ -107,7 +128,7 @@ class Guard:
                 self._drop_oldest()
                 return
             sock.setblocking(False)
-            waiting = _Waiting(sock, time.monotonic() + self._artim_s)
+            waiting = _Waiting(sock, address, self._knows(address), time.monotonic() + self._artim_s)
             self._waiting[waiting] = None
             self._selector.register(sock, selectors.EVENT_READ, waiting)
             if len(self._waiting) > MAX_WAITING:
@@ -142,12 +163,14 @@ class Guard:
                 self._relieve()
                 return
         except BadPdu as error:
+            tls = waiting.data[0] == TLS_HANDSHAKE
+            self._on_refusal(Refusal.TLS_AT_PLAIN_PORT if tls else Refusal.MALFORMED, waiting.address)
             self._refuse(waiting, abort(error.reason))
             return
         body = memoryview(waiting.data)[HEAD:]
         self._forget(waiting)
         try:
-            refusal = self._on_request(waiting.sock, body)
+            refusal = self._on_request(waiting.sock, waiting.address, body)
         except Exception as error:  # noqa: BLE001 - the SCP's door: one request must not end the service
             log.error("association not served", extra={"reason": type(error).__name__})
             waiting.sock.close()
@@ -175,8 +198,10 @@ class Guard:
             self._drop_oldest()
 
     def _drop_oldest(self) -> None:
-        if self._waiting:
-            self._drop(next(iter(self._waiting)))
+        oldest = next(iter(self._waiting), None)
+        first = next((waiting for waiting in self._waiting if not waiting.known), oldest)
+        if first is not None:
+            self._drop(first)
 
     def _drop(self, waiting: _Waiting) -> None:
         self._forget(waiting)

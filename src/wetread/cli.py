@@ -20,7 +20,7 @@ import click
 
 from wetread import __version__
 from wetread.errors import BadInput, NotRead, SettingsError, WetreadError
-from wetread.settings import Settings, load, parse_destination
+from wetread.settings import Destination, Settings, load, parse_destination
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -411,17 +411,23 @@ def cancel_job(context: click.Context, job: int, as_json: bool) -> None:
         say(as_json, "state", {"job": job, "state": desk.cancel(job)})
 
 
+def destination_of(settings: Settings, text: str) -> Destination:
+    """The destination that the settings name so, or AE@host:port."""
+    known = (one for one in settings.destinations if one.ae_title == text)
+    return next(known, None) or parse_destination(text)
+
+
 @commands.command()
 @click.argument("destination")
 @json_option
 @click.pass_context
 def echo(context: click.Context, destination: str, as_json: bool) -> None:
-    """C-ECHO a DICOM node: AE@host:port."""
+    """C-ECHO a DICOM node: AE@host:port, or the AE title of a destination in the settings, TLS included."""
     from wetread.wire import dimse
 
     settings = settings_of(context)
     start = time.perf_counter()
-    dimse.echo(parse_destination(destination), settings.ae_title, settings.peer_timeout_s)
+    dimse.echo(destination_of(settings, destination), settings.ae_title, settings.peer_timeout_s)
     ms = (time.perf_counter() - start) * 1e3
     if as_json:
         emit({"destination": destination, "ok": True, "ms": round(ms, 1)})
@@ -435,7 +441,7 @@ def echo(context: click.Context, destination: str, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def send(context: click.Context, destination: str, paths: tuple[Path, ...], as_json: bool) -> None:
-    """C-STORE files or folders of DICOM to a node: AE@host:port."""
+    """C-STORE files or folders of DICOM to a node: AE@host:port, or the AE title of a destination."""
     from wetread.wire import dimse
 
     settings = settings_of(context)
@@ -444,7 +450,7 @@ def send(context: click.Context, destination: str, paths: tuple[Path, ...], as_j
     if not files:
         raise BadInput(f"{paths[0]}: expected a DICOM file or a folder of them, found no file")
     statuses = dimse.send(
-        parse_destination(destination),
+        destination_of(settings, destination),
         [file.read_bytes() for file in files],
         settings.ae_title,
         settings.peer_timeout_s,

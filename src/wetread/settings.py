@@ -32,6 +32,11 @@ class Destination:
     host: str
     port: int
     documents: tuple[str, ...] = USUAL
+    tls: bool = False
+    tls_certificate: Path = Path()  # ours for this destination; empty: the node's
+    tls_key: Path = Path()
+    tls_authority: Path = Path()  # who signed the destination's certificate
+    tls_name: str = ""  # the name in the destination's certificate; empty: its host
 
     def __post_init__(self) -> None:
         """Refuse a kind that does not exist: it would never be sent, without a word."""
@@ -128,6 +133,9 @@ class Settings:
     peers: tuple[Peer, ...] = _setting(
         (), "who may call: AE@address or AE@network, comma-separated; empty: this machine"
     )
+    tls_certificate: Path = _setting(Path(), "our certificate, PEM; given, the DICOM port speaks TLS only")
+    tls_key: Path = _setting(Path(), "its private key, PEM, without a password")
+    tls_authority: Path = _setting(Path(), "certificates of the authority that signed those of our peers, PEM")
     open_doors: str = _setting("", "doors that anyone may use, without list or TLS: dicom, http or dicom+http")
     index_url: str = _setting("", "PostgreSQL that several nodes share, postgresql://...; empty: SQLite in `state`")
     lease_s: float = _setting(60.0, "a node that shares the index and is silent for so long has lost its work", "s")
@@ -264,7 +272,13 @@ def _lane(item: Any) -> LaneRule:
 def _record(item: Any, kind: type[Any], parse: Callable[[str], Any]) -> Any:
     if isinstance(item, str):
         return parse(item)
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in item.items()})
+    return kind(**{name: _field(name, value) for name, value in item.items()})
+
+
+def _field(name: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    return Path(value) if name in ("tls_certificate", "tls_key", "tls_authority") else value
 
 
 def load(
@@ -299,7 +313,16 @@ def load(
     unknown = sorted(set(raw) - set(kinds))
     if unknown:
         raise SettingsError(f"unknown setting {unknown[0]!r}; known are {', '.join(kinds)}")
-    return replace(Settings(), **{name: _value(name, kinds[name], value) for name, value in raw.items()})
+    made = replace(Settings(), **{name: _value(name, kinds[name], value) for name, value in raw.items()})
+    return replace(made, destinations=tuple(_with_files(one, made) for one in made.destinations))
+
+
+def _with_files(destination: Destination, settings: Settings) -> Destination:
+    """A destination by TLS that names no files of its own uses the node's."""
+    names = ("tls_certificate", "tls_key", "tls_authority")
+    if not destination.tls or any(getattr(destination, name) != Path() for name in names):
+        return destination
+    return replace(destination, **{name: getattr(settings, name) for name in names})
 
 
 def _read_file(path: Path) -> dict[str, Any]:

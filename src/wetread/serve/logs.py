@@ -22,6 +22,7 @@ FIELDS = (
     "category",
     "count",
     "destination",
+    "detail",
     "documents",
     "job",
     "port",

@@ -13,6 +13,7 @@ from enum import StrEnum
 from wetread.errors import SettingsError
 from wetread.settings import Peer, Settings
 from wetread.wire.associate import Reject
+from wetread.wire.tls import Files
 
 #: Associations that each line of the list has for itself, whatever the others hold.
 RESERVE = 2
@@ -45,6 +46,7 @@ ANSWERS: dict[Refusal, Reject] = {
     Refusal.LOCAL_LIMIT: Reject.LOCAL_LIMIT,
     Refusal.PROTOCOL_VERSION: Reject.PROTOCOL_VERSION,
     Refusal.APPLICATION_CONTEXT: Reject.APPLICATION_CONTEXT,
+    Refusal.PLAIN_AT_TLS_PORT: Reject.NO_REASON,
 }
 
 
@@ -56,13 +58,15 @@ def listed(settings: Settings) -> tuple[Peer, ...]:
     """
     if "dicom" in settings.open_doors.split("+"):
         return (*settings.peers, ANYONE)
-    return settings.peers or (THIS_MACHINE,)
+    return settings.peers or ((ANYONE,) if Files.of(settings) else (THIS_MACHINE,))
 
 
 def who_may_call(settings: Settings) -> str:
     """Return one line for people: who may call, and where more are added."""
     if "dicom" in settings.open_doors.split("+"):
         return "Anyone may call: open_doors names dicom."
+    if not settings.peers and Files.of(settings):
+        return "Whoever shows a certificate of our authority may call, under any AE title."
     if not settings.peers:
         return 'Only this machine may call. Add others with --peer AE@address or peers = "AE@address" in the settings.'
     lines = (f"{peer.ae_title}@{'+'.join(peer.addresses)} ({', '.join(peer.may)})" for peer in settings.peers)
@@ -83,11 +87,11 @@ def check_exposure(settings: Settings) -> None:
     Raises
     ------
     SettingsError
-        The DICOM port is reachable from other machines without a list of peers, or with a list that lets everyone
-        in; or the HTTP port is. The message says what to add.
+        The DICOM port is reachable from other machines without TLS, and without a list of peers or with a list that
+        lets everyone in; or the HTTP port is. The message says what to add.
     """
     doors = settings.open_doors.split("+")
-    if not is_loopback(settings.host) and "dicom" not in doors:
+    if not (is_loopback(settings.host) or "dicom" in doors or Files.of(settings)):
         _check_list(settings)
     if not is_loopback(settings.http_host) and "http" not in doors:
         raise SettingsError(
@@ -101,6 +105,7 @@ def _check_list(settings: Settings) -> None:
     where = f"host: {settings.host or 'every address'} can be reached from other machines"
     what_to_do = (
         'List who may call, for example peers = "CT1@10.1.2.3,PACS@10.1.2.0/24" (WETREAD_PEERS in the environment); '
+        "name tls_certificate, tls_key and tls_authority; "
         'listen on host = "127.0.0.1" only; or, on a closed network, say that anyone may call: open_doors = "dicom"'
     )
     if not settings.peers:

@@ -27,6 +27,7 @@ ACCEPTED, USER_REJECTION, ABSTRACT_NOT_SUPPORTED, TRANSFER_NOT_SUPPORTED = 0, 1,
 class Reject(IntEnum):
     """Result, source and reason of an A-ASSOCIATE-RJ as one number, PS3.8 Table 9-21."""
 
+    NO_REASON = 0x010201
     APPLICATION_CONTEXT = 0x010102
     CALLING_AE = 0x010103
     CALLED_AE = 0x010107

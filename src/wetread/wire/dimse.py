@@ -23,6 +23,7 @@ from wetread.wire.command import STORED, Status
 from wetread.wire.guard import Guard
 from wetread.wire.part10 import IMPLICIT_LITTLE, Meta, meta
 from wetread.wire.requestor import Requestor
+from wetread.wire.tls import Files, Rotating
 from wetread.wire.transport import BadPdu, Transport, abort
 
 __all__ = ["STORED", "Listener", "Received", "Refusal", "Status", "echo", "send"]
@@ -124,8 +125,8 @@ class Listener:
     Parameters
     ----------
     settings
-        `ae_title`, `host`, `port`, `peers`, `open_doors`, `max_pdu_bytes`, `max_object_bytes`, `max_associations`,
-        `peer_timeout_s` and `idle_timeout_s` are used.
+        `ae_title`, `host`, `port`, `peers`, `open_doors`, `tls_*`, `max_pdu_bytes`, `max_object_bytes`,
+        `max_associations`, `peer_timeout_s` and `idle_timeout_s` are used.
     on_object
         Keeps an object and returns the status of its C-STORE; runs in the association's thread.
     on_association_end
@@ -166,8 +167,10 @@ class Listener:
         Raises
         ------
         SettingsError
-            The address cannot be bound.
+            The address cannot be bound, or a TLS file cannot be used.
         """
+        files = Files.of(self._settings)
+        rotating = Rotating(files) if files else None
         try:
             family = socket.AF_INET6 if ":" in self._settings.host else socket.AF_INET
             listening = socket.create_server(
@@ -177,7 +180,14 @@ class Listener:
             address = f"{self._settings.host}:{self._settings.port}"
             raise SettingsError(f"DICOM port: {address} cannot be bound: {error.strerror}") from error
         self.port = int(listening.getsockname()[1])
-        self._guard = Guard(listening, self._settings.peer_timeout_s, self._request, self._refused, self._access.knows)
+        self._guard = Guard(
+            listening,
+            self._settings.peer_timeout_s,
+            self._request,
+            self._refused,
+            self._access.knows,
+            rotating.context if rotating else None,
+        )
         self._guard.start()
 
     def stop(self, grace_s: float = 5.0) -> None:
@@ -200,9 +210,10 @@ class Listener:
         """How many associations there are now."""
         return len(self._active)
 
-    def _refused(self, refusal: Refusal, address: str, calling: str = "") -> None:
+    def _refused(self, refusal: Refusal, address: str, detail: str = "", calling: str = "") -> None:
         """Tell the log and the metrics; the AE title is what an administrator has to put on the list."""
-        log.warning("association refused", extra={"reason": refusal, "address": address, "calling_ae": calling})
+        about = {"reason": refusal, "address": address, "detail": detail, "calling_ae": calling}
+        log.warning("association refused", extra={name: value for name, value in about.items() if value})
         self._on_refusal(refusal)
 
     def _request(self, sock: socket.socket, address: str, body: memoryview) -> bytes | None:
@@ -210,11 +221,11 @@ class Listener:
         try:
             request = decode(body)
         except BadPdu as error:
-            self._refused(Refusal.MALFORMED, address)
+            self._refused(Refusal.MALFORMED, address, str(error))
             return abort(error.reason)
         peer = self._admit(request, address)
         if isinstance(peer, Refusal):
-            self._refused(peer, address, request.calling)
+            self._refused(peer, address, calling=request.calling)
             return reject(ANSWERS[peer])
         sock.setblocking(True)
         transport = Transport(sock, self._settings.max_pdu_bytes)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +18,8 @@ from tests.wire.objects import film
 from tests.wire.test_listener import Bench
 from tests.wire.test_peers import pixels, write
 from wetread.errors import PeerUnreachable
-from wetread.settings import Destination, Settings
+from wetread.settings import Destination, Settings, load
+from wetread.wire.access import check_exposure
 from wetread.wire.dimse import echo, send
 
 pytestmark = pytest.mark.peer
@@ -103,6 +107,32 @@ def test_tls_to_a_plain_storescp(ours: Side, tmp_path: Path) -> None:
         with pytest.raises(PeerUnreachable, match="speak TLS at this port"):
             echo(Destination("STORESCP", "127.0.0.1", port, tls=True, **ours.settings), timeout_s=5.0)
         assert echo(Destination("STORESCP", "127.0.0.1", port)) < 5.0
+
+
+def test_the_commands_of_the_docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page for administrators: its authority, its settings, and its call with DCMTK."""
+    peers.require("openssl", "openssl")
+    page = (Path(__file__).parents[2] / "docs/how-to/connect.md").read_text(encoding="utf-8")
+    page = page.replace("wetread.example", "localhost").replace("pacs.example", "localhost")
+    (script,) = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    subprocess.run(["bash", "-ec", script], check=True, capture_output=True, timeout=30)
+    shutil.copy("node.pem", "ct1.pem")
+    shutil.copy("node.key", "ct1.key")
+    for number, lines in enumerate(re.findall(r"```toml\n(.*?)```", page, re.DOTALL)):
+        (tmp_path / f"{number}.toml").write_text(lines)
+    assert [peer.ae_title for peer in load(tmp_path / "0.toml", {}).peers] == ["CT1", "PACS", "*"]
+    check_exposure(load(tmp_path / "0.toml", {}))
+    settings = load(tmp_path / "1.toml", {}, port=0)
+    bench = Bench(settings)
+    try:
+        (call,) = re.findall(r"\$ echoscu (.*) localhost 11112\n", page)
+        asked = peers.dcmtk("echoscu", *call.split(), "localhost", str(bench.listener.port))
+        assert asked.returncode == 0, asked.stderr
+        back = replace(settings.destinations[0], ae_title="WETREAD", port=bench.listener.port)
+        assert echo(back) < 5.0
+    finally:
+        bench.listener.stop(0.5)
 
 
 def test_orthanc_takes_what_we_send(orthanc: peers.Orthanc, ours: Side) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from wetread.jobs.instances import Effect
 from wetread.jobs.lanes import Lane
 from wetread.jobs.retention import free_bytes
-from wetread.jobs.states import State
+from wetread.jobs.states import Delivery, State
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
 from wetread.records import Reading
@@ -86,6 +86,10 @@ class Metrics(Watch):
             "wetread_studies_removed", "Studies whose blobs were deleted after delivery", ["why"], registry=registry
         )
 
+        self._away = Gauge(
+            "wetread_destination_away", "1 while a destination is away or full", ["destination"], registry=registry
+        )
+
     def observe(self, store: Store, ready: Callable[[], bool], associations: Callable[[], int]) -> None:
         """Let the state of a node be read whenever the metrics are."""
         self.registry.register(_Depths(store, ready, associations))
@@ -152,6 +156,10 @@ class Metrics(Watch):
         """The blobs of one study were deleted."""
         self._removed.labels(why).inc()
 
+    def away(self, destination: str, yes: bool) -> None:
+        """The breaker of a destination opened or closed."""
+        self._away.labels(destination).set(yes)
+
     def sent(self, destination: str, outcome: str) -> None:
         """One document was tried."""
         self._sent.labels(destination, outcome).inc()
@@ -194,5 +202,11 @@ class _Depths(Collector):
         for destination, (number, oldest_s) in self._store.overview.depths().items():
             depth.add_metric([destination], number)
             age.add_metric([destination], oldest_s)
+        dead = GaugeMetricFamily(
+            "wetread_outbox_dead", "Documents given up, until a person sends them again", labels=["destination"]
+        )
+        for destination, (number, _) in self._store.overview.depths(Delivery.DEAD).items():
+            dead.add_metric([destination], number)
+        yield dead
         yield depth
         yield age

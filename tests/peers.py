@@ -82,12 +82,12 @@ def dcmtk(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[s
 
 
 @contextmanager
-def storescp(folder: Path) -> Iterator[int]:
+def storescp(folder: Path, *options: str | Path) -> Iterator[int]:
     """DCMTK's receiver, AE title STORESCP; yields its port."""
     program = require("storescp", "dcmtk")
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    command = [program, "-aet", "STORESCP", "+B", "+xa", "-od", str(folder), str(port)]
+    command = [program, "-aet", "STORESCP", "+B", "+xa", "-od", str(folder), *map(str, options), str(port)]
     with _running(command, port):
         yield port
 
@@ -113,8 +113,8 @@ class Orthanc:
 
 
 @contextmanager
-def orthanc(folder: Path) -> Iterator[Orthanc]:
-    """Orthanc with its storage in a folder."""
+def orthanc(folder: Path, **given: Any) -> Iterator[Orthanc]:
+    """Orthanc with its storage in a folder, and what is given of its configuration."""
     program = require("Orthanc", "orthanc")
     folder.mkdir(parents=True, exist_ok=True)
     port, http_port = free_port(), free_port()
@@ -135,6 +135,7 @@ def orthanc(folder: Path) -> Iterator[Orthanc]:
         "StableAge": 1,
         "JobsHistorySize": 10,
         "SaveJobs": False,
+        **given,
     }
     path = folder / "orthanc.json"
     path.write_text(json.dumps(config))

@@ -20,7 +20,7 @@ import click
 
 from wetread import __version__
 from wetread.errors import BadInput, NotRead, SettingsError, WetreadError
-from wetread.settings import Settings, load, parse_destination
+from wetread.settings import Destination, Settings, load, parse_destination
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -301,20 +301,31 @@ def doctor(context: click.Context, as_json: bool) -> None:
 @click.option("--port", type=int, help="DICOM port.")
 @click.option("--http-port", type=int, help="Port of /health, /ready and /metrics.")
 @click.option("--destination", "destinations", multiple=True, help="Where results go: AE@host:port; repeatable.")
+@click.option("--peer", "peers", multiple=True, help="Who may call: AE@address or AE@network; repeatable.")
 @json_option
 @click.pass_context
-def serve(context: click.Context, /, destinations: tuple[str, ...], as_json: bool, **given: Any) -> None:
+def serve(
+    context: click.Context,
+    /,
+    destinations: tuple[str, ...],
+    peers: tuple[str, ...],
+    as_json: bool,
+    **given: Any,
+) -> None:
     """Run the node: C-STORE in, wet read, results out by C-STORE."""
     from wetread.serve.node import run
+    from wetread.wire.access import who_may_call
 
-    settings = settings_of(context, destinations=",".join(destinations) or None, **given)
+    given = {"destinations": ",".join(destinations) or None, "peers": ",".join(peers) or None, **given}
+    settings = settings_of(context, **given)
 
     def started(node: Node) -> None:
         if as_json:
             click.echo(json.dumps({"ae_title": settings.ae_title, "port": node.port, "http_port": node.http_port}))
         else:
             click.echo(f"{settings.ae_title} listens on {settings.host}:{node.port}; ", nl=False)
-            click.echo(f"health and metrics on http://{settings.host}:{node.http_port}; Ctrl-C ends it.")
+            click.echo(f"health and metrics on http://{settings.http_host}:{node.http_port}; Ctrl-C ends it.")
+            click.echo(who_may_call(settings))
             click.secho(NOTICE, dim=True)
 
     run(settings, started)
@@ -400,17 +411,23 @@ def cancel_job(context: click.Context, job: int, as_json: bool) -> None:
         say(as_json, "state", {"job": job, "state": desk.cancel(job)})
 
 
+def destination_of(settings: Settings, text: str) -> Destination:
+    """The destination that the settings name so, or AE@host:port."""
+    known = (one for one in settings.destinations if one.ae_title == text)
+    return next(known, None) or parse_destination(text)
+
+
 @commands.command()
 @click.argument("destination")
 @json_option
 @click.pass_context
 def echo(context: click.Context, destination: str, as_json: bool) -> None:
-    """C-ECHO a DICOM node: AE@host:port."""
+    """C-ECHO a DICOM node: AE@host:port, or the AE title of a destination in the settings, TLS included."""
     from wetread.wire import dimse
 
     settings = settings_of(context)
     start = time.perf_counter()
-    dimse.echo(parse_destination(destination), settings.ae_title, settings.peer_timeout_s)
+    dimse.echo(destination_of(settings, destination), settings.ae_title, settings.peer_timeout_s)
     ms = (time.perf_counter() - start) * 1e3
     if as_json:
         emit({"destination": destination, "ok": True, "ms": round(ms, 1)})
@@ -424,7 +441,7 @@ def echo(context: click.Context, destination: str, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def send(context: click.Context, destination: str, paths: tuple[Path, ...], as_json: bool) -> None:
-    """C-STORE files or folders of DICOM to a node: AE@host:port."""
+    """C-STORE files or folders of DICOM to a node: AE@host:port, or the AE title of a destination."""
     from wetread.wire import dimse
 
     settings = settings_of(context)
@@ -433,7 +450,7 @@ def send(context: click.Context, destination: str, paths: tuple[Path, ...], as_j
     if not files:
         raise BadInput(f"{paths[0]}: expected a DICOM file or a folder of them, found no file")
     statuses = dimse.send(
-        parse_destination(destination),
+        destination_of(settings, destination),
         [file.read_bytes() for file in files],
         settings.ae_title,
         settings.peer_timeout_s,

@@ -7,9 +7,10 @@ file that ``--config`` or ``WETREAD_CONFIG`` names, from the environment
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,11 @@ class Destination:
     host: str
     port: int
     documents: tuple[str, ...] = USUAL
+    tls: bool = False
+    tls_certificate: Path = Path()  # ours for this destination; empty: the node's
+    tls_key: Path = Path()
+    tls_authority: Path = Path()  # who signed the destination's certificate
+    tls_name: str = ""  # the name in the destination's certificate; empty: its host
 
     def __post_init__(self) -> None:
         """Refuse a kind that does not exist: it would never be sent, without a word."""
@@ -62,6 +68,38 @@ class LaneRule:
 LANES = ("STAT", "URGENT", "ROUTINE")
 
 
+#: What a peer may be allowed to do; `notify` and `query` have no service yet.
+RIGHTS = ("echo", "store", "notify", "query")
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A machine, or a network of them, that may call us.
+
+    Raises
+    ------
+    SettingsError
+        An address is none, there is no address, or a right is unknown.
+    """
+
+    ae_title: str  # its calling AE title; "*": any
+    addresses: tuple[str, ...]  # IP addresses and networks, such as 10.1.2.0/24
+    may: tuple[str, ...] = ("echo", "store")  # of `RIGHTS`
+
+    def __post_init__(self) -> None:
+        if not self.ae_title or not self.addresses:
+            raise SettingsError(f"peer: expected an AE title and addresses, got {self.ae_title!r}, {self.addresses}")
+        for address in self.addresses:
+            try:
+                ipaddress.ip_network(address)
+            except ValueError as error:
+                raise SettingsError(
+                    f"peer {self.ae_title}: expected an IP address or network such as 10.1.2.0/24, got {error}"
+                ) from error
+        if unknown := sorted(set(self.may) - set(RIGHTS)):
+            raise SettingsError(f"peer {self.ae_title}: expected rights of {', '.join(RIGHTS)}, got {unknown[0]!r}")
+
+
 def _setting(default: Any, text: str, unit: str = "") -> Any:
     """A dataclass field that carries its own help and unit."""
     return field(default=default, metadata={"help": text, "unit": unit})
@@ -80,6 +118,7 @@ class Settings:
     ae_title: str = _setting("WETREAD", "our DICOM application entity title")
     host: str = _setting("127.0.0.1", "address to listen on")
     port: int = _setting(11112, "DICOM port; 0: one from the operating system")
+    http_host: str = _setting("127.0.0.1", "address of the HTTP port")
     http_port: int = _setting(8042, "port of /health, /ready and /metrics; 0: one from the system")
     destinations: tuple[Destination, ...] = _setting((), "where results go: AE@host:port, comma-separated")
     lanes: tuple[LaneRule, ...] = _setting((), "rules for the lane of a study: STAT=calling AE, comma-separated")
@@ -91,6 +130,13 @@ class Settings:
     max_waiting_bytes: int = _setting(1 << 36, "their bytes before new ones are answered 0xA700", "byte")
     min_free_bytes: int = _setting(1 << 30, "free disk below which objects are answered 0xA700", "byte")
     stat_reserve: float = _setting(0.1, "STAT, and what has begun, may stretch these limits by this share", "1")
+    peers: tuple[Peer, ...] = _setting(
+        (), "who may call: AE@address or AE@network, comma-separated; empty: this machine"
+    )
+    tls_certificate: Path = _setting(Path(), "our certificate, PEM; given, the DICOM port speaks TLS only")
+    tls_key: Path = _setting(Path(), "its private key, PEM, without a password")
+    tls_authority: Path = _setting(Path(), "certificates of the authority that signed those of our peers, PEM")
+    open_doors: str = _setting("", "doors that anyone may use, without list or TLS: dicom, http or dicom+http")
     index_url: str = _setting("", "PostgreSQL that several nodes share, postgresql://...; empty: SQLite in `state`")
     lease_s: float = _setting(60.0, "a node that shares the index and is silent for so long has lost its work", "s")
     quiet_s: float = _setting(5.0, "fallback: a study is complete after this silence", "s")
@@ -159,13 +205,39 @@ def parse_destination(text: str) -> Destination:
     return Destination(title, host, int(port))
 
 
+def parse_peer(text: str) -> Peer:
+    """Parse ``AE@address`` or ``AE@network``; ``*`` as AE title means any.
+
+    Raises
+    ------
+    SettingsError
+        The text has another form.
+    """
+    title, at, address = text.rpartition("@")
+    if not (at and title and address):
+        raise SettingsError(f"peer: expected AE@address, got {text!r}; for example CT1@10.1.2.0/24")
+    return Peer(title, (address,))
+
+
+def _doors(raw: Any) -> str:
+    """Doors of `open_doors`, or say which there are."""
+    unknown = set(str(raw).split("+")) - {"dicom", "http", ""}
+    if unknown:
+        raise SettingsError(f"setting open_doors: expected dicom, http or dicom+http, got {raw!r}")
+    return str(raw)
+
+
 def _value(name: str, kind: Any, raw: Any) -> Any:
     """Turn a raw value into the type of its setting, or say what was expected."""
     try:
         if name == "destinations":
-            return _destinations(raw)
+            return _records(raw, Destination, parse_destination)
         if name == "lanes":
             return _lanes(raw)
+        if name == "peers":
+            return _records(raw, Peer, parse_peer)
+        if name == "open_doors":
+            return _doors(raw)
         if kind in ("int", "float"):
             number = int(raw) if kind == "int" else float(raw)
             if number < 0:
@@ -178,10 +250,10 @@ def _value(name: str, kind: Any, raw: Any) -> Any:
         raise SettingsError(f"setting {name}: expected {kind}, got {raw!r}") from error
 
 
-def _destinations(raw: Any) -> tuple[Destination, ...]:
-    """Destinations from text, or from the tables of a settings file."""
+def _records(raw: Any, kind: type[Any], parse: Callable[[str], Any]) -> tuple[Any, ...]:
+    """Records from text, or from the tables of a settings file."""
     items = [part.strip() for part in raw.split(",") if part.strip()] if isinstance(raw, str) else raw
-    return tuple(item if isinstance(item, Destination) else _destination(item) for item in items)
+    return tuple(item if isinstance(item, kind) else _record(item, kind, parse) for item in items)
 
 
 def _lanes(raw: Any) -> tuple[LaneRule, ...]:
@@ -197,11 +269,16 @@ def _lane(item: Any) -> LaneRule:
     return item if isinstance(item, LaneRule) else LaneRule(**{name: str(value) for name, value in item.items()})
 
 
-def _destination(item: Any) -> Destination:
+def _record(item: Any, kind: type[Any], parse: Callable[[str], Any]) -> Any:
     if isinstance(item, str):
-        return parse_destination(item)
-    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in item.items()}
-    return Destination(**values)
+        return parse(item)
+    return kind(**{name: _field(name, value) for name, value in item.items()})
+
+
+def _field(name: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    return Path(value) if name in ("tls_certificate", "tls_key", "tls_authority") else value
 
 
 def load(
@@ -236,7 +313,16 @@ def load(
     unknown = sorted(set(raw) - set(kinds))
     if unknown:
         raise SettingsError(f"unknown setting {unknown[0]!r}; known are {', '.join(kinds)}")
-    return replace(Settings(), **{name: _value(name, kinds[name], value) for name, value in raw.items()})
+    made = replace(Settings(), **{name: _value(name, kinds[name], value) for name, value in raw.items()})
+    return replace(made, destinations=tuple(_with_files(one, made) for one in made.destinations))
+
+
+def _with_files(destination: Destination, settings: Settings) -> Destination:
+    """A destination by TLS that names no files of its own uses the node's."""
+    names = ("tls_certificate", "tls_key", "tls_authority")
+    if not destination.tls or any(getattr(destination, name) != Path() for name in names):
+        return destination
+    return replace(destination, **{name: getattr(settings, name) for name in names})
 
 
 def _read_file(path: Path) -> dict[str, Any]:

@@ -46,6 +46,11 @@ class Seen(Watch):
     def __init__(self) -> None:
         self.terminal: list[State] = []
         self.outcomes: list[str] = []
+        self.away_now: list[bool] = []  # changes only
+
+    def away(self, destination: str, yes: bool) -> None:
+        if self.away_now[-1:] != [yes]:
+            self.away_now.append(yes)
 
     def ended(self, state: State) -> None:
         self.terminal.append(state)
@@ -379,12 +384,14 @@ def test_a_destination_without_room_is_asked_with_one_document_at_a_time(
     pacs.status = lambda instance: 0xA700
     for _ in range(10):
         clock.now += outbox.step() or 0.0
+    assert seen.away_now == [False, True]
     assert seen.outcomes.count("full") == 6 + 9  # the first association, then one document after each wait
     pacs.status = lambda instance: 0
     while (wait := outbox.step()) is not None:
         clock.now += wait
     assert len(pacs.stored) == len(set(pacs.stored)) == 6
     assert seen.terminal == [State.DELIVERED] * 3
+    assert seen.away_now == [False, True, False]
 
 
 def test_breaking_off_keeps_what_was_confirmed(store: Store, outbox: Outbox, pacs: Pacs, clock: Clock) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import random
 import resource
 import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 import pytest
@@ -208,6 +209,12 @@ def test_a_port_in_use_is_said(bench: Bench) -> None:
         Listener(replace(SETTINGS, port=bench.listener.port), lambda received: 0).start()
 
 
+def request(ids: Iterable[int]) -> bytes:
+    """An A-ASSOCIATE-RQ with these context ids, its length as its bytes are."""
+    contexts = tuple(Context(number % 256, CR, (EXPLICIT_LITTLE,)) for number in ids)
+    return associate.encode(Pdu.ASSOCIATE_RQ, Associate("WETREAD", "TEST", contexts, 16384))
+
+
 HOSTILE = {
     "HTTP": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
     "TLS": bytes.fromhex("160301020001 0001fc0303") + bytes(32),
@@ -215,6 +222,11 @@ HOSTILE = {
     "4 GiB": struct.pack(">BBL", 1, 0, 0xFFFFFFFF),
     "no association": struct.pack(">BBL", 4, 0, 10) + bytes(10),
     "length 0": struct.pack(">BBL", 1, 0, 0),
+    "length 1": struct.pack(">BBL", 1, 0, 1) + b"x",
+    "129 contexts": request(range(1, 259, 2)),
+    "equal context ids": request((1, 1)),
+    "even context id": request((2,)),
+    "item past its end": pdu(Pdu.ASSOCIATE_RQ, request((1,))[6:-2]),
     "type 0": bytes(6),
 }
 
@@ -228,6 +240,34 @@ def test_hostile_first_bytes_are_aborted_at_once(bench: Bench, data: bytes) -> N
         assert kind == Pdu.ABORT
         assert body[2] == 2  # the service provider
         assert time.monotonic() - begin < 0.5
+    assert echo(bench.destination) < 1.0
+
+
+def test_data_behind_an_abort_is_not_read(bench: Bench) -> None:
+    with bench.associate() as sock:
+        sock.sendall(pdu(Pdu.ABORT, bytes(4)) + store_pdus(data_set("1.2.3", "1.2.3.9")))
+        assert bench.ended.wait(2)
+    assert bench.ends == [(1, False)]
+    assert not bench.objects
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_noise_ends_nothing_but_itself(bench: Bench, seed: int) -> None:
+    chance = random.Random(seed)
+    whole = request((1, 3)) + store_pdus(data_set("1.2.3", "1.2.3.9"))
+    begin = time.monotonic()
+    for _ in range(50):
+        data = bytearray(whole)
+        for _ in range(chance.randrange(1, 8)):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        with bench.connect() as sock:
+            with suppress(ConnectionError):  # cut off, which is right; left hanging would be a TimeoutError
+                sock.sendall(data[: chance.randrange(1, len(data))])
+                with suppress(OSError):  # not connected any more
+                    sock.shutdown(socket.SHUT_WR)
+                while sock.recv(1 << 16):
+                    pass
+    assert time.monotonic() - begin < 15.0
     assert echo(bench.destination) < 1.0
 
 

@@ -63,6 +63,7 @@ class Outbox:
         backoff = backoff or Backoff(settings.retry_first_s, settings.retry_most_s)
         self._retry = RetryClock(backoff)
         self._breaker = Breaker(backoff)
+        watch.away(name, False)
 
     def step(self) -> float | None:
         """Try what is due.
@@ -101,6 +102,7 @@ class Outbox:
 
     def _failed(self, outcome: str, reason: str) -> None:
         self._breaker.failed(self._clock())
+        self._watch.away(self.name, True)
         self._watch.sent(self.name, outcome)
         log.warning("destination failed", extra={"destination": self.name, "reason": reason})
 
@@ -127,14 +129,18 @@ class Outbox:
             self._store.failpoint("sent")
             state = self._store.parcels.delivered(parcel)
             self._retry.succeeded(parcel.id)
-            self._breaker.succeeded()
+            self._answers()
             self._watch.sent(self.name, "stored")
             self._ended(parcel, state)
         elif status in NO_ROOM:
             self._failed("full", f"0x{status:04X}: no room")
         else:
-            self._breaker.succeeded()  # it is there, it only does not want this one
+            self._answers()  # it is there, it only does not want this one
             self._rejected(parcel, status, 0 < self._max_rejections <= parcel.tries + 1)
+
+    def _answers(self) -> None:
+        self._breaker.succeeded()
+        self._watch.away(self.name, False)
 
     def _rejected(self, parcel: Parcel, status: int, dead: bool) -> None:
         """The destination answered, and does not want this document: the others go on."""

@@ -37,5 +37,8 @@ class Watch:
     def removed(self, why: str) -> None:
         """The blobs of one study were deleted, for their "age" or for "space"."""
 
+    def away(self, destination: str, yes: bool) -> None:
+        """The breaker of a destination opened (it is away or full: nothing goes there but tries), or closed."""
+
     def sent(self, destination: str, outcome: str) -> None:
         """One document was tried: "stored", "rejected", "dead" (for the last time), "full" or "unreachable"."""

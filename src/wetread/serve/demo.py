@@ -66,7 +66,8 @@ def _with_state(settings: Settings, film: Path, out: Path, say: Callable[[str], 
     if settings.profile_path.is_file():
         state.mkdir()
         shutil.copy(settings.profile_path, state / settings.profile_path.name)
-    here = replace(settings, host="127.0.0.1", port=0, http_port=0, destinations=(place,), state=state)
+    alone = {"host": "127.0.0.1", "http_host": "127.0.0.1", "peers": (), "port": 0, "http_port": 0}
+    here = replace(settings, **alone, destinations=(place,), state=state)  # type: ignore[arg-type]
     node = Node(here, lambda: _load(here, readings))
     node.start()
     try:

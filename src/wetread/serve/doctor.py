@@ -7,11 +7,14 @@ import platform
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from wetread import __version__, infer
-from wetread.errors import WetreadError
-from wetread.settings import Settings
+from wetread.errors import SettingsError, WetreadError
+from wetread.settings import Destination, Settings
+from wetread.wire.access import check_exposure, who_may_call
+from wetread.wire.tls import Files, ends_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +39,15 @@ PACKAGES: dict[str, tuple[str, str, bool]] = {
     "uvicorn": ("/health, /ready, /metrics", "pip install 'wetread[serve]'", True),
     "torch": ("wetread lab: training", "pip install 'wetread[lab]'", True),
 }
+#: A certificate that ends within these days is a finding.
+SOON_DAYS = 30
 #: Debian's programs that the tests speak with
 PEERS = {"Orthanc": "orthanc", "storescu": "dcmtk", "dciodvfy": "dicom3tools"}
 
 
 def examine(settings: Settings) -> tuple[Row, ...]:
     """Look at everything; nothing is changed."""
-    return (*_host(), *_packages(), *_engines(settings), *_state(settings), *_peers())
+    return (*_host(), *_packages(), *_engines(settings), *_state(settings), *_doors(settings), *_peers())
 
 
 def _host() -> Iterator[Row]:
@@ -89,6 +94,36 @@ def _state(settings: Settings) -> Iterator[Row]:
     rows = {(row.device_uid, row.engine) for row in profile.rows}
     found = f"{len(rows)} builds measured on this host" if rows else profile.stale or "nothing measured on this host"
     yield Row("profile", bool(rows), found, "" if rows else "wetread tune", optional=True)
+
+
+def _doors(settings: Settings) -> Iterator[Row]:
+    yield Row("who may call", True, who_may_call(settings))
+    owners: tuple[Settings | Destination, ...] = (settings, *settings.destinations)
+    for owner in owners:
+        yield from _certificate(owner)
+    try:
+        check_exposure(settings)
+        yield Row(
+            "doors", True, f"DICOM {settings.host}:{settings.port}, HTTP {settings.http_host}:{settings.http_port}"
+        )
+    except SettingsError as error:
+        yield Row("doors", False, "the node would not start", str(error))
+
+
+def _certificate(owner: Settings | Destination) -> Iterator[Row]:
+    """When our certificate for the DICOM port or a destination ends."""
+    what = f"certificate {owner.ae_title}"
+    try:
+        files = Files.of(owner)
+        if files is None:
+            return
+        files.context(server=False)  # key, certificate and authority fit together
+        days = (ends_at(files.certificate) - datetime.now(UTC)).days
+    except SettingsError as error:
+        yield Row(what, False, "cannot be used", str(error))
+        return
+    found = f"ends in {days} days" if days >= 0 else "has ended"
+    yield Row(what, days >= SOON_DAYS, found, "" if days >= SOON_DAYS else f"put a new one at {files.certificate}")
 
 
 def _peers() -> Iterator[Row]:

@@ -16,10 +16,13 @@ from typing import TextIO
 
 #: What a log record may carry beside its sentence.
 FIELDS = (
+    "address",
     "association",
+    "calling_ae",
     "category",
     "count",
     "destination",
+    "detail",
     "documents",
     "job",
     "port",

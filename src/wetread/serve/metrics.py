@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from wetread.jobs.instances import Effect
 from wetread.jobs.lanes import Lane
 from wetread.jobs.retention import free_bytes
-from wetread.jobs.states import State
+from wetread.jobs.states import Delivery, State
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
 from wetread.records import Reading
-from wetread.wire.dimse import STORED
+from wetread.wire.dimse import STORED, Refusal
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -32,6 +32,11 @@ class Metrics(Watch):
         self._refused = Counter(
             "wetread_objects_refused", "Objects answered with a failure", ["status"], registry=registry
         )
+        self._turned_away = Counter(
+            "wetread_associations_refused", "Connections that got no association", ["reason"], registry=registry
+        )
+        for refusal in Refusal:
+            self._turned_away.labels(refusal.value)  # at 0 from the start: an increase is seen
         self._effects = Counter("wetread_objects_effects", "What objects changed", ["effect"], registry=registry)
         self._stages = Histogram(
             "wetread_stage_seconds",
@@ -81,6 +86,10 @@ class Metrics(Watch):
             "wetread_studies_removed", "Studies whose blobs were deleted after delivery", ["why"], registry=registry
         )
 
+        self._away = Gauge(
+            "wetread_destination_away", "1 while a destination is away or full", ["destination"], registry=registry
+        )
+
     def observe(self, store: Store, ready: Callable[[], bool], associations: Callable[[], int]) -> None:
         """Let the state of a node be read whenever the metrics are."""
         self.registry.register(_Depths(store, ready, associations))
@@ -96,6 +105,10 @@ class Metrics(Watch):
             self._acknowledged.inc()
         else:
             self._refused.labels(f"0x{status:04X}").inc()
+
+    def turned_away(self, refusal: Refusal) -> None:
+        """One connection got no association."""
+        self._turned_away.labels(refusal.value).inc()
 
     def admitted(self, effect: Effect) -> None:
         """One object is durable, or was here before."""
@@ -143,6 +156,10 @@ class Metrics(Watch):
         """The blobs of one study were deleted."""
         self._removed.labels(why).inc()
 
+    def away(self, destination: str, yes: bool) -> None:
+        """The breaker of a destination opened or closed."""
+        self._away.labels(destination).set(yes)
+
     def sent(self, destination: str, outcome: str) -> None:
         """One document was tried."""
         self._sent.labels(destination, outcome).inc()
@@ -185,5 +202,11 @@ class _Depths(Collector):
         for destination, (number, oldest_s) in self._store.overview.depths().items():
             depth.add_metric([destination], number)
             age.add_metric([destination], oldest_s)
+        dead = GaugeMetricFamily(
+            "wetread_outbox_dead", "Documents given up, until a person sends them again", labels=["destination"]
+        )
+        for destination, (number, _) in self._store.overview.depths(Delivery.DEAD).items():
+            dead.add_metric([destination], number)
+        yield dead
         yield depth
         yield age

@@ -18,6 +18,7 @@ from wetread.serve.http import HttpServer, application
 from wetread.serve.metrics import Metrics
 from wetread.settings import Settings
 from wetread.turns import Turns
+from wetread.wire.access import check_exposure
 from wetread.wire.dimse import Listener
 
 log = logging.getLogger("wetread.serve")
@@ -76,9 +77,10 @@ class Node:
         StoreError
             The store cannot promise durability.
         SettingsError
-            A port cannot be bound.
+            A port cannot be bound, or strangers could reach it.
         """
         settings = self.settings
+        check_exposure(settings)
         with ExitStack() as undo:  # what was opened is closed again if the rest cannot be
             self.store = Store(
                 settings.state.expanduser(),
@@ -90,11 +92,16 @@ class Node:
             undo.callback(self.store.close)
             self._runner = Runner(self.store, settings, self.metrics, turns=self._turns)
             self._listener = Listener(
-                settings, self._runner.receive, self._runner.association_ended, self.metrics.answered, self._preferred
+                settings,
+                self._runner.receive,
+                self._runner.association_ended,
+                self.metrics.answered,
+                self._preferred,
+                self.metrics.turned_away,
             )
             self.metrics.observe(self.store, lambda: self.ready, lambda: self._listener.associations)
             app = application(self.store, self.metrics, self.missing)
-            self._http = HttpServer(app, settings.host, settings.http_port)
+            self._http = HttpServer(app, settings.http_host, settings.http_port)
             undo.callback(self._http.stop)
             self._http.start()
             self._runner.start()

@@ -5,8 +5,10 @@
     dimse       the door: `echo`, `send`, `Listener`, `Received`
     requestor   the side that asks for an association (SCU)
     acceptor    the side that grants one (SCP): C-ECHO and C-STORE
+    access      who may call
     guard       sockets that have not yet asked for an association
     transport   PDUs on a socket, with every length checked before it is read
+    tls         certificates around a connection                PS3.15 Section B.12
     associate   the association PDUs                            PS3.8 Section 9.3
     command     DIMSE command sets                              PS3.7 Section 6.3.1
     part10      files and the three UIDs of an encoded object   PS3.10 Section 7.1

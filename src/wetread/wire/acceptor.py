@@ -13,8 +13,8 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 from wetread.errors import BadInput, PeerUnreachable, StoreError
-from wetread.settings import Settings
-from wetread.wire.associate import Associate, Context, answer, encode
+from wetread.settings import Peer, Settings
+from wetread.wire.associate import VERIFICATION, Associate, Context, answer, encode
 from wetread.wire.command import Command, Field, Message, Status, fragments, pdus
 from wetread.wire.part10 import header, identify
 from wetread.wire.transport import AbortReason, BadPdu, Pdu, Transport, abort, pdu
@@ -63,6 +63,8 @@ class Association:
         The connection, whose A-ASSOCIATE-RQ was read.
     request
         What the peer asked for.
+    peer
+        The line of the list that let it in.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Association:
         number: int,
         transport: Transport,
         request: Associate,
+        peer: Peer,
         settings: Settings,
         on_object: OnObject,
         on_status: OnStatus,
@@ -77,6 +80,7 @@ class Association:
     ) -> None:
         self.number = number
         self.transport = transport
+        self.peer = peer
         self.busy = False  # between a request and its response
         self._request = request
         self._settings = settings
@@ -90,7 +94,8 @@ class Association:
     def run(self) -> bool:
         """Serve until the end; return whether the peer released the association in order."""
         try:
-            answered, self._granted = answer(self._request, self._settings.max_pdu_bytes, self._preferred)
+            limit = self._settings.max_pdu_bytes
+            answered, self._granted = answer(self._request, limit, self._preferred, self.peer.may)
             self._write(encode(Pdu.ASSOCIATE_AC, answered))
             return self._serve()
         except BadPdu as error:
@@ -126,11 +131,12 @@ class Association:
         assert command is not None
         context = self._granted[message.context_id]
         self.busy = True
-        if command.field == Field.C_STORE_RQ:
+        verification = context.abstract == VERIFICATION
+        if command.field == Field.C_STORE_RQ and not verification:
             status, comment = self._store(command, context, message.data)
             self._respond(context, command, status, comment)
             self._on_status(status)
-        elif command.field == Field.C_ECHO_RQ:
+        elif command.field == Field.C_ECHO_RQ and verification:
             self._respond(context, command, Status.SUCCESS)
         elif command.field != Field.C_CANCEL_RQ and not command.field & 0x8000:
             self._respond(context, command, Status.UNRECOGNIZED_OPERATION)

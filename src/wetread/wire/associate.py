@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from wetread.errors import BadInput
@@ -21,12 +21,13 @@ APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 VERIFICATION = "1.2.840.10008.1.1"
 MAX_CONTEXTS = 128
 
-ACCEPTED, ABSTRACT_NOT_SUPPORTED, TRANSFER_NOT_SUPPORTED = 0, 3, 4  # PS3.8 Table 9-18
+ACCEPTED, USER_REJECTION, ABSTRACT_NOT_SUPPORTED, TRANSFER_NOT_SUPPORTED = 0, 1, 3, 4  # PS3.8 Table 9-18
 
 
 class Reject(IntEnum):
     """Result, source and reason of an A-ASSOCIATE-RJ as one number, PS3.8 Table 9-21."""
 
+    NO_REASON = 0x010201
     APPLICATION_CONTEXT = 0x010102
     CALLING_AE = 0x010103
     CALLED_AE = 0x010107
@@ -144,13 +145,17 @@ def _items(raw: bytes) -> Iterator[tuple[int, bytes]]:
         position += length
 
 
-def answer(request: Associate, max_length: int, preferred: Container[str] = ()) -> tuple[Associate, dict[int, Context]]:
+def answer(
+    request: Associate, max_length: int, preferred: Container[str] = (), may: Container[str] = ("echo", "store")
+) -> tuple[Associate, dict[int, Context]]:
     """Grant what we can: C-ECHO and every storage class, in a transfer syntax that we keep.
 
     Parameters
     ----------
     preferred
         Transfer syntaxes that are chosen before others, because somebody can decode them.
+    may
+        What this peer may do, of `wetread.settings.RIGHTS`; a context for anything else is rejected.
 
     Returns
     -------
@@ -163,6 +168,8 @@ def answer(request: Associate, max_length: int, preferred: Container[str] = ()) 
     granted: dict[int, Context] = {}
     for context in request.contexts:
         chosen = choose(context, preferred)
+        if chosen.result == ACCEPTED and ("echo" if context.abstract == VERIFICATION else "store") not in may:
+            chosen = replace(chosen, result=USER_REJECTION)
         made.append(chosen)
         if chosen.result == ACCEPTED:
             granted[chosen.id] = chosen

@@ -15,16 +15,18 @@ import time
 from collections.abc import Callable, Container, Iterator, Sequence
 
 from wetread.errors import PeerRefused, SettingsError
-from wetread.settings import Destination, Settings
+from wetread.settings import Destination, Peer, Settings
 from wetread.wire.acceptor import LINGER_S, Association, OnEnd, OnObject, OnStatus, Received
-from wetread.wire.associate import APPLICATION_CONTEXT, MAX_CONTEXTS, VERIFICATION, Associate, Reject, decode, reject
+from wetread.wire.access import ANSWERS, RESERVE, Access, Refusal
+from wetread.wire.associate import APPLICATION_CONTEXT, MAX_CONTEXTS, VERIFICATION, Associate, decode, reject
 from wetread.wire.command import STORED, Status
 from wetread.wire.guard import Guard
 from wetread.wire.part10 import IMPLICIT_LITTLE, Meta, meta
 from wetread.wire.requestor import Requestor
+from wetread.wire.tls import Files, Rotating
 from wetread.wire.transport import BadPdu, Transport, abort
 
-__all__ = ["STORED", "Listener", "Received", "Status", "echo", "send"]
+__all__ = ["STORED", "Listener", "Received", "Refusal", "Status", "echo", "send"]
 
 log = logging.getLogger("wetread.wire")
 
@@ -123,8 +125,8 @@ class Listener:
     Parameters
     ----------
     settings
-        `ae_title`, `host`, `port`, `max_pdu_bytes`, `max_object_bytes`, `max_associations`,
-        `peer_timeout_s` and `idle_timeout_s` are used.
+        `ae_title`, `host`, `port`, `peers`, `open_doors`, `tls_*`, `max_pdu_bytes`, `max_object_bytes`,
+        `max_associations`, `peer_timeout_s` and `idle_timeout_s` are used.
     on_object
         Keeps an object and returns the status of its C-STORE; runs in the association's thread.
     on_association_end
@@ -133,6 +135,8 @@ class Listener:
         Told the status of every C-STORE response after it was sent.
     preferred
         Transfer syntaxes to choose where a peer offers several for one class.
+    on_refusal
+        Told why a connection got no association.
     """
 
     def __init__(
@@ -142,8 +146,11 @@ class Listener:
         on_association_end: OnEnd = lambda number, released: None,
         on_status: OnStatus = lambda status: None,
         preferred: Container[str] = (),
+        on_refusal: Callable[[Refusal], None] = lambda refusal: None,
     ) -> None:
         self._settings = settings
+        self._access = Access(settings)
+        self._on_refusal = on_refusal
         self._on_object = on_object
         self._on_end = on_association_end
         self._on_status = on_status
@@ -160,8 +167,10 @@ class Listener:
         Raises
         ------
         SettingsError
-            The address cannot be bound.
+            The address cannot be bound, or a TLS file cannot be used.
         """
+        files = Files.of(self._settings)
+        rotating = Rotating(files) if files else None
         try:
             family = socket.AF_INET6 if ":" in self._settings.host else socket.AF_INET
             listening = socket.create_server(
@@ -171,7 +180,14 @@ class Listener:
             address = f"{self._settings.host}:{self._settings.port}"
             raise SettingsError(f"DICOM port: {address} cannot be bound: {error.strerror}") from error
         self.port = int(listening.getsockname()[1])
-        self._guard = Guard(listening, self._settings.peer_timeout_s, self._request)
+        self._guard = Guard(
+            listening,
+            self._settings.peer_timeout_s,
+            self._request,
+            self._refused,
+            self._access.knows,
+            rotating.context if rotating else None,
+        )
         self._guard.start()
 
     def stop(self, grace_s: float = 5.0) -> None:
@@ -194,21 +210,28 @@ class Listener:
         """How many associations there are now."""
         return len(self._active)
 
-    def _request(self, sock: socket.socket, body: memoryview) -> bytes | None:
+    def _refused(self, refusal: Refusal, address: str, detail: str = "", calling: str = "") -> None:
+        """Tell the log and the metrics; the AE title is what an administrator has to put on the list."""
+        about = {"reason": refusal, "address": address, "detail": detail, "calling_ae": calling}
+        log.warning("association refused", extra={name: value for name, value in about.items() if value})
+        self._on_refusal(refusal)
+
+    def _request(self, sock: socket.socket, address: str, body: memoryview) -> bytes | None:
         """Grant or refuse one A-ASSOCIATE-RQ; runs in the guard's thread and never waits."""
         try:
             request = decode(body)
         except BadPdu as error:
+            self._refused(Refusal.MALFORMED, address, str(error))
             return abort(error.reason)
-        why = self._objection(request)
-        if why is not None:
-            log.warning("association rejected", extra={"reason": why.name})
-            return reject(why)
+        peer = self._admit(request, address)
+        if isinstance(peer, Refusal):
+            self._refused(peer, address, calling=request.calling)
+            return reject(ANSWERS[peer])
         sock.setblocking(True)
         transport = Transport(sock, self._settings.max_pdu_bytes)
         number = next(self._numbers)
         association = Association(
-            number, transport, request, self._settings, self._on_object, self._on_status, self._preferred
+            number, transport, request, peer, self._settings, self._on_object, self._on_status, self._preferred
         )
         thread = threading.Thread(target=self._run, args=(association,), name=f"wetread-dimse-{number}", daemon=True)
         with self._lock:
@@ -216,19 +239,26 @@ class Listener:
             self._active[association] = thread
         return None
 
-    def _objection(self, request: Associate) -> Reject | None:
+    def _admit(self, request: Associate, address: str) -> Peer | Refusal:
+        """Return the line of the list that lets a request in, or why it is refused."""
         if not request.version & 1:
-            return Reject.PROTOCOL_VERSION
+            return Refusal.PROTOCOL_VERSION
         if request.application != APPLICATION_CONTEXT:
-            return Reject.APPLICATION_CONTEXT
-        if request.called != self._settings.ae_title:
-            return Reject.CALLED_AE
-        return Reject.LOCAL_LIMIT if self._full() else None
+            return Refusal.APPLICATION_CONTEXT
+        peer = self._access.admit(request.called, request.calling, address)
+        if isinstance(peer, Refusal):
+            return peer
+        return Refusal.LOCAL_LIMIT if self._full(peer) else peer
 
-    def _full(self) -> bool:
-        """Whether no association is free; one that is idle for long gives way to the next request."""
+    def _full(self, peer: Peer) -> bool:
+        """Whether no association is free; one that is idle for long gives way to the next request.
+
+        Nobody can hold so many that another line of the list has none.
+        """
         with self._lock:
-            if len(self._active) < self._settings.max_associations:
+            own = sum(one.peer is peer for one in self._active)
+            most = self._settings.max_associations
+            if len(self._active) < most or own < min(RESERVE, most):
                 return False
             idle = min((one for one in self._active if not one.busy), key=lambda one: one.transport.last, default=None)
         if idle is not None and time.monotonic() - idle.transport.last > self._settings.peer_timeout_s:

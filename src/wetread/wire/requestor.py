@@ -8,6 +8,7 @@ PS3.8 Sections 7.1 and 9.3 (association), PS3.7 Sections 9.1.1 (C-STORE) and 9.1
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -16,10 +17,12 @@ from wetread.settings import Destination
 from wetread.wire.acceptor import LINGER_S, UNLIMITED_BYTES
 from wetread.wire.associate import Associate, Context, decode, encode, propose
 from wetread.wire.command import Command, Field, Message, fragments, pdus
+from wetread.wire.tls import connect_context, reason
 from wetread.wire.transport import AbortReason, BadPdu, Pdu, Transport, abort, pdu
 
 OUR_MAX_PDU = 1 << 16  # answers of a peer are small
 _REASONS = {
+    (1, 2, 1): "no reason given; does it expect TLS at this port?",
     (1, 1, 2): "application context not supported",
     (1, 1, 3): "calling AE title not recognized",
     (1, 1, 7): "called AE title not recognized",
@@ -48,6 +51,8 @@ class Requestor:
         No connection, no answer in time, or the peer broke off.
     PeerRefused
         The peer rejected the association.
+    SettingsError
+        A TLS file of the destination cannot be used.
     """
 
     def __init__(
@@ -56,20 +61,31 @@ class Requestor:
         self._name = f"{destination.ae_title}@{destination.host}:{destination.port}"
         self._timeout_s = timeout_s
         self._message_id = 0
+        context = connect_context(destination)
         try:
             sock = socket.create_connection((destination.host, destination.port), timeout=timeout_s)
         except OSError as error:
             raise PeerUnreachable(f"{self._name}: no connection: {error.strerror or error}") from error
+        if context is not None:
+            try:  # `wrap_socket` closes the socket if it fails
+                sock = context.wrap_socket(sock, server_hostname=destination.tls_name or destination.host)
+            except OSError as error:
+                hint = "" if isinstance(error, ssl.SSLError) else "; does the peer speak TLS at this port?"
+                raise PeerUnreachable(f"{self._name}: TLS handshake: {reason(error)}{hint}") from error
         self._transport = Transport(sock, OUR_MAX_PDU)
         try:
-            self._associate(Associate(destination.ae_title, calling_ae, propose(pairs), OUR_MAX_PDU))
+            self._associate(Associate(destination.ae_title, calling_ae, propose(pairs), OUR_MAX_PDU), destination.tls)
         except BaseException:
             self._transport.close()
             raise
 
-    def _associate(self, request: Associate) -> None:
+    def _associate(self, request: Associate, secure: bool) -> None:
         self._transport.write(encode(Pdu.ASSOCIATE_RQ, request), self._timeout_s)
-        kind, body = self._read()
+        try:
+            kind, body = self._read()
+        except PeerUnreachable as error:
+            hint = "" if secure else "; if it expects TLS at this port, the destination needs tls = true"
+            raise PeerUnreachable(f"{error}{hint}") from error
         if kind is Pdu.ASSOCIATE_RJ:
             why = _REASONS.get(tuple(body[1:4]), "no reason given")  # type: ignore[arg-type]
             raise PeerRefused(f"{self._name}: association rejected: {why}")

@@ -8,11 +8,13 @@ PS3.8 Section 9.3 (structure of PDUs), 9.1.4 and 9.1.5 (transport connection, AR
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 import time
 from enum import IntEnum
 
 from wetread.errors import PeerUnreachable, WireError
+from wetread.wire.tls import reason
 
 HEAD = 6  # type, reserved, length
 
@@ -60,7 +62,8 @@ def check_head(head: bytes | bytearray | memoryview, limit: int) -> tuple[Pdu, i
     try:
         known = Pdu(kind)
     except ValueError as error:
-        raise BadPdu(AbortReason.UNRECOGNIZED_PDU, f"PDU type: expected 1 to 7, got {kind}") from error
+        hint = "; that is TLS, which one side speaks and the other does not" if kind in (0x15, 0x16) else ""
+        raise BadPdu(AbortReason.UNRECOGNIZED_PDU, f"PDU type: expected 1 to 7, got {kind}{hint}") from error
     if length > limit:
         raise BadPdu(AbortReason.INVALID_PARAMETER, f"PDU length: expected at most {limit} bytes, got {length}")
     return known, length
@@ -138,7 +141,7 @@ class Transport:
         except TimeoutError as error:
             raise PeerUnreachable(f"the peer sent nothing complete within {seconds:.1f} s") from error
         except OSError as error:
-            raise PeerUnreachable(f"the connection broke: {error.strerror}") from error
+            raise PeerUnreachable(f"the connection broke: {reason(error)}") from error
 
     def write(self, data: bytes, seconds: float) -> None:
         """Send all of `data`.
@@ -148,24 +151,29 @@ class Transport:
         PeerUnreachable
             The peer did not take it in time or closed the connection.
         """
+        end = time.monotonic() + seconds
+        left = memoryview(data)
         try:
-            self._socket.settimeout(seconds)
-            self._socket.sendall(data)
+            while left:  # `sendall` of TLS would begin its time anew with each record
+                self._socket.settimeout(max(0.001, end - time.monotonic()))
+                left = left[self._socket.send(left) :]
         except TimeoutError as error:
             raise PeerUnreachable(f"the peer did not take our data within {seconds:.1f} s") from error
         except OSError as error:
-            raise PeerUnreachable(f"the connection broke: {error.strerror}") from error
+            raise PeerUnreachable(f"the connection broke: {reason(error)}") from error
 
     def interrupt(self) -> None:
         """Wake whoever reads or writes, from another thread: the connection is over."""
         try:
-            self._socket.shutdown(socket.SHUT_RDWR)
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # that of TLS would go on in plain text
         except OSError:
             return  # already gone
 
     def close(self, linger_s: float = 0.0) -> None:
         """Close; with `linger_s` wait so long for the peer to close first (PS3.8 state Sta13)."""
-        if linger_s:
+        if isinstance(self._socket, ssl.SSLSocket):
+            self._say_goodbye(self._socket, linger_s)
+        elif linger_s:
             end = time.monotonic() + linger_s
             try:
                 self._socket.shutdown(socket.SHUT_WR)
@@ -176,3 +184,12 @@ class Transport:
             except OSError:
                 pass
         self._socket.close()
+
+    @staticmethod
+    def _say_goodbye(sock: ssl.SSLSocket, linger_s: float) -> None:
+        """Send close_notify, and wait so long for the peer's."""
+        try:
+            sock.settimeout(linger_s)
+            sock.unwrap()
+        except OSError:
+            return  # without waiting, or the peer is gone

@@ -1,0 +1,161 @@
+"""Who may call: AE title and address of a peer against the list in the settings; everyone else is refused.
+
+References
+----------
+PS3.8 Section 9.3.4, Table 9-21 (reasons of an A-ASSOCIATE-RJ); PS3.15 Annex B (why an AE title alone proves nothing).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from enum import StrEnum
+
+from wetread.errors import SettingsError
+from wetread.settings import Peer, Settings
+from wetread.wire.associate import Reject
+from wetread.wire.tls import Files
+
+#: Associations that each line of the list has for itself, whatever the others hold.
+RESERVE = 2
+
+THIS_MACHINE = Peer("*", ("127.0.0.0/8", "::1/128"))
+ANYONE = Peer("*", ("0.0.0.0/0", "::/0"))
+
+
+class Refusal(StrEnum):
+    """Why a connection got no association: the label of the metric and the word in the log."""
+
+    CALLED_AE = "called AE title"
+    CALLING_AE = "calling AE title"
+    ADDRESS = "address"
+    LOCAL_LIMIT = "limit of associations"
+    PROTOCOL_VERSION = "protocol version"
+    APPLICATION_CONTEXT = "application context"
+    MALFORMED = "malformed"
+    SILENT = "silent"
+    TLS_AT_PLAIN_PORT = "TLS at a plain port"
+    PLAIN_AT_TLS_PORT = "no TLS at a TLS port"
+    TLS_HANDSHAKE = "TLS handshake"
+
+
+#: What the peer is told.  Whether title or address is unknown stays with us.
+ANSWERS: dict[Refusal, Reject] = {
+    Refusal.CALLED_AE: Reject.CALLED_AE,
+    Refusal.CALLING_AE: Reject.CALLING_AE,
+    Refusal.ADDRESS: Reject.CALLING_AE,
+    Refusal.LOCAL_LIMIT: Reject.LOCAL_LIMIT,
+    Refusal.PROTOCOL_VERSION: Reject.PROTOCOL_VERSION,
+    Refusal.APPLICATION_CONTEXT: Reject.APPLICATION_CONTEXT,
+    Refusal.PLAIN_AT_TLS_PORT: Reject.NO_REASON,
+}
+
+
+def listed(settings: Settings) -> tuple[Peer, ...]:
+    """Return the list in force.
+
+    Without a list only this machine may call; behind TLS anyone whose certificate our authority signed.
+    A list that names nobody in particular must say so: `open_doors`.
+    """
+    if "dicom" in settings.open_doors.split("+"):
+        return (*settings.peers, ANYONE)
+    return settings.peers or ((ANYONE,) if Files.of(settings) else (THIS_MACHINE,))
+
+
+def who_may_call(settings: Settings) -> str:
+    """Return one line for people: who may call, and where more are added."""
+    if "dicom" in settings.open_doors.split("+"):
+        return "Anyone may call: open_doors names dicom."
+    if not settings.peers and Files.of(settings):
+        return "Whoever shows a certificate of our authority may call, under any AE title."
+    if not settings.peers:
+        return 'Only this machine may call. Add others with --peer AE@address or peers = "AE@address" in the settings.'
+    lines = (f"{peer.ae_title}@{'+'.join(peer.addresses)} ({', '.join(peer.may)})" for peer in settings.peers)
+    return f"May call: {'; '.join(lines)}. Everyone else is refused."
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody outside this machine reaches a listening address; a name other than localhost is not trusted."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def check_exposure(settings: Settings) -> None:
+    """Refuse to listen where anyone could call and nothing tells friend from stranger.
+
+    Raises
+    ------
+    SettingsError
+        The DICOM port is reachable from other machines without TLS, and without a list of peers or with a list that
+        lets everyone in; or the HTTP port is. The message says what to add.
+    """
+    doors = settings.open_doors.split("+")
+    if not (is_loopback(settings.host) or "dicom" in doors or Files.of(settings)):
+        _check_list(settings)
+    if not is_loopback(settings.http_host) and "http" not in doors:
+        raise SettingsError(
+            f"http_host: {settings.http_host or 'every address'} can be reached from other machines, and /metrics and "
+            '/studies ask nobody who they are. Set http_host = "127.0.0.1" and let a proxy with TLS and a login stand '
+            'in front, or, on a closed network, say so: open_doors = "http"'
+        )
+
+
+def _check_list(settings: Settings) -> None:
+    where = f"host: {settings.host or 'every address'} can be reached from other machines"
+    what_to_do = (
+        'List who may call, for example peers = "CT1@10.1.2.3,PACS@10.1.2.0/24" (WETREAD_PEERS in the environment); '
+        "name tls_certificate, tls_key and tls_authority; "
+        'listen on host = "127.0.0.1" only; or, on a closed network, say that anyone may call: open_doors = "dicom"'
+    )
+    if not settings.peers:
+        raise SettingsError(f"{where}, and no peer is listed. {what_to_do}")
+    for peer in settings.peers:
+        if peer.ae_title == "*" and any(ipaddress.ip_network(one).prefixlen == 0 for one in peer.addresses):
+            raise SettingsError(f"{where}, and the list lets everyone in ({peer.addresses[0]}). {what_to_do}")
+
+
+class Access:
+    """The list, ready to be asked.
+
+    Parameters
+    ----------
+    settings
+        `ae_title`, `peers` and `open_doors` are used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._called = settings.ae_title
+        self._lines = [
+            (peer, [ipaddress.ip_network(address) for address in peer.addresses]) for peer in listed(settings)
+        ]
+
+    def knows(self, address: str) -> bool:
+        """Whether any line holds this address."""
+        return any(_within(address, networks) for _, networks in self._lines)
+
+    def admit(self, called: str, calling: str, address: str) -> Peer | Refusal:
+        """Return the line that lets a caller in, or why none does.
+
+        Parameters
+        ----------
+        called, calling
+            AE titles without padding.
+        address
+            Where the connection comes from.
+        """
+        if called != self._called:
+            return Refusal.CALLED_AE
+        titled = [line for line in self._lines if line[0].ae_title in ("*", calling)]
+        inside = (peer for peer, networks in titled if _within(address, networks))
+        # Of several lines the most exact one decides: a title by name before "*".
+        found = min(inside, key=lambda peer: peer.ae_title == "*", default=None)
+        if found is not None:
+            return found
+        return Refusal.ADDRESS if titled else Refusal.CALLING_AE
+
+
+def _within(address: str, networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+    one = ipaddress.ip_address(address.partition("%")[0])
+    mapped = one.ipv4_mapped if isinstance(one, ipaddress.IPv6Address) else None
+    return any((mapped or one) in network for network in networks)

@@ -140,6 +140,7 @@ class Settings:
     index_url: str = _setting("", "PostgreSQL that several nodes share, postgresql://...; empty: SQLite in `state`")
     lease_s: float = _setting(60.0, "a node that shares the index and is silent for so long has lost its work", "s")
     quiet_s: float = _setting(5.0, "fallback: a study is complete after this silence", "s")
+    expect_s: float = _setting(300.0, "how long announced objects are waited for after the last one; 0: not", "s")
     peer_timeout_s: float = _setting(10.0, "how long a peer may take to answer", "s")
     retry_first_s: float = _setting(1.0, "wait before the first new try of a delivery", "s")
     retry_most_s: float = _setting(300.0, "longest wait between two tries of a delivery", "s")

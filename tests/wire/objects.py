@@ -26,9 +26,19 @@ def element(
 
 
 def data_set(
-    study: str, instance: str, size: int = 64, sop_class: str = CR, order: str = "<", implicit: bool = False
+    study: str,
+    instance: str,
+    size: int = 64,
+    sop_class: str = CR,
+    order: str = "<",
+    implicit: bool = False,
+    of_study: int = 0,
+    of_series: int = 0,
 ) -> bytes:
-    """Encode an object with `size` bytes of pixels; the patient's name is a canary for the logs."""
+    """Encode an object with `size` bytes of pixels; the patient's name is a canary for the logs.
+
+    `of_study` and `of_series`: Number of Study and Series Related Instances; 0: not there.
+    """
     series = f"{study}.1"
     rows = [
         (0x00080016, "UI", sop_class.encode()),
@@ -38,6 +48,8 @@ def data_set(
         (0x00100020, "LO", b"CANARY-ID-77"),
         (0x0020000D, "UI", study.encode()),
         (0x0020000E, "UI", series.encode()),
+        *((0x00201208, "IS", str(of_study).encode()) for _ in range(bool(of_study))),
+        *((0x00201209, "IS", str(of_series).encode()) for _ in range(bool(of_series))),
         (0x7FE00010, "OW", bytes(i % 251 for i in range(size))),
     ]
     return b"".join(element(tag, vr, value, order, implicit) for tag, vr, value in rows)

@@ -16,6 +16,8 @@ ROWS = (
     (0x00180015, "CS", b"HEAD"),
     (0x0020000D, "UI", b"1.2.3"),
     (0x0020000E, "UI", b"1.2.3.1"),
+    (0x00201208, "IS", b"12"),
+    (0x00201209, "IS", b"7"),
     (0x00401003, "SH", b"STAT"),
     (0x7FE00010, "OW", bytes(200)),
 )
@@ -24,6 +26,8 @@ SEEN = {
     Tag.STUDY_DESCRIPTION: "Head trauma",
     Tag.BODY_PART: "HEAD",
     Tag.SERIES: "1.2.3.1",
+    Tag.STUDY_INSTANCES: "12",
+    Tag.SERIES_INSTANCES: "7",
     Tag.REQUESTED_PRIORITY: "STAT",
 }
 

@@ -1,4 +1,4 @@
-"""When a study is complete: its associations were released; a quiet timer only as the fallback."""
+"""When a study is complete: all of it is here, or its associations were released; a quiet timer as the fallback."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ class _Arriving:
     last: float
     open: set[int] = field(default_factory=set)  # associations that brought objects
     lacks: int | None = None  # association of which an object was refused; its sender will try again
+    hold_s: float = 0.0  # more of it was announced: so long after the last object it is waited for
 
 
 class Completion:
@@ -73,6 +74,28 @@ class Completion:
             if study_uid in self._arriving:
                 self._arriving[study_uid].lacks = association
 
+    def expect(self, study_uid: str, hold_s: float) -> None:
+        """More of a study was announced than is here: no release completes it, but silence for `hold_s` seconds.
+
+        0 takes that back: then it is as if nothing had been announced.
+        """
+        with self._changed:
+            arriving = self._arriving.get(study_uid)
+            if arriving is not None and arriving.hold_s != hold_s:
+                arriving.hold_s = hold_s
+                self._changed.notify()
+
+    def fulfil(self, study_uid: str) -> None:
+        """All of a study is here: it is complete, whatever is open."""
+        with self._changed:
+            self._arriving.pop(study_uid, None)
+        self._complete(study_uid)
+
+    def of(self, association: int) -> list[str]:
+        """Return the studies of which an association brought objects and that are not complete."""
+        with self._changed:
+            return [study_uid for study_uid, arriving in self._arriving.items() if association in arriving.open]
+
     def adopt(self, study_uid: str, patient: bool) -> None:
         """The store holds objects of a study of which nobody here knows.
 
@@ -94,7 +117,7 @@ class Completion:
             for study_uid, arriving in self._arriving.items():
                 if association in arriving.open:
                     arriving.open.discard(association)
-                    if released and not arriving.open and arriving.lacks is None:
+                    if released and not (arriving.open or arriving.lacks is not None or arriving.hold_s):
                         done.append(study_uid)
             for study_uid in done:
                 del self._arriving[study_uid]
@@ -112,7 +135,8 @@ class Completion:
         return done
 
     def _until(self, arriving: _Arriving) -> float:
-        return arriving.last + self._quiet_s * (OPEN_FACTOR if arriving.open or arriving.lacks is not None else 1)
+        quiet_s = self._quiet_s * (OPEN_FACTOR if arriving.open or arriving.lacks is not None else 1)
+        return arriving.last + max(quiet_s, arriving.hold_s)
 
     def _run(self) -> None:
         while self._wait():

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from wetread.errors import StoreError
 from wetread.jobs.aside import Aside
 from wetread.jobs.completion import Completion
 from wetread.jobs.delivery import Outbox, Send
+from wetread.jobs.expecting import Expecting
 from wetread.jobs.instances import Arrival, Effect
 from wetread.jobs.lanes import Lane, lane_of
 from wetread.jobs.loop import Loop
@@ -41,7 +42,7 @@ class Runner:
         Open; the caller closes it after `stop`.
     settings
         `destinations`, `lanes`, `critical`, the deadlines by lane,
-        `quiet_s`, `max_tries`, `retry_*`, `ae_title` and `peer_timeout_s` are used.
+        `quiet_s`, `expect_s`, `max_tries`, `retry_*`, `ae_title` and `peer_timeout_s` are used.
     deliver
         How documents leave; C-STORE by default.
     clock
@@ -68,6 +69,7 @@ class Runner:
         self.room = Room(store.overview, store.spool.root, settings, clock)
         self._receipts = Receipts(store.instances)
         self._completion = Completion(self._complete, settings.quiet_s, clock)
+        self._expecting = Expecting(store.announced, self._completion, settings)
         self._reading: list[Loop] = []
         self._outboxes: list[Loop] = []
         self._others: Loop | None = None
@@ -99,6 +101,7 @@ class Runner:
                 self._watch.ended(state)
         for study_uid in self._store.studies.incomplete():
             self._completion.adopt(study_uid, patient=self._store.shared)
+            self._look_at([study_uid])
 
     def _hold(self) -> float:
         """Keep our leases, and look for those that ran out."""
@@ -159,7 +162,7 @@ class Runner:
         lane = lane_of(seen, received.calling_ae, self._settings.lanes)
         try:
             with self.room.asked(received.study_uid, lane, len(received.data)) as short:
-                status = Status.OUT_OF_RESOURCES if short else self._keep(received, lane, seen.get(Tag.SERIES, ""))
+                status = Status.OUT_OF_RESOURCES if short else self._keep(received, lane, seen)
         except (StoreError, OSError):
             self._completion.refused(received.study_uid, received.association)
             raise
@@ -168,8 +171,9 @@ class Runner:
             self._watch.no_room(lane, short)
         return status
 
-    def _keep(self, received: Received, lane: Lane, series_uid: str) -> Status:
+    def _keep(self, received: Received, lane: Lane, seen: Mapping[int, str]) -> Status:
         self._completion.touch(received.study_uid, received.association)
+        self._expecting.told(received.study_uid, seen)
         arrival = Arrival(
             received.sop_class_uid,
             received.sop_instance_uid,
@@ -179,11 +183,13 @@ class Runner:
             self._store.spool.put(received.data),
             len(received.data),
             lane,
-            series_uid,
+            seen.get(Tag.SERIES, ""),
         )
         effect = self._receipts.admit(arrival)
         self._completion.touch(received.study_uid, received.association)
         self._watch.admitted(effect)
+        if effect is Effect.NEW:
+            self._expecting.arrived(arrival)
         if effect is Effect.CONFLICT:
             log.warning("same SOP Instance UID with other bytes: the first is kept, see the audit table")
             return Status.COERCED
@@ -191,17 +197,32 @@ class Runner:
 
     def association_ended(self, number: int, released: bool) -> None:
         """Complete the studies that only waited for the release of this association."""
+        if self._store.shared:
+            self._look_at(self._completion.of(number))
         self._completion.end(number, released)
+
+    def _look_at(self, studies: Iterable[str]) -> None:
+        """Hold what is announced against what is here, also by way of others."""
+        for study_uid in studies:
+            try:
+                self._expecting.look(study_uid)
+            except StoreError as error:
+                log.warning("announcements not read", extra={"reason": str(error)})
 
     def _complete(self, study_uid: str) -> None:
         try:
-            job = self._store.studies.complete(study_uid)
+            lacking = self._expecting.lacking(study_uid)
+            job = self._store.studies.complete(study_uid, lacking)
         except StoreError as error:
             log.error("store failed", extra={"reason": str(error)})
             self._completion.touch(study_uid)  # again after the quiet time
             return
+        self._expecting.forget(study_uid)
         if job is not None:
             log.info("study complete", extra={"job": job})
+            if lacking:
+                log.warning("study is short", extra={"job": job, **lacking})
+                self._watch.short()
             for loop in self._reading:
                 loop.wake()
 

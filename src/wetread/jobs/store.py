@@ -8,6 +8,7 @@ from pathlib import Path
 
 from wetread.errors import StoreError
 from wetread.jobs import failpoints, opening
+from wetread.jobs.announced import Announced
 from wetread.jobs.index import CorruptIndex, Index
 from wetread.jobs.instances import Instances
 from wetread.jobs.lanes import Lane, deadlines_s
@@ -31,7 +32,7 @@ class Store:
     ----------
     spool, made
         The blobs of what was received, and of what was made of it.
-    instances, studies, parcels, removals, leases, overview
+    instances, studies, announced, parcels, removals, leases, overview
         The index, by what it is asked for.
     found
         What was found when it was opened; None where other processes use it too.
@@ -98,6 +99,7 @@ class Store:
         self.leases = Leases(self._index, lease_s)
         self.instances = Instances(self._index, self.spool, self._reached)
         self.studies = Studies(self._index, self.made, self.leases, self._deadlines, self._reached)
+        self.announced = Announced(self._index)
         self.removals = Removals(self._index, self.spool, self.made, self._reached)
         self.parcels = Parcels(self._index, self._deadlines, self._reached)
         self.overview = Overview(self._index)

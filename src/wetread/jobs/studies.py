@@ -52,14 +52,22 @@ class Studies:
         self._due = due(deadlines)
         self._failpoint = failpoint
 
-    def complete(self, study_uid: str) -> int | None:
-        """Declare the objects of a study complete; return its job, if one was waiting for that."""
+    def complete(self, study_uid: str, lacking: Mapping[str, object] | None = None) -> int | None:
+        """Declare the objects of a study complete; return its job, if one was waiting for that.
+
+        Parameters
+        ----------
+        lacking
+            What was announced and did not come, for the audit table.
+        """
         with self._index.writing() as connection:
             job = connection.scalar(
                 select(jobs.c.id).where(jobs.c.study_uid == study_uid, jobs.c.state == State.RECEIVED)
             )
             if job is not None:
                 move(connection, job, State.COMPLETE, self._index.now())
+                if lacking:
+                    note(connection, self._index.now(), "incomplete-study", job, dict(lacking))
         if job is not None:
             self._failpoint("completed")
         return job

@@ -116,6 +116,28 @@ outbox = Table(
     Index("outbox_due", "destination", "state", "id"),
 )
 
+#: How many objects a study has, or one of its series, as somebody said.
+expected = Table(
+    "expected",
+    metadata,
+    Column("study_uid", String(64), primary_key=True),
+    Column("series_uid", String(64), primary_key=True),  # "" of the whole study
+    Column("source", String(16), primary_key=True),  # `wetread.jobs.announced.Source`
+    Column("number", Integer, nullable=False),
+)
+
+#: Which objects somebody said make up a study.
+notices = Table(
+    "notices",
+    metadata,
+    Column("sop_instance_uid", String(64), primary_key=True),  # of the notice
+    Column("sop_class_uid", String(64), nullable=False),
+    Column("study_uid", String(64), nullable=False, index=True),  # "" when it is about several
+    Column("state", String(16), nullable=False),  # Performed Procedure Step Status (0040,0252)
+    Column("instances", String, nullable=False),  # their SOP Instance UIDs, parted by spaces
+    Column("at", Float, nullable=False),
+)
+
 #: What a person may have to look into.
 audit = Table(
     "audit",

@@ -25,6 +25,9 @@ class Watch:
     def answered_for(self, lane: Lane, seconds: float, late: bool) -> None:
         """One study has its result, `seconds` after its first object; `late`: after the deadline of its lane."""
 
+    def short(self) -> None:
+        """One study is read although more of it was announced than came."""
+
     def set_aside(self, readings: Sequence[Reading]) -> None:
         """One job was given up, and its refusals were made."""
 

@@ -17,6 +17,7 @@ from typing import TextIO
 #: What a log record may carry beside its sentence.
 FIELDS = (
     "address",
+    "arrived",
     "association",
     "calling_ae",
     "category",
@@ -24,6 +25,7 @@ FIELDS = (
     "destination",
     "detail",
     "documents",
+    "expected",
     "job",
     "port",
     "reason",

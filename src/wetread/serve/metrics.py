@@ -63,6 +63,9 @@ class Metrics(Watch):
         self._no_room = Counter(
             "wetread_no_room", "Objects refused for want of room", ["lane", "short"], registry=registry
         )
+        self._short = Counter(
+            "wetread_studies_short", "Studies read although more of them was announced than came", registry=registry
+        )
         self._results = Counter("wetread_results", "Results by refusal code", ["refusal"], registry=registry)
         self._not_read = Counter(
             "wetread_not_read",
@@ -130,6 +133,10 @@ class Metrics(Watch):
         """One study has its result."""
         self._lanes.labels(lane.name).observe(seconds)
         self._late.labels(lane.name).inc(late)
+
+    def short(self) -> None:
+        """One study is read with less than was announced."""
+        self._short.inc()
 
     def set_aside(self, readings: Sequence[Reading]) -> None:
         """One job was given up."""

@@ -5,7 +5,8 @@ not there.
 
 References
 ----------
-PS3.5 Sections 7.1 and 7.5; PS3.3 Tables C.4-11, C.7-1, C.7-3 and C.30.1-1.
+PS3.5 Sections 7.1 and 7.5; PS3.3 Tables C.4-11, C.7-1, C.7-3 and C.30.1-1; PS3.4 Tables C.6-2 and C.6-3
+(numbers of related instances, that some archives leave in what they send).
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ class Tag(IntEnum):
     STUDY_DESCRIPTION = 0x00081030
     BODY_PART = 0x00180015
     SERIES = 0x0020000E
+    STUDY_INSTANCES = 0x00201208
+    SERIES_INSTANCES = 0x00201209
     REQUESTED_PRIORITY = 0x00401003
     STEP_PRIORITY = 0x00741200
 

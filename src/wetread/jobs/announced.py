@@ -1,0 +1,123 @@
+"""What was announced of a study: how many objects it has, as senders and archives say, and which they are.
+
+It is kept in the index, so that it may come before the objects or after them, and outlives the process.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+
+from sqlalchemy import Connection, delete, func, insert, select
+
+from wetread.jobs.index import Index
+from wetread.jobs.lanes import Lane
+from wetread.jobs.states import Delivery, State
+from wetread.jobs.tables import documents, expected, instances, jobs, outbox
+
+OPEN = (State.RECEIVED.value, State.COMPLETE.value)  # a version in one of these still takes objects
+
+
+class Source(StrEnum):
+    """Who said a number."""
+
+    HEADER = "header"  # the objects themselves
+    QUERY = "query"  # an archive that was asked
+
+
+class Outlook(Enum):
+    """What is known of the objects that are still to come."""
+
+    UNKNOWN = "unknown"
+    MORE = "more"
+    WHOLE = "whole"  # exactly what was announced is here
+
+
+@dataclass(slots=True)
+class Known:
+    """One study: what is here, and what was announced."""
+
+    have: set[str] = field(default_factory=set)  # SOP Instance UIDs
+    series: Counter[str] = field(default_factory=Counter)  # Series Instance UID -> objects
+    ours: int = 0  # documents of ours that a destination confirmed: an archive may count them
+    lane: Lane = Lane.ROUTINE
+    first: bool = True  # no version of it was read yet
+    numbers: dict[tuple[str, str], int] = field(default_factory=dict)  # series or "", source -> objects
+
+    def add(self, instance: str, series_uid: str, lane: Lane) -> None:
+        """One more object is here."""
+        if instance not in self.have:
+            self.have.add(instance)
+            self.series[series_uid] += 1
+        self.lane = min(self.lane, lane)
+
+    @property
+    def expected(self) -> int:
+        """How many objects the study has at least, by the largest of what was announced."""
+        missing = sum(max(0, number - self.series[one]) for (one, _), number in self.numbers.items() if one)
+        whole = [number - self.ours for (one, _), number in self.numbers.items() if not one]
+        return max(len(self.have) + missing, *whole, 0)
+
+    @property
+    def outlook(self) -> Outlook:
+        """Whoever announced more than is here is believed; else whoever announced exactly that.
+
+        Numbers in headers that were once too small say nothing of later versions: else each further object
+        of a sender that counts along would make a version of its own.
+        """
+        if self.expected > len(self.have):
+            return Outlook.MORE
+        trusted = [Source.QUERY, Source.HEADER] if self.first else [Source.QUERY]
+        whole = {self.numbers.get(("", source)) for source in trusted}
+        return Outlook.WHOLE if whole & {len(self.have), len(self.have) + self.ours} else Outlook.UNKNOWN
+
+
+class Announced:
+    """What a store knows of the objects that are still to come."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+
+    def number(self, study_uid: str, series_uid: str, source: Source, number: int) -> None:
+        """Keep how many objects a study has, or one of its series; it replaces what the source said before.
+
+        Raises
+        ------
+        StoreError
+            It is not kept.
+        """
+        named = {"study_uid": study_uid, "series_uid": series_uid, "source": source.value}
+        with self._index.writing() as connection:
+            connection.execute(delete(expected).filter_by(**named))
+            connection.execute(insert(expected).values(number=number, **named))
+
+    def known(self, study_uid: str) -> Known:
+        """Return what is here of a study, and what was announced.
+
+        Raises
+        ------
+        StoreError
+            The index cannot be read now.
+        """
+        with self._index.reading() as connection:
+            known = self._here(connection, study_uid)
+            for row in connection.execute(select(expected).where(expected.c.study_uid == study_uid)):
+                known.numbers[row.series_uid, row.source] = row.number
+        return known
+
+    def _here(self, connection: Connection, study_uid: str) -> Known:
+        latest = select(jobs.c.version, jobs.c.state, jobs.c.lane).where(jobs.c.study_uid == study_uid)
+        job = connection.execute(latest.order_by(jobs.c.version.desc()).limit(1)).first()
+        known = Known()
+        if job is None:
+            return known
+        known.lane = Lane(job.lane)
+        known.first = job.version == 1 and job.state in OPEN
+        here = select(instances.c.sop_instance_uid, instances.c.series_uid).join(jobs, instances.c.job == jobs.c.id)
+        for row in connection.execute(here.where(jobs.c.study_uid == study_uid)):
+            known.add(row.sop_instance_uid, row.series_uid, known.lane)
+        sent = select(func.count(outbox.c.document.distinct())).join(documents, documents.c.id == outbox.c.document)
+        sent = sent.join(jobs, jobs.c.id == outbox.c.job).where(jobs.c.study_uid == study_uid)
+        known.ours = int(connection.execute(sent.where(outbox.c.state == Delivery.SENT)).scalar_one())
+        return known

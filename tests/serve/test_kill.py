@@ -63,7 +63,7 @@ def test_kill_while_a_delivered_study_is_deleted(tmp_path: Path, pacs: Receiver)
         assert acknowledged(node.destination, FILMS) == FILMS
         until(lambda: rows(state, "SELECT state FROM jobs") == [("DELIVERED",)])
         assert node.stop() == 0
-    with process(state, pacs.port, at="forgotten", least_free_bytes=1 << 62) as node:
+    with process(state, pacs.port, at="forgotten", early=True, least_free_bytes=1 << 62) as node:
         assert node.wait() == -9
     assert len(blobs(state, "spool")) == 2
     with process(state, pacs.port) as node:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 import pytest
@@ -15,3 +16,10 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the developer's own reaches a test."""
     for name in [name for name in os.environ if name.startswith("WETREAD_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def heard_logs() -> None:
+    """A library of the lab raises the level of every handler that it finds; tests that listen want all lines."""
+    for handler in logging.getLogger().handlers:
+        handler.setLevel(logging.NOTSET)

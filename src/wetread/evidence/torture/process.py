@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ class Process:
         while (age := time.monotonic() - self.born) < most_s:
             if self.process.poll() is not None:
                 return None
-            with suppress(OSError):
+            with suppress(OSError, HTTPException):  # it may die within an answer
                 if self.get("/ready")[0] == 200:
                     return Start(time.monotonic() - self.born, processor_s(self._pid))
             time.sleep(0.01)

@@ -28,16 +28,16 @@ TABLE: dict[str, Any] = {
     "id": "compare-toy",
     "task": "segmentation",
     "data": "toy",
-    "title": "Balls (drawn), one of two folds",
+    "title": "Balls (drawn), one of three folds",
     "labels": ["left", "right"],
     "architecture": [
         small("U-Net", architecture="unet", widths=[8, 8, 8, 8], fine=True),
         small("Transformer", **HYBRID, depth=1),
     ],
     "recipe": {"grid": [32, 32], "percentiles": [1, 99], "mean": [0.5], "std": [0.25]},
-    "folds": {"by": "patient", "n": 2, "used": [0]},
+    "folds": {"by": "patient", "n": 3, "used": [0]},
     "train": {"epochs": 1, "batch": 4, "learning_rate": 3e-3, "warmup_steps": 2, "workers": 0},
-    "search": {"learning_rates": [1e-12, 3e-3], "epochs": 1},
+    "search": {"learning_rates": [1e-12, 3e-3], "epochs": 8, "fold": 1},
     "augment": {},
     "ship": {"fold": 0},
 }
@@ -53,10 +53,10 @@ def test_architectures_are_trained_measured_and_told(tmp_path: Path, monkeypatch
     for row in (unet, transformer):
         assert row["gmac"] > 0
         assert row["learning_rate"] == 3e-3
-        assert row["tries"]["0.003"] < row["tries"]["1e-12"]
+        assert row["tries"]["0.003"] > row["tries"]["1e-12"]
         for build in row["builds"].values():
             assert build["ms"] > 0
-            assert build["Dice"]["groups"] == 3
+            assert build["Dice"]["groups"] == 2
     files = write_comparisons({"toy": found}, tmp_path / "evidence")
     write_comparisons({"other": found}, tmp_path / "evidence")
     assert set(json.loads(files[0].read_text())) == {"toy", "other"}

@@ -24,7 +24,7 @@ from wetread.lab.export import export_onnx
 from wetread.lab.folder import engines_for, golden_input
 from wetread.lab.plan import recipe_of
 from wetread.lab.points import threshold_by
-from wetread.lab.predict import Predictor, built, lung_boxes, predict_logits
+from wetread.lab.predict import Predictor, built, eager, lung_boxes, predict_logits
 from wetread.lab.quantize import quantize_onnx
 from wetread.lab.samples import exact
 from wetread.lab.sweep import in_turn
@@ -82,23 +82,25 @@ class Trained:
     """One architecture at its own learning rate."""
 
     state: State
-    tries: Figures  # learning rate -> loss on the training images at the end of its try
+    tries: Figures  # learning rate -> Dice or area under the curve of its try on held-back patients
     learning_rate: float
 
 
 def _train(own: Table, task: Series | Chests, out: Path) -> Trained:
-    """Try each learning rate of ``[search]`` shortly, and train at the one with the lowest loss of training."""
-    plan, search, course = Plan(**own["train"]), own["search"], task.course(own)
+    """Try each learning rate of ``[search]`` shortly, and train at the one that is best on held-back patients."""
+    plan, search = Plan(**own["train"]), own["search"]
 
-    def trained(rate: float, epochs: int, name: str) -> State:
+    def trained(course: Course, rate: float, epochs: int, name: str) -> State:
         torch.manual_seed(plan.seed)
         here = replace(plan, learning_rate=rate, epochs=epochs)
         return fit(zoo.build(own["model"]), course, here, out / own["id"] / name)
 
-    tries = {rate: trained(rate, search["epochs"], f"try-{rate:g}") for rate in search["learning_rates"]}
-    losses = {rate: float(state.history[-1]["loss"]) for rate, state in tries.items()}
-    best = min(losses, key=lambda rate: losses[rate])
-    return Trained(trained(best, plan.epochs, "whole"), {f"{rate:g}": loss for rate, loss in losses.items()}, best)
+    course = task.course(own, for_try=True)
+    tries = {rate: trained(course, rate, search["epochs"], f"try-{rate:g}") for rate in search["learning_rates"]}
+    reached = {rate: task.reached(eager(state.average)) for rate, state in tries.items()}
+    best = max(reached, key=lambda rate: reached[rate])
+    whole = trained(task.course(own), best, plan.epochs, "whole")
+    return Trained(whole, {f"{rate:g}": figure for rate, figure in reached.items()}, best)
 
 
 def _measure(task: Series | Chests, trained: Sequence[Trained], out: Path) -> Figures:
@@ -137,14 +139,24 @@ class Series:
         """Read the cases once for all architectures."""
         first = self.table["architecture"][0]["model"]
         self.cases, self.gridded, self.folds = read_cases(self.table | {"model": first}, self.data)
-        aside = self.folds[self.gridded.series] == int(self.table["ship"]["fold"])
-        self.rows, self.others = np.flatnonzero(aside), np.flatnonzero(~aside)
+        of, fold = self.folds[self.gridded.series], int(self.table["ship"]["fold"])
+        self.rows, self.others = np.flatnonzero(of == fold), np.flatnonzero(of != fold)
+        self.held_back = int(self.table["search"]["fold"])
+        self.checked = np.flatnonzero(of == self.held_back)
         self.shown = len(self.others)
         self.recipe = recipe_of(self.table["recipe"])
 
-    def course(self, own: Table) -> Course:
-        """Return what one architecture is trained on."""
-        return series_course(own, self.gridded, self.folds, int(own["ship"]["fold"]))
+    def course(self, own: Table, for_try: bool = False) -> Course:
+        """Return what one architecture is trained on; in a try without the fold that judges it."""
+        course = series_course(own, self.gridded, self.folds, int(own["ship"]["fold"]))
+        if not for_try:
+            return course
+        of = self.folds[self.gridded.series][course.rows % len(self.gridded)]
+        return replace(course, rows=course.rows[of != self.held_back])
+
+    def reached(self, predictor: Predictor) -> float:
+        """Return the mean Dice over the labels in the fold that judges a try."""
+        return float(self._dice(predictor, self.checked)["value"])
 
     def samples(self) -> list[Tensor]:
         """Return inputs that fix the ranges of int8, of patients in training."""
@@ -152,9 +164,12 @@ class Series:
 
     def figures(self, predictor: Predictor) -> Figures:
         """Return the mean Dice over the labels, by patient."""
-        answered = answers(predictor, self.gridded, self.rows, self.recipe, self.table["task"])
-        overlap = measure_answers(answered, self.cases, self.gridded, self.rows, False)
-        return {"Dice": mask_figures(overlap, self.cases, list(self.table["labels"]))["mean dice"]}
+        return {"Dice": self._dice(predictor, self.rows)}
+
+    def _dice(self, predictor: Predictor, rows: NDArray[np.int64]) -> Figures:
+        answered = answers(predictor, self.gridded, rows, self.recipe, self.table["task"])
+        overlap = measure_answers(answered, self.cases, self.gridded, rows, False)
+        return mask_figures(overlap, self.cases, list(self.table["labels"]))["mean dice"]  # type: ignore[no-any-return]
 
 
 @dataclass
@@ -177,9 +192,14 @@ class Chests:
         self.rows = np.flatnonzero((split == "train") & ~aside)
         self.shown = len(self.rows)
 
-    def course(self, own: Table) -> Course:
-        """Return what one architecture is trained on."""
+    def course(self, own: Table, for_try: bool = False) -> Course:
+        """Return what one architecture is trained on: never the held-back patients."""
         return course_of(own, self.data, self.out)
+
+    def reached(self, predictor: Predictor) -> float:
+        """Return the area under the curve on the held-back patients."""
+        found = predict_logits(predictor, self.films, self.aside, self.boxes, self.recipe)
+        return auroc(self.films.label[self.aside], found)
 
     def samples(self) -> list[Tensor]:
         """Return inputs that fix the ranges of int8, of films in training."""

@@ -18,7 +18,7 @@ __all__ = ["write_comparisons"]
 Figures = Mapping[str, Any]
 UNFAIR = (
     "Equal is how often each network sees each image, on which grid and with which changes, and how many learning "
-    "rates are tried for it: that with the lowest loss on the training images after a short try is its own.  "
+    "rates are tried for it: that which is best on held-back patients after a short try is its own.  "
     "EfficientNet and Transformer start from ImageNet weights, the U-Net from "
     "nothing.  The Transformer is the EfficientNet with Transformer blocks on its coarsest features: what they add is "
     "the difference between the two.  One training of each: another seed would move the figures by some of their "

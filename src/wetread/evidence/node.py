@@ -56,8 +56,8 @@ def serving(models: Path, pacs: Destination | None = None, config: Path | None =
         command += ["serve", "--port", "0", "--http-port", "0", "--json"]
         command += ["--destination", f"{pacs.ae_title}@{pacs.host}:{pacs.port}"] if pacs else []
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        assert process.stdout is not None
         try:
-            assert process.stdout is not None
             ready: dict[str, Any] = json.loads(process.stdout.readline())
             served = Served(process, Destination("WETREAD", "127.0.0.1", ready["port"]), ready["http_port"])
             _until(lambda: _is_ready(served), 60)
@@ -65,6 +65,7 @@ def serving(models: Path, pacs: Destination | None = None, config: Path | None =
         finally:
             process.terminate()
             process.wait(timeout=30)
+            process.stdout.close()
 
 
 def _is_ready(served: Served) -> bool:

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from wetread import acquire, infer, pipeline
-from wetread.evidence import doors, receiving
+from wetread.evidence import doors, receiving, stored
 from wetread.evidence import models as of_models
 from wetread.evidence.figures import Figure, p95, times_ms
 from wetread.evidence.film import film_for_every_model
@@ -212,6 +212,7 @@ def measure(runs: int) -> list[Figure]:
             node_memory(film, settings.models_dir),
             *(Figure(**asdict(line)) for line in of_models.lines(settings.models_dir, 2 * runs)),
             *(Figure(**asdict(line)) for line in receiving.lines(settings.models_dir)),
+            *stored.figures(settings.models_dir, runs),
             *doors.figures(reader, runs),
         ]
 

@@ -68,7 +68,7 @@ class LaneRule:
 LANES = ("STAT", "URGENT", "ROUTINE")
 
 
-#: What a peer may be allowed to do; `notify` and `query` have no service yet.
+#: What a peer may be allowed to do: C-ECHO, C-STORE, notices (IAN, MPPS); `query` has no service yet.
 RIGHTS = ("echo", "store", "notify", "query")
 
 

@@ -21,7 +21,7 @@ from wetread.settings import Destination, Settings
 from wetread.wire import associate, command
 from wetread.wire.associate import Associate, Context
 from wetread.wire.command import Command
-from wetread.wire.dimse import Listener, Received, echo, send
+from wetread.wire.dimse import Listener, Notice, Received, echo, send
 from wetread.wire.part10 import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, header
 from wetread.wire.transport import Pdu, pdu
 
@@ -35,15 +35,21 @@ class Bench:
         self.objects: list[Received] = []
         self.ends: list[tuple[int, bool]] = []
         self.statuses: list[int] = []
+        self.notices: list[Notice] = []
+        self.heard = 0  # what the next notice is answered with
         self.ended = threading.Event()
         self._answer = answer
-        self.listener = Listener(settings, self._keep, self._end, self.statuses.append)
+        self.listener = Listener(settings, self._keep, self._end, self.statuses.append, on_notice=self._hear)
         self.listener.start()
         self.destination = Destination("WETREAD", "127.0.0.1", self.listener.port)
 
     def _keep(self, received: Received) -> int:
         self.objects.append(received)
         return self._answer(received)
+
+    def _hear(self, notice: Notice) -> int:
+        self.notices.append(notice)
+        return self.heard
 
     def _end(self, number: int, released: bool) -> None:
         self.ends.append((number, released))

@@ -21,6 +21,8 @@
     room        whether one more object may come in
     receipt     acknowledges only what is on disk; many objects share one commit
     completion  when a study is complete
+    announced   what was announced of a study: numbers and notices
+    expecting   what was announced, held against what arrives
     worker      reads complete studies
     aside       answers for the studies that were given up
     retry       when to try again

@@ -16,6 +16,7 @@ from wetread.jobs.completion import Completion
 from wetread.jobs.instances import Arrival
 from wetread.jobs.lanes import deadlines_s
 from wetread.settings import Settings
+from wetread.wire.dimse import Notice, Status
 from wetread.wire.glance import Tag
 
 log = logging.getLogger("wetread.jobs")
@@ -68,6 +69,23 @@ class Expecting:
             self._announced.number(study_uid, series_uid, Source.HEADER, number)
             known.numbers[key] = number
 
+    def hear(self, notice: Notice) -> Status:
+        """Keep a notice, and hold it against what is here; return the status of its answer.
+
+        Raises
+        ------
+        StoreError
+            It is not kept.
+        """
+        status = self._announced.hear(notice)
+        if status is Status.SUCCESS:
+            try:
+                if study_uid := self._announced.study_of(notice):
+                    self.look(study_uid)
+            except StoreError as error:  # it is kept: the release or the timer comes upon it
+                log.warning("announcements not read", extra={"reason": str(error)})
+        return status
+
     def arrived(self, arrival: Arrival) -> None:
         """One more object of a study is durable."""
         try:
@@ -88,14 +106,16 @@ class Expecting:
         StoreError
             The index cannot be read now.
         """
-        known = self._announced.known(study_uid)
-        with self._lock:
+        with self._lock:  # what arrives meanwhile is added after
+            known = self._announced.known(study_uid)
             if study_uid in self._known:
                 self._known[study_uid] = known
         self._act(study_uid, known.outlook, self._hold_s(known))
 
     def lacking(self, study_uid: str) -> dict[str, object]:
         """Return how many objects of a study were announced and how many came, or {} if nothing lacks.
+
+        With them stands how many of its steps are in progress, if there are any.
 
         Raises
         ------
@@ -105,7 +125,8 @@ class Expecting:
         known = self._announced.known(study_uid)
         if known.outlook is not Outlook.MORE:
             return {}
-        return {"expected": known.expected, "arrived": len(known.have)}
+        steps = {"steps_in_progress": known.steps} if known.steps else {}
+        return {"expected": known.expected, "arrived": len(known.have), **steps}
 
     def forget(self, study_uid: str) -> None:
         """A study is complete: what was announced stays in the index alone."""

@@ -26,7 +26,7 @@ from wetread.jobs.watch import Watch
 from wetread.jobs.worker import Reader, Worker, destination_name
 from wetread.settings import Destination, Settings, parse_destination
 from wetread.turns import Turns
-from wetread.wire.dimse import Received, Status, send
+from wetread.wire.dimse import Notice, Received, Status, send
 from wetread.wire.glance import Tag, glance
 from wetread.wire.part10 import meta
 
@@ -194,6 +194,19 @@ class Runner:
             log.warning("same SOP Instance UID with other bytes: the first is kept, see the audit table")
             return Status.COERCED
         return Status.SUCCESS
+
+    def hear(self, notice: Notice) -> int:
+        """Keep a notice of which objects make up a study; return the status of its N-CREATE or N-SET.
+
+        Raises
+        ------
+        StoreError
+            It is not durable; the peer must send it again.
+        """
+        status = self._expecting.hear(notice)
+        log.info("notice", extra={"kind": notice.kind, "state": notice.state, "status": f"0x{status:04X}"})
+        self._watch.heard(notice.kind, status)
+        return status
 
     def association_ended(self, number: int, released: bool) -> None:
         """Complete the studies that only waited for the release of this association."""

@@ -25,6 +25,9 @@ class Watch:
     def answered_for(self, lane: Lane, seconds: float, late: bool) -> None:
         """One study has its result, `seconds` after its first object; `late`: after the deadline of its lane."""
 
+    def heard(self, kind: str, status: int) -> None:
+        """One notice was answered: an IAN, or an N-CREATE or N-SET of an MPPS."""
+
     def short(self) -> None:
         """One study is read although more of it was announced than came."""
 

@@ -27,11 +27,13 @@ FIELDS = (
     "documents",
     "expected",
     "job",
+    "kind",
     "port",
     "reason",
     "refusal",
     "state",
     "status",
+    "steps_in_progress",
     "tries",
     "where",
 )

@@ -66,6 +66,9 @@ class Metrics(Watch):
         self._short = Counter(
             "wetread_studies_short", "Studies read although more of them was announced than came", registry=registry
         )
+        self._notices = Counter(
+            "wetread_notices", "IAN and MPPS messages by their answer", ["kind", "status"], registry=registry
+        )
         self._results = Counter("wetread_results", "Results by refusal code", ["refusal"], registry=registry)
         self._not_read = Counter(
             "wetread_not_read",
@@ -133,6 +136,10 @@ class Metrics(Watch):
         """One study has its result."""
         self._lanes.labels(lane.name).observe(seconds)
         self._late.labels(lane.name).inc(late)
+
+    def heard(self, kind: str, status: int) -> None:
+        """One notice was answered."""
+        self._notices.labels(kind, f"0x{status:04X}").inc()
 
     def short(self) -> None:
         """One study is read with less than was announced."""

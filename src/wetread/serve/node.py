@@ -98,6 +98,7 @@ class Node:
                 self.metrics.answered,
                 self._preferred,
                 self.metrics.turned_away,
+                self._runner.hear,
             )
             self.metrics.observe(self.store, lambda: self.ready, lambda: self._listener.associations)
             app = application(self.store, self.metrics, self.missing)

@@ -4,7 +4,8 @@
 
     dimse       the door: `echo`, `send`, `Listener`, `Received`
     requestor   the side that asks for an association (SCU)
-    acceptor    the side that grants one (SCP): C-ECHO and C-STORE
+    acceptor    the side that grants one (SCP): C-ECHO, C-STORE, N-CREATE and N-SET
+    notices     what others tell of a study: IAN and MPPS       PS3.4 Annexes R and F
     access      who may call
     guard       sockets that have not yet asked for an association
     transport   PDUs on a socket, with every length checked before it is read

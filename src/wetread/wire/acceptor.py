@@ -1,21 +1,24 @@
-"""The side that grants an association: C-ECHO and C-STORE as SCP, one thread an association.
+"""The side that grants an association: C-ECHO, C-STORE and notices as SCP, one thread an association.
 
 References
 ----------
-PS3.8 Section 9.2 (state machine: Sta3, Sta6 and Sta13 of the acceptor), PS3.7 Sections 9.1.1 and 9.1.5,
-PS3.4 Annexes A (verification) and B (storage).
+PS3.8 Section 9.2 (state machine: Sta3, Sta6 and Sta13 of the acceptor), PS3.7 Sections 9.1.1, 9.1.5, 10.1.3
+and 10.1.5, PS3.4 Annexes A (verification), B (storage), F (performed steps) and R (availability).
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Container
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wetread.errors import BadInput, PeerUnreachable, StoreError
 from wetread.settings import Peer, Settings
-from wetread.wire.associate import VERIFICATION, Associate, Context, answer, encode
+from wetread.uids import new_uid
+from wetread.wire.associate import Associate, Context, answer, encode, right_of
 from wetread.wire.command import Command, Field, Message, Status, fragments, pdus
+from wetread.wire.notices import MAX_NOTICE_BYTES, BadNotice, Notice
+from wetread.wire.notices import read as read_notice
 from wetread.wire.part10 import header, identify
 from wetread.wire.transport import AbortReason, BadPdu, Pdu, Transport, abort, pdu
 
@@ -26,7 +29,10 @@ LINGER_S = 2.0  # how long we wait in Sta13 for the peer to close
 COMMENTS = {
     int(Status.COERCED): "first version kept",
     int(Status.OUT_OF_RESOURCES): "no room now; send again later",
+    int(Status.PROCESSING_FAILURE): "Performed Procedure Step Object may no longer be updated",
+    int(Status.RESOURCE_LIMITATION): "cannot keep it durably now; send again later",
 }
+ERROR_IDS = {int(Status.PROCESSING_FAILURE): 0xA710}  # PS3.4 Section F.7.2.2.4
 UNLIMITED_BYTES = 1 << 17  # PDU that we send to a peer that names no limit
 
 
@@ -50,6 +56,23 @@ OnObject = Callable[[Received], int]
 OnEnd = Callable[[int, bool], None]
 #: Told the status of every C-STORE response.
 OnStatus = Callable[[int], None]
+#: Keeps a notice and returns the status of its N-CREATE or N-SET; it may raise `StoreError` (0x0213).
+OnNotice = Callable[[Notice], int]
+
+
+def ignore(_notice: Notice) -> int:
+    """Take no notices."""
+    return Status.UNRECOGNIZED_OPERATION
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What a listener does with what its associations bring."""
+
+    on_object: OnObject
+    on_status: OnStatus
+    preferred: Container[str]  # transfer syntaxes to choose where a peer offers several for one class
+    on_notice: OnNotice
 
 
 class Association:
@@ -65,6 +88,8 @@ class Association:
         What the peer asked for.
     peer
         The line of the list that let it in.
+    service
+        What to do with what it brings.
     """
 
     def __init__(
@@ -74,9 +99,7 @@ class Association:
         request: Associate,
         peer: Peer,
         settings: Settings,
-        on_object: OnObject,
-        on_status: OnStatus,
-        preferred: Container[str] = (),
+        service: Service,
     ) -> None:
         self.number = number
         self.transport = transport
@@ -84,9 +107,7 @@ class Association:
         self.busy = False  # between a request and its response
         self._request = request
         self._settings = settings
-        self._on_object = on_object
-        self._on_status = on_status
-        self._preferred = preferred
+        self._service = service
         self._granted: dict[int, Context] = {}
         room = request.max_length or UNLIMITED_BYTES
         self._room = max(128, min(room, UNLIMITED_BYTES))
@@ -95,7 +116,7 @@ class Association:
         """Serve until the end; return whether the peer released the association in order."""
         try:
             limit = self._settings.max_pdu_bytes
-            answered, self._granted = answer(self._request, limit, self._preferred, self.peer.may)
+            answered, self._granted = answer(self._request, limit, self._service.preferred, self.peer.may)
             self._write(encode(Pdu.ASSOCIATE_AC, answered))
             return self._serve()
         except BadPdu as error:
@@ -115,7 +136,7 @@ class Association:
                 for context_id, control, fragment in fragments(body):
                     if context_id not in self._granted:
                         raise BadPdu(AbortReason.UNEXPECTED_PARAMETER, "message: on a context that was not accepted")
-                    if message.add(context_id, control, fragment, self._settings.max_object_bytes):
+                    if message.add(context_id, control, fragment, self._most(context_id)):
                         self._handle(message)
                         message = Message()
             elif kind is Pdu.RELEASE_RQ:
@@ -126,18 +147,26 @@ class Association:
             else:
                 raise BadPdu(AbortReason.UNEXPECTED_PDU, f"expected data, release or abort, got {kind.name}")
 
+    def _most(self, context_id: int) -> int:
+        """How many bytes a data set on this context may have."""
+        notices = right_of(self._granted[context_id].abstract) == "notify"
+        return MAX_NOTICE_BYTES if notices else self._settings.max_object_bytes
+
     def _handle(self, message: Message) -> None:
         command = message.command
         assert command is not None
         context = self._granted[message.context_id]
         self.busy = True
-        verification = context.abstract == VERIFICATION
-        if command.field == Field.C_STORE_RQ and not verification:
+        right = right_of(context.abstract)
+        if command.field == Field.C_STORE_RQ and right == "store":
             status, comment = self._store(command, context, message.data)
             self._respond(context, command, status, comment)
-            self._on_status(status)
-        elif command.field == Field.C_ECHO_RQ and verification:
+            self._service.on_status(status)
+        elif command.field == Field.C_ECHO_RQ and right == "echo":
             self._respond(context, command, Status.SUCCESS)
+        elif command.field in (Field.N_CREATE_RQ, Field.N_SET_RQ) and right == "notify":
+            named = replace(command, sop_instance_uid=command.sop_instance_uid or new_uid())
+            self._respond(context, named, *self._notice(named, context, message.data))
         elif command.field != Field.C_CANCEL_RQ and not command.field & 0x8000:
             self._respond(context, command, Status.UNRECOGNIZED_OPERATION)
         self.busy = False
@@ -152,7 +181,7 @@ class Association:
             if (found.sop_class_uid, found.sop_instance_uid) != (command.sop_class_uid, command.sop_instance_uid):
                 return Status.DATA_SET_MISMATCH, "UIDs of command and data set differ"
             head = header(found.sop_class_uid, found.sop_instance_uid, transfer)
-            status = self._on_object(
+            status = self._service.on_object(
                 Received(
                     found.sop_class_uid,
                     found.sop_instance_uid,
@@ -174,6 +203,24 @@ class Association:
             return Status.OUT_OF_RESOURCES, "internal error; send again later"
         return status, COMMENTS.get(status, "")
 
+    def _notice(self, command: Command, context: Context, data: bytearray) -> tuple[int, str]:
+        """Keep one notice; every failure becomes a status."""
+        if command.sop_class_uid != context.abstract:
+            return Status.SOP_CLASS_NOT_SUPPORTED, "SOP class differs from the presentation context"
+        (transfer,) = context.transfers
+        try:
+            status = self._service.on_notice(read_notice(command, data, transfer))
+        except BadNotice as error:
+            log.warning("notice refused", extra={"association": self.number, "reason": str(error)})
+            return error.status, str(error)
+        except StoreError as error:
+            log.error("notice not kept", extra={"association": self.number, "reason": str(error)})
+            status = Status.RESOURCE_LIMITATION
+        except Exception as error:  # noqa: BLE001 - the SCP's door: one notice must not end the service
+            log.error("notice not kept", extra={"association": self.number, "reason": type(error).__name__})
+            status = Status.RESOURCE_LIMITATION
+        return status, COMMENTS.get(status, "")
+
     def _respond(self, context: Context, command: Command, status: int, comment: str = "") -> None:
         response = Command(
             command.field | 0x8000,
@@ -182,6 +229,7 @@ class Association:
             command.sop_instance_uid,
             status=status,
             comment=comment,
+            error_id=ERROR_IDS.get(status, 0),
         )
         data = b"".join(pdus(context, response, memoryview(b""), self._room))
         self._write(data)

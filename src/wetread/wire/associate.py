@@ -2,7 +2,8 @@
 
 References
 ----------
-PS3.8 Sections 9.3.2 to 9.3.4 and Annex D (user information), PS3.7 Annex D.3.3.
+PS3.8 Sections 9.3.2 to 9.3.4 and Annex D (user information), PS3.7 Annex D.3.3; PS3.4 Tables F.7.1-1 and R.3.1-1
+(SOP classes of the notices).
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from enum import IntEnum
 
 from wetread.errors import BadInput
 from wetread.uids import IMPLEMENTATION_CLASS_UID
-from wetread.wire.part10 import IMPLEMENTATION_VERSION, uid
+from wetread.wire.part10 import EXPLICIT_LITTLE, IMPLEMENTATION_VERSION, IMPLICIT_LITTLE, uid
 from wetread.wire.transport import AbortReason, BadPdu, Pdu, pdu
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 VERIFICATION = "1.2.840.10008.1.1"
+INSTANCE_AVAILABILITY = "1.2.840.10008.5.1.4.33"
+PERFORMED_STEP = "1.2.840.10008.3.1.2.3.3"
 MAX_CONTEXTS = 128
 
 ACCEPTED, USER_REJECTION, ABSTRACT_NOT_SUPPORTED, TRANSFER_NOT_SUPPORTED = 0, 1, 3, 4  # PS3.8 Table 9-18
@@ -148,7 +151,7 @@ def _items(raw: bytes) -> Iterator[tuple[int, bytes]]:
 def answer(
     request: Associate, max_length: int, preferred: Container[str] = (), may: Container[str] = ("echo", "store")
 ) -> tuple[Associate, dict[int, Context]]:
-    """Grant what we can: C-ECHO and every storage class, in a transfer syntax that we keep.
+    """Grant what we can: C-ECHO, every storage class in a transfer syntax that we keep, and notices.
 
     Parameters
     ----------
@@ -168,7 +171,7 @@ def answer(
     granted: dict[int, Context] = {}
     for context in request.contexts:
         chosen = choose(context, preferred)
-        if chosen.result == ACCEPTED and ("echo" if context.abstract == VERIFICATION else "store") not in may:
+        if chosen.result == ACCEPTED and right_of(context.abstract) not in may:
             chosen = replace(chosen, result=USER_REJECTION)
         made.append(chosen)
         if chosen.result == ACCEPTED:
@@ -179,13 +182,24 @@ def answer(
 def choose(context: Context, preferred: Container[str] = ()) -> Context:
     """Answer one proposed context: the first transfer syntax that is preferred, else the first that we keep."""
     first = context.transfers[:1] or ("",)
-    if context.abstract != VERIFICATION and not is_storage(context.abstract):
+    right = right_of(context.abstract)
+    if not right:
         return Context(context.id, context.abstract, first, ABSTRACT_NOT_SUPPORTED)
-    kept = tuple(transfer for transfer in context.transfers if is_kept(transfer))
+    taken = is_read if right == "notify" else is_kept
+    kept = tuple(transfer for transfer in context.transfers if taken(transfer))
     if not kept:
         return Context(context.id, context.abstract, first, TRANSFER_NOT_SUPPORTED)
     chosen = next((transfer for transfer in kept if transfer in preferred), kept[0])
     return Context(context.id, context.abstract, (chosen,))
+
+
+def right_of(abstract: str) -> str:
+    """Return which of `wetread.settings.RIGHTS` a SOP class needs, or "" if we do not have it."""
+    if abstract == VERIFICATION:
+        return "echo"
+    if abstract in (INSTANCE_AVAILABILITY, PERFORMED_STEP):
+        return "notify"
+    return "store" if is_storage(abstract) else ""
 
 
 def is_storage(abstract: str) -> bool:
@@ -205,6 +219,11 @@ def is_kept(transfer: str) -> bool:
     arc = "1.2.840.10008.1.2"
     outside = transfer.startswith((f"{arc}.6.", f"{arc}.7.")) or transfer in _NOT_KEPT
     return (transfer == arc or transfer.startswith(f"{arc}.")) and not outside
+
+
+def is_read(transfer: str) -> bool:
+    """Whether what is no object is taken in this transfer syntax: those that every notice may come in."""
+    return transfer in (IMPLICIT_LITTLE, EXPLICIT_LITTLE)
 
 
 def propose(pairs: Sequence[tuple[str, str]]) -> tuple[Context, ...]:

@@ -2,8 +2,8 @@
 
 References
 ----------
-PS3.7 Sections 6.3.1 (command set), 9.3.1 (C-STORE), 9.3.5 (C-ECHO), Annex C (statuses) and E (elements);
-PS3.8 Annex E (message control header); PS3.4 Table B.2-1 (storage statuses).
+PS3.7 Sections 6.3.1 (command set), 9.3.1 (C-STORE), 9.3.2 (C-FIND), 9.3.5 (C-ECHO), 10.3.3 (N-SET), 10.3.5 (N-CREATE),
+Annex C (statuses) and E (elements); PS3.8 Annex E (message control header); PS3.4 Table B.2-1 (storage statuses).
 """
 
 from __future__ import annotations
@@ -24,21 +24,36 @@ class Field(IntEnum):
     """Command Field (0000,0100), PS3.7 Annex E.1; a response has bit 15 set."""
 
     C_STORE_RQ = 0x0001
+    C_FIND_RQ = 0x0020
     C_ECHO_RQ = 0x0030
+    N_SET_RQ = 0x0120
+    N_CREATE_RQ = 0x0140
     C_CANCEL_RQ = 0x0FFF
 
 
 class Status(IntEnum):
-    """Statuses of C-STORE and C-ECHO that we give."""
+    """Statuses that we give: PS3.7 Annex C, PS3.4 Table B.2-1 (those of C-STORE) and Section F.7.2."""
 
     SUCCESS = 0x0000
+    INVALID_VALUE = 0x0106
+    PROCESSING_FAILURE = 0x0110
+    DUPLICATE_INSTANCE = 0x0111
+    NO_SUCH_INSTANCE = 0x0112
+    INVALID_INSTANCE = 0x0117
+    MISSING_ATTRIBUTE = 0x0120
     SOP_CLASS_NOT_SUPPORTED = 0x0122
     UNRECOGNIZED_OPERATION = 0x0211
+    RESOURCE_LIMITATION = 0x0213
     OUT_OF_RESOURCES = 0xA700
     DATA_SET_MISMATCH = 0xA900
     COERCED = 0xB000
     CANNOT_UNDERSTAND = 0xC000
 
+
+#: Requests that name their object as the requested, not the affected one (PS3.7 Annex E.1).
+_REQUESTED = frozenset((Field.N_SET_RQ,))
+#: Requests that tell a priority.
+_PRIORITY = frozenset((Field.C_STORE_RQ, Field.C_FIND_RQ))
 
 #: Warning statuses of C-STORE: the object is stored (PS3.4 Table B.2-1).
 STORED = frozenset((0x0000, 0xB000, 0xB006, 0xB007))
@@ -46,29 +61,34 @@ STORED = frozenset((0x0000, 0xB000, 0xB006, 0xB007))
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """The elements of a command set that C-ECHO and C-STORE use."""
+    """The elements of a command set that are used."""
 
     field: int  # Command Field (0000,0100)
     message_id: int = 0  # Message ID, or in a response Message ID Being Responded To
-    sop_class_uid: str = ""
+    sop_class_uid: str = ""  # affected or requested
     sop_instance_uid: str = ""
     data_set: bool = False
     status: int = 0
     comment: str = ""  # Error Comment (0000,0902), at most 64 characters
+    error_id: int = 0  # Error ID (0000,0903); 0: none
 
 
 def encode(command: Command) -> bytes:
     """Return a command set: Implicit VR Little Endian, ascending tags, group length first."""
     response = bool(command.field & 0x8000)
-    elements = [_text(0x0002, command.sop_class_uid), _number(0x0100, command.field)]
-    elements.append(_number(0x0120 if response else 0x0110, command.message_id))
-    if command.field == Field.C_STORE_RQ:
+    requested = int(command.field in _REQUESTED)
+    elements = [_text(0x0002 + requested, command.sop_class_uid), _number(0x0100, command.field)]
+    answers = response or command.field == Field.C_CANCEL_RQ
+    elements.append(_number(0x0120 if answers else 0x0110, command.message_id))
+    if command.field in _PRIORITY:
         elements.append(_number(0x0700, 0))  # Priority: medium
     elements.append(_number(0x0800, 0x0001 if command.data_set else NO_DATA_SET))
     if response:
         elements.append(_number(0x0900, command.status))
         elements.append(_text(0x0902, command.comment[:64], pad=b" "))
-    elements.append(_text(0x1000, command.sop_instance_uid))
+        if command.error_id:
+            elements.append(_number(0x0903, command.error_id))
+    elements.append(_text(0x1000 + requested, command.sop_instance_uid))
     body = b"".join(elements)
     return struct.pack("<HHLL", 0, 0, 4, len(body)) + body
 
@@ -95,11 +115,12 @@ def decode(raw: bytes | bytearray) -> Command:
         return Command(
             field=number[0x0100],
             message_id=number.get(0x0110, number.get(0x0120, 0)),
-            sop_class_uid=_string(found.get(0x0002, b"")),
-            sop_instance_uid=_string(found.get(0x1000, b"")),
+            sop_class_uid=_string(found.get(0x0002, found.get(0x0003, b""))),
+            sop_instance_uid=_string(found.get(0x1000, found.get(0x1001, b""))),
             data_set=number.get(0x0800, NO_DATA_SET) != NO_DATA_SET,
             status=number.get(0x0900, 0),
             comment=_string(found.get(0x0902, b"")),
+            error_id=number.get(0x0903, 0),
         )
     except (struct.error, KeyError) as error:
         raise BadPdu(AbortReason.INVALID_PARAMETER, "command set: malformed or without a command field") from error

@@ -1,4 +1,4 @@
-"""The door to DICOM peers: ask them for a sign of life, send them objects, take theirs.
+"""The door to DICOM peers: ask them for a sign of life, send them objects, take theirs and their notices.
 
 References
 ----------
@@ -16,17 +16,18 @@ from collections.abc import Callable, Container, Iterator, Sequence
 
 from wetread.errors import PeerRefused, SettingsError
 from wetread.settings import Destination, Peer, Settings
-from wetread.wire.acceptor import LINGER_S, Association, OnEnd, OnObject, OnStatus, Received
+from wetread.wire.acceptor import LINGER_S, Association, OnEnd, OnNotice, OnObject, OnStatus, Received, Service, ignore
 from wetread.wire.access import ANSWERS, RESERVE, Access, Refusal
 from wetread.wire.associate import APPLICATION_CONTEXT, MAX_CONTEXTS, VERIFICATION, Associate, decode, reject
 from wetread.wire.command import STORED, Status
 from wetread.wire.guard import Guard
+from wetread.wire.notices import Notice
 from wetread.wire.part10 import IMPLICIT_LITTLE, Meta, meta
 from wetread.wire.requestor import Requestor
 from wetread.wire.tls import Files, Rotating
 from wetread.wire.transport import BadPdu, Transport, abort
 
-__all__ = ["STORED", "Listener", "Received", "Refusal", "Status", "echo", "send"]
+__all__ = ["STORED", "Listener", "Notice", "Received", "Refusal", "Status", "echo", "send"]
 
 log = logging.getLogger("wetread.wire")
 
@@ -120,7 +121,7 @@ def _associations(metas: Sequence[Meta]) -> Iterator[list[int]]:
 
 
 class Listener:
-    """A DICOM node that answers C-ECHO and takes C-STORE of every storage class.
+    """A DICOM node that answers C-ECHO, takes C-STORE of every storage class, and takes notices.
 
     Parameters
     ----------
@@ -137,6 +138,8 @@ class Listener:
         Transfer syntaxes to choose where a peer offers several for one class.
     on_refusal
         Told why a connection got no association.
+    on_notice
+        Keeps a notice and returns the status of its N-CREATE or N-SET; without it none is taken.
     """
 
     def __init__(
@@ -147,14 +150,13 @@ class Listener:
         on_status: OnStatus = lambda status: None,
         preferred: Container[str] = (),
         on_refusal: Callable[[Refusal], None] = lambda refusal: None,
+        on_notice: OnNotice = ignore,
     ) -> None:
         self._settings = settings
         self._access = Access(settings)
         self._on_refusal = on_refusal
-        self._on_object = on_object
+        self._service = Service(on_object, on_status, preferred, on_notice)
         self._on_end = on_association_end
-        self._on_status = on_status
-        self._preferred = preferred
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._active: dict[Association, threading.Thread] = {}
@@ -230,9 +232,7 @@ class Listener:
         sock.setblocking(True)
         transport = Transport(sock, self._settings.max_pdu_bytes)
         number = next(self._numbers)
-        association = Association(
-            number, transport, request, peer, self._settings, self._on_object, self._on_status, self._preferred
-        )
+        association = Association(number, transport, request, peer, self._settings, self._service)
         thread = threading.Thread(target=self._run, args=(association,), name=f"wetread-dimse-{number}", daemon=True)
         with self._lock:
             thread.start()

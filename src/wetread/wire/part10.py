@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 from wetread.errors import BadInput
@@ -30,7 +30,7 @@ MAX_DEPTH = 32
 MAX_INFLATED = 1 << 20
 
 _LONG_VRS = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
-_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
 _UID = re.compile(r"[0-9.]{1,64}")
 _SOP_CLASS, _SOP_INSTANCE, _STUDY = 0x00080016, 0x00080018, 0x0020000D
@@ -178,12 +178,78 @@ def outermost(data: bytes | bytearray | memoryview, transfer_syntax: str) -> Ite
 _OPEN, _OPEN_IMPLICIT = b"open", b"open implicit"  # told apart by identity from any value read
 
 
+def nested(
+    data: bytes | bytearray | memoryview, transfer_syntax: str, sequences: Container[int]
+) -> Iterator[tuple[tuple[int, ...], int, bytes]]:
+    """Walk the elements of an encoded data set with those inside of sequences, in their order.
+
+    Parameters
+    ----------
+    transfer_syntax
+        Implicit or Explicit VR Little Endian.
+    sequences
+        Tags of the sequences whose items are walked; others are passed over where their length is told.
+
+    Yields
+    ------
+    The tags of the sequences around it, its tag and value.  Sequences and items are yielded where they begin, with
+    b""; so is a value of more than 64 bytes.
+
+    Raises
+    ------
+    BadInput
+        A length points past the end of what holds it, a delimiter ends nothing, or nesting is deeper than `MAX_DEPTH`.
+    """
+    opened: list[tuple[int, int, bool]] = []  # tag, end or -1, implicit VR
+    path: tuple[int, ...] = ()
+    implicit, position = transfer_syntax == IMPLICIT_LITTLE, 0
+    while True:
+        while opened and position == opened[-1][1]:
+            opened.pop()
+            path = _sequences(opened)
+        if position >= len(data):
+            break
+        level = opened[-1][2] if opened else implicit
+        tag, vr, length, start = _head(data, position, "<", level)
+        end = min((end for _, end, _ in opened if end >= 0), default=len(data))
+        if start + (0 if length == _UNDEFINED else length) > end:
+            raise BadInput(f"data set: an element of {length} bytes ends past the end of what holds it")
+        if tag in (_ITEM_END, _SEQUENCE_END):
+            if not opened or opened.pop()[1] >= 0:
+                raise BadInput("data set: a sequence ends that never began")
+            path, position = _sequences(opened), start
+            continue
+        yield path, tag, bytes(data[start : start + length]) if length <= 64 and tag not in sequences else b""
+        if tag == ITEM or tag in sequences or length == _UNDEFINED:
+            unknown = vr == b"UN" and length == _UNDEFINED
+            opened.append((tag, -1 if length == _UNDEFINED else start + length, level or unknown))
+            if len(opened) > 2 * MAX_DEPTH:
+                raise BadInput(f"data set: nested deeper than {MAX_DEPTH} levels")
+            path, position = _sequences(opened), start
+        else:
+            position = start + length
+
+
+def _sequences(opened: list[tuple[int, int, bool]]) -> tuple[int, ...]:
+    return tuple(tag for tag, _, _ in opened if tag != ITEM)
+
+
 def _next(data: bytes | bytearray | memoryview, at: int, order: str, implicit: bool) -> tuple[int, bytes, int]:
     """Read one element: its tag, its value (short ones only) and where the next begins."""
-    group, element = struct.unpack_from(order + "HH", data, at)
-    tag = group << 16 | element
+    tag, vr, length, start = _head(data, at, order, implicit)
+    if length == _UNDEFINED:
+        # An undefined length UN holds implicit VR (PS3.5 Section 6.2.2, note 2).
+        return tag, _OPEN_IMPLICIT if vr == b"UN" else _OPEN, start
+    if start + length > len(data):
+        raise BadInput(f"data set: an element of {length} bytes ends past the end")
+    return tag, bytes(data[start : start + length]) if length <= 64 else b"", start + length
+
+
+def _head(data: bytes | bytearray | memoryview, at: int, order: str, implicit: bool) -> tuple[int, bytes, int, int]:
+    """Read the head of one element: its tag, VR (b"" if implicit), length and where its value begins."""
     vr = b""
     try:
+        group, element = struct.unpack_from(order + "HH", data, at)
         if implicit or group == 0xFFFE:
             (length,) = struct.unpack_from(order + "L", data, at + 4)
             start = at + 8
@@ -194,9 +260,4 @@ def _next(data: bytes | bytearray | memoryview, at: int, order: str, implicit: b
             start = at + (12 if wide else 8)
     except struct.error as error:
         raise BadInput("data set: ends inside the head of an element") from error
-    if length == _UNDEFINED:
-        # An undefined length UN holds implicit VR (PS3.5 Section 6.2.2, note 2).
-        return tag, _OPEN_IMPLICIT if vr == b"UN" else _OPEN, start
-    if start + length > len(data):
-        raise BadInput(f"data set: an element of {length} bytes ends past the end")
-    return tag, bytes(data[start : start + length]) if length <= 64 else b"", start + length
+    return group << 16 | element, vr, length, start

@@ -233,7 +233,7 @@ def test_lengths_may_be_left_open() -> None:
     raw = outer + element(0x0020000D, "UI", b"1.2.3")
     notice = read(request(INSTANCE_AVAILABILITY), raw, EXPLICIT_LITTLE)
     assert notice.studies == {"1.2.3"}
-    assert notice.instances == {"1.2.3.1.1"}
+    assert notice.instances == frozenset(("1.2.3.1.1",))
 
 
 @pytest.mark.parametrize("implicit", [False, True])

@@ -5,6 +5,7 @@
     dimse       the door: `echo`, `send`, `Listener`, `Received`
     requestor   the side that asks for an association (SCU)
     acceptor    the side that grants one (SCP): C-ECHO, C-STORE, N-CREATE and N-SET
+    query       what an archive has: C-FIND                     PS3.4 Annex C
     notices     what others tell of a study: IAN and MPPS       PS3.4 Annexes R and F
     access      who may call
     guard       sockets that have not yet asked for an association

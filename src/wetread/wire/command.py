@@ -32,7 +32,7 @@ class Field(IntEnum):
 
 
 class Status(IntEnum):
-    """Statuses that we give: PS3.7 Annex C, PS3.4 Table B.2-1 (those of C-STORE) and Section F.7.2."""
+    """Statuses: PS3.7 Annex C, PS3.4 Tables B.2-1 (C-STORE) and C.4-1 (C-FIND), Section F.7.2 (MPPS)."""
 
     SUCCESS = 0x0000
     INVALID_VALUE = 0x0106
@@ -48,7 +48,11 @@ class Status(IntEnum):
     DATA_SET_MISMATCH = 0xA900
     COERCED = 0xB000
     CANNOT_UNDERSTAND = 0xC000
+    CANCELED = 0xFE00
 
+
+#: Statuses of C-FIND with which more is to come (PS3.4 Table C.4-1).
+PENDING = frozenset((0xFF00, 0xFF01))
 
 #: Requests that name their object as the requested, not the affected one (PS3.7 Annex E.1).
 _REQUESTED = frozenset((Field.N_SET_RQ,))

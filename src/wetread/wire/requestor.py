@@ -1,22 +1,25 @@
-"""The side that asks for an association: C-ECHO and C-STORE as SCU.
+"""The side that asks for an association: C-ECHO, C-STORE and C-FIND as SCU.
 
 References
 ----------
-PS3.8 Sections 7.1 and 9.3 (association), PS3.7 Sections 9.1.1 (C-STORE) and 9.1.5 (C-ECHO).
+PS3.8 Sections 7.1 and 9.3 (association), PS3.7 Sections 9.1.1 (C-STORE), 9.1.2 (C-FIND) and
+9.1.5 (C-ECHO), 9.3.2.3 (C-CANCEL).
 """
 
 from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import TracebackType
 
 from wetread.errors import PeerRefused, PeerUnreachable
 from wetread.settings import Destination
 from wetread.wire.acceptor import LINGER_S, UNLIMITED_BYTES
 from wetread.wire.associate import Associate, Context, decode, encode, propose
-from wetread.wire.command import Command, Field, Message, fragments, pdus
+from wetread.wire.command import PENDING, Command, Field, Message, fragments, pdus
 from wetread.wire.tls import connect_context, reason
 from wetread.wire.transport import AbortReason, BadPdu, Pdu, Transport, abort, pdu
 
@@ -116,17 +119,51 @@ class Requestor:
         command = Command(Field.C_STORE_RQ, 0, abstract, sop_instance_uid, data_set=True)
         return self._ask(self._granted[abstract, transfer], command, data)
 
+    def find(self, abstract: str, transfer: str, identifier: memoryview, take: Callable[[bytes], bool]) -> int:
+        """Send a C-FIND and return the status that ended it.
+
+        Parameters
+        ----------
+        identifier
+            An encoded data set.
+        take
+            Given the encoded data set of each match; when it returns False, the query is canceled.
+
+        Raises
+        ------
+        PeerUnreachable
+            Also when the peer goes on for longer than its time for one answer after it was told to stop.
+        """
+        context = self._granted[abstract, transfer]
+        self._send(context, Command(Field.C_FIND_RQ, 0, abstract, data_set=True), identifier)
+        canceled_until = 0.0
+        while True:
+            answer = self._answer()
+            assert answer.command is not None
+            if answer.command.status not in PENDING:
+                return answer.command.status
+            if not canceled_until and not take(bytes(answer.data)):
+                self._write(context, Command(Field.C_CANCEL_RQ, self._message_id))
+                canceled_until = time.monotonic() + self._timeout_s
+            elif canceled_until and time.monotonic() > canceled_until:
+                raise PeerUnreachable(f"{self._name}: the peer went on after C-CANCEL")
+
     def _ask(self, context: Context, command: Command, data: memoryview = memoryview(b"")) -> int:  # noqa: B008
+        self._send(context, command, data)
+        answer = self._answer()
+        assert answer.command is not None
+        return answer.command.status
+
+    def _send(self, context: Context, command: Command, data: memoryview) -> None:
         self._message_id = self._message_id % 0xFFFF + 1
-        numbered = Command(
-            command.field,
-            self._message_id,
-            command.sop_class_uid,
-            command.sop_instance_uid,
-            command.data_set,
-        )
-        for piece in pdus(context, numbered, data, self._room):
+        self._write(context, replace(command, message_id=self._message_id), data)
+
+    def _write(self, context: Context, command: Command, data: memoryview = memoryview(b"")) -> None:  # noqa: B008
+        for piece in pdus(context, command, data, self._room):
             self._transport.write(piece, self._timeout_s)
+
+    def _answer(self) -> Message:
+        """Read one answer to the last request."""
         answer = Message()
         while True:
             kind, body = self._read()
@@ -140,7 +177,7 @@ class Requestor:
                 assert answer.command is not None
                 if answer.command.message_id != self._message_id:
                     raise PeerUnreachable(f"{self._name}: the answer belongs to another message")
-                return answer.command.status
+                return answer
 
     def _read(self) -> tuple[Pdu, memoryview]:
         try:

@@ -1,0 +1,233 @@
+"""Asks an archive what it has: C-FIND as SCU, in the Study Root information model.
+
+References
+----------
+PS3.4 Annex C: Sections C.2.2.2 (matching), C.4.1 (C-FIND and its statuses), C.6.2 (Study Root, its unique keys and
+levels), Tables C.6-5 to C.6-7 (attributes of each level); PS3.7 Section 9.1.2 (C-FIND, C-CANCEL).
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset
+from pydicom.filewriter import write_dataset
+from pydicom.multival import MultiValue
+
+from wetread.errors import BadInput, PeerRefused
+from wetread.settings import Destination
+from wetread.wire.command import Status
+from wetread.wire.part10 import EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from wetread.wire.requestor import Requestor
+
+STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+MOST = 1000  # matches of one query
+MOST_INSTANCES = 50_000  # of one series that are counted one by one
+
+#: What pydicom raises over an identifier that is none.
+_FOREIGN = (ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """What an archive answered."""
+
+    rows: tuple[dict[str, str], ...]  # of each match: keyword -> value; several values are parted by a backslash
+    whole: bool  # False: the query was canceled before its end
+
+
+class Query:
+    """One association for queries; use it in a ``with`` statement.
+
+    Parameters
+    ----------
+    archive
+        Who is asked.
+    calling_ae
+        Our AE title.
+    timeout_s
+        How long the archive may take for each answer.
+
+    Raises
+    ------
+    PeerUnreachable
+        No connection, no answer in time, or the archive broke off.
+    PeerRefused
+        It rejected the association, or does not answer C-FIND.
+    """
+
+    def __init__(self, archive: Destination, calling_ae: str = "WETREAD", timeout_s: float = 10.0) -> None:
+        self._name = f"{archive.ae_title}@{archive.host}:{archive.port}"
+        pairs = [(STUDY_ROOT_FIND, EXPLICIT_LITTLE), (STUDY_ROOT_FIND, IMPLICIT_LITTLE)]
+        self._peer = Requestor(archive, calling_ae, pairs, timeout_s)
+        accepted = [pair for pair in pairs if self._peer.accepts(*pair)]
+        if not accepted:
+            self._peer.__exit__(None, None, None)
+            raise PeerRefused(f"{self._name}: does not answer C-FIND (Study Root)")
+        self._pair = accepted[0]
+
+    def find(
+        self,
+        level: str,
+        keys: Mapping[str, str],
+        most: int = MOST,
+        cancel: Callable[[], bool] = lambda: False,
+    ) -> Matches:
+        """Return what matches.
+
+        Parameters
+        ----------
+        level
+            STUDY, SERIES or IMAGE; for the lower two `keys` holds the UIDs of the levels above.
+        keys
+            By DICOM keyword: a value to match, or "" for what only is to be returned.
+        most
+            With so many matches the query is canceled (C-CANCEL).
+        cancel
+            Asked after each match; True cancels the query.
+
+        Raises
+        ------
+        BadInput
+            A keyword is unknown.
+        PeerUnreachable
+            No answer in time, the archive broke off, or it went on long after C-CANCEL.
+        PeerRefused
+            It answered with a failure, or with something that is no identifier.
+        """
+        implicit = self._pair[1] == IMPLICIT_LITTLE
+        rows: list[dict[str, str]] = []
+        canceled = False
+
+        def take(data: bytes) -> bool:
+            nonlocal canceled
+            rows.append(self._row(data, implicit))
+            canceled = len(rows) >= most or cancel()
+            return not canceled
+
+        asked = _identifier({"QueryRetrieveLevel": level, **keys}, implicit)
+        status = self._peer.find(*self._pair, memoryview(asked), take)
+        if status not in (Status.SUCCESS, Status.CANCELED):
+            raise PeerRefused(f"{self._name}: C-FIND answered with status 0x{status:04X}")
+        return Matches(tuple(rows), not canceled and status == Status.SUCCESS)
+
+    def _row(self, data: bytes, implicit: bool) -> dict[str, str]:
+        try:
+            found = read_dataset(io.BytesIO(data), implicit, is_little_endian=True)
+            return {one.keyword: _text(one.value) for one in found if one.keyword and one.VR != "SQ"}
+        except _FOREIGN as error:
+            raise PeerRefused(f"{self._name}: C-FIND answered with what is no identifier") from error
+
+    def __enter__(self) -> Query:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._peer.__exit__(kind, error, traceback)
+
+
+def _identifier(keys: Mapping[str, str], implicit: bool) -> bytes:
+    made = Dataset()
+    if not all(value.isascii() for value in keys.values()):
+        made.SpecificCharacterSet = "ISO_IR 192"
+    for keyword, value in keys.items():
+        tag = tag_for_keyword(keyword)
+        if tag is None:
+            raise BadInput(f"query: expected a DICOM keyword, got {keyword!r}")
+        made.add_new(tag, dictionary_VR(tag), value)
+    stream = DicomBytesIO()
+    stream.is_little_endian, stream.is_implicit_VR = True, implicit
+    write_dataset(stream, made)
+    return stream.getvalue()
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, MultiValue):
+        return "\\".join(map(str, value))
+    return "" if value is None else str(value)
+
+
+def find(
+    archive: Destination,
+    level: str,
+    keys: Mapping[str, str],
+    calling_ae: str = "WETREAD",
+    timeout_s: float = 10.0,
+    most: int = MOST,
+    cancel: Callable[[], bool] = lambda: False,
+) -> Matches:
+    """Ask one question on an association of its own; see `Query`."""
+    with Query(archive, calling_ae, timeout_s) as query:
+        return query.find(level, keys, most, cancel)
+
+
+def number_of_instances(
+    archive: Destination, study_uid: str, calling_ae: str = "WETREAD", timeout_s: float = 10.0
+) -> int | None:
+    """Return how many instances an archive has of a study, or None if it does not say or has none.
+
+    It is asked for Number of Study Related Instances (0020,1208); if it does not return that, for its series and
+    their numbers (0020,1209), and where these lack, for each instance.
+
+    Parameters
+    ----------
+    timeout_s
+        How long the archive may take for each answer, and for all of them together before the query is canceled.
+
+    Raises
+    ------
+    PeerUnreachable, PeerRefused
+        As `Query` and `Query.find`.
+    """
+    with Query(archive, calling_ae, timeout_s) as query:
+        return _Count(query, study_uid, time.monotonic() + timeout_s).of_study()
+
+
+class _Count:
+    """The instances of one study, counted by as few questions as the archive needs."""
+
+    def __init__(self, query: Query, study_uid: str, end: float) -> None:
+        self._query = query
+        self._study_uid = study_uid
+        self._end = end
+
+    def of_study(self) -> int | None:
+        rows = self._rows("STUDY", {"NumberOfStudyRelatedInstances": ""})
+        if not rows:
+            return None
+        return _number(rows[0].get("NumberOfStudyRelatedInstances", "")) or self._of_all_series()
+
+    def _of_all_series(self) -> int | None:
+        rows = self._rows("SERIES", {"SeriesInstanceUID": "", "NumberOfSeriesRelatedInstances": ""})
+        total = 0
+        for row in rows or ():
+            told = _number(row.get("NumberOfSeriesRelatedInstances", ""))
+            number = told or self._of_series(row.get("SeriesInstanceUID", ""))
+            if not number:
+                return None
+            total += number
+        return total or None
+
+    def _of_series(self, series_uid: str) -> int | None:
+        rows = self._rows("IMAGE", {"SeriesInstanceUID": series_uid, "SOPInstanceUID": ""})
+        return None if rows is None else len({row.get("SOPInstanceUID", "") for row in rows})
+
+    def _rows(self, level: str, keys: Mapping[str, str]) -> list[dict[str, str]] | None:
+        """What is about the study: some archives pass over keys. None if time ran out or there is too much."""
+        asked = {"StudyInstanceUID": self._study_uid, **keys}
+        found = self._query.find(level, asked, MOST_INSTANCES, lambda: time.monotonic() > self._end)
+        fixed = {key: value for key, value in asked.items() if value}.items()
+        return [row for row in found.rows if fixed <= row.items()] if found.whole else None
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else 0

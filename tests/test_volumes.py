@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from pydicom.dataset import Dataset
 from tests import slices, toy
 from wetread import pipeline
 from wetread.infer.model import Series
-from wetread.records import Image, Reading, Result
+from wetread.records import Circumstances, Image, Reading, Result
 from wetread.settings import Settings
 
 SHAPE = (12, 48, 44)
@@ -53,14 +54,33 @@ def read(reader: pipeline.Reader, parts: Sequence[Dataset]) -> Reading:
 
 
 def test_a_longer_series_gets_documents_of_its_own(reader: pipeline.Reader) -> None:
-    """A slice that came late: the new version's documents stand beside the old ones and replace no bytes."""
+    """A slice that came late: the new documents stand beside the old ones, name them, and replace no bytes."""
     parts = slices.series(ball())
+    first = read(reader, parts[:-1])
+    earlier = Circumstances(tuple(one.data for one in first.documents if one.sop_class_uid))
+    (second,) = reader.read_blobs(slices.blobs(parts), earlier)
     before, after = (
-        {one.sop_instance_uid for one in read(reader, some).documents if one.sop_class_uid}
-        for some in (parts[:-1], parts)
+        {one.kind: one.sop_instance_uid for one in reading.documents if one.sop_class_uid}
+        for reading in (first, second)
     )
-    assert before
-    assert not before & after
+    assert set(before) == set(after) >= {"SR", "SEG"}
+    assert not set(before.values()) & set(after.values())
+    assert second.result.revision is not None
+    assert second.result.revision.late == 1
+    assert [one.sop_instance_uid for one in second.result.revision.replaced] == [before["SR"]]
+    (again,) = reader.read_blobs(slices.blobs(parts[:-1]), earlier)  # nothing was added to this part
+    assert [one.data for one in again.documents if one.kind == "SR"] == list(earlier.earlier[1:2])
+
+
+def test_a_study_that_crashed_at_last_names_what_was_read_before(reader: pipeline.Reader) -> None:
+    parts = slices.series(ball())
+    first = read(reader, parts[:-1])
+    earlier = Circumstances(tuple(one.data for one in first.documents if one.sop_class_uid))
+    files = [(name, hashlib.sha256(data).hexdigest(), data) for name, data in slices.blobs(parts)]
+    (aside,) = reader.set_aside(first.result.study_uid, files, "Read in vain 3 times.", earlier)
+    sr = pydicom.dcmread(io.BytesIO(aside.documents[0].data))
+    (named,) = sr.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence
+    assert named.ReferencedSOPInstanceUID in {one.sop_instance_uid for one in first.documents if one.kind == "SR"}
 
 
 def result_of(reader: pipeline.Reader, volume: slices.Ints, modality: str = "CT", **attributes: Any) -> Result:

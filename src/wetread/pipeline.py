@@ -17,7 +17,9 @@ from wetread import acquire, explain, infer, prepare, report
 from wetread.errors import REFUSALS, DocumentError, EngineError, ModelError, NotRead
 from wetread.memory import keep_freed
 from wetread.records import (
+    USUAL,
     Box,
+    Circumstances,
     Document,
     Explanation,
     Finding,
@@ -74,24 +76,37 @@ class Reader:
     settings: Settings
     turns: Turns = field(default_factory=Turns)
 
-    def read_blobs(self, blobs: Sequence[tuple[str, bytes]]) -> tuple[Reading, ...]:
-        """Read what came over the network: (name, Part 10 bytes) of one or more studies."""
+    def read_blobs(self, blobs: Sequence[tuple[str, bytes]], given: Circumstances = USUAL) -> tuple[Reading, ...]:
+        """Read what came over the network: (name, Part 10 bytes) of one or more studies.
+
+        Parameters
+        ----------
+        given
+            What was said of them before: a result that rests on more images than an earlier one names that.
+        """
         start = time.perf_counter()
         studies = acquire.decode(blobs, self.settings)
         decoded = Timing("acquire", (time.perf_counter() - start) * 1e3)
-        return tuple(reading for study in studies for reading in self.read(study, decoded))
+        return tuple(reading for study in studies for reading in self.read(study, decoded, given=given))
 
-    def read(self, study: Study, *before: Timing) -> tuple[Reading, ...]:
+    def read(self, study: Study, *before: Timing, given: Circumstances = USUAL) -> tuple[Reading, ...]:
         """Read every image of a study; `before` are the times of earlier stages.
 
         Returns
         -------
         One reading an image or rejected instance, each with its checked documents.
         """
-        readings = [self._reading(image, before) for image in study.images]
-        return (*readings, *(self._refused(study.study_uid, item, before) for item in study.rejected))
+        said = tuple(report.earlier(given.earlier))
+        readings = [self._reading(image, before, said) for image in study.images]
+        return (*readings, *(self._refused(study.study_uid, item, before, said) for item in study.rejected))
 
-    def set_aside(self, study_uid: str, files: Iterable[tuple[str, str, bytes]], detail: str) -> tuple[Reading, ...]:
+    def set_aside(
+        self,
+        study_uid: str,
+        files: Iterable[tuple[str, str, bytes]],
+        detail: str,
+        given: Circumstances = USUAL,
+    ) -> tuple[Reading, ...]:
         """Refuse the instances of one study whose reading crashed; needs no model.
 
         Parameters
@@ -103,6 +118,8 @@ class Reader:
             read; b"" leaves the header out, and with it the SR.  They are taken one by one.
         detail
             What happened, without patient identifiers.
+        given
+            As `read_blobs`.
 
         Returns
         -------
@@ -111,16 +128,18 @@ class Reader:
         clock = Clock()
         with clock.stage("acquire"):
             rejected = acquire.given_up(files, NotRead("CRASHED", detail), self.settings)
-        return tuple(self._refused(study_uid, item, clock.timings) for item in rejected)
+        said = tuple(report.earlier(given.earlier))
+        return tuple(self._refused(study_uid, item, clock.timings, said) for item in rejected)
 
     def answer(self, image: Image) -> Result:
         """Classes, maps and masks of one image, without documents; raises `NotRead` if no model reads it."""
         blank = Result(image.study_uid, image.source, image.digest, image.header, image)
         return self._row(image, blank, Clock())
 
-    def _reading(self, image: Image, before: Sequence[Timing]) -> Reading:
+    def _reading(self, image: Image, before: Sequence[Timing], said: Sequence[report.Earlier]) -> Reading:
         clock = Clock({timing.stage: timing.ms for timing in before}, self.turns.pause)
         blank = Result(image.study_uid, image.source, image.digest, image.header, image)
+        blank = replace(blank, revision=report.revision(blank, said))
         try:
             result = self._row(image, blank, clock)
             with clock.stage("draw"):
@@ -135,10 +154,13 @@ class Reader:
         windows = [one.model.recipe.window for one in self.models if one.model.id in asked]
         return next((window for window in windows if window is not None), None)
 
-    def _refused(self, study_uid: str, item: Rejected, before: Sequence[Timing]) -> Reading:
+    def _refused(
+        self, study_uid: str, item: Rejected, before: Sequence[Timing], said: Sequence[report.Earlier]
+    ) -> Reading:
         result = Result(
             study_uid, item.source, item.digest, item.header, None, sop_uids=item.sop_uids, refusal=item.refusal
         )
+        result = replace(result, revision=report.revision(result, said))
         return self._documented(result, Clock({timing.stage: timing.ms for timing in before}))
 
     def _documented(self, result: Result, clock: Clock) -> Reading:
@@ -158,7 +180,9 @@ class Reader:
         if result.refusal is None:
             bare = Result(result.study_uid, result.source, result.digest, result.header, result.image)
             refusal = Refusal("CRASHED", REFUSALS["CRASHED"], reason)
-            result = replace(bare, refusal=refusal, timings=result.timings, read_at=result.read_at)
+            result = replace(
+                bare, refusal=refusal, revision=result.revision, timings=result.timings, read_at=result.read_at
+            )
             try:
                 return result, report.documents(result, self.settings.institution, self.settings.kinds)
             except DocumentError:

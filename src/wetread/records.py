@@ -265,6 +265,35 @@ class Unread:
 
 
 @dataclass(frozen=True, slots=True)
+class Predecessor:
+    """One document that was made before, as the standard refers to it."""
+
+    kind: str  # "SR" or "PDF"
+    series_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """What a result replaces, because objects of its series came late."""
+
+    late: int  # images on which nothing that is replaced rests
+    replaced: tuple[Predecessor, ...]  # in the order of their SOP Instance UIDs
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """Under which one study is read."""
+
+    earlier: tuple[bytes, ...] = ()  # DICOM documents that were made for its earlier versions
+
+
+#: Nothing was said of the study before, and nothing is left out.
+USUAL = Circumstances()
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """What is said about one image, or why nothing is said."""
 
@@ -282,6 +311,7 @@ class Result:
     not_read: tuple[Unread, ...] = ()  # those that did not, where others answered
     refusal: Refusal | None = None  # where none answered
     timings: tuple[Timing, ...] = ()
+    revision: Revision | None = None  # what it replaces
     read_at: str = ""  # when, UTC, ISO 8601 to the second; never part of a DICOM document
 
 

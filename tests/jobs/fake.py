@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from tests.wire.objects import SR, film
 from wetread import pipeline
 from wetread.errors import REFUSALS
-from wetread.records import Document, Reading, Refusal, Result, Timing
+from wetread.records import USUAL, Circumstances, Document, Reading, Refusal, Result, Timing
 from wetread.settings import Settings
 from wetread.uids import derive
 from wetread.wire.part10 import identify, meta
@@ -36,11 +36,17 @@ class Fake:
 
     read: Callable[[Sequence[tuple[str, bytes]]], tuple[Reading, ...]] = read
 
-    def read_blobs(self, blobs: Sequence[tuple[str, bytes]]) -> tuple[Reading, ...]:
+    def read_blobs(self, blobs: Sequence[tuple[str, bytes]], given: Circumstances = USUAL) -> tuple[Reading, ...]:
         return self.read(blobs)
 
-    def set_aside(self, study_uid: str, files: Iterable[tuple[str, str, bytes]], detail: str) -> tuple[Reading, ...]:
-        return pipeline.Reader((), Settings()).set_aside(study_uid, files, detail)
+    def set_aside(
+        self,
+        study_uid: str,
+        files: Iterable[tuple[str, str, bytes]],
+        detail: str,
+        given: Circumstances = USUAL,
+    ) -> tuple[Reading, ...]:
+        return pipeline.Reader((), Settings()).set_aside(study_uid, files, detail, given)
 
 
 READER = Fake()

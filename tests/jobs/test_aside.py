@@ -17,7 +17,7 @@ from wetread.jobs.delivery import Outbox
 from wetread.jobs.states import State
 from wetread.jobs.store import Store
 from wetread.jobs.worker import Worker
-from wetread.records import Reading
+from wetread.records import USUAL, Circumstances, Reading
 from wetread.wire.part10 import meta
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -135,12 +135,16 @@ def test_one_lost_blob_costs_one_instance_its_header(store: Store) -> None:
 def test_a_header_that_crashes_the_documents_is_left_out(store: Store) -> None:
     class Hurt(fake.Fake):
         def set_aside(
-            self, study_uid: str, files: Iterable[tuple[str, str, bytes]], detail: str
+            self,
+            study_uid: str,
+            files: Iterable[tuple[str, str, bytes]],
+            detail: str,
+            given: Circumstances = USUAL,
         ) -> tuple[Reading, ...]:
             files = list(files)
             if any(data for _, _, data in files):
                 raise ValueError("Canary^Patient")
-            return super().set_aside(study_uid, files, detail)
+            return super().set_aside(study_uid, files, detail, given)
 
     receive(store, "1.2", "1.2.1")
     give_up(store, "1.2")
@@ -160,12 +164,16 @@ def test_a_series_of_slices_gets_one_refusal(store: Store, hurt: bool) -> None:
 
     class Hurt(fake.Fake):
         def set_aside(
-            self, study_uid: str, files: Iterable[tuple[str, str, bytes]], detail: str
+            self,
+            study_uid: str,
+            files: Iterable[tuple[str, str, bytes]],
+            detail: str,
+            given: Circumstances = USUAL,
         ) -> tuple[Reading, ...]:
             files = list(files)
             if any(digest == lost and data for _, digest, data in files):
                 raise ValueError("Canary^Patient")
-            return super().set_aside(study_uid, files, detail)
+            return super().set_aside(study_uid, files, detail, given)
 
     give_up(store, "1.2")
     node = Node(store, Hurt())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 import threading
@@ -184,6 +185,29 @@ def test_a_series_of_which_an_object_came_late_is_read_whole(store: Store) -> No
     receive(("1.2.3.6", "1.2.3.7"))
     assert [store.studies.digests(job) for job in jobs[1:]] == [first, [late, *first[:2]], [other]]
     assert len(store.files(take(store))) == 4
+
+
+def test_what_was_said_before_is_known_to_later_versions(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    made: list[bytes] = []
+    for number in (1, 2, 3):
+        admit(store, arrive(store, f"1.2.3.{number}"))
+        store.studies.complete("1.2.3")
+        job = store.studies.take()
+        assert job is not None
+        assert list(store.earlier(job)) == sorted(made, key=lambda data: hashlib.sha256(data).hexdigest())
+        papers = [sr(f"1.9.{number}", film("1.2.3", f"1.9.{number}")), Document("HTML", "page.html", b"<p>")]
+        papers.append(Document("SEG", "s.dcm", b"seg", "1.2.840.10008.5.1.4.1.1.66.4", f"1.8.{number}"))
+        made.append(papers[0].data)
+        store.studies.finish(job.id, papers, TO, "")
+    admit(store, arrive(store, "1.7.1", "1.7"))
+    store.studies.complete("1.7")
+    other = store.studies.take()
+    assert other is not None
+    assert store.earlier(other) == ()
+    store.made.path(hashlib.sha256(made[0]).hexdigest()).write_bytes(b"flipped")
+    assert job is not None
+    assert list(store.earlier(job)) == [made[1]]
+    assert [record.message for record in caplog.records] == ["earlier report left out"]
 
 
 def test_a_document_is_queued_once_for_each_destination(store: Store) -> None:

@@ -24,9 +24,11 @@ from wetread.records import (
     Measurement,
     ModelIdentity,
     Picture,
+    Predecessor,
     Refusal,
     Region,
     Result,
+    Revision,
     Timing,
     Unread,
 )
@@ -213,6 +215,16 @@ def partial(kind: str = "real") -> Result:
     pictures = tuple(one for one in made.pictures if one.name != "heat")
     unread = (Unread(classifier, (PNEUMONIA,), refusal),)
     return replace(made, findings=(), explanations=(), pictures=pictures, models=(lungs,), not_read=unread)
+
+
+def late() -> Result:
+    """A result that replaces two earlier ones, as an image came late."""
+    made = (
+        Predecessor("PDF", "2.25.71", "1.2.840.10008.5.1.4.1.1.104.1", "2.25.711"),
+        Predecessor("SR", "2.25.72", "1.2.840.10008.5.1.4.1.1.88.34", "2.25.721"),
+        Predecessor("SR", "2.25.73", "1.2.840.10008.5.1.4.1.1.88.34", "2.25.731"),
+    )
+    return result("real", revision=Revision(1, made))
 
 
 def refused(kind: str = "real", code: str = "WRONG-BODY-PART", with_header: bool = True) -> Result:

@@ -45,7 +45,7 @@ def judged(data: bytes | None, source: Source | None) -> bool:
         return True
 
 
-@pytest.mark.parametrize("kind", [*HEADERS, "refused", "partial", "negative", *series.KINDS])
+@pytest.mark.parametrize("kind", [*HEADERS, "refused", "partial", "negative", "late", *series.KINDS])
 def test_our_documents_have_no_problem_with_or_without_source(kind: str, documents_of: Documents) -> None:
     header = phantom.header(kind if kind in HEADERS else "real")
     header = series.image(kind).header if kind in series.KINDS else header
@@ -56,7 +56,7 @@ def test_our_documents_have_no_problem_with_or_without_source(kind: str, documen
 
 
 @pytest.mark.parametrize("damage", [mutation.removed, mutation.emptied])
-@pytest.mark.parametrize("given", ["spacing", "refused", "partial", "ct"])
+@pytest.mark.parametrize("given", ["spacing", "refused", "partial", "late", "ct"])
 def test_what_is_missing_is_noticed(given: str, damage: Any, documents_of: Documents) -> None:
     header = phantom.header("spacing" if given == "spacing" else "real")
     about = identify(header)

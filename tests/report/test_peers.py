@@ -28,7 +28,7 @@ pytestmark = pytest.mark.peer
 Documents = Callable[[str], dict[str, Document]]
 Results = Callable[[str], Result]
 DICOM = ("SEG", "PM", "SR", "SC", *WANTED)
-CASES = (*HEADERS, "negative", "refused", "partial", *series.KINDS)
+CASES = (*HEADERS, "negative", "refused", "partial", "late", *series.KINDS)
 
 #: Warnings of dciodvfy that stay, each with its reason.
 ALLOWED = {
@@ -259,7 +259,7 @@ def test_highdicom_reads_the_parametric_map(kind: str, documents_of: Documents, 
     assert np.abs(values - given / FULL_SCALE).max() <= 1e-7
 
 
-@pytest.mark.parametrize("kind", [*HEADERS, "negative", *series.KINDS])
+@pytest.mark.parametrize("kind", [*HEADERS, "negative", "late", *series.KINDS])
 def test_highdicom_reads_the_report(kind: str, documents_of: Documents, result_of: Results) -> None:
     sr = pytest.importorskip("highdicom.sr")
     given, made = result_of(kind), documents_of(kind)
@@ -348,7 +348,7 @@ def test_highdicom_reads_the_label_map(kind: str, documents_of: Documents, resul
 
 def test_orthanc_keeps_every_document_and_shows_what_can_be_shown(documents_of: Documents, tmp_path: Path) -> None:
     with orthanc(tmp_path) as peer:
-        for kind in ("real", "ct"):
+        for kind in ("late", "ct"):
             for name in DICOM:
                 document = documents_of(kind)[name]
                 stored = peer.call("/instances", document.data, "POST")

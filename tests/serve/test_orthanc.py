@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
+import pydicom
 import pytest
 
-from tests import peers, toy
+from tests import peers, slices, toy
 from tests.phantoms import ROOT, SECRETS, make_film, to_bytes
 from tests.serve.stage import until
 from wetread.jobs.states import State
 from wetread.pipeline import open_reader
 from wetread.serve.node import Node
 from wetread.settings import Destination, Settings
+from wetread.wire.dimse import send
 
 pytestmark = pytest.mark.peer
 
@@ -91,3 +95,49 @@ def test_what_is_not_read_comes_back_with_a_reason(orthanc: peers.Orthanc, node:
     assert found["SR"] == 1
     assert "SEG" not in found
     assert node.store.overview.versions(CT.StudyInstanceUID)[0].reason == "WRONG-MODALITY"
+
+
+def test_a_late_slice_makes_a_version_that_names_the_one_before(
+    orthanc: peers.Orthanc, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Both versions lie in the PACS; the new report refers to the old one by study, series and instance."""
+    folder = tmp_path_factory.mktemp("late")
+    settings = Settings(
+        models=toy.make_series_models(folder / "models"),
+        engine="onnxruntime",
+        state=folder / "state",
+        port=0,
+        http_port=0,
+        destinations=(Destination("ORTHANC", "127.0.0.1", orthanc.port, ("SR", "SEG", "PDF")),),
+        retry_first_s=0.1,
+    )
+    volume = slices.balls(slices.AXIAL, (12, 48, 44), np.array([[-2.0, -11.0, 32.0]]), (9.0,), (800,))
+    files = [data for _, data in slices.blobs(slices.series(volume))]
+    study_uid = str(slices.series(volume)[0].StudyInstanceUID)
+    node = Node(settings, lambda: open_reader(settings))
+    node.start()
+    try:
+        assert node.wait_ready(20)
+        for some in (files[:-1], files[-1:]):
+            assert set(send(Destination("WETREAD", "127.0.0.1", node.port), some, "CT")) == {0}
+            until(lambda: node.store.overview.versions(study_uid)[-1].state is State.DELIVERED, 30)
+        assert len(node.store.overview.versions(study_uid)) == 2
+    finally:
+        node.stop()
+    (study,) = orthanc.call("/tools/lookup", study_uid.encode())
+    for modality in ("SR", "DOC"):
+        reports = [
+            pydicom.dcmread(io.BytesIO(orthanc.file(one["ID"])))
+            for one in orthanc.call(f"/studies/{study['ID']}/instances")
+            if orthanc.call(f"/instances/{one['ID']}/tags?simplify")["Modality"] == modality
+        ]
+        (old,) = (one for one in reports if "PredecessorDocumentsSequence" not in one)
+        (new,) = (one for one in reports if one is not old)
+        (named,) = new.PredecessorDocumentsSequence
+        (series,) = named.ReferencedSeriesSequence
+        (document,) = series.ReferencedSOPSequence
+        assert (named.StudyInstanceUID, series.SeriesInstanceUID) == (old.StudyInstanceUID, old.SeriesInstanceUID)
+        assert (document.ReferencedSOPClassUID, document.ReferencedSOPInstanceUID) == (
+            old.SOPClassUID,
+            old.SOPInstanceUID,
+        )

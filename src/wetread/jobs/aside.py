@@ -16,7 +16,7 @@ from wetread.jobs.retry import Backoff, RetryClock
 from wetread.jobs.store import Store, file_name
 from wetread.jobs.watch import Watch
 from wetread.jobs.worker import Reader, describe, destination_kinds
-from wetread.records import Reading
+from wetread.records import Circumstances, Reading
 from wetread.settings import Settings
 
 log = logging.getLogger("wetread.jobs")
@@ -73,7 +73,8 @@ class Aside:
         return self._retry.next(self._clock())
 
     def _answer(self, job: Job) -> None:
-        readings = self._refused(job, self._store.studies.digests(job.id))
+        given = Circumstances(self._store.earlier(job))
+        readings = self._refused(job, self._store.studies.digests(job.id), given)
         for _ in (reading for reading in readings if reading.result.header is None):
             log.warning("refused without its header", extra={"job": job.id})
         made = [document for reading in readings for document in reading.documents]
@@ -83,17 +84,17 @@ class Aside:
         self._watch.set_aside(readings)
         log.info("job set aside", extra={"job": job.id, "documents": len(made), "refusal": "CRASHED"})
 
-    def _refused(self, job: Job, digests: Sequence[str]) -> tuple[Reading, ...]:
+    def _refused(self, job: Job, digests: Sequence[str], given: Circumstances) -> tuple[Reading, ...]:
         """Refuse instances by their headers; where that fails by halves, until one is left without its header."""
         detail = f"Read in vain {job.tries} times; the last time: {job.reason}."
         if self._begun[job.id] > self._max_tries:
             return self._reader.set_aside(job.study_uid, [(file_name(one), one, b"") for one in digests], detail)
         try:
-            return self._reader.set_aside(job.study_uid, self._files(digests), detail)
+            return self._reader.set_aside(job.study_uid, self._files(digests), detail, given)
         except Exception as error:  # noqa: BLE001 - the worker's door: the other instances must be answered for
             if len(digests) > 1:
                 half = len(digests) // 2
-                return (*self._refused(job, digests[:half]), *self._refused(job, digests[half:]))
+                return (*self._refused(job, digests[:half], given), *self._refused(job, digests[half:], given))
             log.error("header left out", extra={"job": job.id, "reason": describe(error)})
             return self._reader.set_aside(job.study_uid, [(file_name(one), one, b"") for one in digests], detail)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,12 +15,15 @@ from wetread.jobs.instances import Instances
 from wetread.jobs.lanes import Lane, deadlines_s
 from wetread.jobs.leases import Leases
 from wetread.jobs.locks import Lock
+from wetread.jobs.moves import Job
 from wetread.jobs.overview import Overview
 from wetread.jobs.parcels import Parcels
 from wetread.jobs.removals import Removals
-from wetread.jobs.spool import Spool, make_folder
+from wetread.jobs.spool import DamagedBlob, Spool, make_folder
 from wetread.jobs.studies import Studies
 from wetread.settings import Settings
+
+log = logging.getLogger("wetread.jobs")
 
 LEASE_S = 60.0
 DEADLINES_S = deadlines_s(Settings())
@@ -128,6 +132,22 @@ class Store:
             A blob cannot be read or has changed.
         """
         return [(file_name(digest), self.spool.get(digest)) for digest in self.studies.digests(job)]
+
+    def earlier(self, job: Job) -> tuple[bytes, ...]:
+        """Return the reports of earlier versions of a job's study; one that is damaged is left out, and logged.
+
+        Raises
+        ------
+        StoreError
+            The index cannot be read now.
+        """
+        found = []
+        for digest in self.studies.earlier(job) if job.version > 1 else ():
+            try:
+                found.append(self.made.get(digest))
+            except DamagedBlob as error:  # no reason to keep silent about what is on the images now
+                log.warning("earlier report left out", extra={"job": job.id, "reason": str(error)})
+        return tuple(found)
 
     def close(self) -> None:
         """Close the index and let other processes in; a thread that was cut off can write no more."""

@@ -16,7 +16,7 @@ from wetread.jobs.moves import Job, job_of, move, note, settle
 from wetread.jobs.parcels import Destinations, enclose
 from wetread.jobs.spool import Spool
 from wetread.jobs.states import State
-from wetread.jobs.tables import aside, instances, jobs
+from wetread.jobs.tables import aside, documents, instances, jobs
 from wetread.records import Document
 
 
@@ -121,6 +121,14 @@ class Studies:
         mine = mine.order_by(instances.c.sop_instance_uid)
         with self._index.reading() as connection:
             return list(connection.scalars(mine))
+
+    def earlier(self, job: Job) -> list[str]:
+        """Return the digests of the SR and PDF that were made for earlier versions of a study and are still here."""
+        before = select(jobs.c.id).where(jobs.c.study_uid == job.study_uid, jobs.c.version < job.version)
+        made = select(documents.c.digest).distinct().where(documents.c.job.in_(before), documents.c.digest != "")
+        made = made.where(documents.c.sop_instance_uid != "", documents.c.kind.in_(("SR", "PDF")))
+        with self._index.reading() as connection:
+            return sorted(connection.scalars(made))
 
     def finish(
         self,

@@ -19,7 +19,7 @@ from wetread.jobs.retry import Backoff, RetryClock
 from wetread.jobs.states import TERMINAL, State
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
-from wetread.records import Document, Reading
+from wetread.records import USUAL, Circumstances, Document, Reading
 from wetread.settings import Destination, Settings
 from wetread.turns import Turns
 
@@ -29,10 +29,16 @@ log = logging.getLogger("wetread.jobs")
 class Reader(Protocol):
     """What reads studies and answers for those that it cannot read: `wetread.pipeline.Reader`."""
 
-    def read_blobs(self, blobs: Sequence[tuple[str, bytes]]) -> tuple[Reading, ...]:
+    def read_blobs(self, blobs: Sequence[tuple[str, bytes]], given: Circumstances = USUAL) -> tuple[Reading, ...]:
         """Read the objects of one study, given as (name, DICOM file)."""
 
-    def set_aside(self, study_uid: str, files: Iterable[tuple[str, str, bytes]], detail: str) -> tuple[Reading, ...]:
+    def set_aside(
+        self,
+        study_uid: str,
+        files: Iterable[tuple[str, str, bytes]],
+        detail: str,
+        given: Circumstances = USUAL,
+    ) -> tuple[Reading, ...]:
         """Refuse the objects of one study, given as (name, SHA-256, file), whose reading crashed."""
 
 
@@ -157,10 +163,10 @@ class Worker:
             log.warning("deadline missed", extra=about)
 
     def _read(self, job: Job) -> Made:
-        files = self._store.files(job.id)
+        files, given = self._store.files(job.id), Circumstances(self._store.earlier(job))
         begin = time.perf_counter()
         try:
-            readings = self._reader.read_blobs(files)
+            readings = self._reader.read_blobs(files, given)
         except NotRead as refusal:
             return Made([], refusal.code)
         self._watch.read(readings, time.perf_counter() - begin)

@@ -19,10 +19,11 @@ from wetread.report.checker import check, problems_of
 from wetread.report.context import Context, context_of
 from wetread.report.elements import Item, decode, encode, get
 from wetread.report.problem import Problem
+from wetread.report.revision import Earlier, earlier, revision
 from wetread.report.summary import encoded as encoded_summary
 from wetread.report.summary import summary
 
-__all__ = ["Problem", "check", "documents", "summary"]
+__all__ = ["Earlier", "Problem", "check", "documents", "earlier", "revision", "summary"]
 
 
 def _datasets(context: Context) -> Iterator[tuple[str, Item]]:

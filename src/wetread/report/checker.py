@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pydicom.errors import InvalidDicomError
 
 from wetread.errors import DocumentError
-from wetread.report import enclosed, numbered, presented, raster, selected, together, tree, values
+from wetread.report import enclosed, numbered, presented, raster, revision, selected, together, tree, values
 from wetread.report.characters import codecs_of
 from wetread.report.context import KINDS
 from wetread.report.elements import (
@@ -277,10 +277,10 @@ def _references(data: Item) -> Iterator[Item]:
 _JUDGES: dict[str, tuple[Callable[[Item], Iterator[Problem]], ...]] = {
     "SEG": (raster.pixels, raster.frames, raster.segments),
     "PM": (raster.pixels, raster.frames, raster.mapping),
-    "SR": (tree.problems,),
+    "SR": (tree.problems, revision.problems),
     "SC": (raster.pixels,),
     "KOS": (selected.problems,),
     "GSPS": (presented.problems,),
-    "PDF": (enclosed.problems,),
+    "PDF": (enclosed.problems, revision.problems),
     "LABELMAP": (raster.pixels, raster.frames, numbered.problems),
 }

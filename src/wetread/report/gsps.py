@@ -26,7 +26,7 @@ from wetread.report.identity import text_of
 from wetread.report.outlines import polylines
 from wetread.report.planes import source_reference, source_references
 from wetread.report.sc import WARNING
-from wetread.report.words import names, statements
+from wetread.report.words import circumstances, names, statements
 
 WORDS = "AI WORDS"
 _YELLOW = (62000, 31000, 52000)  # CIELab of the words, as Recommended Display CIELab Value
@@ -46,7 +46,7 @@ def possible(context: Context) -> bool:
 
 def _lines(context: Context) -> list[str]:
     result = context.result
-    said = [WARNING, *(one.line for one in statements(result))]
+    said = [WARNING, *circumstances(result), *(one.line for one in statements(result))]
     return said + [f"{names(one)}: NOT READ ({one.refusal.code})" for one in result.not_read]
 
 

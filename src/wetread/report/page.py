@@ -18,7 +18,7 @@ from wetread.records import Explanation, Picture, Region, Result, Unread
 from wetread.report.context import NOTICE
 from wetread.report.identity import text_of
 from wetread.report.sc import WARNING
-from wetread.report.words import Statement, measured, name, names, reduction, statements
+from wetread.report.words import Statement, circumstances, measured, name, names, reduction, statements
 
 JPEG_QUALITY = 88
 
@@ -114,6 +114,10 @@ def _refused(result: Result) -> str:
     )
 
 
+def _notice(result: Result) -> str:
+    return "".join(f'<div class="warn said-first">{escape(one)}.</div>' for one in circumstances(result))
+
+
 def _rows(rows: list[tuple[str, str]], number: bool = False) -> str:
     kind = ' class="number"' if number else ""
     cells = (f'<tr><th scope="row">{escape(key)}</th><td{kind}>{value}</td></tr>' for key, value in rows)
@@ -159,6 +163,9 @@ def _origin(result: Result) -> str:
         rows.append(("Slices", str(len(result.image.pixels))))
     elif result.header is not None:
         rows.append(("Image UID", f"<code>{escape(text_of(result.header, 'SOPInstanceUID'))}</code>"))
+    if result.revision is not None:
+        replaced = "<br>".join(f"{one.kind} {escape(one.sop_instance_uid)}" for one in result.revision.replaced)
+        rows.append(("Replaces", f"<code>{replaced}</code>"))
     if said := reduction(result.image):
         rows.append(("Pixels", escape(said)))
     if result.read_at:
@@ -181,7 +188,7 @@ def html(result: Result) -> bytes:
         f"<title>{escape(title)} - Wetread</title><style>{_style()}</style></head><body><main>"
         f'<header class="top"><div class="brand">Wetread <span>{escape(__version__)}</span></div>'
         f'<div class="notice">{WARNING}</div></header>'
-        f"{head}" + (f'<div class="films">{films}</div>' if films else "") + '<div class="panels">'
+        f"{_notice(result)}{head}" + (f'<div class="films">{films}</div>' if films else "") + '<div class="panels">'
         f"{_measured(result.regions)}{_times(result)}{_models(result)}{_origin(result)}</div>"
         f"<footer>{NOTICE}</footer></main></body></html>\n"
     )

@@ -32,6 +32,7 @@ from wetread.report.context import Context, beginning
 from wetread.report.elements import Item, item
 from wetread.report.equipment import MANUFACTURER
 from wetread.report.planes import source_references
+from wetread.report.revision import predecessors
 
 #: Size of the type and whether it is bold, by the page's tag; points.
 _TYPE = {"h1": (17, True), "h2": (11, True), "strong": (11, True), "figcaption": (8, False), "footer": (8, False)}
@@ -196,7 +197,7 @@ def dataset(context: Context) -> Item:
     """Make the encapsulated PDF of a result, read or refused."""
     title = "AI wet read" if context.result.refusal is None else "AI wet read: NOT READ"
     data = written(context.result, context.source.moment, title)
-    made = beginning(context, "PDF")
+    made = beginning(context, "PDF") | predecessors(context, "PDF")
     if context.source.referable:
         purpose = coded(IMAGE_PROCESSING_SOURCE)
         sources = [one | item(PurposeOfReferenceCodeSequence=purpose) for one in source_references(context)]

@@ -220,6 +220,17 @@ TABLE: tuple[Row, ...] = (
     ("ReferencedRequestSequence.RequestedProcedureID", "2", TREES, "C.17.2", ()),
     ("ReferencedRequestSequence.RequestedProcedureDescription", "2", TREES, "C.17.2", ()),
     ("ReferencedRequestSequence.RequestedProcedureCodeSequence", "2", TREES, "C.17.2", ()),
+    *(
+        (f"PredecessorDocumentsSequence{path}", "1", ("SR", "PDF"), "C.17.2, C.24.2", ())
+        for path in (
+            ".StudyInstanceUID",
+            ".ReferencedSeriesSequence",
+            ".ReferencedSeriesSequence.SeriesInstanceUID",
+            ".ReferencedSeriesSequence.ReferencedSOPSequence",
+            ".ReferencedSeriesSequence.ReferencedSOPSequence.ReferencedSOPClassUID",
+            ".ReferencedSeriesSequence.ReferencedSOPSequence.ReferencedSOPInstanceUID",
+        )
+    ),
     ("ContentTemplateSequence", "1", TREES, "C.18.8", ()),
     ("ContentTemplateSequence.MappingResource", "1", TREES, "C.18.8", ("DCMR",)),
     ("ContentTemplateSequence.TemplateIdentifier", "1", _SR, "C.18.8, AIR", ("1500",)),

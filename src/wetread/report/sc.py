@@ -16,7 +16,7 @@ from wetread.report.codes import IMAGE_PROCESSING, IMAGE_PROCESSING_SOURCE, code
 from wetread.report.context import Context, beginning, body_part
 from wetread.report.elements import Item, item
 from wetread.report.planes import source_references
-from wetread.report.words import names, statements
+from wetread.report.words import circumstances, names, statements
 
 WARNING = "AI result, not for primary diagnosis"
 MOST_ROWS = 640
@@ -31,7 +31,7 @@ def picture_of(result: Result) -> Picture | None:
 
 
 def _lines(result: Result) -> list[str]:
-    lines = [WARNING, *(statement.line for statement in statements(result))]
+    lines = [WARNING, *circumstances(result), *(statement.line for statement in statements(result))]
     lines += [f"{names(one)}: NOT READ ({one.refusal.code})" for one in result.not_read]
     lines += ["Heat map is NOT trustworthy" for one in result.explanations[:1] if not one.trustworthy]
     return lines

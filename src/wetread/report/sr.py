@@ -17,6 +17,7 @@ from wetread.report.context import KINDS, Context, beginning, instance_uid, refe
 from wetread.report.elements import Item, get, item
 from wetread.report.equipment import Algorithm, algorithm, contributors, serial_number
 from wetread.report.planes import source_reference, source_references
+from wetread.report.revision import predecessors
 from wetread.report.words import decimal, omitted, percent, reduction
 from wetread.uids import derive
 
@@ -294,6 +295,7 @@ def dataset(context: Context) -> Item:
     because no person has seen it, and unverified.  Where none read it is partial, with its code.
     """
     made = beginning(context, "SR") | _evidence(context) | requests(context) | _template("1500")
+    made |= predecessors(context, "SR")
     refusal = context.result.refusal
     made |= item(
         ReferencedPerformedProcedureStepSequence=[],

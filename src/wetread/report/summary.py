@@ -10,7 +10,18 @@ import json
 from typing import Any
 
 from wetread import __version__
-from wetread.records import Code, Explanation, Finding, Measurement, ModelIdentity, Refusal, Region, Result, Unread
+from wetread.records import (
+    Code,
+    Explanation,
+    Finding,
+    Measurement,
+    ModelIdentity,
+    Refusal,
+    Region,
+    Result,
+    Revision,
+    Unread,
+)
 from wetread.report.context import NOTICE
 from wetread.report.identity import text_of
 
@@ -115,6 +126,13 @@ def _image(result: Result) -> dict[str, Any]:
     return made
 
 
+def _revision(revision: Revision | None) -> dict[str, Any] | None:
+    if revision is None:
+        return None
+    replaced = [{"kind": one.kind, "sop_instance_uid": one.sop_instance_uid} for one in revision.replaced]
+    return {"late": revision.late, "replaces": replaced}
+
+
 def summary(result: Result) -> dict[str, Any]:
     """Give a result as plain values that JSON can hold.
 
@@ -137,6 +155,7 @@ def summary(result: Result) -> dict[str, Any]:
         "state": "read" if refusal is None else "not read",
         "refusal": None if refusal is None else _refusal(refusal),
         "not_read": [_unread(one) for one in result.not_read],
+        "revision": _revision(result.revision),
         "image": _image(result),
         "findings": [_finding(one) for one in result.findings],
         "regions": [_region(one) for one in result.regions],

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from wetread.report import codes, enclosed, numbered, presented, selected
+from wetread.report import codes, enclosed, numbered, presented, revision, selected
 from wetread.report.context import KINDS
 from wetread.report.elements import Item, entry_of, get, sequence
 from wetread.report.equipment import MANUFACTURER, MODEL_NAME
@@ -163,6 +163,8 @@ def habits(kind: str, data: Item, source: Source) -> Iterator[Problem]:
             yield Problem(keyword, "expected what all our documents have there, got another value", "Wetread documents")
     if kind in _OURS:
         yield from _OURS[kind](data)
+    if kind in revision.CHAINED:
+        yield from revision.ours(kind, data)
     for keyword in ("DeviceSerialNumber", "SoftwareVersions"):
         if not get(data, keyword):
             yield Problem(keyword, "expected a value, got none", "Wetread documents")

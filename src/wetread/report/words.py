@@ -61,6 +61,20 @@ def statements(result: Result) -> tuple[Statement, ...]:
     return tuple(said)
 
 
+def revised(result: Result) -> str:
+    """Say that a result replaces an earlier one, and why; "" where it is the first."""
+    if result.revision is None:
+        return ""
+    late = result.revision.late
+    came = f"{late} image{'s' if late > 1 else ''} came late" if late else "images of its series came late"
+    return f"Revision of an earlier result, because {came}"
+
+
+def circumstances(result: Result) -> list[str]:
+    """Say what a reader must know about how a result came about, where that was not as usual."""
+    return [one for one in (revised(result),) if one]
+
+
 def names(unread: Unread) -> str:
     """Name what a model would have looked for."""
     return ", ".join(name(code.meaning) for code in unread.about)

@@ -12,7 +12,7 @@ from pathlib import Path
 from wetread.errors import BadInput, PeerUnreachable, WetreadError
 from wetread.evidence.film import real_film
 from wetread.jobs.worker import Reader
-from wetread.records import Document, Reading
+from wetread.records import USUAL, Circumstances, Document, Reading
 from wetread.serve.node import Node
 from wetread.serve.receiver import Receiver
 from wetread.settings import Destination, Settings
@@ -96,13 +96,19 @@ class _Remembering:
     reader: Reader
     readings: list[Reading]
 
-    def read_blobs(self, blobs: Sequence[tuple[str, bytes]]) -> tuple[Reading, ...]:
-        made = self.reader.read_blobs(blobs)
+    def read_blobs(self, blobs: Sequence[tuple[str, bytes]], given: Circumstances = USUAL) -> tuple[Reading, ...]:
+        made = self.reader.read_blobs(blobs, given)
         self.readings.extend(made)
         return made
 
-    def set_aside(self, study_uid: str, files: Iterable[tuple[str, str, bytes]], detail: str) -> tuple[Reading, ...]:
-        made = self.reader.set_aside(study_uid, files, detail)
+    def set_aside(
+        self,
+        study_uid: str,
+        files: Iterable[tuple[str, str, bytes]],
+        detail: str,
+        given: Circumstances = USUAL,
+    ) -> tuple[Reading, ...]:
+        made = self.reader.set_aside(study_uid, files, detail, given)
         self.readings.extend(made)
         return made
 

@@ -14,7 +14,7 @@ import pydicom
 from wetread.errors import REFUSALS
 from wetread.evidence.torture.objects import CRASH, REFUSE, SMALL_BYTES, kept, plain
 from wetread.jobs.worker import Reader
-from wetread.records import Document, Reading, Refusal, Result
+from wetread.records import USUAL, Circumstances, Document, Reading, Refusal, Result
 from wetread.uids import derive
 
 #: Kind -> SOP class of the documents of one object.
@@ -47,18 +47,24 @@ class Cheap:
         assert self._real is not None
         return self
 
-    def read_blobs(self, blobs: Sequence[tuple[str, bytes]]) -> tuple[Reading, ...]:
+    def read_blobs(self, blobs: Sequence[tuple[str, bytes]], given: Circumstances = USUAL) -> tuple[Reading, ...]:
         """Read the objects of one study, given as (name, DICOM file)."""
         if any(len(data) > SMALL_BYTES for _, data in blobs):
-            return self._real.read_blobs(blobs)
+            return self._real.read_blobs(blobs, given)
         return tuple(_reading(name, data) for name, data in blobs)
 
-    def set_aside(self, study_uid: str, files: Iterable[tuple[str, str, bytes]], detail: str) -> tuple[Reading, ...]:
+    def set_aside(
+        self,
+        study_uid: str,
+        files: Iterable[tuple[str, str, bytes]],
+        detail: str,
+        given: Circumstances = USUAL,
+    ) -> tuple[Reading, ...]:
         """Refuse the objects of one study, by the real row, which needs no model for that."""
         from wetread.pipeline import Reader as Row  # as in a node in service: loaded after the ports are open
         from wetread.settings import Settings
 
-        return Row((), Settings()).set_aside(study_uid, files, detail)
+        return Row((), Settings()).set_aside(study_uid, files, detail, given)
 
 
 def _reading(name: str, data: bytes) -> Reading:

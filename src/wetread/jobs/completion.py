@@ -41,6 +41,7 @@ class Completion:
         self._arriving: dict[str, _Arriving] = {}
         self._changed = threading.Condition()
         self._ended = False
+        self._wakes = float("inf")  # when the timers look again by themselves
         self._thread = threading.Thread(target=self._run, name="wetread-completion", daemon=True)
 
     def start(self) -> None:
@@ -63,7 +64,7 @@ class Completion:
                 arriving.open.add(association)
             if association != arriving.lacks:
                 arriving.lacks = None
-            self._changed.notify()
+            self._hasten(arriving)
 
     def refused(self, study_uid: str, association: int) -> None:
         """An object of a study was not taken: its association's release does not complete the study.
@@ -83,7 +84,7 @@ class Completion:
             arriving = self._arriving.get(study_uid)
             if arriving is not None and arriving.hold_s != hold_s:
                 arriving.hold_s = hold_s
-                self._changed.notify()
+                self._hasten(arriving)
 
     def fulfil(self, study_uid: str) -> None:
         """All of a study is here: it is complete, whatever is open."""
@@ -108,7 +109,7 @@ class Completion:
             if study_uid not in self._arriving:
                 extra = self._quiet_s * (OPEN_FACTOR - 1) if patient else 0.0
                 self._arriving[study_uid] = _Arriving(self._clock() + extra)
-                self._changed.notify()
+                self._hasten(self._arriving[study_uid])
 
     def end(self, association: int, released: bool) -> None:
         """An association is over; studies that only waited for its release are complete."""
@@ -134,6 +135,11 @@ class Completion:
                 del self._arriving[study_uid]
         return done
 
+    def _hasten(self, arriving: _Arriving) -> None:
+        """Wake the timers if they would look too late: to wake them for each object would cost each a switch."""
+        if self._until(arriving) < self._wakes:
+            self._changed.notify()
+
     def _until(self, arriving: _Arriving) -> float:
         quiet_s = self._quiet_s * (OPEN_FACTOR if arriving.open or arriving.lacks is not None else 1)
         return arriving.last + max(quiet_s, arriving.hold_s)
@@ -147,6 +153,6 @@ class Completion:
         """Sleep until the next study may be due; return False at the end."""
         with self._changed:
             if not self._ended:
-                first = min(map(self._until, self._arriving.values()), default=self._clock() + 3600.0)
-                self._changed.wait(max(0.001, first - self._clock()))
+                self._wakes = min(map(self._until, self._arriving.values()), default=self._clock() + 3600.0)
+                self._changed.wait(max(0.001, self._wakes - self._clock()))
             return not self._ended

@@ -105,7 +105,8 @@ class Index:
 
 
 def _sqlite(path: Path) -> Engine:
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
+    # The connection that was used last knows most of the file; another one would have to read it again.
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30}, pool_use_lifo=True)
     event.listen(engine, "connect", _configure)
     return engine
 

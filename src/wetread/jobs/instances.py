@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, literal, select, update
 
 from wetread.errors import StoreError
 from wetread.jobs import failpoints
@@ -31,6 +31,26 @@ class Arrival:
     bytes: int
     lane: Lane = Lane.ROUTINE
     series_uid: str = ""
+
+
+# Built once, as every object that arrives asks these.
+_UIDS = bindparam("uids", expanding=True)
+_HERE = (
+    select(instances.c.sop_instance_uid, instances.c.digest, instances.c.job)
+    .where(instances.c.sop_instance_uid.in_(_UIDS))
+    .union_all(
+        select(documents.c.sop_instance_uid, literal(""), documents.c.job).where(
+            documents.c.sop_instance_uid.in_(_UIDS)
+        )
+    )
+)
+_LATEST = (
+    select(jobs.c.id, jobs.c.state, jobs.c.version, jobs.c.lane)
+    .where(jobs.c.study_uid == bindparam("study_uid"))
+    .order_by(jobs.c.version.desc())
+    .limit(1)
+)
+_INSERT = insert(instances)
 
 
 class Effect(Enum):
@@ -83,7 +103,7 @@ class Instances:
         batch = _Batch(connection, arrivals, self._index.now())
         effects = [self._effect(batch, arrival) for arrival in arrivals]
         if batch.rows:
-            connection.execute(insert(instances), batch.rows)
+            connection.execute(_INSERT, batch.rows)
         return effects
 
     def _effect(self, batch: _Batch, arrival: Arrival) -> Effect:
@@ -114,16 +134,15 @@ class _Batch:
     """What the index knows of some arrivals, and the rows that they become."""
 
     def __init__(self, connection: Connection, arrivals: Sequence[Arrival], now: float) -> None:
-        uids = [arrival.sop_instance_uid for arrival in arrivals]
-        here = select(instances.c.sop_instance_uid, instances.c.digest, instances.c.job)
-        made = select(documents.c.sop_instance_uid).where(documents.c.sop_instance_uid.in_(uids))
         self.connection = connection
         self.now = now
-        self.known: dict[str, tuple[str, int]] = {
-            row.sop_instance_uid: (row.digest, row.job)
-            for row in connection.execute(here.where(instances.c.sop_instance_uid.in_(uids)))
-        }
-        self.own = set(connection.scalars(made))
+        self.known: dict[str, tuple[str, int]] = {}
+        self.own: set[str] = set()
+        for uid, digest, job in connection.execute(_HERE, {"uids": [arrival.sop_instance_uid for arrival in arrivals]}):
+            if digest:
+                self.known[uid] = (digest, job)
+            else:
+                self.own.add(uid)
         self.rows: list[dict[str, object]] = []
         self._jobs: dict[str, int] = {}
         self._lanes: dict[int, Lane] = {}  # of jobs, as far as this batch knows
@@ -158,12 +177,7 @@ class _Batch:
 
 def _job_for(connection: Connection, study_uid: str, now: float) -> int:
     """The version of the study that still takes objects, or a new one."""
-    latest = connection.execute(
-        select(jobs.c.id, jobs.c.state, jobs.c.version, jobs.c.lane)
-        .where(jobs.c.study_uid == study_uid)
-        .order_by(jobs.c.version.desc())
-        .limit(1)
-    ).first()
+    latest = connection.execute(_LATEST, {"study_uid": study_uid}).first()
     if latest is not None and latest.state == State.RECEIVED:
         return int(latest.id)
     if latest is not None and latest.state == State.COMPLETE:

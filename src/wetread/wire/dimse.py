@@ -229,7 +229,6 @@ class Listener:
         if isinstance(peer, Refusal):
             self._refused(peer, address, calling=request.calling)
             return reject(ANSWERS[peer])
-        sock.setblocking(True)
         transport = Transport(sock, self._settings.max_pdu_bytes)
         number = next(self._numbers)
         association = Association(number, transport, request, peer, self._settings, self._service)

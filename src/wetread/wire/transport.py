@@ -7,6 +7,7 @@ PS3.8 Section 9.3 (structure of PDUs), 9.1.4 and 9.1.5 (transport connection, AR
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import struct
@@ -17,6 +18,11 @@ from wetread.errors import PeerUnreachable, WireError
 from wetread.wire.tls import reason
 
 HEAD = 6  # type, reserved, length
+BUFFER_BYTES = 1 << 18  # of an association; a longer PDU makes it grow
+
+#: A socket that does not wait has nothing now; TLS may have to read before it writes, and the reverse.
+NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+_EVENTS: dict[type, int] = {ssl.SSLWantReadError: select.POLLIN, ssl.SSLWantWriteError: select.POLLOUT}
 
 
 class Pdu(IntEnum):
@@ -93,8 +99,10 @@ class Transport:
     def __init__(self, sock: socket.socket, limit: int) -> None:
         self._socket = sock
         self._limit = limit
-        self._buffer = bytearray(min(limit, 1 << 16))
+        self._buffer = bytearray(min(HEAD + limit, BUFFER_BYTES))
+        self._begin = self._end = 0  # what was received and not read yet lies between
         self.last = time.monotonic()  # when the last PDU was read
+        sock.setblocking(False)  # what is there is taken at once; only for what is not do we ask the kernel to wait
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def read(self, wait_s: float, body_s: float) -> tuple[Pdu, memoryview]:
@@ -110,38 +118,52 @@ class Transport:
         Raises
         ------
         BadPdu
-            Unknown type or a length above the limit; nothing of the body was read.
+            Unknown type or a length above the limit; nothing more was read.
         PeerUnreachable
             The peer was silent, slow, or closed the connection.
         """
-        head = bytearray(HEAD)
-        self._fill(memoryview(head)[:1], wait_s)
+        self._fill(1, wait_s)
         end = time.monotonic() + body_s
-        self._fill(memoryview(head)[1:], body_s)
-        kind, length = check_head(head, self._limit)
-        if length > len(self._buffer):
-            self._buffer = bytearray(length)
-        body = memoryview(self._buffer)[:length]
-        self._fill(body, end - time.monotonic())
+        self._fill(HEAD, body_s)
+        kind, length = check_head(self._buffer[self._begin : self._begin + HEAD], self._limit)
+        self._fill(HEAD + length, end - time.monotonic())
         self.last = time.monotonic()
+        body = memoryview(self._buffer)[self._begin + HEAD : self._begin + HEAD + length]
+        self._begin += HEAD + length
         return kind, body
 
-    def _fill(self, view: memoryview, seconds: float) -> None:
+    def _fill(self, number: int, seconds: float) -> None:
+        """Have so many bytes in the buffer; what else has arrived comes along."""
+        if self._end - self._begin >= number:
+            return
+        self._make_room(number)
         end = time.monotonic() + seconds
-        done = 0
+        view = memoryview(self._buffer)
         try:
-            while done < len(view):
-                self._socket.settimeout(max(0.001, end - time.monotonic()))
-                got = self._socket.recv_into(view[done:])
+            while self._end - self._begin < number:
+                try:
+                    got = self._socket.recv_into(view[self._end :])
+                except NOT_NOW as error:
+                    self._wait(error, select.POLLIN, end)
+                    continue
                 if not got:
                     raise PeerUnreachable("the peer closed the connection")
-                done += got
-                if done < len(view) and time.monotonic() > end:
+                self._end += got
+                if self._end - self._begin < number and time.monotonic() > end:
                     raise TimeoutError
         except TimeoutError as error:
             raise PeerUnreachable(f"the peer sent nothing complete within {seconds:.1f} s") from error
         except OSError as error:
             raise PeerUnreachable(f"the connection broke: {reason(error)}") from error
+
+    def _make_room(self, number: int) -> None:
+        """Let so many bytes fit behind `_begin`; a body that was handed out is read no more."""
+        if self._begin + number > len(self._buffer) or self._begin == self._end:
+            rest = self._buffer[self._begin : self._end]
+            if number > len(self._buffer):
+                self._buffer = bytearray(number)
+            self._buffer[: len(rest)] = rest
+            self._begin, self._end = 0, len(rest)
 
     def write(self, data: bytes, seconds: float) -> None:
         """Send all of `data`.
@@ -155,12 +177,22 @@ class Transport:
         left = memoryview(data)
         try:
             while left:  # `sendall` of TLS would begin its time anew with each record
-                self._socket.settimeout(max(0.001, end - time.monotonic()))
-                left = left[self._socket.send(left) :]
+                try:
+                    left = left[self._socket.send(left) :]
+                except NOT_NOW as error:
+                    self._wait(error, select.POLLOUT, end)
         except TimeoutError as error:
             raise PeerUnreachable(f"the peer did not take our data within {seconds:.1f} s") from error
         except OSError as error:
             raise PeerUnreachable(f"the connection broke: {reason(error)}") from error
+
+    def _wait(self, why: OSError, event: int, end: float) -> None:
+        """Sleep until the socket may do what it could not do, or raise TimeoutError at `end`."""
+        waiting = select.poll()
+        waiting.register(self._socket, _EVENTS.get(type(why), event))
+        left = end - time.monotonic()
+        if left <= 0 or not waiting.poll(max(1.0, 1e3 * left)):
+            raise TimeoutError
 
     def interrupt(self) -> None:
         """Wake whoever reads or writes, from another thread: the connection is over."""

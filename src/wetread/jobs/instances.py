@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from sqlalchemy import Connection, bindparam, insert, literal, select, update
+from sqlalchemy import BindParameter, Connection, bindparam, insert, literal, select, update
 
 from wetread.errors import StoreError
 from wetread.jobs import failpoints
@@ -34,7 +34,7 @@ class Arrival:
 
 
 # Built once, as every object that arrives asks these.
-_UIDS = bindparam("uids", expanding=True)
+_UIDS: BindParameter[Sequence[str]] = bindparam("uids", expanding=True)
 _HERE = (
     select(instances.c.sop_instance_uid, instances.c.digest, instances.c.job)
     .where(instances.c.sop_instance_uid.in_(_UIDS))

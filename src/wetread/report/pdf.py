@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -110,9 +111,11 @@ def blocks(result: Result) -> list[Block]:
     return parser.made
 
 
-def _sheet(moment: tuple[str, str], title: str) -> Any:
+@contextmanager
+def _sheet(moment: tuple[str, str], title: str) -> Iterator[Any]:
     """Open a document that holds its own fonts and that two readings write alike."""
     from fpdf import FPDF  # takes a tenth of a second, and few destinations want a PDF
+    from fpdf.fonts import TTFFont
 
     date = datetime.strptime("".join(moment)[:12].ljust(12, "0"), "%Y%m%d%H%M").replace(tzinfo=UTC)
     made = FPDF(format="A4", enforce_compliance="PDF/A-2U")
@@ -128,7 +131,12 @@ def _sheet(moment: tuple[str, str], title: str) -> Any:
     made.set_margin(_MARGIN_MM)
     made.set_auto_page_break(True, _MARGIN_MM)
     made.add_page()
-    return made
+    try:
+        yield made
+    finally:
+        for font in made.fonts.values():
+            if isinstance(font, TTFFont):
+                font.ttfont.close()  # else its file stays open until the garbage is collected
 
 
 def _rows(parts: list[Block]) -> Iterator[list[Block]]:
@@ -182,13 +190,13 @@ def written(result: Result, moment: tuple[str, str], title: str) -> bytes:
     from fpdf.errors import FPDFException
 
     try:
-        sheet = _sheet(moment, title)
-        for row in _rows(blocks(result)):
-            if row[0].jpeg:
-                _show(sheet, row)
-            else:
-                _write(sheet, row[0])
-        return bytes(sheet.output())
+        with _sheet(moment, title) as sheet:
+            for row in _rows(blocks(result)):
+                if row[0].jpeg:
+                    _show(sheet, row)
+                else:
+                    _write(sheet, row[0])
+            return bytes(sheet.output())
     except FPDFException as error:
         raise DocumentError(f"PDF: expected a page that can be set, got: {error}") from error
 

@@ -20,8 +20,8 @@ from wetread import acquire, pipeline, report
 from wetread.errors import DocumentError, EngineError
 from wetread.evidence.film import film_for_every_model, real_film
 from wetread.infer.host import Rest
-from wetread.records import Document, Reading, Result, Tensor
-from wetread.settings import Settings, load
+from wetread.records import Circumstances, Document, Reading, Result, Tensor
+from wetread.settings import STEPS, Settings, load
 
 KINDS = {"SEG", "SR", "PM", "SC", "HTML", "JSON"}
 
@@ -262,6 +262,23 @@ def test_document_that_fails_the_checker_takes_back_the_result(
     assert reading.result.read_at
     assert not reading.result.findings
     assert {d.kind for d in reading.documents} == {"SR", "HTML", "JSON"}
+
+
+def test_what_is_left_out_under_strain_changes_no_answer(reader: pipeline.Reader) -> None:
+    def read(data: bytes, *steps: str) -> Reading:
+        (made,) = reader.read_blobs([("film.dcm", data)], Circumstances(reduced=steps))
+        return made
+
+    film = real_film().read_bytes()
+    usual, short = read(film), read(film, "documents", "pictures")
+    assert [d.kind for d in usual.documents] == ["SEG", "PM", "SR", "SC", "HTML", "JSON"]
+    assert [d.kind for d in short.documents] == ["SEG", "SR", "HTML", "JSON"]
+    assert usual.result.findings == short.result.findings
+    assert [one.measurements for one in usual.result.regions] == [one.measurements for one in short.result.regions]
+    assert "draw" not in {timing.stage for timing in short.timings}
+    leg = edited(BodyPartExamined="LEG")
+    assert read(leg).result.refusal == read(leg, *STEPS[:3]).result.refusal is not None
+    assert read(leg).documents[0].data == read(leg, *STEPS[:3]).documents[0].data  # nothing was left out there
 
 
 def test_what_is_set_aside_has_its_documents() -> None:

@@ -83,6 +83,7 @@ class Reader:
         ----------
         given
             What was said of them before: a result that rests on more images than an earlier one names that.
+            And what is left out, as otherwise the result would come too late: its documents say so.
         """
         start = time.perf_counter()
         studies = acquire.decode(blobs, self.settings)
@@ -97,7 +98,7 @@ class Reader:
         One reading an image or rejected instance, each with its checked documents.
         """
         said = tuple(report.earlier(given.earlier))
-        readings = [self._reading(image, before, said) for image in study.images]
+        readings = [self._reading(image, before, said, given.reduced) for image in study.images]
         return (*readings, *(self._refused(study.study_uid, item, before, said) for item in study.rejected))
 
     def set_aside(
@@ -136,14 +137,17 @@ class Reader:
         blank = Result(image.study_uid, image.source, image.digest, image.header, image)
         return self._row(image, blank, Clock())
 
-    def _reading(self, image: Image, before: Sequence[Timing], said: Sequence[report.Earlier]) -> Reading:
+    def _reading(
+        self, image: Image, before: Sequence[Timing], said: Sequence[report.Earlier], reduced: tuple[str, ...]
+    ) -> Reading:
         clock = Clock({timing.stage: timing.ms for timing in before}, self.turns.pause)
         blank = Result(image.study_uid, image.source, image.digest, image.header, image)
         blank = replace(blank, revision=report.revision(blank, said))
         try:
-            result = self._row(image, blank, clock)
-            with clock.stage("draw"):
-                result = replace(result, pictures=explain.drawn(image, result, self._window(result)))
+            result = self._row(image, replace(blank, reduced=reduced), clock)
+            if "pictures" not in reduced:
+                with clock.stage("draw"):
+                    result = replace(result, pictures=explain.drawn(image, result, self._window(result)))
         except NotRead as error:
             result = replace(blank, refusal=Refusal(error.code, error.sentence, error.detail))
         return self._documented(result, clock)
@@ -197,7 +201,7 @@ class Reader:
         """
         said: list[Said] = []
         unread: list[Unread] = []
-        for item in self._asked(image):
+        for item in self._asked(image, "builds" in blank.reduced):
             try:
                 infer.check_fit(item.model, image)
                 said.append(_ask(item, image, next((one.organ for one in said if one.organ), None), clock))
@@ -214,10 +218,16 @@ class Reader:
             not_read=tuple(unread),
         )
 
-    def _asked(self, image: Image) -> list[infer.Loaded]:
-        """The models that are for such an image, in the order in which they need each other."""
+    def _asked(self, image: Image, lighter: bool) -> list[infer.Loaded]:
+        """The models that are for such an image, in the order in which they need each other.
+
+        Parameters
+        ----------
+        lighter
+            In a faster certified build than the one that is set, where there is one.
+        """
         chosen = {model.id for model in infer.route([loaded.model for loaded in self.models], image)}
-        loaded = [item for item in self.models if item.model.id in chosen]
+        loaded = [(item.lighter if lighter else None) or item for item in self.models if item.model.id in chosen]
         return sorted(loaded, key=lambda item: (item.model.recipe.region != "image", not item.model.segments))
 
 

@@ -287,6 +287,7 @@ class Circumstances:
     """Under which one study is read."""
 
     earlier: tuple[bytes, ...] = ()  # DICOM documents that were made for its earlier versions
+    reduced: tuple[str, ...] = ()  # "documents", "pictures", "builds": what is left out, as others would come too late
 
 
 #: Nothing was said of the study before, and nothing is left out.
@@ -312,6 +313,7 @@ class Result:
     refusal: Refusal | None = None  # where none answered
     timings: tuple[Timing, ...] = ()
     revision: Revision | None = None  # what it replaces
+    reduced: tuple[str, ...] = ()  # of `Circumstances.reduced`, where something was read
     read_at: str = ""  # when, UTC, ISO 8601 to the second; never part of a DICOM document
 
 

@@ -68,6 +68,12 @@ class LaneRule:
 LANES = ("STAT", "URGENT", "ROUTINE")
 
 
+#: What a node may leave out while it is behind its deadlines, what is missed least first.
+STEPS = ("documents", "pictures", "builds", "routine")
+#: The kinds of documents that a step leaves out.
+LEFT_OUT = {"documents": ("PM", "GSPS", "PDF", "LABELMAP"), "pictures": ("SC",)}
+
+
 #: What a peer may be allowed to do: C-ECHO, C-STORE, notices (IAN, MPPS); `query` has no service yet.
 RIGHTS = ("echo", "store", "notify", "query")
 
@@ -126,6 +132,8 @@ class Settings:
     stat_deadline_s: float = _setting(60.0, "lane STAT: a result is late after this time", "s")
     urgent_deadline_s: float = _setting(600.0, "lane URGENT: a result is late after this time", "s")
     routine_deadline_s: float = _setting(3600.0, "lane ROUTINE: a result is late after this time", "s")
+    degrade: str = _setting(", ".join(STEPS), "what is left out, step by step, while studies are late; empty: nothing")
+    degrade_after_s: float = _setting(60.0, "a study has been late for so long before each step; 0: never", "s")
     max_waiting: int = _setting(2000, "studies without a result before new ones are answered 0xA700", "1")
     max_waiting_bytes: int = _setting(1 << 36, "their bytes before new ones are answered 0xA700", "byte")
     min_free_bytes: int = _setting(1 << 30, "free disk below which objects are answered 0xA700", "byte")
@@ -174,6 +182,19 @@ class Settings:
     def kinds(self) -> frozenset[str]:
         """The kinds of documents that some destination gets; without any destination the usual ones."""
         return frozenset(kind for place in self.destinations for kind in place.documents) or frozenset(USUAL)
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The steps of `degrade` that may be taken here, in their order; none if there shall be none.
+
+        With `build` auto the fastest certified builds read all the time.  A destination that gets no SR must
+        not lose what it gets instead.
+        """
+        mute = {kind for place in self.destinations if "SR" not in place.documents for kind in place.documents}
+        not_here = {step for step, kinds in LEFT_OUT.items() if mute & set(kinds)}
+        not_here |= {"builds"} if self.build == "auto" else set()
+        named = (step.strip() for step in self.degrade.split(","))
+        return tuple(step for step in named if step and step not in not_here) if self.degrade_after_s else ()
 
     @property
     def profile_path(self) -> Path:
@@ -228,6 +249,14 @@ def _doors(raw: Any) -> str:
     return str(raw)
 
 
+def _steps(raw: Any) -> str:
+    """Steps of `degrade`, each once, or say which there are."""
+    named = [part.strip().lower() for part in str(raw).split(",") if part.strip()]
+    if set(named) - set(STEPS) or len(set(named)) != len(named):
+        raise SettingsError(f"setting degrade: expected some of {', '.join(STEPS)}, each once, got {raw!r}")
+    return ", ".join(named)
+
+
 def _value(name: str, kind: Any, raw: Any) -> Any:
     """Turn a raw value into the type of its setting, or say what was expected."""
     try:
@@ -239,6 +268,8 @@ def _value(name: str, kind: Any, raw: Any) -> Any:
             return _records(raw, Peer, parse_peer)
         if name == "open_doors":
             return _doors(raw)
+        if name == "degrade":
+            return _steps(raw)
         if kind in ("int", "float"):
             number = int(raw) if kind == "int" else float(raw)
             if number < 0:

@@ -6,12 +6,14 @@ import json
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests import toy
 from wetread import infer
 from wetread.infer import Measured, Profile
+from wetread.infer.choice import lighter
 from wetread.infer.engine import installed
 from wetread.infer.tuning import shapes
 from wetread.settings import Settings
@@ -121,3 +123,43 @@ def test_deadline_that_no_build_meets_is_said(
     with caplog.at_level(logging.WARNING):
         infer.open_all([model], profile, settings)
     assert "model misses its deadline" in [record.getMessage() for record in caplog.records]
+
+
+def test_the_lighter_build_is_faster_on_this_host(model: infer.Model) -> None:
+    rows = (row(model, "fp32", "onnxruntime", 4.0), row(model, "other", "onnxruntime", 2.0))
+    profile, engine = Profile("here", rows), "onnxruntime"
+    found = lighter(model, infer.Choice("fp32", engine), profile, engine)
+    assert found is not None
+    assert found.build == "other"
+    assert lighter(model, infer.Choice("other", engine), profile, engine) is None
+    nothing = Profile("here")  # not measured: by preference, in which fp32 comes before a build with no known name
+    assert lighter(model, infer.Choice("fp32", engine), nothing, engine) is None
+    assert lighter(model, infer.Choice("other", engine), nothing, engine) == infer.Choice("fp32", engine)
+    assert lighter(model, infer.Choice("other", "lost"), nothing, engine) is None
+
+
+def test_a_lighter_build_stands_by_where_another_one_is_set(model: infer.Model, tmp_path: Path) -> None:
+    def opened(given: infer.Model = model, **settings: Any) -> infer.Loaded:
+        state = Settings(state=tmp_path / "state", engine="onnxruntime", **settings)
+        return infer.open_all([given], Profile("here"), state)[0]
+
+    loaded = opened(build="other")
+    assert loaded.identity.build == "other"
+    assert loaded.lighter is not None
+    assert loaded.lighter.identity.build == "fp32"
+    assert loaded.lighter.model is model  # the same gate and thresholds
+    others: tuple[dict[str, Any], ...] = ({}, {"build": "fp32"}, {"build": "other", "degrade": "pictures"})
+    for settings in others:
+        assert opened(**settings).lighter is None
+    assert opened(build="other", degrade_after_s=0.0).lighter is None
+
+
+def test_a_build_without_a_certificate_never_stands_by(tmp_path: Path) -> None:
+    builds = {"fp32": toy.lungs_graph(), "pruned-int8": toy.lungs_graph(gain=1.01)}
+    bare = infer.read(toy.make_model(tmp_path / "bare", "segmentation", builds, certified=False))
+    held = infer.read(toy.make_model(tmp_path / "held", "segmentation", builds))
+    settings = Settings(state=tmp_path / "state", engine="onnxruntime", build="fp32")
+    found = [infer.open_all([one], Profile("here"), settings)[0].lighter for one in (bare, held)]
+    assert found[0] is None
+    assert found[1] is not None
+    assert found[1].identity.build == "pruned-int8"

@@ -21,6 +21,8 @@ HEADERS = ("real", "spacing", "utf8", "iso2022", "empty")
 def _result(kind: str) -> Result:
     if kind == "refused":
         return phantom.refused()
+    if kind == "reduced":
+        return phantom.reduced()
     if kind == "late":
         return phantom.late()
     if kind == "partial":

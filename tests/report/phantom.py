@@ -217,6 +217,11 @@ def partial(kind: str = "real") -> Result:
     return replace(made, findings=(), explanations=(), pictures=pictures, models=(lungs,), not_read=unread)
 
 
+def reduced() -> Result:
+    """A result of a node that was behind its deadlines, at every step."""
+    return result("real", pictures=(), reduced=("documents", "pictures", "builds"))
+
+
 def late() -> Result:
     """A result that replaces two earlier ones, as an image came late."""
     made = (

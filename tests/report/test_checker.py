@@ -45,7 +45,7 @@ def judged(data: bytes | None, source: Source | None) -> bool:
         return True
 
 
-@pytest.mark.parametrize("kind", [*HEADERS, "refused", "partial", "negative", "late", *series.KINDS])
+@pytest.mark.parametrize("kind", [*HEADERS, "refused", "partial", "negative", "late", "reduced", *series.KINDS])
 def test_our_documents_have_no_problem_with_or_without_source(kind: str, documents_of: Documents) -> None:
     header = phantom.header(kind if kind in HEADERS else "real")
     header = series.image(kind).header if kind in series.KINDS else header

@@ -45,6 +45,7 @@ def one_of_each(metrics: Metrics) -> None:
     metrics.turned_away(Refusal.ADDRESS)
     metrics.admitted(next(iter(Effect)))
     metrics.no_room(next(iter(Lane)), "disk")
+    metrics.degraded("pictures", True)
     metrics.short()
     metrics.answered_for(next(iter(Lane)), 1.0, late=True)
     metrics.ended(State.DELIVERED)

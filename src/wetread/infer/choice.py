@@ -87,6 +87,20 @@ def choose(model: Model, profile: Profile, engine: str = "auto", build: str = "a
     return Choice(option.build, option.engine, row.threads, row.streams, row.batch)
 
 
+def lighter(model: Model, than: Choice, profile: Profile, engine: str = "auto", threads: int = 0) -> Choice | None:
+    """What would read where time is short: certified as the other is, and faster on this host; None if nothing is.
+
+    Without measurements the order of preference tells which is.
+    """
+    best = choose(model, profile, engine, threads=threads)
+    times = [fastest(rows) for one in (best, than) if (rows := _rows(model, profile, one, threads))]
+    if len(times) == 2:
+        return best if times[0] < times[1] else None
+    order = [(one.build, one.engine) for one in candidates(model, engine, profile=profile)]
+    here = (than.build, than.engine)
+    return best if here in order and order.index((best.build, best.engine)) < order.index(here) else None
+
+
 def _rows(model: Model, profile: Profile, option: Choice, threads: int) -> Sequence[Measured]:
     build = model.build(option.build)
     rows = profile.of(build.device_uid, build.sha256, option.engine)

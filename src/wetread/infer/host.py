@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wetread.errors import EngineError, GoldenMismatch, ModelError, NotRead
-from wetread.infer.choice import Choice, candidates, certified, choose
+from wetread.infer.choice import Choice, candidates, certified, choose, lighter
 from wetread.infer.engine import DEVICES, Engine, finite, loader
 from wetread.infer.gate import agreement, lowest_edge, with_mirror
 from wetread.infer.model import Build, Model, read_verified
@@ -55,6 +55,7 @@ class Loaded:
     engine: Engine
     batch: int = 16  # images that go through the graph at a time
     spare: Loaded | None = None  # answers where this engine does not
+    lighter: Loaded | None = None  # answers where time is short
     rest: Rest = field(default_factory=Rest)
 
     def predict(self, prepared: Prepared, pause: Callable[[], None] = lambda: None) -> Prediction:
@@ -224,7 +225,8 @@ def open_all(models: Sequence[Model], profile: Profile, settings: Settings) -> t
 
     A model of which no build is certified, such as an imported one, is left out.  A build on a
     graphics processor gets a spare on the CPU.  What a person should know is logged: a
-    profile that no longer counts, a deadline that a model does not meet.
+    profile that no longer counts, a deadline that a model does not meet.  Where another build
+    is set than the fastest, that one is loaded too, for the step "builds" of the setting `degrade`.
 
     Raises
     ------
@@ -242,11 +244,25 @@ def open_all(models: Sequence[Model], profile: Profile, settings: Settings) -> t
 
 
 def _opened(model: Model, profile: Profile, settings: Settings) -> Loaded:
-    options = _in_order(model, profile, settings)
-    loaded = _first_that_works(model, options, profile, settings)
+    loaded = _with_spare(model, profile, settings)
     late = missed(model, profile, settings)
     if late is not None:
         log.warning("model misses its deadline", extra={"where": model.id, "count": round(late, 1)})
+    return replace(loaded, lighter=_lighter(loaded, profile, settings)) if "builds" in settings.steps else loaded
+
+
+def _lighter(loaded: Loaded, profile: Profile, settings: Settings) -> Loaded | None:
+    """The fastest certified build, where another one is set and it is faster."""
+    than = Choice(loaded.identity.build, loaded.engine.name)
+    if lighter(loaded.model, than, profile, settings.engine, settings.threads) is None:
+        return None
+    return _with_spare(loaded.model, profile, replace(settings, build="auto"))
+
+
+def _with_spare(model: Model, profile: Profile, settings: Settings) -> Loaded:
+    """The first choice that works; one on a graphics processor with another that stands by."""
+    options = _in_order(model, profile, settings)
+    loaded = _first_that_works(model, options, profile, settings)
     if loaded.engine.name not in DEVICES:
         return loaded
     spares = [option for option in options if option.engine not in DEVICES]

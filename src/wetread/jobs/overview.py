@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, case, func, or_, select
 
 from wetread.jobs.index import Index
-from wetread.jobs.lanes import Lane
+from wetread.jobs.lanes import Lane, due
 from wetread.jobs.moves import Job, job_of
 from wetread.jobs.states import TERMINAL, Delivery, State
 from wetread.jobs.tables import audit, instances, jobs, outbox
@@ -49,6 +50,25 @@ class Overview:
     def age_s(self, job: Job) -> float:
         """Return how long ago the first object of a job came, s."""
         return max(0.0, self._index.now() - job.created_at)
+
+    def late_s(self, deadlines: Mapping[Lane, float]) -> float:
+        """Return for how long the study that is late longest could have been read, s; 0 if none is late.
+
+        What failed before and waits for another try, or is tried again, does not count.
+
+        Parameters
+        ----------
+        deadlines
+            Seconds from the first object of a study to its result, by lane.
+        """
+        late_since = case((jobs.c.changed_at > due(deadlines), jobs.c.changed_at), else_=due(deadlines))
+        first = or_(
+            and_(jobs.c.state == State.COMPLETE, jobs.c.tries == 0),
+            and_(jobs.c.state == State.READING, jobs.c.tries == 1),
+        )
+        with self._index.reading() as connection:
+            since = connection.scalar(select(func.min(late_since)).where(first))
+        return 0.0 if since is None else max(0.0, self._index.now() - float(since))
 
     def lanes(self) -> dict[Lane, tuple[int, float]]:
         """Return for each lane how many studies have no result yet and the age of the oldest, s."""

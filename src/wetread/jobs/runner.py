@@ -22,6 +22,7 @@ from wetread.jobs.retry import Backoff, RetryClock
 from wetread.jobs.room import Room
 from wetread.jobs.states import State
 from wetread.jobs.store import Store
+from wetread.jobs.strain import Strain
 from wetread.jobs.watch import Watch
 from wetread.jobs.worker import Reader, Worker, destination_name
 from wetread.settings import Destination, Settings, parse_destination
@@ -41,7 +42,7 @@ class Runner:
     store
         Open; the caller closes it after `stop`.
     settings
-        `destinations`, `lanes`, `critical`, the deadlines by lane,
+        `destinations`, `lanes`, `critical`, the deadlines by lane, `degrade`, `degrade_after_s`,
         `quiet_s`, `expect_s`, `max_tries`, `retry_*`, `ae_title` and `peer_timeout_s` are used.
     deliver
         How documents leave; C-STORE by default.
@@ -70,6 +71,7 @@ class Runner:
         self._receipts = Receipts(store.instances)
         self._completion = Completion(self._complete, settings.quiet_s, clock)
         self._expecting = Expecting(store.announced, self._completion, settings)
+        self.strain = Strain(store.overview, settings, self._watch, clock)
         self._reading: list[Loop] = []
         self._outboxes: list[Loop] = []
         self._others: Loop | None = None
@@ -114,16 +116,21 @@ class Runner:
         retry = RetryClock(Backoff(self._settings.retry_first_s, self._settings.retry_most_s))
         common = (self._store, reader, self._settings, self._watch, self._clock)
         one, other = threading.Lock(), threading.Lock()
-        every = Worker(*common, self._turns, retry, Lane.ROUTINE, (one, other))
-        stat = Worker(*common, self._turns, retry, Lane.STAT, (other, one))
+        every = Worker(*common, self._turns, retry, Lane.ROUTINE, (one, other), self.strain)
+        stat = Worker(*common, self._turns, retry, Lane.STAT, (other, one), self.strain)
         with self._lock:
             if not self._ended:
                 self._reading = [
                     Loop("wetread-worker", partial(self._read, every, Aside(*common))),
                     Loop("wetread-worker-stat", partial(self._read, stat, None)),  # never behind a long one
                 ]
+                if self._settings.steps:
+                    self._reading.append(Loop("wetread-strain", self._look_behind))
                 for loop in self._reading:
                     loop.start()
+
+    def _look_behind(self) -> None:
+        self.strain.look()
 
     def stop(self, grace_s: float = 10.0) -> None:
         """End in order; call it after the listener has stopped.

@@ -77,7 +77,13 @@ class Studies:
         with self._index.reading() as connection:
             return list(connection.scalars(select(jobs.c.study_uid).where(jobs.c.state == State.RECEIVED)))
 
-    def take(self, but: frozenset[int] = frozenset(), slowest: Lane = Lane.ROUTINE, fresh: bool = False) -> Job | None:
+    def take(
+        self,
+        but: frozenset[int] = frozenset(),
+        slowest: Lane = Lane.ROUTINE,
+        fresh: bool = False,
+        routine_last: bool = False,
+    ) -> Job | None:
         """Begin to read the complete job that is due first, if there is one, and count the try.
 
         Of several processes that share the store, one gets it.
@@ -90,10 +96,13 @@ class Studies:
             Leave less urgent lanes than this to others.
         fresh
             Only jobs of which no reading was begun yet.
+        routine_last
+            Leave routine studies until nothing more urgent waits, however old they are.
         """
         first = select(jobs).where(jobs.c.state == State.COMPLETE, jobs.c.id.not_in(but), jobs.c.lane <= slowest)
         first = first.where(jobs.c.tries == 0) if fresh else first
-        first = first.order_by(jobs.c.tries, self._due, jobs.c.id).limit(1)
+        lanes = (jobs.c.lane >= Lane.ROUTINE,) if routine_last else ()
+        first = first.order_by(jobs.c.tries, *lanes, self._due, jobs.c.id).limit(1)
         with self._index.reading() as connection:  # an idle node waits for no writer
             if connection.execute(first).first() is None:
                 return None

@@ -28,6 +28,9 @@ class Watch:
     def heard(self, kind: str, status: int) -> None:
         """One notice was answered: an IAN, or an N-CREATE or N-SET of an MPPS."""
 
+    def degraded(self, step: str, yes: bool) -> None:
+        """From now on a step of `degrade` is in force, or is so no more."""
+
     def short(self) -> None:
         """One study is read although more of it was announced than came."""
 

@@ -18,6 +18,7 @@ from wetread.jobs.moves import Job
 from wetread.jobs.retry import Backoff, RetryClock
 from wetread.jobs.states import TERMINAL, State
 from wetread.jobs.store import Store
+from wetread.jobs.strain import Strain
 from wetread.jobs.watch import Watch
 from wetread.records import USUAL, Circumstances, Document, Reading
 from wetread.settings import Destination, Settings
@@ -77,6 +78,8 @@ class Worker:
     desks
         One for itself and one for the worker beside it: whoever reads sits at its own.  A study whose reading failed
         before needs both, so that nothing else is cut off with it if it ends the process.
+    strain
+        What is left out now; nothing where it is None.
     """
 
     def __init__(
@@ -90,11 +93,13 @@ class Worker:
         retry: RetryClock | None = None,
         slowest: Lane = Lane.ROUTINE,
         desks: tuple[threading.Lock, threading.Lock] | None = None,
+        strain: Strain | None = None,
     ) -> None:
         self._store = store
         self._reader = reader
         self._turns = turns or Turns()
         self._slowest = slowest
+        self._strain = strain
         self._mine, self._beside = desks or (threading.Lock(), threading.Lock())
         self._deadlines = deadlines_s(settings)
         self._critical = frozenset(code.strip() for code in settings.critical.split(","))
@@ -119,7 +124,8 @@ class Worker:
             alone = self._beside.acquire(blocking=False)
             if alone:
                 beside.callback(self._beside.release)
-            job = self._store.studies.take(self._retry.waiting(self._clock()), self._slowest, fresh=not alone)
+            waiting, last = self._retry.waiting(self._clock()), "routine" in self._steps()
+            job = self._store.studies.take(waiting, self._slowest, fresh=not alone, routine_last=last)
             if job is None:
                 return False
             if job.tries == 1:
@@ -149,6 +155,9 @@ class Worker:
             self._watch.ended(state)
         return True
 
+    def _steps(self) -> tuple[str, ...]:
+        return self._strain.steps if self._strain is not None else ()
+
     def next(self) -> float | None:
         """Return how long until a job may be tried again, s, or None if none waits for that."""
         return self._retry.next(self._clock())
@@ -163,7 +172,8 @@ class Worker:
             log.warning("deadline missed", extra=about)
 
     def _read(self, job: Job) -> Made:
-        files, given = self._store.files(job.id), Circumstances(self._store.earlier(job))
+        reduced = tuple(step for step in self._steps() if step != "routine")  # which changes no document
+        files, given = self._store.files(job.id), Circumstances(self._store.earlier(job), reduced)
         begin = time.perf_counter()
         try:
             readings = self._reader.read_blobs(files, given)

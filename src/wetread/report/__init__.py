@@ -16,7 +16,7 @@ from wetread.errors import DocumentError
 from wetread.records import Document, Result
 from wetread.report import gsps, kos, labelmap, page, pdf, pm, sc, seg, sr, together
 from wetread.report.checker import check, problems_of
-from wetread.report.context import Context, context_of
+from wetread.report.context import Context, context_of, left_out
 from wetread.report.elements import Item, decode, encode, get
 from wetread.report.problem import Problem
 from wetread.report.revision import Earlier, earlier, revision
@@ -32,11 +32,11 @@ def _datasets(context: Context) -> Iterator[tuple[str, Item]]:
     read = result.refusal is None
     if read and result.regions and context.source.referable:
         yield "SEG", seg.dataset(context)
-    if read and result.explanations and context.source.referable:
+    if read and result.explanations and context.source.referable and not left_out(result, "PM"):
         yield "PM", pm.dataset(context, result.explanations[0])
     yield "SR", sr.dataset(context)
     picture = sc.picture_of(result)
-    if read and picture is not None:
+    if read and picture is not None and not left_out(result, "SC"):
         yield "SC", sc.dataset(context, picture)
 
 
@@ -44,6 +44,7 @@ def _wanted(context: Context, kinds: Collection[str]) -> Iterator[tuple[str, Ite
     """Make what only some destinations ask for, as far as the result has it."""
     result = context.result
     read = result.refusal is None
+    kinds = {kind for kind in kinds if not left_out(result, kind)}
     if "KOS" in kinds and read and context.source.referable and kos.chosen(context):
         yield "KOS", kos.dataset(context)
     if "GSPS" in kinds and read and result.image is not None and gsps.possible(context):

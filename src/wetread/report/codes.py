@@ -93,6 +93,12 @@ TRUSTED = private("TRUSTWORTHY", "Trustworthy by its own check")
 NOT_TRUSTED = private("NOT-TRUSTWORTHY", "Not trustworthy")
 READING_STATE = private("READING-STATE", "State of the reading")
 NOT_READ = private("NOT-READ", "Not read")
+REDUCED = private("REDUCED", "What was left out as the node was behind its deadlines")
+NO_DOCUMENTS = private("DOCUMENTS", "No heat map object, no documents on demand")
+NO_PICTURES = private("PICTURES", "No pictures")
+FASTEST_BUILDS = private("BUILDS", "Fastest certified builds")
+#: The steps of the setting `degrade` that change documents.
+STEPS = {"documents": NO_DOCUMENTS, "pictures": NO_PICTURES, "builds": FASTEST_BUILDS}
 NOT_READ_REASON = private("NOT-READ-REASON", "Reason why the image was not read")
 
 # Key Object Selection.

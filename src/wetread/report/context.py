@@ -15,6 +15,7 @@ from wetread.report.elements import Item, item
 from wetread.report.equipment import MANUFACTURER, contributing, contributors, equipment
 from wetread.report.fingerprint import fingerprint_of
 from wetread.report.identity import Source, identify
+from wetread.settings import LEFT_OUT
 from wetread.uids import derive
 
 NOTICE = "Decision support for research and evaluation; not a medical device."
@@ -67,6 +68,11 @@ class Context:
     source: Source
     institution: str
     fingerprint: str  # hex; names the content of all documents
+
+
+def left_out(result: Result, kind: str) -> bool:
+    """Whether a kind of document is not made, as the node is behind its deadlines."""
+    return any(kind in LEFT_OUT.get(step, ()) for step in result.reduced)
 
 
 def _texts(result: Result, institution: str) -> list[str]:

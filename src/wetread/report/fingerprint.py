@@ -35,6 +35,7 @@ def fingerprint_of(result: Result, sop_uid: str, institution: str) -> str:
         parts.append(f"{explanation.inside_share:.4f}")
     for unread in result.not_read:
         parts += (unread.model.sha256, unread.refusal.code, unread.refusal.detail)
+    parts += (f"reduced {step}" for step in result.reduced)
     if result.revision is not None:
         parts += (f"late {result.revision.late}", *(one.sop_instance_uid for one in result.revision.replaced))
     if result.refusal is not None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from wetread.records import Code, Explanation, Finding, Measurement, Refusal, Region, Unread
 from wetread.report import codes
 from wetread.report.codes import coded
-from wetread.report.context import KINDS, Context, beginning, instance_uid, reference
+from wetread.report.context import KINDS, Context, beginning, instance_uid, left_out, reference
 from wetread.report.elements import Item, get, item
 from wetread.report.equipment import Algorithm, algorithm, contributors, serial_number
 from wetread.report.planes import source_reference, source_references
@@ -140,7 +140,11 @@ def _explained(context: Context, explanation: Explanation) -> list[Item]:
         ),
         _text("CONTAINS", codes.COMMENT, explanation.sentence),
     ]
-    if explanation is context.result.explanations[0] and context.source.referable:
+    if (
+        explanation is context.result.explanations[0]
+        and context.source.referable
+        and not left_out(context.result, "PM")
+    ):
         map_ = reference(KINDS["PM"].sop_class_uid, instance_uid(context, "PM"))
         made.append(_node("CONTAINS", "IMAGE", codes.VISUAL_EXPLANATION, ReferencedSOPSequence=map_))
     return made
@@ -242,8 +246,9 @@ def _tree(context: Context) -> list[Item]:
     if context.source.referable:
         groups += [_region(context, region, number) for number, region in enumerate(result.regions, 1)]
     children.append(_container(codes.IMAGING_MEASUREMENTS, groups))
-    unknown = [node for unread in result.not_read for node in _unread(unread)]
-    return [*children, _container(codes.QUALITATIVE_EVALUATIONS, unknown)] if unknown else children
+    said = [_code("CONTAINS", codes.REDUCED, codes.STEPS[step]) for step in result.reduced]
+    said += [node for unread in result.not_read for node in _unread(unread)]
+    return [*children, _container(codes.QUALITATIVE_EVALUATIONS, said)] if said else children
 
 
 def _evidence(context: Context) -> Item:
@@ -253,7 +258,7 @@ def _evidence(context: Context) -> Item:
         return {}
     series = [item(SeriesInstanceUID=source.series_uid, ReferencedSOPSequence=source_references(context))]
     for kind, used in (("SEG", result.regions), ("PM", result.explanations)):
-        if used and result.refusal is None:
+        if used and result.refusal is None and not left_out(result, kind):
             made = reference(KINDS[kind].sop_class_uid, instance_uid(context, kind))
             series.append(
                 item(SeriesInstanceUID=derive(context.fingerprint, kind, "series"), ReferencedSOPSequence=made)

@@ -155,6 +155,7 @@ def summary(result: Result) -> dict[str, Any]:
         "state": "read" if refusal is None else "not read",
         "refusal": None if refusal is None else _refusal(refusal),
         "not_read": [_unread(one) for one in result.not_read],
+        "reduced": list(result.reduced),
         "revision": _revision(result.revision),
         "image": _image(result),
         "findings": [_finding(one) for one in result.findings],

@@ -169,6 +169,14 @@ def _omissions(children: list[Item]) -> Iterator[Problem]:
             yield Problem(where, "expected one sentence why it was not read", "Wetread documents")
 
 
+def _reductions(children: list[Item]) -> Iterator[Problem]:
+    """Judge that what was left out is said by a step that there is."""
+    steps = {key(code) for code in codes.STEPS.values()}
+    for where, node in walk_nodes(children):
+        if key_of(node) == key(codes.REDUCED) and key_of(node, "ConceptCodeSequence") not in steps:
+            yield Problem(where, "expected a step that leaves something out, got another value", "Wetread documents")
+
+
 def _private_schemes(data: Item) -> set[str]:
     nodes = [node for _, node in walk_nodes(sequence(data, "ContentSequence"))]
     used = {
@@ -302,6 +310,7 @@ def problems(data: Item) -> Iterator[Problem]:
         yield from judged(where, node)
     yield from _root(data, children)
     yield from _omissions(children)
+    yield from _reductions(children)
     yield from algorithms(data, children)
     yield from _groups(children)
     yield from evidence(data, children)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wetread.records import Finding, Image, Measurement, Result, Unread
+from wetread.report import codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +71,15 @@ def revised(result: Result) -> str:
     return f"Revision of an earlier result, because {came}"
 
 
+def reduced(result: Result) -> str:
+    """Say what was left out as the node was behind its deadlines; "" where nothing was."""
+    said = "; ".join(codes.STEPS[step].meaning for step in result.reduced).lower()
+    return f"Reduced reading, as the node was behind its deadlines: {said}" if said else ""
+
+
 def circumstances(result: Result) -> list[str]:
     """Say what a reader must know about how a result came about, where that was not as usual."""
-    return [one for one in (revised(result),) if one]
+    return [one for one in (revised(result), reduced(result)) if one]
 
 
 def names(unread: Unread) -> str:

@@ -47,7 +47,15 @@ PEERS = {"Orthanc": "orthanc", "storescu": "dcmtk", "dciodvfy": "dicom3tools"}
 
 def examine(settings: Settings) -> tuple[Row, ...]:
     """Look at everything; nothing is changed."""
-    return (*_host(), *_packages(), *_engines(settings), *_state(settings), *_doors(settings), *_peers())
+    return (
+        *_host(),
+        *_packages(),
+        *_engines(settings),
+        *_state(settings),
+        _late(settings),
+        *_doors(settings),
+        *_peers(),
+    )
 
 
 def _host() -> Iterator[Row]:
@@ -94,6 +102,12 @@ def _state(settings: Settings) -> Iterator[Row]:
     rows = {(row.device_uid, row.engine) for row in profile.rows}
     found = f"{len(rows)} builds measured on this host" if rows else profile.stale or "nothing measured on this host"
     yield Row("profile", bool(rows), found, "" if rows else "wetread tune", optional=True)
+
+
+def _late(settings: Settings) -> Row:
+    """What the node leaves out while studies are late."""
+    found = f"{', '.join(settings.steps)}: a step each {settings.degrade_after_s:g} s" if settings.steps else "nothing"
+    return Row("left out when late", True, found)
 
 
 def _doors(settings: Settings) -> Iterator[Row]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import uvicorn
 from starlette.applications import Starlette
@@ -19,13 +19,17 @@ from wetread.serve.metrics import Metrics
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def application(store: Store, metrics: Metrics, ready: Callable[[], str]) -> Starlette:
+def application(
+    store: Store, metrics: Metrics, ready: Callable[[], str], degraded: Callable[[], Sequence[str]] = tuple
+) -> Starlette:
     """Return the application.
 
     Parameters
     ----------
     ready
         Says "" when the node is ready, else what is missing.
+    degraded
+        Names the steps that are in force, as studies are late.
     """
 
     def health(_request: Request) -> Response:
@@ -33,7 +37,8 @@ def application(store: Store, metrics: Metrics, ready: Callable[[], str]) -> Sta
 
     def readiness(_request: Request) -> Response:
         missing = ready()
-        body = {"status": "not ready", "missing": missing} if missing else {"status": "ready"}
+        body: dict[str, object] = {"status": "not ready", "missing": missing} if missing else {"status": "ready"}
+        body |= {"degraded": list(degraded())} if degraded() else {}
         return JSONResponse(body, status_code=503 if missing else 200)
 
     def prometheus(_request: Request) -> Response:

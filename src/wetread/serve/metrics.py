@@ -15,6 +15,7 @@ from wetread.jobs.states import Delivery, State
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
 from wetread.records import Reading
+from wetread.settings import STEPS
 from wetread.wire.dimse import STORED, Refusal
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -63,6 +64,11 @@ class Metrics(Watch):
         self._no_room = Counter(
             "wetread_no_room", "Objects refused for want of room", ["lane", "short"], registry=registry
         )
+        self._degraded = Gauge(
+            "wetread_degraded", "1 while a step is in force, as studies are late", ["step"], registry=registry
+        )
+        for step in STEPS:
+            self._degraded.labels(step).set(0)
         self._short = Counter(
             "wetread_studies_short", "Studies read although more of them was announced than came", registry=registry
         )
@@ -140,6 +146,10 @@ class Metrics(Watch):
     def heard(self, kind: str, status: int) -> None:
         """One notice was answered."""
         self._notices.labels(kind, f"0x{status:04X}").inc()
+
+    def degraded(self, step: str, yes: bool) -> None:
+        """One step begins or ends."""
+        self._degraded.labels(step).set(yes)
 
     def short(self) -> None:
         """One study is read with less than was announced."""

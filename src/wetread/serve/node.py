@@ -101,7 +101,7 @@ class Node:
                 self._runner.hear,
             )
             self.metrics.observe(self.store, lambda: self.ready, lambda: self._listener.associations)
-            app = application(self.store, self.metrics, self.missing)
+            app = application(self.store, self.metrics, self.missing, lambda: self._runner.strain.steps)
             self._http = HttpServer(app, settings.http_host, settings.http_port)
             undo.callback(self._http.stop)
             self._http.start()

@@ -11,7 +11,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from wetread.acquire.deidentify import Ledger
+    from wetread.contain.children import Children
     from wetread.infer import Profile, Trial
     from wetread.jobs.desk import Desk
     from wetread.lab.audit import Decoded
@@ -40,6 +41,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 
 def main() -> None:
     """Run the command and turn our errors into messages and exit codes."""
+    sys.modules.setdefault("gdcm", None)  # type: ignore[arg-type]  # pydicom would load it unasked
     try:
         sys.exit(commands.main(standalone_mode=False))
     except click.ClickException as error:
@@ -101,21 +103,32 @@ def emit(value: Any) -> None:
 @click.pass_context
 def read(context: click.Context, paths: tuple[Path, ...], out: Path | None, age: int | None, as_json: bool) -> None:
     """Read DICOM files, folders, ZIPs, PNGs or JPEGs: a table, and documents under --out."""
-    from wetread import acquire, pipeline, report
-    from wetread.records import Timing
+    from wetread.contain.children import Children
 
     settings = settings_of(context)
-    start = time.perf_counter()
-    studies = acquire.load(list(paths), settings, acquire.Assumption(age=age))
-    decoded = Timing("acquire", (time.perf_counter() - start) * 1e3)
-    reader = pipeline.open_reader(settings)
-    readings = [reading for study in studies for reading in reader.read(study, decoded)]
+    with Children(settings) as children:  # one starts while this process imports and loads the rest
+        from wetread import report
+
+        readings = readings_of(paths, age, settings, children)
     places = {id(reading): write(reading.documents, out, reading) for reading in readings} if out else {}
     if as_json:
         emit([{**report.summary(r.result), "documents": [str(p) for p in places.get(id(r), [])]} for r in readings])
     else:
         show_readings(readings, places)
     context.exit(OK if all(r.result.refusal is None for r in readings) else NOT_READ)
+
+
+def readings_of(paths: Sequence[Path], age: int | None, settings: Settings, children: Children) -> list[Reading]:
+    """Read what a person named; parsing and decoding run in the children."""
+    from wetread import acquire, pipeline
+    from wetread.contain.decoder import decoder
+    from wetread.records import Timing
+
+    reader = pipeline.open_reader(settings, decoder=decoder(children))
+    start = time.perf_counter()
+    studies = reader.decoder.load(list(paths), settings, acquire.Assumption(age=age))
+    decoded = Timing("acquire", (time.perf_counter() - start) * 1e3)
+    return [reading for study in studies for reading in reader.read(study, decoded)]
 
 
 def write(documents: tuple[Document, ...], out: Path, reading: Reading) -> list[Path]:

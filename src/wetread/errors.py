@@ -13,6 +13,8 @@
     ├── EngineError              an inference engine failed or is missing
     ├── DocumentError            a document failed our own checker; it does
     │                            not leave
+    ├── DecoderDied              a child that parses and decodes was ended,
+    │                            or ended by itself
     ├── StoreError               the durable store cannot promise durability
     └── WireError                a peer refused, broke off or did not answer
         ├── PeerUnreachable      no connection or no answer in time
@@ -75,6 +77,39 @@ ENGINE_CODES: dict[str, str] = {
 
 class DocumentError(WetreadError):
     """A document failed our own checker and must not leave."""
+
+
+class DecoderDied(WetreadError):
+    """A child that parses and decodes ended before its answer.
+
+    Parameters
+    ----------
+    why
+        A key of `DECODER_ENDS`.
+    file
+        The number of the file that it was reading, from 0; -1: none.
+    detail
+        What else is known: a signal, an error and its line.
+    """
+
+    def __init__(self, why: str, file: int = -1, detail: str = "") -> None:
+        self.why = why
+        self.file = file
+        self.reason = DECODER_ENDS[why] + (f" ({detail})" if detail else "")
+        where = "between files" if file < 0 else f"in file {file + 1}"
+        super().__init__(f"decoder {where}: {self.reason}")
+
+
+#: How a child that decodes may end.
+DECODER_ENDS: dict[str, str] = {
+    "MEMORY": "it needed more memory than `decoder_memory_bytes`",
+    "CPU-TIME": "it needed more than `decoder_cpu_s` for one file",
+    "WALL-TIME": "it took longer than `decoder_wall_s` for one file",
+    "SIGNAL": "it was killed",
+    "ERROR": "it failed",
+    "LIE": "it gave an answer that cannot be",
+    "START": "it did not start",
+}
 
 
 class StoreError(WetreadError):

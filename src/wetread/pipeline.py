@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from wetread import acquire, explain, infer, prepare, report
+from wetread.contain.decoder import Decoder
 from wetread.errors import REFUSALS, DocumentError, EngineError, ModelError, NotRead
 from wetread.memory import keep_freed
 from wetread.records import (
@@ -75,6 +76,7 @@ class Reader:
     models: tuple[infer.Loaded, ...]
     settings: Settings
     turns: Turns = field(default_factory=Turns)
+    decoder: Decoder = acquire
 
     def read_blobs(self, blobs: Sequence[tuple[str, bytes]], given: Circumstances = USUAL) -> tuple[Reading, ...]:
         """Read what came over the network: (name, Part 10 bytes) of one or more studies.
@@ -86,7 +88,7 @@ class Reader:
             And what is left out, as otherwise the result would come too late: its documents say so.
         """
         start = time.perf_counter()
-        studies = acquire.decode(blobs, self.settings)
+        studies = self.decoder.decode(blobs, self.settings)
         decoded = Timing("acquire", (time.perf_counter() - start) * 1e3)
         return tuple(reading for study in studies for reading in self.read(study, decoded, given=given))
 
@@ -128,7 +130,7 @@ class Reader:
         """
         clock = Clock()
         with clock.stage("acquire"):
-            rejected = acquire.given_up(files, NotRead("CRASHED", detail), self.settings)
+            rejected = self.decoder.given_up(files, NotRead("CRASHED", detail), self.settings)
         said = tuple(report.earlier(given.earlier))
         return tuple(self._refused(study_uid, item, clock.timings, said) for item in rejected)
 
@@ -322,13 +324,15 @@ def _explained(
     return replace(said, explanations=tuple(made))
 
 
-def open_reader(settings: Settings, turns: Turns | None = None) -> Reader:
+def open_reader(settings: Settings, turns: Turns | None = None, decoder: Decoder = acquire) -> Reader:
     """Load every model of the models folder, each in its fastest certified build on this host.
 
     Parameters
     ----------
     turns
         Shared with whoever lets urgent studies go first; None: every reading goes on.
+    decoder
+        What makes studies of bytes: in this process, or in children (`wetread.contain`).
 
     Raises
     ------
@@ -341,6 +345,5 @@ def open_reader(settings: Settings, turns: Turns | None = None) -> Reader:
     models = infer.find(settings.models_dir)
     if not models:
         raise ModelError(f"models folder {settings.models_dir}: expected at least one model, found none")
-    return Reader(
-        infer.open_all(models, infer.read_profile(settings.profile_path), settings), settings, turns or Turns()
-    )
+    loaded = infer.open_all(models, infer.read_profile(settings.profile_path), settings)
+    return Reader(loaded, settings, turns or Turns(), decoder)

@@ -164,6 +164,10 @@ class Settings:
         1000, "longer side down to which a JPEG 2000 film is decoded, documents keep its grid; 0: every pixel", "pixel"
     )
     max_series_pixels: int = _setting(500_000_000, "largest series that is put together", "pixel")
+    decoders: int = _setting(2, "processes that parse and decode what came from outside, at least 1", "1")
+    decoder_memory_bytes: int = _setting(1 << 32, "most memory of one of them; what needs more is not read", "byte")
+    decoder_cpu_s: float = _setting(20.0, "most processor time of one of them for one file", "s")
+    decoder_wall_s: float = _setting(60.0, "most time of one of them for one file", "s")
     max_associations: int = _setting(20, "DICOM associations at the same time", "1")
     institution: str = _setting("", "Institution Name (0008,0080) of our documents")
     log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR")

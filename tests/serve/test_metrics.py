@@ -48,6 +48,7 @@ def one_of_each(metrics: Metrics) -> None:
     metrics.degraded("pictures", True)
     metrics.short()
     metrics.answered_for(next(iter(Lane)), 1.0, late=True)
+    metrics.decoder_ended("MEMORY")
     metrics.ended(State.DELIVERED)
     metrics.removed("age")
     metrics.away("PACS", True)

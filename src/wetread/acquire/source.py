@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from wetread.acquire.archive import is_archive, members
-from wetread.acquire.instances import Instance, Run, max_file_bytes, read_instance, reject, run
+from wetread.acquire.instances import Instance, Run, give_up, max_file_bytes, read_instance, reject, run
 from wetread.acquire.parse import looks_like_dicom
 from wetread.acquire.picture import Assumption, is_picture
 from wetread.acquire.quiet import quiet
@@ -18,6 +20,19 @@ from wetread.records import Study
 from wetread.settings import Settings
 
 _DIRECTORY_CLASS = b"1.2.840.10008.1.3.10\0"  # Media Storage Directory Storage
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file that a person named, or that lies in a folder that they named."""
+
+    path: Path
+    name: str  # for people
+    place: int  # of the named path among all, from 0
+    alone: bool  # nothing else lies there: it is always answered for
+    size: int  # bytes
+    crashed: str = ""  # how its decoder died; then only its header is read
+    blind: bool = False  # that crashed too: not even its header
 
 
 def load(
@@ -47,33 +62,45 @@ def load(
     BadInput
         A path does not exist, cannot be read, or there is nothing in it.
     """
-    made: list[Instance] = []
-    seen: set[str] = set()
-    with quiet(), run() as shared:
-        for path in paths:
-            found = 0
-            for instance in _read_path(Path(path), settings, assume, shared):
-                found += 1
-                digest = instance.outcome.digest
-                if not digest or digest not in seen:
-                    made.append(instance)
-                seen.add(digest)
-            if not found:
-                raise BadInput(f"{path}: expected DICOM files or pictures, found none.")
-    return gather(made, settings)
+    limit = max_file_bytes(settings)
+    files = ((file, content(file, limit)) for file in named(paths))
+    studies, found = read_files(files, settings, assume)
+    check_found(paths, found)
+    return studies
 
 
-def _read_path(path: Path, settings: Settings, assume: Assumption, shared: Run) -> Iterator[Instance]:
-    """Read what a person named, one instance after the other, so that bytes need not stay."""
+def named(paths: Sequence[Path]) -> list[File]:
+    """List the files below what a person named, in a stable order.
+
+    Raises
+    ------
+    BadInput
+        A path does not exist or cannot be read.
+    """
+    return [file for place, path in enumerate(paths) for file in _files(Path(path), place)]
+
+
+def _files(path: Path, place: int) -> list[File]:
     if path.is_dir():
         files = _files_below(path)
-        for file in files:
-            yield from _read_file(file, str(file.relative_to(path)), settings, assume, shared, alone=len(files) == 1)
-    elif path.is_file():
-        yield from _read_file(path, path.name, settings, assume, shared, alone=True)
-    else:
-        found = "something else" if path.exists() else "nothing"
-        raise BadInput(f"{path}: expected a file or a folder, found {found}.")
+        return [_file(one, str(one.relative_to(path)), place, alone=len(files) == 1) for one in files]
+    if path.is_file():
+        return [_file(path, path.name, place, alone=True)]
+    found = "something else" if path.exists() else "nothing"
+    raise BadInput(f"{path}: expected a file or a folder, found {found}.")
+
+
+def _file(path: Path, name: str, place: int, alone: bool) -> File:
+    with _readable(path):
+        return File(path, name, place, alone, path.stat().st_size)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _files_below(folder: Path) -> list[Path]:
@@ -89,23 +116,79 @@ def _files_below(folder: Path) -> list[Path]:
     return [file for file in found if file.is_file()]
 
 
-def _read_file(
-    file: Path, name: str, settings: Settings, assume: Assumption, shared: Run, alone: bool
-) -> Iterator[Instance]:
+def content(file: File, limit: int) -> bytes:
+    """Read a file; b"" for one of more than `limit` bytes.
+
+    Raises
+    ------
+    BadInput
+        It cannot be read.
+    """
+    with _readable(file.path):
+        return file.path.read_bytes() if file.size <= limit else b""
+
+
+def opened(file: File) -> int:
+    """Open a file and return its descriptor, for who reads it elsewhere.
+
+    Raises
+    ------
+    BadInput
+        It cannot be opened.
+    """
+    with _readable(file.path):
+        return os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def read_files(
+    files: Iterable[tuple[File, bytes]], settings: Settings, assume: Assumption
+) -> tuple[tuple[Study, ...], frozenset[int]]:
+    """Read what `named` found, one file after the other, so that bytes need not stay.
+
+    Parameters
+    ----------
+    files
+        Each with its `content`.
+    settings, assume
+        As `load`.
+
+    Returns
+    -------
+    The studies, and the places in which something was found.
+    """
+    made: list[Instance] = []
+    seen: set[str] = set()
+    found: set[int] = set()
+    with quiet(), run() as shared:
+        for file, data in files:
+            for instance in _read_file(file, data, settings, assume, shared):
+                found.add(file.place)
+                digest = instance.outcome.digest
+                if not digest or digest not in seen:
+                    made.append(instance)
+                seen.add(digest)
+        return gather(made, settings), frozenset(found)
+
+
+def check_found(paths: Sequence[Path], found: Collection[int]) -> None:
+    """Raise `BadInput` for a path in which nothing was found."""
+    for place, path in enumerate(paths):
+        if place not in found:
+            raise BadInput(f"{path}: expected DICOM files or pictures, found none.")
+
+
+def _read_file(file: File, data: bytes, settings: Settings, assume: Assumption, shared: Run) -> Iterator[Instance]:
     limit = max_file_bytes(settings)
-    try:
-        size = file.stat().st_size
-        if size > limit:
-            refusal = NotRead("TOO-LARGE", f"Expected at most {limit} bytes, got {size}.")
-            yield Instance(reject(refusal, name, ""))
-            return
-        data = file.read_bytes()
-    except OSError as error:
-        raise BadInput(f"{file}: cannot be read: {error.strerror}") from error
-    if is_archive(data):
-        yield from _read_archive(data, name, settings, assume, shared)
-    elif alone or is_candidate(data):
-        yield read_instance(name, data, settings, assume, shared.known, shared.digest(data))
+    if file.size > limit:
+        refusal = NotRead("TOO-LARGE", f"Expected at most {limit} bytes, got {file.size}.")
+        yield Instance(reject(refusal, file.name, ""))
+    elif file.crashed:
+        digest = shared.digest(data)()
+        yield give_up(file.name, digest, b"" if file.blind else data, NotRead("CRASHED", file.crashed), settings)
+    elif is_archive(data):
+        yield from _read_archive(data, file.name, settings, assume, shared)
+    elif file.alone or is_candidate(data):
+        yield read_instance(file.name, data, settings, assume, shared.known, shared.digest(data))
 
 
 def _read_archive(data: bytes, name: str, settings: Settings, assume: Assumption, shared: Run) -> Iterator[Instance]:

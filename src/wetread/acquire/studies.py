@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from wetread.acquire.attributes import text
 from wetread.acquire.instances import Instance, give_up, read_instance, reject, run
@@ -47,14 +47,20 @@ def decode(
     return gather(read_each(blobs, settings, assume), settings)
 
 
-def read_each(blobs: Sequence[tuple[str, bytes]], settings: Settings, assume: Assumption) -> list[Instance]:
-    """Read files one after the other; of identical ones the first."""
+def read_each(
+    blobs: Iterable[tuple[str, bytes]],
+    settings: Settings,
+    assume: Assumption,
+    begin: Callable[[int], None] = lambda number: None,
+) -> list[Instance]:
+    """Read files one after the other; of identical ones the first.  `begin` is told each one's number before."""
     seen: set[str] = set()
     made = []
     with quiet(), run() as shared:
         # All digests are asked for at once: to wait for each in turn is to wait for the scheduler.
         asked = [(source, data, shared.digest(data)) for source, data in blobs]
-        for source, data, digest in asked:
+        for number, (source, data, digest) in enumerate(asked):
+            begin(number)
             instance = read_instance(source, data, settings, assume, shared.known, digest)
             if instance.outcome.digest not in seen:
                 seen.add(instance.outcome.digest)

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from wetread.errors import DECODER_ENDS
 from wetread.jobs.instances import Effect
 from wetread.jobs.lanes import Lane
 from wetread.jobs.retention import free_bytes
@@ -89,6 +90,11 @@ class Metrics(Watch):
             registry=registry,
         )
         self._crashes = Counter("wetread_readings_crashed", "Readings that crashed", registry=registry)
+        self._decoders = Counter(
+            "wetread_decoders_ended", "Processes that died over what they parsed or decoded", ["why"], registry=registry
+        )
+        for why in DECODER_ENDS:
+            self._decoders.labels(why)
         self._ended = Counter("wetread_jobs_ended", "Jobs by terminal state", ["state"], registry=registry)
         self._sent = Counter(
             "wetread_deliveries", "Deliveries by destination", ["destination", "outcome"], registry=registry
@@ -171,6 +177,10 @@ class Metrics(Watch):
     def crashed(self) -> None:
         """One reading ended with an error."""
         self._crashes.inc()
+
+    def decoder_ended(self, why: str) -> None:
+        """One process that decodes died over a job."""
+        self._decoders.labels(why).inc()
 
     def ended(self, state: State) -> None:
         """One job reached a terminal state."""

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Container
 from contextlib import ExitStack
 
+from wetread.contain.children import Children
 from wetread.jobs import failpoints
 from wetread.jobs.lanes import deadlines_s
 from wetread.jobs.runner import Runner
@@ -195,12 +196,15 @@ def run(settings: Settings, on_start: Callable[[Node], None] = lambda node: None
     """
 
     def load() -> Reader:
-        from wetread.pipeline import open_reader  # the engines load while the ports are open already
+        from wetread.contain.decoder import decoder  # the engines load while the ports are open already
+        from wetread.pipeline import open_reader
 
-        return open_reader(settings, turns=turns)
+        return open_reader(settings, turns, decoder(children))
 
     turns = Turns()
     logs.configure(settings.log_level)
-    from wetread.acquire.syntaxes import SYNTAXES
+    with Children(settings, lambda why: node.metrics.decoder_ended(why)) as children:
+        from wetread.acquire.syntaxes import SYNTAXES
 
-    Node(settings, load, preferred=SYNTAXES, turns=turns).run(on_start)
+        node = Node(settings, load, preferred=SYNTAXES, turns=turns)
+        node.run(on_start)

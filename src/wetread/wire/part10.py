@@ -26,6 +26,8 @@ EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 
 #: Nesting beyond this is refused (guarantee G9).
 MAX_DEPTH = 32
+#: Elements that are walked, at all levels together: a second of work at most, whatever the object says.
+MAX_ELEMENTS = 200_000
 #: So much of a deflated object is inflated to find its UIDs.
 MAX_INFLATED = 1 << 20
 
@@ -125,8 +127,8 @@ def identify(data: bytes | bytearray | memoryview, transfer_syntax: str) -> Iden
     Raises
     ------
     BadInput
-        A length points past the end, nesting is deeper than `MAX_DEPTH`, a deflated data set
-        is broken, or a UID is missing or malformed.
+        A length points past the end, nesting is deeper than `MAX_DEPTH`, there are more than `MAX_ELEMENTS`
+        before the UIDs, a deflated data set is broken, or a UID is missing or malformed.
     """
     wanted = (_SOP_CLASS, _SOP_INSTANCE, _STUDY)
     found: dict[int, bytes] = {}
@@ -155,13 +157,17 @@ def outermost(data: bytes | bytearray | memoryview, transfer_syntax: str) -> Ite
     """
     if transfer_syntax == DEFLATED_LITTLE:
         try:
-            data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, MAX_INFLATED)
+            # What is not inflated would be kept as a copy: so little is given that it is small.
+            data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(memoryview(data)[:MAX_INFLATED], MAX_INFLATED)
         except zlib.error as error:
             raise BadInput("deflated data set: cannot be inflated") from error
     order = ">" if transfer_syntax == EXPLICIT_BIG else "<"
     modes = [transfer_syntax == IMPLICIT_LITTLE]  # whether VRs are implicit, one a level that is open
-    position = 0
+    position = walked = 0
     while position + 8 <= len(data):
+        walked += 1
+        if walked > MAX_ELEMENTS:
+            raise BadInput(f"data set: more than {MAX_ELEMENTS} elements before what is looked for")
         tag, value, position = _next(data, position, order, modes[-1])
         if tag in (_ITEM_END, _SEQUENCE_END):
             if len(modes) == 1:

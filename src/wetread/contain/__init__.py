@@ -1,0 +1,12 @@
+"""Contain: what came from outside is parsed and decoded in processes of its own, with limits.
+
+Decoders are C code that reads what a stranger wrote.  A file that makes one of them crash, loop or
+grow ends a child and nothing else; the child is thought of as taken over, so that what it says is
+checked before it is believed:
+
+- `wetread.contain.children`: the processes, and who ends them;
+- `wetread.contain.child`: what runs in one;
+- `wetread.contain.handover`: studies on their way back, as JSON and plain arrays, never pickles;
+- `wetread.contain.header`: the attributes of an image on that way;
+- `wetread.contain.decoder`: the same three functions as `wetread.acquire`, in a child.
+"""

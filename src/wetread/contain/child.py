@@ -1,0 +1,132 @@
+"""The process that parses and decodes: takes jobs from its standard input, a socket, until that closes.
+
+``python -m wetread.contain.child FILES ANSWER MEMORY CPU LARGEST``: two handles of shared memory, and the limits in
+bytes, seconds and bytes (`wetread.contain.limits`).
+It holds no model, no key and no database, and says nothing on its outputs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wetread.acquire.picture import Assumption
+from wetread.acquire.source import File, read_files
+from wetread.acquire.studies import gather, given_up, read_each
+from wetread.contain.handover import Shelf, pack
+from wetread.contain.limits import Limits
+from wetread.contain.talk import OUT_OF_MEMORY, PAGE, Said, say, take, write
+from wetread.errors import NotRead
+from wetread.memory import keep_freed
+from wetread.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The other end of the socket."""
+
+    sock: socket.socket
+    files_memory: int
+    answer_memory: int
+    limits: Limits
+
+    def jobs(self) -> Iterator[dict[str, Any]]:
+        """Yield what is to be done until the service has no more to do."""
+        say(self.sock, Said.READY)
+        while True:
+            try:
+                message, _ = take(self.sock)
+            except EOFError:
+                return
+            yield json.loads(message)
+
+    def files(self) -> Iterator[tuple[dict[str, Any], bytes]]:
+        """Yield the files of a job: what the service says of each, and its bytes."""
+        while True:
+            say(self.sock, Said.NEXT)
+            message, handle = take(self.sock)
+            about = json.loads(message)
+            if not about:
+                return
+            self.limits.begin()
+            size = about.pop("bytes")
+            if handle is None:
+                yield about, os.pread(self.files_memory, size, 0)
+            else:
+                with open(handle, "rb", buffering=0) as file:
+                    yield about, file.readall()
+
+    def begin(self, number: int) -> None:
+        """Say that a file is read from now on which was taken before."""
+        say(self.sock, Said.BEGIN, number)
+        self.limits.begin()
+
+    def done(self, value: Any) -> None:
+        """Lay an answer into its memory, the head first, and say so."""
+        shelf = Shelf()
+        head = pack(value, shelf)
+        write(self.answer_memory, head)
+        start = -(-len(head) // PAGE) * PAGE
+        for offset, pixels in shelf.arrays:
+            write(self.answer_memory, np.ascontiguousarray(pixels).reshape(-1).view(np.uint8).data, start + offset)
+        say(self.sock, Said.DONE, len(head))
+
+    def failed(self, error: Exception) -> None:
+        """Say what ended a job that should have ended well: the kind of error and the line, never its text."""
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        text = f"{type(error).__name__} at {Path(where.filename).name}:{where.lineno}".encode()
+        write(self.answer_memory, text)
+        say(self.sock, Said.FAILED, len(text))
+
+
+def _decode(job: dict[str, Any], service: Service) -> Any:
+    blobs = ((about["name"], data) for about, data in service.files())
+    settings = Settings(**job["settings"])
+    return gather(read_each(blobs, settings, Assumption(**job["assume"]), service.begin), settings)
+
+
+def _load(job: dict[str, Any], service: Service) -> Any:
+    files = ((File(path=Path(), **about), data) for about, data in service.files())
+    studies, found = read_files(files, Settings(**job["settings"]), Assumption(**job["assume"]))
+    return studies, sorted(found)
+
+
+def _give_up(job: dict[str, Any], service: Service) -> Any:
+    files = ((about["name"], about["digest"], data) for about, data in service.files())
+    return given_up(files, NotRead(job["code"], job["detail"]), Settings(**job["settings"]))
+
+
+JOBS: dict[str, Callable[[dict[str, Any], Service], Any]] = {"decode": _decode, "load": _load, "given_up": _give_up}
+
+
+def main() -> None:
+    """Work until there is no more to do; whatever goes wrong ends the process."""
+    limits = Limits(*map(int, sys.argv[3:6]))
+    keep_freed()
+    limits.set()
+    files, answers = map(int, sys.argv[1:3])
+    service = Service(socket.socket(fileno=0), files, answers, limits)
+    try:
+        for job in service.jobs():
+            try:
+                service.done(JOBS[job["do"]](job, service))
+            except MemoryError:
+                raise
+            except Exception as error:  # noqa: BLE001 - the child's door: the service learns where it happened
+                service.failed(error)
+                return
+    except MemoryError:
+        os._exit(OUT_OF_MEMORY)  # nothing that needs memory
+
+
+if __name__ == "__main__":
+    main()

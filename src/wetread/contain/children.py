@@ -1,0 +1,124 @@
+"""The processes that decode: started when they are needed, kept for the next study, replaced when they went wrong.
+
+They are started anew, never forked: the service holds threads, engines and keys.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from wetread.contain.process import POSSIBLE, Files, Process, Read
+from wetread.errors import DecoderDied
+from wetread.settings import Settings
+
+log = logging.getLogger("wetread.contain")
+
+#: Jobs after which a child is replaced: what libraries leak goes with it.
+MOST_JOBS = 1000
+
+Made = TypeVar("Made")
+
+
+class Children:
+    """Up to `decoders` processes; more jobs than that wait for their turn.
+
+    Parameters
+    ----------
+    settings
+        `decoders`, `decoder_*` and what bounds an answer.
+    on_end
+        Told the key of `wetread.errors.DECODER_ENDS` when a child died over a job.
+    module
+        What they run; a test gives one that goes wrong.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        on_end: Callable[[str], None] = lambda why: None,
+        module: str = "wetread.contain.child",
+    ) -> None:
+        self._settings = settings
+        self._on_end = on_end
+        self._module = module
+        self._turn = threading.BoundedSemaphore(max(1, settings.decoders))
+        self._lock = threading.Lock()  # of the next three
+        self._idle: list[Process] = []
+        self._all: set[Process] = set()
+        self._closed = False
+
+    def __enter__(self) -> Children:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start one process ahead of its first job, unless one is idle."""
+        with self._lock:
+            if POSSIBLE and not self._idle and not self._closed:
+                self._idle.append(self._started())
+
+    def close(self) -> None:
+        """End all of them; a job that one has in hand ends with `DecoderDied`."""
+        with self._lock:
+            self._closed = True
+            for process in self._all:
+                process.end()
+            self._all.clear()
+            self._idle.clear()
+
+    def ask(self, job: Mapping[str, Any], files: Files, read: Read[Made]) -> Made:
+        """Have a job done by the next child that is free; see `wetread.contain.process.Process.ask`.
+
+        Raises
+        ------
+        DecoderDied
+            The child ended over it.  The next job gets another one.
+        """
+        with self._turn:
+            process = self._taken()
+            try:
+                made = process.ask(job, files, read)
+            except BaseException as error:
+                self._buried(process)
+                if isinstance(error, DecoderDied):
+                    log.warning("decoder ended", extra={"why": error.why, "reason": str(error)})
+                    self._on_end(error.why)
+                raise
+            self._laid_back(process)
+            return made
+
+    def _taken(self) -> Process:
+        with self._lock:
+            if self._closed:
+                raise DecoderDied("START", detail="the service ends")
+            while self._idle:
+                process = self._idle.pop()
+                if process.alive:
+                    return process
+                self._all.discard(process)
+            return self._started()
+
+    def _started(self) -> Process:
+        process = Process(self._settings, self._module)
+        self._all.add(process)
+        return process
+
+    def _laid_back(self, process: Process) -> None:
+        if process.jobs >= MOST_JOBS:
+            self._buried(process)
+            return
+        with self._lock:
+            self._idle.append(process)
+
+    def _buried(self, process: Process) -> None:
+        """End a child, and start one in its place, so that the next job need not wait for it."""
+        with self._lock:
+            process.end()
+            self._all.discard(process)
+        self.start()

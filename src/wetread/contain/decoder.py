@@ -1,0 +1,130 @@
+"""The three functions by which bytes become studies, in a child; a file that is too much for it hurts nobody else.
+
+`wetread.acquire` has the same three, in the process that calls them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from wetread import acquire
+from wetread.acquire import Assumption
+from wetread.acquire.instances import max_file_bytes
+from wetread.acquire.source import File, check_found, named, opened
+from wetread.contain.children import Children
+from wetread.contain.handover import read
+from wetread.contain.process import POSSIBLE, Files
+from wetread.contain.talk import Body
+from wetread.errors import DecoderDied, NotRead
+from wetread.records import Rejected, Study
+from wetread.settings import Settings
+
+log = logging.getLogger("wetread.contain")
+
+_ASSUMPTION = Assumption()
+
+
+class Decoder(Protocol):
+    """What makes studies of bytes: the module `wetread.acquire`, or `Contained`."""
+
+    def decode(
+        self, blobs: Sequence[tuple[str, bytes]], settings: Settings, assume: Assumption = _ASSUMPTION
+    ) -> tuple[Study, ...]:
+        """Decode files that are in memory: `wetread.acquire.decode`."""
+
+    def load(self, paths: Sequence[Path], settings: Settings, assume: Assumption = _ASSUMPTION) -> tuple[Study, ...]:
+        """Read files, folders and archives: `wetread.acquire.load`."""
+
+    def given_up(
+        self, files: Iterable[tuple[str, str, bytes]], refusal: NotRead, settings: Settings
+    ) -> tuple[Rejected, ...]:
+        """Refuse files by their headers: `wetread.acquire.given_up`."""
+
+
+class Contained:
+    """Decodes in children.
+
+    `decode` and `given_up` raise `wetread.errors.DecoderDied` where a child dies; `load` refuses the file
+    that it died over instead, CRASHED, and reads the others.
+    """
+
+    def __init__(self, children: Children) -> None:
+        self._children = children
+
+    def decode(
+        self, blobs: Sequence[tuple[str, bytes]], settings: Settings, assume: Assumption = _ASSUMPTION
+    ) -> tuple[Study, ...]:
+        """As `wetread.acquire.decode`."""
+        files = (({"name": name}, data) for name, data in blobs)
+        return self._children.ask(_job("decode", settings, assume=asdict(assume)), files, _studies)
+
+    def given_up(
+        self, files: Iterable[tuple[str, str, bytes]], refusal: NotRead, settings: Settings
+    ) -> tuple[Rejected, ...]:
+        """As `wetread.acquire.given_up`."""
+        told = (({"name": name, "digest": digest}, data) for name, digest, data in files)
+        job = _job("given_up", settings, code=refusal.code, detail=refusal.detail)
+        return self._children.ask(job, told, _rejected)
+
+    def load(self, paths: Sequence[Path], settings: Settings, assume: Assumption = _ASSUMPTION) -> tuple[Study, ...]:
+        """As `wetread.acquire.load`.
+
+        A file over which a child died is refused by its header; if that dies too, without it.
+        """
+        files, limit = named(paths), max_file_bytes(settings)
+        job = _job("load", settings, assume=asdict(assume))
+        while True:
+            try:
+                studies, found = self._children.ask(job, _opened(files, limit), _loaded)
+                break
+            except DecoderDied as death:
+                if death.file < 0 or files[death.file].blind:
+                    raise
+                files[death.file] = _given_up(files[death.file], death)
+        check_found(paths, found)
+        return studies
+
+
+def decoder(children: Children) -> Decoder:
+    """Return what decodes in these children; where the system has no such memory, in the process itself."""
+    if POSSIBLE:
+        return Contained(children)
+    log.warning("decoding is not contained: this system has no memfd_create")
+    return acquire
+
+
+def _job(do: str, settings: Settings, **more: Any) -> dict[str, Any]:
+    used = ("max_pixels", "max_series_pixels", "least_side")
+    return {"do": do, "settings": {name: getattr(settings, name) for name in used}, **more}
+
+
+def _opened(files: Sequence[File], limit: int) -> Files:
+    """Give each file as it stands; one that is too large is only told of."""
+    for file in files:
+        about = {name: value for name, value in asdict(file).items() if name != "path"}
+        yield about, opened(file) if file.size <= limit else b""
+
+
+def _given_up(file: File, death: DecoderDied) -> File:
+    if file.crashed:
+        return replace(file, blind=True)
+    return replace(file, crashed=f"Its decoder ended: {death.reason}.")
+
+
+def _studies(head: bytes, body: Body) -> tuple[Study, ...]:
+    made: tuple[Study, ...] = read(head, tuple[Study, ...], body)
+    return made
+
+
+def _rejected(head: bytes, body: Body) -> tuple[Rejected, ...]:
+    made: tuple[Rejected, ...] = read(head, tuple[Rejected, ...], body)
+    return made
+
+
+def _loaded(head: bytes, body: Body) -> tuple[tuple[Study, ...], tuple[int, ...]]:
+    made: tuple[tuple[Study, ...], tuple[int, ...]] = read(head, tuple[tuple[Study, ...], tuple[int, ...]], body)
+    return made

@@ -1,0 +1,203 @@
+"""One process that decodes, as the service sees it: given jobs, watched, and ended when it goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from wetread.contain.talk import MAX_MESSAGE, OUT_OF_MEMORY, PAGE, Body, Said, give, hear, read_into, write
+from wetread.errors import DecoderDied
+from wetread.settings import Settings
+
+#: Most bytes of the head of an answer: the groups of all frames of an enhanced object alone may have 16 MiB.
+MAX_HEAD_BYTES = 64 << 20
+#: Whether this system has what it takes; so far Linux.
+POSSIBLE = hasattr(os, "memfd_create")
+#: How long a new process may take until it listens.
+START_S = 120.0
+#: Shared memory up to this size stays for the next job.
+KEPT_BYTES = 16 << 20
+_FAILURE = re.compile(rb"\w{1,64} at [\w.-]{1,64}:\d{1,6}")
+_KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
+
+Made = TypeVar("Made")
+#: What is said of a file, and its bytes or an open handle, which is closed once it was given.
+Files = Iterator[tuple[Mapping[str, Any], bytes | int]]
+#: Makes records of the head and the body of an answer.
+Read = Callable[[bytes, Body], Made]
+
+
+class Process:
+    """A child, and the socket to it.
+
+    Parameters
+    ----------
+    settings
+        `decoder_*`, and `max_series_pixels`, which bounds an answer.
+    module
+        What it runs.
+    """
+
+    def __init__(self, settings: Settings, module: str) -> None:
+        self._wall_s = settings.decoder_wall_s
+        self._largest = 8 * settings.max_series_pixels + MAX_HEAD_BYTES
+        self._listens = False
+        self._at = -1  # the file that it reads
+        self.jobs = 0
+        limits = (settings.decoder_memory_bytes, max(1, round(settings.decoder_cpu_s)), self._largest)
+        self._memories: tuple[int, ...] = (os.memfd_create("wetread-files"), os.memfd_create("wetread-answers"))
+        self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module, *map(str, (*self._memories, *limits))],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=self._memories,
+                env=_environment(),
+                start_new_session=True,  # Ctrl-C in a terminal is for the service
+            )
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._process.poll() is None
+
+    def end(self) -> None:
+        """End it, whatever it does; a second call does nothing."""
+        self._process.kill()
+        self._process.wait()
+        self._sock.close()
+        for memory in self._memories:
+            os.close(memory)
+        self._memories = ()
+
+    def ask(self, job: Mapping[str, Any], files: Files, read: Read[Made]) -> Made:
+        """Have a job done.
+
+        Parameters
+        ----------
+        job
+            What to do, as JSON values.
+        files
+            With what; taken one by one.
+        read
+            Makes records of the answer; its `ValueError` is the child's fault.
+
+        Raises
+        ------
+        DecoderDied
+            It ended, took too long or said what cannot be.  After this or any other error it must be ended.
+        """
+        self.jobs, self._at = self.jobs + 1, -1
+        try:
+            if not self._listens:
+                self._expect_ready()
+            self._give(job)
+            made = self._made(self._wait(files), read)
+        except ValueError as error:
+            raise DecoderDied("LIE", self._at) from error
+        for memory in self._memories:
+            if os.fstat(memory).st_size > KEPT_BYTES:
+                os.ftruncate(memory, 0)
+        return made
+
+    def _expect_ready(self) -> None:
+        self._sock.settimeout(START_S)
+        try:
+            said, _ = hear(self._sock)
+        except (EOFError, OSError) as error:
+            raise DecoderDied("START", detail=self._epitaph()) from error
+        if said is not Said.READY:
+            raise ValueError("expected READY")
+        self._listens = True
+
+    def _wait(self, files: Files) -> int:
+        """Give files until the answer is there; return the size of its head, negative if it tells of an error."""
+        given = words = 0
+        while True:
+            said, number = self._hear()
+            words += 1
+            if said is Said.NEXT and words <= 2 * given + 2:
+                about, content = next(files, ({}, b""))
+                self._at, given = (given, given + 1) if about else (self._at, given)
+                self._give_file(about, content)
+            elif said is Said.BEGIN and number < given and words <= 2 * given + 2:
+                self._at = number
+            elif said in (Said.DONE, Said.FAILED):
+                return number if said is Said.DONE else -number
+            else:
+                raise ValueError("expected another word")
+
+    def _hear(self) -> tuple[Said, int]:
+        self._sock.settimeout(self._wall_s)
+        try:
+            return hear(self._sock)
+        except TimeoutError as error:
+            raise DecoderDied("WALL-TIME", self._at) from error
+        except (EOFError, OSError) as error:
+            raise self._died() from error
+
+    def _give_file(self, about: Mapping[str, Any], content: bytes | int) -> None:
+        if isinstance(content, int):
+            try:
+                self._give({**about, "bytes": 0}, content)
+            finally:
+                os.close(content)
+        else:
+            write(self._memories[0], content)
+            self._give({**about, "bytes": len(content)} if about else {})
+
+    def _give(self, message: Mapping[str, Any], handle: int | None = None) -> None:
+        data = json.dumps(message).encode("ascii")
+        assert len(data) <= MAX_MESSAGE, "a message to a child is short"
+        try:
+            give(self._sock, data, handle)
+        except TimeoutError as error:
+            raise DecoderDied("WALL-TIME", self._at) from error
+        except OSError as error:
+            raise self._died() from error
+
+    def _made(self, size: int, read: Read[Made]) -> Made:
+        """Make records of an answer."""
+        answers = self._memories[1]
+        whole = os.fstat(answers).st_size
+        if not 0 < abs(size) <= min(MAX_HEAD_BYTES, whole) or whole > self._largest:
+            raise ValueError("expected an answer of another size")
+        head = bytearray(abs(size))
+        read_into(answers, head)
+        if size < 0:
+            raise DecoderDied("ERROR", self._at, head.decode() if _FAILURE.fullmatch(head) else "")
+        start = -(-size // PAGE) * PAGE
+        return read(bytes(head), Body(answers, start, whole))
+
+    def _died(self) -> DecoderDied:
+        """Say what ended a child that is gone."""
+        code = self._process.wait(self._wall_s)
+        if code == OUT_OF_MEMORY:
+            return DecoderDied("MEMORY", self._at)
+        if code == -signal.SIGXCPU:
+            return DecoderDied("CPU-TIME", self._at)
+        return DecoderDied("SIGNAL" if code < 0 else "ERROR", self._at, self._epitaph())
+
+    def _epitaph(self) -> str:
+        code = self._process.poll()
+        if code is None or code >= 0:
+            return "" if code is None else f"exit {code}"
+        return next((one.name for one in signal.Signals if one == -code), f"signal {-code}")
+
+
+def _environment() -> dict[str, str]:
+    """What a child needs of the environment: where Python's modules lie, and one thread."""
+    kept = {
+        name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH") if name in os.environ
+    }
+    paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
+    return kept | {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}

@@ -1,0 +1,142 @@
+"""What a child and the service say to each other, one message a datagram of a socket pair.
+
+::
+
+    service                                   child
+                                        <--   READY
+    job (JSON)                          -->
+                                        <--   NEXT           the next file, please
+    file (JSON), perhaps its handle     -->                  {} when there are no more
+                                        <--   BEGIN number   that file is read from now on
+                                        <--   DONE bytes     the answer lies in the memory: its head has so many,
+                                                             and from the next page on lie its arrays
+                                        <--   FAILED bytes   what went wrong lies there instead
+
+Two pieces of shared memory come with the process, one for files and one for answers.  A file lies in
+the first, or its open handle comes with the message.  The service never maps either: it reads and
+writes as if they were files, so that a child that cuts them off or changes them hurts only itself.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+_WORD = struct.Struct("<II")
+#: Most bytes of a message to a child: names and settings.
+MAX_MESSAGE = 1 << 16
+#: Exit status of a child that ran against its memory limit.
+OUT_OF_MEMORY = 3
+#: The arrays of an answer begin at a multiple of this.
+PAGE = 4096
+
+
+class Said(IntEnum):
+    """What a child says."""
+
+    READY = 1
+    NEXT = 2
+    BEGIN = 3
+    DONE = 4
+    FAILED = 5
+
+
+def say(sock: socket.socket, word: Said, number: int = 0) -> None:
+    """Say one thing to the service."""
+    sock.send(_WORD.pack(word, number))
+
+
+def hear(sock: socket.socket) -> tuple[Said, int]:
+    """Wait for what a child says.
+
+    Raises
+    ------
+    ValueError
+        It is none of `Said`.
+    EOFError
+        The child is gone.
+    TimeoutError
+        It says nothing within the timeout of the socket.
+    """
+    data = sock.recv(_WORD.size + 1)
+    if not data:
+        raise EOFError
+    if len(data) != _WORD.size:
+        raise ValueError("expected two integers")
+    word, number = _WORD.unpack(data)
+    return Said(word), number
+
+
+def give(sock: socket.socket, message: bytes, handle: int | None = None) -> None:
+    """Give a child a message, with an open file or without."""
+    socket.send_fds(sock, [message], [] if handle is None else [handle])
+
+
+def take(sock: socket.socket) -> tuple[bytes, int | None]:
+    """Wait for a message of the service and the open file that may come with it.
+
+    Raises
+    ------
+    EOFError
+        The service is gone, or has no more to do.
+    """
+    message, handles, _, _ = socket.recv_fds(sock, MAX_MESSAGE, 1)
+    if not message:
+        raise EOFError
+    return message, handles[0] if handles else None
+
+
+def write(memory: int, data: bytes | memoryview, offset: int = 0) -> None:
+    """Write bytes into shared memory."""
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(memory, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def read_into(memory: int, buffer: bytearray | memoryview, offset: int = 0) -> None:
+    """Fill a buffer from shared memory.
+
+    Raises
+    ------
+    ValueError
+        The memory ends before.
+    """
+    view = memoryview(buffer)
+    while view:
+        count = os.preadv(memory, [view], offset)
+        if not count:
+            raise ValueError("expected more memory")
+        view, offset = view[count:], offset + count
+
+
+class Body:
+    """Where the service takes copies of the arrays from, each once.
+
+    Parameters
+    ----------
+    memory
+        A handle of shared memory.
+    start, end
+        Where the arrays lie in it.
+    """
+
+    def __init__(self, memory: int, start: int, end: int) -> None:
+        self._memory = memory
+        self._start = start
+        self._size = end - start
+        self._next = 0
+
+    def take(self, offset: int, size: int) -> npt.NDArray[np.uint8]:
+        """Copy some bytes; raises `ValueError` for what is not there, or was taken before."""
+        if not self._next <= offset <= self._size - size:
+            raise ValueError("expected an array within the memory, behind the one before")
+        self._next = offset + size
+        made = np.empty(size, np.uint8)
+        read_into(self._memory, made.data, self._start + offset)
+        return made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,8 +15,10 @@ import pytest
 
 from tests import peers, slices, toy
 from tests.phantoms import ROOT, SECRETS, make_film, to_bytes
-from tests.serve.stage import until
+from tests.serve.stage import get, until
+from wetread.jobs.lanes import deadlines_s
 from wetread.jobs.states import State
+from wetread.jobs.worker import Reader
 from wetread.pipeline import open_reader
 from wetread.serve.node import Node
 from wetread.settings import Destination, Settings
@@ -97,6 +100,61 @@ def test_what_is_not_read_comes_back_with_a_reason(orthanc: peers.Orthanc, node:
     assert node.store.overview.versions(CT.StudyInstanceUID)[0].reason == "WRONG-MODALITY"
 
 
+def test_a_node_that_is_late_leaves_out_what_it_says_it_does(
+    orthanc: peers.Orthanc, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Films wait until the models are loaded, which takes too long; the last of them says what is lacking."""
+    folder, loaded = tmp_path_factory.mktemp("behind"), threading.Event()
+    settings = Settings(
+        models=toy.make_models(folder / "models"),
+        engine="onnxruntime",
+        state=folder / "state",
+        port=0,
+        http_port=0,
+        destinations=(Destination("ORTHANC", "127.0.0.1", orthanc.port),),
+        routine_deadline_s=0.1,
+        degrade="documents",
+        degrade_after_s=0.2,
+    )
+
+    def load() -> Reader:
+        assert loaded.wait(60)
+        return open_reader(settings)
+
+    studies = [f"{ROOT}.9.{number}" for number in range(8)]
+    films = [
+        to_bytes(make_film(SOPInstanceUID=f"{uid}.1.1", StudyInstanceUID=uid, SeriesInstanceUID=f"{uid}.1"))
+        for uid in studies
+    ]
+    node = Node(settings, load)
+    node.start()
+    try:
+        assert set(send(Destination("WETREAD", "127.0.0.1", node.port), films, "DX")) == {0}
+        until(lambda: node.store.overview.late_s(deadlines_s(settings)) > 0.5, 30)
+        loaded.set()
+        until(lambda: json.loads(get(node.http_port, "/ready")[1]).get("degraded") == ["documents"], 30)
+        until(lambda: node.store.overview.counts()["DELIVERED"] == len(studies), 60)
+        until(lambda: json.loads(get(node.http_port, "/ready")[1]) == {"status": "ready"}, 30)
+    finally:
+        node.stop()
+    found = modalities(orthanc, studies[-1])
+    assert (found["SR"], found["SEG"], found["OT"]) == (1, 1, 1)
+    assert sum(found.values()) == 3  # the film went to the node alone; no PM
+    (sr,) = reports(orthanc, studies[-1], "SR")
+    (said,) = sr.ContentSequence[-1].ContentSequence
+    assert said.ConceptCodeSequence[0].CodeValue == "DOCUMENTS"
+
+
+def reports(orthanc: peers.Orthanc, study_uid: str, modality: str) -> list[pydicom.Dataset]:
+    """The objects of a study that are of a modality."""
+    (study,) = orthanc.call("/tools/lookup", study_uid.encode())
+    return [
+        pydicom.dcmread(io.BytesIO(orthanc.file(one["ID"])))
+        for one in orthanc.call(f"/studies/{study['ID']}/instances")
+        if orthanc.call(f"/instances/{one['ID']}/tags?simplify")["Modality"] == modality
+    ]
+
+
 def test_a_late_slice_makes_a_version_that_names_the_one_before(
     orthanc: peers.Orthanc, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -124,15 +182,10 @@ def test_a_late_slice_makes_a_version_that_names_the_one_before(
         assert len(node.store.overview.versions(study_uid)) == 2
     finally:
         node.stop()
-    (study,) = orthanc.call("/tools/lookup", study_uid.encode())
     for modality in ("SR", "DOC"):
-        reports = [
-            pydicom.dcmread(io.BytesIO(orthanc.file(one["ID"])))
-            for one in orthanc.call(f"/studies/{study['ID']}/instances")
-            if orthanc.call(f"/instances/{one['ID']}/tags?simplify")["Modality"] == modality
-        ]
-        (old,) = (one for one in reports if "PredecessorDocumentsSequence" not in one)
-        (new,) = (one for one in reports if one is not old)
+        found = reports(orthanc, study_uid, modality)
+        (old,) = (one for one in found if "PredecessorDocumentsSequence" not in one)
+        (new,) = (one for one in found if one is not old)
         (named,) = new.PredecessorDocumentsSequence
         (series,) = named.ReferencedSeriesSequence
         (document,) = series.ReferencedSOPSequence

@@ -124,8 +124,8 @@ class Runner:
                     Loop("wetread-worker", partial(self._read, every, Aside(*common))),
                     Loop("wetread-worker-stat", partial(self._read, stat, None)),  # never behind a long one
                 ]
-                if self._settings.steps:
-                    self._reading.append(Loop("wetread-strain", self._look_behind))
+                if self._settings.steps:  # the first: what waited for the models to load may be late already
+                    self._reading.insert(0, Loop("wetread-strain", self._look_behind))
                 for loop in self._reading:
                     loop.start()
 

@@ -26,7 +26,7 @@ USUAL = DOCUMENTS[:4]
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """A PACS that gets results by C-STORE."""
+    """A PACS that gets results by C-STORE, or one that is asked by C-FIND."""
 
     ae_title: str
     host: str
@@ -127,6 +127,9 @@ class Settings:
     http_host: str = _setting("127.0.0.1", "address of the HTTP port")
     http_port: int = _setting(8042, "port of /health, /ready and /metrics; 0: one from the system")
     destinations: tuple[Destination, ...] = _setting((), "where results go: AE@host:port, comma-separated")
+    archives: tuple[Destination, ...] = _setting(
+        (), "who is asked how many objects a study has (C-FIND): AE@host:port, comma-separated"
+    )
     lanes: tuple[LaneRule, ...] = _setting((), "rules for the lane of a study: STAT=calling AE, comma-separated")
     critical: str = _setting("", "code values of findings that put their study into the lane STAT, comma-separated")
     stat_deadline_s: float = _setting(60.0, "lane STAT: a result is late after this time", "s")
@@ -264,7 +267,7 @@ def _steps(raw: Any) -> str:
 def _value(name: str, kind: Any, raw: Any) -> Any:
     """Turn a raw value into the type of its setting, or say what was expected."""
     try:
-        if name == "destinations":
+        if name in ("destinations", "archives"):
             return _records(raw, Destination, parse_destination)
         if name == "lanes":
             return _lanes(raw)
@@ -350,11 +353,15 @@ def load(
     if unknown:
         raise SettingsError(f"unknown setting {unknown[0]!r}; known are {', '.join(kinds)}")
     made = replace(Settings(), **{name: _value(name, kinds[name], value) for name, value in raw.items()})
-    return replace(made, destinations=tuple(_with_files(one, made) for one in made.destinations))
+    return replace(
+        made,
+        destinations=tuple(_with_files(one, made) for one in made.destinations),
+        archives=tuple(_with_files(one, made) for one in made.archives),
+    )
 
 
 def _with_files(destination: Destination, settings: Settings) -> Destination:
-    """A destination by TLS that names no files of its own uses the node's."""
+    """A destination or archive by TLS that names no files of its own uses the node's."""
     names = ("tls_certificate", "tls_key", "tls_authority")
     if not destination.tls or any(getattr(destination, name) != Path() for name in names):
         return destination

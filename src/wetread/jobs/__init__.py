@@ -22,6 +22,7 @@
     receipt     acknowledges only what is on disk; many objects share one commit
     completion  when a study is complete
     announced   what was announced of a study: numbers and notices
+    asking      archives that are asked where nothing was announced
     expecting   what was announced, held against what arrives
     worker      reads complete studies
     aside       answers for the studies that were given up

@@ -92,6 +92,11 @@ class Completion:
             self._arriving.pop(study_uid, None)
         self._complete(study_uid)
 
+    def waits(self, study_uid: str) -> bool:
+        """Whether a study is watched: not declared complete, nor on its way to it."""
+        with self._changed:
+            return study_uid in self._arriving
+
     def of(self, association: int) -> list[str]:
         """Return the studies of which an association brought objects and that are not complete."""
         with self._changed:

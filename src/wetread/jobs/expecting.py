@@ -98,7 +98,7 @@ class Expecting:
             return
         self._act(arrival.study_uid, outlook, hold_s)
 
-    def look(self, study_uid: str) -> None:
+    def look(self, study_uid: str) -> Outlook:
         """Hold what the index knows of a study against each other, as others may have written there.
 
         Raises
@@ -111,6 +111,7 @@ class Expecting:
             if study_uid in self._known:
                 self._known[study_uid] = known
         self._act(study_uid, known.outlook, self._hold_s(known))
+        return known.outlook
 
     def lacking(self, study_uid: str) -> dict[str, object]:
         """Return how many objects of a study were announced and how many came, or {} if nothing lacks.

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from wetread.errors import StoreError
+from wetread.jobs.announced import Outlook
 from wetread.jobs.aside import Aside
+from wetread.jobs.asking import Ask, Asking
 from wetread.jobs.completion import Completion
 from wetread.jobs.delivery import Outbox, Send
 from wetread.jobs.expecting import Expecting
@@ -42,7 +44,7 @@ class Runner:
     store
         Open; the caller closes it after `stop`.
     settings
-        `destinations`, `lanes`, `critical`, the deadlines by lane, `degrade`, `degrade_after_s`,
+        `destinations`, `archives`, `lanes`, `critical`, the deadlines by lane, `degrade`, `degrade_after_s`,
         `quiet_s`, `expect_s`, `max_tries`, `retry_*`, `ae_title` and `peer_timeout_s` are used.
     deliver
         How documents leave; C-STORE by default.
@@ -50,6 +52,8 @@ class Runner:
         Monotonic seconds.
     turns
         What the reader pauses by, so that a STAT study goes before what is being read.
+    ask
+        How archives are asked; C-FIND by default.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Runner:
         deliver: Send | None = None,
         clock: Callable[[], float] = time.monotonic,
         turns: Turns | None = None,
+        ask: Ask | None = None,
     ) -> None:
         self._store = store
         self._settings = settings
@@ -72,6 +77,7 @@ class Runner:
         self._completion = Completion(self._complete, settings.quiet_s, clock)
         self._expecting = Expecting(store.announced, self._completion, settings)
         self.strain = Strain(store.overview, settings, self._watch, clock)
+        self._asking = Asking(store.announced, self._answered, settings, self._watch, ask, clock)
         self._reading: list[Loop] = []
         self._outboxes: list[Loop] = []
         self._others: Loop | None = None
@@ -92,7 +98,7 @@ class Runner:
             self._others.start()
         self._receipts.start()
         self._completion.start()
-        for loop in (*self._outboxes, self._keeping):
+        for loop in (*self._outboxes, self._keeping, self._asking.loop):
             loop.start()
 
     def _take_over(self) -> None:
@@ -142,7 +148,7 @@ class Runner:
             self._ended = True
         self._receipts.stop()
         self._completion.stop()
-        loops = [*self._outboxes, self._keeping, *self._reading]
+        loops = [*self._outboxes, self._keeping, self._asking.loop, *self._reading]
         loops += [self._others] if self._others is not None else []
         for loop in loops:
             if not loop.stop(max(0.0, end - time.monotonic())):
@@ -229,7 +235,21 @@ class Runner:
             except StoreError as error:
                 log.warning("announcements not read", extra={"reason": str(error)})
 
+    def _answered(self, study_uid: str) -> None:
+        """Archives were asked for a study that would have been complete: act on what they said."""
+        more_came = self._completion.waits(study_uid)
+        self._completion.adopt(study_uid, patient=False)
+        outlook = Outlook.UNKNOWN
+        try:
+            outlook = self._expecting.look(study_uid)
+        except StoreError as error:
+            log.warning("announcements not read", extra={"reason": str(error)})
+        if outlook is Outlook.UNKNOWN and not more_came:
+            self._completion.fulfil(study_uid)
+
     def _complete(self, study_uid: str) -> None:
+        if self._asking.asks(study_uid):
+            return
         try:
             lacking = self._expecting.lacking(study_uid)
             job = self._store.studies.complete(study_uid, lacking)

@@ -31,6 +31,9 @@ class Watch:
     def degraded(self, step: str, yes: bool) -> None:
         """From now on a step of `degrade` is in force, or is so no more."""
 
+    def asked(self, archive: str, outcome: str) -> None:
+        """One archive was asked for a study: "told", "unknown" (it has none of it) or "failed"."""
+
     def short(self) -> None:
         """One study is read although more of it was announced than came."""
 

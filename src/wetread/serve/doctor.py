@@ -112,7 +112,7 @@ def _late(settings: Settings) -> Row:
 
 def _doors(settings: Settings) -> Iterator[Row]:
     yield Row("who may call", True, who_may_call(settings))
-    owners: tuple[Settings | Destination, ...] = (settings, *settings.destinations)
+    owners: tuple[Settings | Destination, ...] = (settings, *settings.destinations, *settings.archives)
     for owner in owners:
         yield from _certificate(owner)
     try:

@@ -76,6 +76,9 @@ class Metrics(Watch):
         self._notices = Counter(
             "wetread_notices", "IAN and MPPS messages by their answer", ["kind", "status"], registry=registry
         )
+        self._queries = Counter(
+            "wetread_queries", "Questions for the size of a study", ["archive", "outcome"], registry=registry
+        )
         self._results = Counter("wetread_results", "Results by refusal code", ["refusal"], registry=registry)
         self._not_read = Counter(
             "wetread_not_read",
@@ -156,6 +159,10 @@ class Metrics(Watch):
     def degraded(self, step: str, yes: bool) -> None:
         """One step begins or ends."""
         self._degraded.labels(step).set(yes)
+
+    def asked(self, archive: str, outcome: str) -> None:
+        """One archive was asked."""
+        self._queries.labels(archive, outcome).inc()
 
     def short(self) -> None:
         """One study is read with less than was announced."""

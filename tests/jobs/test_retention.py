@@ -16,6 +16,8 @@ from wetread.jobs.states import State
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
 from wetread.settings import Settings
+from wetread.wire.associate import INSTANCE_AVAILABILITY
+from wetread.wire.dimse import Notice, Status
 
 PLENTY = 1 << 40
 
@@ -261,3 +263,19 @@ def test_of_several_nodes_one_deletes(shared: Callable[..., Store]) -> None:
     retention = Retention(two, Settings(), Watch(), lambda: 0.0, lambda folder: PLENTY)
     two.removals.due = lambda ended_s=0.0: (_ for _ in ()).throw(StoreError("asked"))  # type: ignore[method-assign]
     assert retention.step() == LOOK_S
+
+
+def test_notices_go_with_time_unless_their_study_is_on_its_way(world: World) -> None:
+    for number in (1, 2, 3):
+        notice = Notice(INSTANCE_AVAILABILITY, f"1.9.{number}", True, frozenset((f"1.{number}",)), "", frozenset("1"))
+        assert world.store.announced.hear(notice) is Status.SUCCESS
+    world.study(1)
+    admit(world.store, arrive(world.store, "1.2.1", "1.2"))  # it waits to be read; of the third nothing came
+    world.now += 6 * DAY_S
+    world.keeper().step()
+    assert all(world.store.announced.known(f"1.{number}").listed for number in (1, 2, 3))
+    world.now += 1 * DAY_S + 1
+    world.keeper(keep_days=0.0).step()
+    assert all(world.store.announced.known(f"1.{number}").listed for number in (1, 2, 3))
+    world.keeper().step()
+    assert [bool(world.store.announced.known(f"1.{number}").listed) for number in (1, 2, 3)] == [False, True, False]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Connection, Table, exists, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Table, delete, exists, insert, or_, select, update
 
 from wetread.jobs import failpoints
 from wetread.jobs.index import Index
 from wetread.jobs.moves import note
 from wetread.jobs.spool import Spool
 from wetread.jobs.states import TERMINAL, Delivery, State
-from wetread.jobs.tables import documents, instances, jobs, outbox, removed
+from wetread.jobs.tables import documents, instances, jobs, notices, outbox, removed
 
 BATCH = 100  # files in one turn at the write lock
 
@@ -84,6 +84,16 @@ class Removals:
             note(connection, self._index.now(), "removed", job, detail)
         self._failpoint("forgotten")
         return self._unlink(self._spool, objects, job) + self._unlink(self._made, papers, job)
+
+    def forget(self, age_s: float) -> int:
+        """Forget notices that are so old, s, and whose study is not on its way; return how many there were."""
+        on_its_way = select(jobs.c.study_uid).where(jobs.c.state.not_in(TERMINAL))
+        old = (notices.c.at <= self._index.now() - age_s) & notices.c.study_uid.not_in(on_its_way)
+        with self._index.reading() as connection:  # mostly there is none
+            if connection.scalar(select(notices.c.sop_instance_uid).where(old).limit(1)) is None:
+                return 0
+        with self._index.writing() as connection:
+            return connection.execute(delete(notices).where(old)).rowcount
 
     def _unlink(self, blobs: Spool, digests: Sequence[str], job: int) -> int:
         """Remove files to which nothing refers, as nobody may refer to them while the write lock is held."""

@@ -7,6 +7,8 @@ so that the same object sent again is known, answered as stored, and not read ag
 
 Two steps, each of which may be the last of a process: the index forgets the blobs, then they are removed.  What
 is left between them is removed at the next start.
+
+Notices (IAN, MPPS) go after the same time, unless their study is on its way.
 """
 
 from __future__ import annotations
@@ -77,9 +79,15 @@ class Retention:
             return LOOK_S
         for _ in range(MOST):
             if not self._one():
+                self._forget()
                 self._next = self._clock() + LOOK_S
                 return LOOK_S
         return 0.0
+
+    def _forget(self) -> None:
+        """Forget old notices; at least for a day, as studies may come long after what was said of them."""
+        if self._keep_s and (number := self._store.removals.forget(max(self._keep_s, DAY_S))):
+            log.info("notices forgotten", extra={"count": number})
 
     def _one(self) -> bool:
         """Delete the blobs of the study that ended first, if that is due; return whether it was."""

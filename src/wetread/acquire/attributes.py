@@ -39,14 +39,22 @@ def bad(keyword: str, expected: str, got: str) -> NotRead:
     return NotRead("BAD-TAG", f"{name(keyword)}: expected {expected}, got {got}.")
 
 
+@lru_cache(maxsize=8192)
+def interned(tag: int) -> BaseTag:
+    """The one object that stands for a tag: a dictionary finds it without asking whether two are equal."""
+    return BaseTag(tag)
+
+
 @lru_cache(maxsize=1024)
 def _tag(keyword: str) -> BaseTag:
-    return BaseTag(tag_for_keyword(keyword) or 0)
+    return interned(tag_for_keyword(keyword) or 0)
 
 
 def values(header: Dataset, keyword: str) -> list[Any]:
     """Return all values of an attribute, [] when it is missing or empty."""
     element = header._dict.get(_tag(keyword))
+    if element is None:
+        return []
     # What is converted already needs none of pydicom's detours; there are sixty look-ups an instance.
     value = element.value if isinstance(element, DataElement) else header.get(keyword, None)
     if value is None or (isinstance(value, str | bytes) and not value):

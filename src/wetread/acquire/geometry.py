@@ -30,7 +30,7 @@ def spacing_mm(header: Dataset) -> tuple[float, float, float] | None:
     ----------
     DICOM PS3.3 Section 10.7.1.3.
     """
-    magnification = as_float(header.get("EstimatedRadiographicMagnificationFactor", None) or 1.0) or 1.0
+    magnification = as_float((values(header, "EstimatedRadiographicMagnificationFactor") or [1.0])[0]) or 1.0
     if not 1.0 <= magnification <= _MOST_ASPECT:
         magnification = 1.0
     for keyword, scale in (

@@ -20,7 +20,7 @@ from wetread.acquire.parse import Parsed, looks_like_dicom, parse
 from wetread.acquire.person import person
 from wetread.acquire.picture import Assumption, is_picture, read_picture
 from wetread.acquire.pixels import Rescale, decode_pixels, decode_stored
-from wetread.acquire.planes import read_plane, stack, vector
+from wetread.acquire.planes import normal, read_plane, stack
 from wetread.acquire.quiet import FOREIGN_ERRORS, quiet
 from wetread.acquire.settle import Known
 from wetread.acquire.tomography import check_units, classic, frame_headers, is_enhanced, is_slice
@@ -217,8 +217,8 @@ def _placed(image: Image) -> Image:
     plane = read_plane(frames[0] if frames else image.header)
     if plane is None:
         return image
-    normal = vector(np.cross(plane.across, plane.down))
-    return replace(image, positions_mm=(plane.position,), directions=(normal, plane.down, plane.across))
+    directions = (normal(plane.across, plane.down), plane.down, plane.across)
+    return replace(image, positions_mm=(plane.position,), directions=directions)
 
 
 def _framed(image: Image) -> Image:

@@ -16,11 +16,11 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_dataset
 
 from wetread.acquire.quiet import FOREIGN_ERRORS
-from wetread.acquire.settle import Known, settle
+from wetread.acquire.settle import Known, Recalled, settle
+from wetread.acquire.walk import UNDEFINED, Unusual, Walk
 from wetread.errors import NotRead
 
 PREAMBLE_BYTES = 128
-UNDEFINED = 0xFFFFFFFF
 MAX_ELEMENTS = 20_000
 #: Reads of the header's stream: what bounds sequences of undefined length.
 MAX_READS = 200_000
@@ -104,18 +104,18 @@ def parse(data: bytes, max_bytes: int, known: Known | None = None) -> Parsed:
     if not looks_like_dicom(data):
         raise NotRead("NOT-DICOM", "Expected DICM after a preamble of 128 bytes.")
     start = PREAMBLE_BYTES + 4 if data[PREAMBLE_BYTES : PREAMBLE_BYTES + 4] == b"DICM" else 0
-    meta, start = _read(data, start, False, True, lambda tag: tag >> 16 != 2)
-    settle(meta)
+    meta, start, recalled = _read(data, start, False, True, lambda tag: tag >> 16 != 2, known)
+    settle(meta, known, recalled)
     syntax = str(meta.get("TransferSyntaxUID", None) or "")
     implicit, little = _encoding(syntax, data, start)
     if syntax == uid.DeflatedExplicitVRLittleEndian:
         data, start = _inflate(data[start:], max_bytes), 0
-    header, end = _read(data, start, implicit, little, lambda tag: tag in _PIXEL_TAGS)
+    header, end, recalled = _read(data, start, implicit, little, _PIXEL_TAGS.__contains__, known)
     if len(data) > start and not len(header):
         raise NotRead("DAMAGED-FILE", "The data set holds no element that can be parsed.")
     pixel = _pixel_element(data, end, bool(header.original_encoding[0]), little)
     header.file_meta = FileMetaDataset(meta)
-    return Parsed(header, syntax, little, data, pixel, settle(header, known))
+    return Parsed(header, syntax, little, data, pixel, settle(header, known, recalled))
 
 
 def _encoding(syntax: str, data: bytes, start: int) -> tuple[bool, bool]:
@@ -125,9 +125,27 @@ def _encoding(syntax: str, data: bytes, start: int) -> tuple[bool, bool]:
     return syntax == uid.ImplicitVRLittleEndian, syntax != uid.ExplicitVRBigEndian
 
 
-def _read(data: bytes, start: int, implicit: bool, little: bool, stop: Callable[[int], bool]) -> tuple[Dataset, int]:
-    """Read elements up to the first that `stop` names; also where that one starts."""
+def _read(
+    data: bytes, start: int, implicit: bool, little: bool, stop: Callable[[int], bool], known: Known | None
+) -> tuple[Dataset, int, Recalled | None]:
+    """Read elements up to the first that `stop` names; also where that one starts, and which are known."""
     stream = _Counted(data)
+    if known is not None and little:
+        walk = Walk(stream, data, start, implicit, known)
+        try:
+            dataset = walk.run(stop, MAX_ELEMENTS)
+            return dataset, walk.end, walk.recalled
+        except Unusual:
+            if stream.reads <= MAX_READS:  # what costs too much is not tried twice
+                stream = _Counted(data)
+    dataset, end = _read_plainly(stream, data, start, implicit, little, stop)
+    return dataset, end, None
+
+
+def _read_plainly(
+    stream: _Counted, data: bytes, start: int, implicit: bool, little: bool, stop: Callable[[int], bool]
+) -> tuple[Dataset, int]:
+    """Let pydicom read, element by element."""
     stream.seek(start)
     count, end = 0, start
 

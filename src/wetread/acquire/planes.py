@@ -6,6 +6,7 @@ back, to the head (PS3.3 Section C.7.6.2.1.1).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -76,13 +77,19 @@ def read_plane(header: Dataset) -> Plane | None:
     cosines = _numbers(header, "ImageOrientationPatient", 6)
     if position is None or cosines is None:
         return None
-    across, down = np.array(cosines[:3]), np.array(cosines[3:])
-    lengths = np.linalg.norm([across, down], axis=1)
-    if np.abs(lengths - 1).max() > 1e-2 or abs(across @ down) > 1e-2:
+    across, down = cosines[:3], cosines[3:]
+    lengths = math.hypot(*across), math.hypot(*down)
+    if max(abs(length - 1) for length in lengths) > 1e-2 or abs(_dot(across, down)) > 1e-2:
         raise bad("ImageOrientationPatient", "two unit vectors at right angles", "others")
-    across = across / lengths[0]
-    down = down - (down @ across) * across
-    return Plane(vector(np.array(position)), vector(across), vector(down / np.linalg.norm(down)))
+    across = [one / lengths[0] for one in across]
+    lean = _dot(down, across)
+    down = [one - lean * other for one, other in zip(down, across, strict=True)]
+    return Plane(vector(position), vector(across), vector([one / math.hypot(*down) for one in down]))
+
+
+def _dot(left: Sequence[float], right: Sequence[float]) -> float:
+    """Three numbers need no array."""
+    return sum(one * other for one, other in zip(left, right, strict=True))
 
 
 def _numbers(header: Dataset, keyword: str, count: int) -> list[float] | None:
@@ -95,7 +102,13 @@ def _numbers(header: Dataset, keyword: str, count: int) -> list[float] | None:
     return numbers
 
 
-def vector(values_: Floats) -> Vector:
+def normal(across: Vector, down: Vector) -> Vector:
+    """The direction in which slices are counted: that of a right-handed system."""
+    (a, b, c), (x, y, z) = across, down
+    return (b * z - c * y, c * x - a * z, a * y - b * x)
+
+
+def vector(values_: Sequence[float] | Floats) -> Vector:
     """Three plain numbers."""
     return (float(values_[0]), float(values_[1]), float(values_[2]))
 
@@ -118,22 +131,22 @@ def stack(planes: Sequence[Plane], pixel_mm: float) -> Stack:
     NotRead
         MIXED-SERIES, DOUBLED-SLICES, MISSING-SLICES, UNEVEN-SLICES, SHEARED-SLICES.
     """
-    across, down = np.array(planes[0].across), np.array(planes[0].down)
+    across, down = planes[0].across, planes[0].down
     turned = [np.abs(np.subtract((one.across, one.down), (across, down))).max() for one in planes]
     if max(turned) > SAME_DIRECTION:
         raise NotRead("MIXED-SERIES", "Expected one Image Orientation (0020,0037) in all slices, got several.")
-    normal = np.cross(across, down)
+    up = np.array(normal(across, down))
     positions = np.array([one.position for one in planes])
-    heights = positions @ normal
+    heights = positions @ up
     order = np.argsort(heights, kind="stable")
     gaps = np.diff(heights[order])
     _check_gaps(gaps)
-    _check_shear(positions[order], normal, pixel_mm)
+    _check_shear(positions[order], up, pixel_mm)
     return Stack(
         tuple(int(one) for one in order),
         float(gaps.mean()),
         tuple(vector(one) for one in positions[order]),
-        (vector(normal), vector(down), vector(across)),
+        (vector(up), down, across),
     )
 
 
@@ -156,9 +169,9 @@ def _check_gaps(gaps: Floats) -> None:
         raise NotRead("UNEVEN-SLICES", f"Distances go from {gaps.min():.3g} to {gaps.max():.3g} mm.")
 
 
-def _check_shear(positions: Floats, normal: Floats, pixel_mm: float) -> None:
+def _check_shear(positions: Floats, up: Floats, pixel_mm: float) -> None:
     away = positions - positions[0]
-    sideways = np.linalg.norm(away - np.outer(away @ normal, normal), axis=1)
+    sideways = np.linalg.norm(away - np.outer(away @ up, up), axis=1)
     if sideways.max() > SHEAR * pixel_mm:
-        angle = float(np.degrees(np.arctan2(sideways[-1], away[-1] @ normal)))
+        angle = float(np.degrees(np.arctan2(sideways[-1], away[-1] @ up)))
         raise NotRead("SHEARED-SLICES", f"Expected slices above each other, got them shifted by {angle:.1f} degrees.")

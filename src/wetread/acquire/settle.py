@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
@@ -30,14 +31,22 @@ _MODALITY_LUT, _LUT_DATA = 0x00283000, 0x00283006
 _ITEM_TAGS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 _ICON = 0x00880200
 _PER_FRAME = 0x52009230
-_CHARACTER_SET = 0x00080005
+CHARACTER_SET = 0x00080005
 #: VRs whose conversion looks at nothing else in the data set; UN, SQ and what depends on other elements do.
 _PLAIN = frozenset(
     {"AE", "AS", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT", "PN", "SH", "SL", "ST", "TM", "UI", "UL", "US"}
 )
 
 
-def settle(dataset: Dataset, known: Known | None = None) -> frozenset[int]:
+@dataclass(slots=True)
+class Recalled:
+    """Which elements of a data set are known."""
+
+    fresh: dict[BaseTag, Key] = field(default_factory=dict)  # what is not, by what it is kept under
+    done: set[BaseTag] = field(default_factory=set)  # what is, and stands in the data set already
+
+
+def settle(dataset: Dataset, known: Known | None = None, recalled: Recalled | None = None) -> frozenset[int]:
     """Convert every element now, drop what is heavy or cannot be converted; name the latter.
 
     Whoever looks into the header later meets no surprise.
@@ -50,6 +59,8 @@ def settle(dataset: Dataset, known: Known | None = None) -> frozenset[int]:
         Elements of other data sets by what they were converted from.  The same bytes under the
         same tag, VR and character set are not converted again; new ones are added.  Such
         elements are shared: a header is read-only.
+    recalled
+        What was found among them already; looked up here if it was not.
 
     Returns
     -------
@@ -60,7 +71,7 @@ def settle(dataset: Dataset, known: Known | None = None) -> frozenset[int]:
     NotRead
         DAMAGED-FILE: nested deeper than 32, or more than 50 000 sequence items.
     """
-    fresh, done = _recall(dataset, known) if known is not None else ({}, set())
+    recalled = recalled or (Recalled() if known is None else _recall(dataset, known))
     budget = MAX_ITEMS
     unreadable = set()
     waiting = [(dataset, 0)]
@@ -68,7 +79,7 @@ def settle(dataset: Dataset, known: Known | None = None) -> frozenset[int]:
         inner, depth = waiting.pop()
         if depth > MAX_DEPTH:
             raise NotRead("DAMAGED-FILE", f"Sequences are nested deeper than {MAX_DEPTH}.")
-        for tag in [tag for tag in inner._dict if inner is not dataset or tag not in done]:
+        for tag in [tag for tag in inner._dict if inner is not dataset or tag not in recalled.done]:
             try:
                 budget -= _items_inside(inner, tag)
                 if budget < 0:
@@ -85,31 +96,31 @@ def settle(dataset: Dataset, known: Known | None = None) -> frozenset[int]:
                 continue
             waiting += [(item, depth + 1) for item in items]
     if known is not None:
-        _remember(dataset, fresh, known)
+        _remember(dataset, recalled.fresh, known)
     return frozenset(unreadable)
 
 
-def _recall(dataset: Dataset, known: Known) -> tuple[dict[BaseTag, Key], set[BaseTag]]:
-    """Put in what is known already; give the keys of what is not, and the tags of what is."""
-    charset = _raw(dataset, _CHARACTER_SET)
-    fresh, done = {}, set()
+def _recall(dataset: Dataset, known: Known) -> Recalled:
+    """Put in what is known already."""
+    charset = _raw(dataset, CHARACTER_SET)
+    made = Recalled()
     for tag, raw in dataset._dict.items():
-        if not isinstance(raw, RawDataElement) or not _is_plain(tag, raw.VR) or len(raw.value or b"") > MAX_KNOWN_BYTES:
+        if not isinstance(raw, RawDataElement) or not is_plain(tag, raw.VR) or len(raw.value or b"") > MAX_KNOWN_BYTES:
             continue
         key = (int(tag), str(raw.VR), raw.value, raw.is_little_endian, charset)
         found = known.get(key)
         if found is None:
-            fresh[tag] = key
+            made.fresh[tag] = key
         else:
             dataset._dict[tag] = found  # the tag is there: the dictionary keeps its size
-            done.add(tag)
-    return fresh, done
+            made.done.add(tag)
+    return made
 
 
 @lru_cache(maxsize=4096)
-def _is_plain(tag: BaseTag, vr: str | None) -> bool:
+def is_plain(tag: int, vr: str | None) -> bool:
     """Whether a value's conversion looks at nothing else in the data set; without a VR the dictionary tells it."""
-    if vr is None and not tag.is_private and dictionary_has_tag(tag):
+    if vr is None and not BaseTag(tag).is_private and dictionary_has_tag(tag):
         vr = dictionary_VR(tag)
     return vr in _PLAIN
 

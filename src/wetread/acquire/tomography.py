@@ -29,6 +29,7 @@ ENHANCED = frozenset(
         uid.LegacyConvertedEnhancedPETImageStorage,
     }
 )
+SLICES = CLASSIC | ENHANCED
 #: Functional group -> its attributes that must be the same in all frames.
 _SHARED = {
     "PixelMeasuresSequence": ("PixelSpacing", "SliceThickness"),
@@ -39,7 +40,7 @@ _SHARED = {
 
 def is_slice(header: Dataset | None) -> bool:
     """Whether an object is one slice, or several, of a tomographic series."""
-    return header is not None and text(header, "SOPClassUID") in CLASSIC | ENHANCED
+    return header is not None and text(header, "SOPClassUID") in SLICES
 
 
 def is_enhanced(header: Dataset) -> bool:

@@ -173,6 +173,7 @@ class Settings:
     decoder_wall_s: float = _setting(60.0, "most time of one of them for one file", "s")
     max_associations: int = _setting(20, "DICOM associations at the same time", "1")
     institution: str = _setting("", "Institution Name (0008,0080) of our documents")
+    otlp_endpoint: str = _setting("", "OpenTelemetry collector that gets spans by OTLP, http://host:4318; empty: none")
     log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR")
 
     @property
@@ -264,6 +265,17 @@ def _steps(raw: Any) -> str:
     return ", ".join(named)
 
 
+def _endpoint(raw: Any) -> str:
+    """Base URL of a collector, without what would stand in a log as a secret."""
+    text = str(raw)
+    host = text.partition("://")[2]
+    if text and (not text.startswith(("http://", "https://")) or not host or set("@?#") & set(host)):
+        raise SettingsError(
+            "setting otlp_endpoint: expected a URL without user or query such as http://127.0.0.1:4318, got another"
+        )
+    return text
+
+
 def _value(name: str, kind: Any, raw: Any) -> Any:
     """Turn a raw value into the type of its setting, or say what was expected."""
     try:
@@ -277,6 +289,8 @@ def _value(name: str, kind: Any, raw: Any) -> Any:
             return _doors(raw)
         if name == "degrade":
             return _steps(raw)
+        if name == "otlp_endpoint":
+            return _endpoint(raw)
         if kind in ("int", "float"):
             number = int(raw) if kind == "int" else float(raw)
             if number < 0:

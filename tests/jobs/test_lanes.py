@@ -119,6 +119,7 @@ def test_an_older_store_gets_its_lanes(tmp_path: Path) -> None:
     store.close()
     connection = sqlite3.connect(tmp_path / "index.sqlite")
     connection.execute("ALTER TABLE jobs DROP COLUMN lane")
+    connection.execute("ALTER TABLE jobs DROP COLUMN trace_id")
     connection.execute("ALTER TABLE instances DROP COLUMN series_uid")
     connection.execute("UPDATE store SET schema = 2")
     connection.commit()

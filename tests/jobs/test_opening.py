@@ -91,6 +91,7 @@ def test_a_store_of_schema_1_is_brought_up(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "index.sqlite") as connection:
         connection.execute("UPDATE store SET schema = 1")
         connection.execute("ALTER TABLE jobs DROP COLUMN lane")
+        connection.execute("ALTER TABLE jobs DROP COLUMN trace_id")
         connection.execute("ALTER TABLE instances DROP COLUMN series_uid")
     connection.close()
     store = Store(tmp_path)

@@ -18,6 +18,7 @@ from wetread.jobs.watch import Watch
 from wetread.jobs.worker import Reader, describe, destination_kinds
 from wetread.records import Circumstances, Reading
 from wetread.settings import Settings
+from wetread.trace import following, step
 
 log = logging.getLogger("wetread.jobs")
 
@@ -61,16 +62,21 @@ class Aside:
             return False
         if job.id not in self._begun:  # once a process: a full disk is no reason to give up headers
             self._begun[job.id] = self._store.studies.begin_aside(job.id)
-        try:
-            self._answer(job)
-        except Exception as error:  # noqa: BLE001 - the worker's door: the next job must be answered for
-            log.error("job not set aside", extra={"job": job.id, "reason": describe(error)})
-            self._retry.failed(job.id, self._clock())
+        with following(job.trace_id):
+            self._try(job)
         return True
 
     def next(self) -> float | None:
         """Return how long until a job may be tried again, s, or None if none waits for that."""
         return self._retry.next(self._clock())
+
+    def _try(self, job: Job) -> None:
+        try:
+            with step("set-aside", self._watch.span, job=job.id):
+                self._answer(job)
+        except Exception as error:  # noqa: BLE001 - the worker's door: the next job must be answered for
+            log.error("job not set aside", extra={"job": job.id, "reason": describe(error)})
+            self._retry.failed(job.id, self._clock())
 
     def _answer(self, job: Job) -> None:
         given = Circumstances(self._store.earlier(job))

@@ -14,6 +14,7 @@ from wetread.jobs.states import State
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
 from wetread.settings import Destination, Settings
+from wetread.trace import About, Span, following
 from wetread.wire.dimse import STORED
 
 log = logging.getLogger("wetread.jobs")
@@ -63,6 +64,7 @@ class Outbox:
         backoff = backoff or Backoff(settings.retry_first_s, settings.retry_most_s)
         self._retry = RetryClock(backoff)
         self._breaker = Breaker(backoff)
+        self._begin_ns = 0  # when the present document was begun
         watch.away(name, False)
 
     def step(self) -> float | None:
@@ -93,18 +95,38 @@ class Outbox:
         return self._breaker.wait_s(self._clock())
 
     def _try(self, parcels: list[Parcel], files: list[bytes]) -> None:
+        left = list(parcels)
+
+        def answered(i: int, status: int) -> None:
+            left.remove(parcels[i])
+            with following(parcels[i].trace_id):
+                self._answered(parcels[i], status)
+            self._begin_ns = time.time_ns()
+
+        self._begin_ns = time.time_ns()
         try:
-            self._send(self._destination, files, lambda i, status: self._answered(parcels[i], status))
+            self._send(self._destination, files, answered)
         except StoreError:
             raise
         except WetreadError as error:
-            self._failed("unreachable", str(error))
+            with following(left[0].trace_id if left else ""):
+                self._failed(left[0] if left else None, "unreachable", str(error))
 
-    def _failed(self, outcome: str, reason: str) -> None:
+    def _failed(self, parcel: Parcel | None, outcome: str, reason: str, status: int = 0) -> None:
+        """It is away or full; that may show when nothing is under way any more."""
         self._breaker.failed(self._clock())
         self._watch.away(self.name, True)
-        self._watch.sent(self.name, outcome)
+        self._sent(parcel, outcome, status)
         log.warning("destination failed", extra={"destination": self.name, "reason": reason})
+
+    def _sent(self, parcel: Parcel | None, outcome: str, status: int) -> None:
+        """Tell what became of the present document."""
+        self._watch.sent(self.name, outcome)
+        if parcel is not None and parcel.trace_id:
+            about: About = {"job": parcel.job, "document": parcel.kind, "destination": self.name, "outcome": outcome}
+            if outcome != "unreachable":
+                about["status"] = f"0x{status:04X}"
+            self._watch.span(Span("deliver", parcel.trace_id, self._begin_ns, time.time_ns(), about))
 
     def _load(self, parcels: list[Parcel]) -> tuple[list[Parcel], list[bytes]]:
         """Read the blobs of so many parcels as fit; one that is damaged waits for a person."""
@@ -113,15 +135,18 @@ class Outbox:
         for parcel in parcels:
             if sum(map(len, files)) > MOST_BYTES:
                 break
+            self._begin_ns = time.time_ns()
             try:
                 files.append(self._store.made.get(parcel.digest))
                 kept.append(parcel)
             except DamagedBlob as error:
-                log.error("document damaged", extra={"job": parcel.job, "reason": str(error)})
-                self._rejected(parcel, 0, dead=True)
+                with following(parcel.trace_id):
+                    log.error("document damaged", extra={"job": parcel.job, "reason": str(error)})
+                    self._rejected(parcel, 0, dead=True)
             except StoreError as error:
                 self._retry.failed(parcel.id, self._clock())
-                log.error("document unreadable", extra={"job": parcel.job, "reason": str(error)})
+                with following(parcel.trace_id):
+                    log.error("document unreadable", extra={"job": parcel.job, "reason": str(error)})
         return kept, files
 
     def _answered(self, parcel: Parcel, status: int) -> None:
@@ -130,10 +155,10 @@ class Outbox:
             state = self._store.parcels.delivered(parcel)
             self._retry.succeeded(parcel.id)
             self._answers()
-            self._watch.sent(self.name, "stored")
+            self._sent(parcel, "stored", status)
             self._ended(parcel, state)
         elif status in NO_ROOM:
-            self._failed("full", f"0x{status:04X}: no room")
+            self._failed(parcel, "full", f"0x{status:04X}: no room", status)
         else:
             self._answers()  # it is there, it only does not want this one
             self._rejected(parcel, status, 0 < self._max_rejections <= parcel.tries + 1)
@@ -148,11 +173,11 @@ class Outbox:
         about = {"job": parcel.job, "destination": self.name, "status": f"0x{status:04X}"}
         if not dead:
             self._retry.failed(parcel.id, self._clock())
-            self._watch.sent(self.name, "rejected")
+            self._sent(parcel, "rejected", status)
             log.warning("document rejected", extra=about)
             return
         self._retry.succeeded(parcel.id)  # if a person sends it again, it goes at once
-        self._watch.sent(self.name, "dead")
+        self._sent(parcel, "dead", status)
         log.error("document given up", extra=about)
         self._ended(parcel, state)
 

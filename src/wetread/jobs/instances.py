@@ -16,6 +16,7 @@ from wetread.jobs.moves import move, note
 from wetread.jobs.spool import Spool
 from wetread.jobs.states import State
 from wetread.jobs.tables import documents, instances, jobs, removed
+from wetread.trace import new_trace_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Arrival:
     bytes: int
     lane: Lane = Lane.ROUTINE
     series_uid: str = ""
+    trace_id: str = ""  # of its association, "" when an index that was lost knew it
 
 
 # Built once, as every object that arrives asks these.
@@ -149,7 +151,7 @@ class _Batch:
 
     def add(self, arrival: Arrival) -> None:
         if arrival.study_uid not in self._jobs:
-            self._jobs[arrival.study_uid] = _job_for(self.connection, arrival.study_uid, self.now)
+            self._jobs[arrival.study_uid] = _job_for(self.connection, arrival, self.now)
         job = self._jobs[arrival.study_uid]
         self._hasten(job, arrival.lane)
         self.known[arrival.sop_instance_uid] = (arrival.digest, job)
@@ -175,8 +177,9 @@ class _Batch:
             self.connection.execute(faster)
 
 
-def _job_for(connection: Connection, study_uid: str, now: float) -> int:
-    """The version of the study that still takes objects, or a new one."""
+def _job_for(connection: Connection, arrival: Arrival, now: float) -> int:
+    """The version of the study that still takes objects, or a new one with the trace of this one."""
+    study_uid = arrival.study_uid
     latest = connection.execute(_LATEST, {"study_uid": study_uid}).first()
     if latest is not None and latest.state == State.RECEIVED:
         return int(latest.id)
@@ -186,6 +189,7 @@ def _job_for(connection: Connection, study_uid: str, now: float) -> int:
     version = 1 if latest is None else latest.version + 1
     lane = Lane.ROUTINE.value if latest is None else latest.lane  # what is urgent stays so, found or asked for
     values = {"study_uid": study_uid, "version": version, "state": State.RECEIVED.value, "lane": lane}
+    values["trace_id"] = arrival.trace_id or new_trace_id()
     made = connection.execute(insert(jobs).values(created_at=now, changed_at=now, tries=0, reason="", **values))
     assert made.inserted_primary_key is not None
     return int(made.inserted_primary_key[0])

@@ -26,13 +26,14 @@ class Job:
     reason: str
     lane: Lane = Lane.ROUTINE
     created_at: float = 0.0  # when its first object came, seconds since the epoch
+    changed_at: float = 0.0  # when it got its state
+    trace_id: str = ""
 
 
 def job_of(row: Row[Any]) -> Job:
     """Return a row of `jobs` as a record."""
-    return Job(
-        row.id, row.study_uid, row.version, State(row.state), row.tries, row.reason, Lane(row.lane), row.created_at
-    )
+    known = (row.id, row.study_uid, row.version, State(row.state), row.tries, row.reason, Lane(row.lane))
+    return Job(*known, row.created_at, row.changed_at, row.trace_id)
 
 
 def move(connection: Connection, job: int, new: State, now: float, **values: Any) -> None:

@@ -30,6 +30,15 @@ from wetread.wire.part10 import identify, meta
 log = logging.getLogger("wetread.jobs")
 
 BATCH = 256  # objects that are taken in together
+#: What brings a schema to the next one.
+_ADDED: dict[int, tuple[str, ...]] = {
+    1: (),
+    2: (  # knew no lanes and no series: what waits is routine, and late objects of what is here are read alone
+        "ALTER TABLE jobs ADD COLUMN lane INTEGER NOT NULL DEFAULT 2",
+        "ALTER TABLE instances ADD COLUMN series_uid VARCHAR(64) NOT NULL DEFAULT ''",
+    ),
+    3: ("ALTER TABLE jobs ADD COLUMN trace_id VARCHAR(32) NOT NULL DEFAULT ''",),  # what is here has no trace
+}
 
 
 @dataclass(slots=True)
@@ -76,12 +85,14 @@ def match(index: Index, spool: Spool, made: Spool) -> bool:
             return not empty
         if row is None or row.id != mark:
             raise StoreError("store: index and spool do not belong together; nothing was changed; restore both")
+        if not 1 <= row.schema <= tables.SCHEMA:
+            raise StoreError(f"store: expected schema {tables.SCHEMA}, got {row.schema}; use the matching release")
         if row.schema == 1:
             _part(connection, spool, made)
-        if row.schema in (1, 2):
-            _add_columns(connection)
-        elif row.schema != tables.SCHEMA:
-            raise StoreError(f"store: expected schema {tables.SCHEMA}, got {row.schema}; use the matching release")
+        for schema in range(row.schema, tables.SCHEMA):
+            for statement in _ADDED[schema]:
+                connection.exec_driver_sql(statement)
+        connection.execute(update(tables.store).values(schema=tables.SCHEMA))
     return False
 
 
@@ -102,13 +113,6 @@ def _part(connection: Connection, spool: Spool, made: Spool) -> None:
         if spool.path(digest).exists():
             spool.path(digest).rename(made.path(digest))
             made.sync((digest,))
-
-
-def _add_columns(connection: Connection) -> None:
-    """Schema 2 knew no lanes and no series: what waits is routine, and late objects of what is here are read alone."""
-    connection.exec_driver_sql("ALTER TABLE jobs ADD COLUMN lane INTEGER NOT NULL DEFAULT 2")
-    connection.exec_driver_sql("ALTER TABLE instances ADD COLUMN series_uid VARCHAR(64) NOT NULL DEFAULT ''")
-    connection.execute(update(tables.store).values(schema=tables.SCHEMA))
 
 
 def put_by(state: Path) -> None:

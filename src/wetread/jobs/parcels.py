@@ -27,6 +27,8 @@ class Parcel:
     job: int
     digest: str
     tries: int
+    kind: str
+    trace_id: str
 
 
 def enclose(
@@ -78,14 +80,14 @@ class Parcels:
         """Return the documents that wait for a destination, the least rejected and first due first, except `but`."""
         with self._index.reading() as connection:
             rows = connection.execute(
-                select(outbox.c.id, outbox.c.job, outbox.c.tries, documents.c.digest)
+                select(outbox.c.id, outbox.c.job, outbox.c.tries, documents.c.digest, documents.c.kind, jobs.c.trace_id)
                 .join(documents, outbox.c.document == documents.c.id)
                 .join(jobs, outbox.c.job == jobs.c.id)
                 .where(outbox.c.destination == destination, outbox.c.state == Delivery.QUEUED, outbox.c.id.not_in(but))
                 .order_by(outbox.c.tries, self._due, outbox.c.id)  # what was never rejected goes first
                 .limit(limit)
             ).all()
-        return [Parcel(row.id, row.job, row.digest, row.tries) for row in rows]
+        return [Parcel(row.id, row.job, row.digest, row.tries, row.kind, row.trace_id) for row in rows]
 
     def delivered(self, parcel: Parcel) -> State | None:
         """Record that the destination confirmed a document; return how its job ended, if it did by that."""

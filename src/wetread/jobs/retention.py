@@ -22,6 +22,7 @@ from pathlib import Path
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
 from wetread.settings import Settings
+from wetread.trace import following
 
 log = logging.getLogger("wetread.jobs")
 
@@ -99,5 +100,6 @@ class Retention:
             return False
         number = self._store.removals.remove(job, why)
         self._watch.removed(why)
-        log.info("blobs removed", extra={"job": job, "reason": why, "count": number})
+        with following(self._store.studies.trace_id(job)):
+            log.info("blobs removed", extra={"job": job, "reason": why, "count": number})
         return True

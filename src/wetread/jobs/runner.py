@@ -28,6 +28,7 @@ from wetread.jobs.strain import Strain
 from wetread.jobs.watch import Watch
 from wetread.jobs.worker import Reader, Worker, destination_name
 from wetread.settings import Destination, Settings, parse_destination
+from wetread.trace import following, trace_id
 from wetread.turns import Turns
 from wetread.wire.dimse import Notice, Received, Status, send
 from wetread.wire.glance import Tag, glance
@@ -104,7 +105,8 @@ class Runner:
     def _take_over(self) -> None:
         """Go on with what another process had begun and will not end."""
         for job, state in self._store.studies.recover(self._settings.max_tries):
-            log.warning("reading was cut off", extra={"job": job.id, "tries": job.tries, "state": state})
+            with following(job.trace_id):
+                log.warning("reading was cut off", extra={"job": job.id, "tries": job.tries, "state": state})
             if state is State.FAILED:
                 self._watch.ended(state)
         for study_uid in self._store.studies.incomplete():
@@ -197,6 +199,7 @@ class Runner:
             len(received.data),
             lane,
             seen.get(Tag.SERIES, ""),
+            trace_id(),
         )
         effect = self._receipts.admit(arrival)
         self._completion.touch(received.study_uid, received.association)
@@ -253,15 +256,18 @@ class Runner:
         try:
             lacking = self._expecting.lacking(study_uid)
             job = self._store.studies.complete(study_uid, lacking)
+            trace = self._store.studies.trace_id(job) if job is not None else ""
         except StoreError as error:
             log.error("store failed", extra={"reason": str(error)})
             self._completion.touch(study_uid)  # again after the quiet time
             return
         self._expecting.forget(study_uid)
         if job is not None:
-            log.info("study complete", extra={"job": job})
+            with following(trace):  # of its first object, which another association may have brought
+                log.info("study complete", extra={"job": job})
+                if lacking:
+                    log.warning("study is short", extra={"job": job, **lacking})
             if lacking:
-                log.warning("study is short", extra={"job": job, **lacking})
                 self._watch.short()
             for loop in self._reading:
                 loop.wake()

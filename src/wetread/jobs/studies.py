@@ -72,6 +72,11 @@ class Studies:
             self._failpoint("completed")
         return job
 
+    def trace_id(self, job: int) -> str:
+        """Return the trace of a job."""
+        with self._index.reading() as connection:
+            return str(connection.execute(select(jobs.c.trace_id).where(jobs.c.id == job)).scalar_one())
+
     def incomplete(self) -> list[str]:
         """Return the studies that still take objects."""
         with self._index.reading() as connection:

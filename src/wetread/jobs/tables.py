@@ -19,7 +19,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA = 3
+SCHEMA = 4
 
 metadata = MetaData()
 
@@ -44,6 +44,7 @@ jobs = Table(
     Column("lane", Integer, nullable=False, server_default="2"),  # `wetread.jobs.lanes.Lane`
     Column("created_at", Float, nullable=False),
     Column("changed_at", Float, nullable=False),
+    Column("trace_id", String(32), nullable=False, server_default=""),  # of the association of its first object
     UniqueConstraint("study_uid", "version"),
 )
 

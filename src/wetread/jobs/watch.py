@@ -8,6 +8,7 @@ from wetread.jobs.instances import Effect
 from wetread.jobs.lanes import Lane
 from wetread.jobs.states import State
 from wetread.records import Reading
+from wetread.trace import Span
 
 
 class Watch:
@@ -54,3 +55,6 @@ class Watch:
 
     def sent(self, destination: str, outcome: str) -> None:
         """One document was tried: "stored", "rejected", "dead" (for the last time), "full" or "unreachable"."""
+
+    def span(self, span: Span) -> None:
+        """One piece of work for a study, or an association, is over; it must not wait, nor fail."""

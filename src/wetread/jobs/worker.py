@@ -22,6 +22,7 @@ from wetread.jobs.strain import Strain
 from wetread.jobs.watch import Watch
 from wetread.records import USUAL, Circumstances, Document, Reading
 from wetread.settings import Destination, Settings
+from wetread.trace import About, Span, following, step
 from wetread.turns import Turns
 
 log = logging.getLogger("wetread.jobs")
@@ -108,7 +109,7 @@ class Worker:
         self._watch = watch
         self._clock = clock
         self._retry = retry or RetryClock(Backoff(settings.retry_first_s, settings.retry_most_s))
-        self._unrecorded: tuple[int, Callable[[], None]] | None = None  # what the store could not take down
+        self._unrecorded: tuple[Job, Callable[[], None]] | None = None  # what the store could not take down
 
     def step(self) -> bool:
         """Read one job; return whether there was one.
@@ -130,7 +131,9 @@ class Worker:
                 return False
             if job.tries == 1:
                 beside.close()
-            return self._take_through(job)
+            with following(job.trace_id):
+                self._waited(job)
+                return self._take_through(job)
 
     def _take_through(self, job: Job) -> bool:
         """Read one job and store what was made; return True."""
@@ -138,14 +141,14 @@ class Worker:
             with self._turns.first() if job.lane is Lane.STAT else nullcontext():
                 made = self._read(job)
         except Exception as error:  # noqa: BLE001 - the worker's door: the next study must be read
-            self._record(job.id, partial(self._crashed, job, describe(error)))
+            self._record(job, partial(self._crashed, job, describe(error)))
             return True
         try:
             state = self._store.studies.finish(job.id, made.documents, self._destinations, made.refusal, made.critical)
         except (StoreError, OSError) as error:  # not the study's fault: it does not count as a try
             log.error("documents not stored", extra={"job": job.id, "reason": describe(error)})
             self._retry.failed(job.id, self._clock())
-            self._record(job.id, partial(self._store.studies.put_back, job.id))
+            self._record(job, partial(self._store.studies.put_back, job.id))
             return True
         self._retry.succeeded(job.id)
         about = {"job": job.id, "state": state, "documents": len(made.documents), "refusal": made.refusal}
@@ -162,6 +165,14 @@ class Worker:
         """Return how long until a job may be tried again, s, or None if none waits for that."""
         return self._retry.next(self._clock())
 
+    def _waited(self, job: Job) -> None:
+        """Tell how long a complete study waited for its turn."""
+        now_ns = time.time_ns()
+        if job.trace_id:
+            begin_ns = min(now_ns, int(job.changed_at * 1e9))
+            about: About = {"job": job.id, "lane": job.lane.name}
+            self._watch.span(Span("wait", job.trace_id, begin_ns, now_ns, about))
+
     def _timed(self, job: Job) -> None:
         """Tell how long the study took, and sound when that was too long for its lane."""
         seconds = self._store.overview.age_s(job)
@@ -176,7 +187,11 @@ class Worker:
         files, given = self._store.files(job.id), Circumstances(self._store.earlier(job), reduced)
         begin = time.perf_counter()
         try:
-            readings = self._reader.read_blobs(files, given)
+            with step("read", self._watch.span, job=job.id, lane=job.lane.name, tries=job.tries) as reading:
+                readings = self._reader.read_blobs(files, given)
+                refused = {one.result.refusal.code for one in readings if one.result.refusal is not None}
+                reading.about |= {"images": len(readings), "refusals": ",".join(sorted(refused))}
+                reading.parts = stages_s(readings)
         except NotRead as refusal:
             return Made([], refusal.code)
         self._watch.read(readings, time.perf_counter() - begin)
@@ -190,10 +205,11 @@ class Worker:
     def _is_critical(self, reading: Reading) -> bool:
         return any(finding.present and finding.code.value in self._critical for finding in reading.result.findings)
 
-    def _record(self, job: int, what: Callable[[], None]) -> None:
+    def _record(self, job: Job, what: Callable[[], None]) -> None:
         self._unrecorded = (job, what)
-        if self._store.studies.reads(job):  # else an earlier try got through after all, or another process has it
-            what()
+        with following(job.trace_id):
+            if self._store.studies.reads(job.id):  # else an earlier try got through, or another process has it
+                what()
         self._unrecorded = None
 
     def _crashed(self, job: Job, reason: str) -> None:
@@ -205,6 +221,17 @@ class Worker:
             self._watch.ended(state)
         else:
             self._retry.failed(job.id, self._clock())
+
+
+def stages_s(readings: Iterable[Reading]) -> dict[str, float]:
+    """Return how long each stage took for all images, s, in the order in which they first ended.
+
+    What was measured once for all images, their decoding, stands in each reading and counts once.
+    """
+    spent: dict[str, float] = {}
+    for timing in dict.fromkeys(timing for reading in readings for timing in reading.timings):
+        spent[timing.stage] = spent.get(timing.stage, 0.0) + timing.ms / 1000.0
+    return spent
 
 
 def describe(error: Exception) -> str:

@@ -47,7 +47,14 @@ def application(
     def study(request: Request) -> Response:
         versions = store.overview.versions(request.path_params["uid"])
         jobs = [
-            {"job": job.id, "version": job.version, "state": job.state, "tries": job.tries, "reason": job.reason}
+            {
+                "job": job.id,
+                "version": job.version,
+                "state": job.state,
+                "tries": job.tries,
+                "reason": job.reason,
+                "trace_id": job.trace_id,
+            }
             for job in versions
         ]
         return JSONResponse({"jobs": jobs}, status_code=200 if jobs else 404)

@@ -1,8 +1,9 @@
 """Structured logs: one JSON object a line, no patient identifiers.
 
 The rooms log a fixed sentence and pass numbers and codes as `extra`; only those named in
-`FIELDS` are written.  Libraries say what they like, pydicom for one quotes values: of their log
-records and Python warnings only that there was one, of what category and where, is written.
+`FIELDS` are written, and the trace that the thread works for.  Libraries say what they like,
+pydicom for one quotes values: of their log records and Python warnings only that there was one,
+of what category and where, is written.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ import warnings
 from collections import Counter
 from typing import TextIO
 
+from wetread.trace import trace_id
+
 #: What a log record may carry beside its sentence.
 FIELDS = (
     "address",
     "arrived",
     "association",
+    "bytes",
     "calling_ae",
     "category",
     "count",
@@ -29,14 +33,17 @@ FIELDS = (
     "job",
     "kind",
     "lane",
+    "objects",
     "port",
     "reason",
     "refusal",
+    "refused",
+    "released",
     "seconds",
     "state",
     "status",
-    "steps_in_progress",
     "step",
+    "steps_in_progress",
     "tries",
     "where",
 )
@@ -56,6 +63,8 @@ class JsonFormatter(logging.Formatter):
             "room": record.name,
             "event": record.getMessage(),
         }
+        if trace := trace_id():
+            line["trace_id"] = trace
         line.update({name: getattr(record, name) for name in FIELDS if hasattr(record, name)})
         if record.exc_info and record.exc_info[0] is not None:
             line["error"] = record.exc_info[0].__name__  # never its text: it may repeat data

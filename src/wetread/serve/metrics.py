@@ -17,15 +17,23 @@ from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
 from wetread.records import Reading
 from wetread.settings import STEPS
+from wetread.trace import Span
 from wetread.wire.dimse import STORED, Refusal
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 class Metrics(Watch):
-    """The counters of one node; give it to the jobs as their watch."""
+    """The counters of one node; give it to the jobs as their watch.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    on_span
+        Gets the spans, which are not counted here.
+    """
+
+    def __init__(self, on_span: Callable[[Span], None] = lambda span: None) -> None:
+        self._on_span = on_span
         self.registry = CollectorRegistry()
         registry = self.registry
         ProcessCollector(registry=registry)  # process_resident_memory_bytes and others
@@ -106,6 +114,8 @@ class Metrics(Watch):
         self._removed = Counter(
             "wetread_studies_removed", "Studies whose blobs were deleted after delivery", ["why"], registry=registry
         )
+
+        self._spans_dropped = Counter("wetread_spans_dropped", "Spans that no collector got", registry=registry)
 
         self._away = Gauge(
             "wetread_destination_away", "1 while a destination is away or full", ["destination"], registry=registry
@@ -200,6 +210,14 @@ class Metrics(Watch):
     def away(self, destination: str, yes: bool) -> None:
         """The breaker of a destination opened or closed."""
         self._away.labels(destination).set(yes)
+
+    def span(self, span: Span) -> None:
+        """One piece of work is over."""
+        self._on_span(span)
+
+    def spans_dropped(self, number: int) -> None:
+        """So many spans did not reach the collector."""
+        self._spans_dropped.inc(number)
 
     def sent(self, destination: str, outcome: str) -> None:
         """One document was tried."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Container
 from contextlib import ExitStack
 
 from wetread.contain.children import Children
+from wetread.errors import SettingsError
 from wetread.jobs import failpoints
 from wetread.jobs.lanes import deadlines_s
 from wetread.jobs.runner import Runner
@@ -18,6 +19,7 @@ from wetread.serve import logs
 from wetread.serve.http import HttpServer, application
 from wetread.serve.metrics import Metrics
 from wetread.settings import Settings
+from wetread.trace import Span
 from wetread.turns import Turns
 from wetread.wire.access import check_exposure
 from wetread.wire.dimse import Listener
@@ -56,12 +58,13 @@ class Node:
         turns: Turns | None = None,
     ) -> None:
         self.settings = settings
-        self.metrics = Metrics()
+        self.metrics = Metrics(self._told)
         self.failure: Exception | None = None  # why the models did not load
         self._load = load
         self._failpoint = failpoint
         self._preferred = preferred
         self._turns = turns or Turns()
+        self._take_span: Callable[[Span], None] = lambda span: None
         self._loaded = False
         self._settled = threading.Event()  # loaded, or failed to load
         self._over = threading.Event()
@@ -78,7 +81,7 @@ class Node:
         StoreError
             The store cannot promise durability.
         SettingsError
-            A port cannot be bound, or strangers could reach it.
+            A port cannot be bound, or strangers could reach it, or what sends spans is not installed.
         """
         settings = self.settings
         check_exposure(settings)
@@ -91,6 +94,8 @@ class Node:
                 deadlines=deadlines_s(settings),
             )
             undo.callback(self.store.close)
+            self._stop_tracing = self._trace()
+            undo.callback(self._stop_tracing)
             self._runner = Runner(self.store, settings, self.metrics, turns=self._turns)
             self._listener = Listener(
                 settings,
@@ -100,6 +105,7 @@ class Node:
                 self._preferred,
                 self.metrics.turned_away,
                 self._runner.hear,
+                self.metrics.span,
             )
             self.metrics.observe(self.store, lambda: self.ready, lambda: self._listener.associations)
             app = application(self.store, self.metrics, self.missing, lambda: self._runner.strain.steps)
@@ -113,6 +119,23 @@ class Node:
         self.port, self.http_port = self._listener.port, self._http.port
         self._loading.start()
         log.info("listening", extra={"port": self.port})
+
+    def _trace(self) -> Callable[[], None]:
+        """Send spans to the collector of the settings, if there is one; return what ends that."""
+        if not self.settings.otlp_endpoint:
+            return lambda: None
+        try:
+            from wetread.serve.tracing import Collector  # costs time and memory: only where it is wanted
+        except ImportError as error:
+            raise SettingsError(
+                f"otlp_endpoint: {error.name} is not installed; pip install 'wetread[tracing]'"
+            ) from error
+        collector = Collector(self.settings.otlp_endpoint, self.metrics.spans_dropped)
+        self._take_span = collector.take
+        return collector.stop
+
+    def _told(self, span: Span) -> None:
+        self._take_span(span)
 
     def _load_models(self) -> None:
         try:
@@ -157,6 +180,7 @@ class Node:
         self._runner.stop(grace_s / 2)
         self._http.stop()
         self.store.close()
+        self._stop_tracing()
         log.info("stopped")
 
     def run(self, on_start: Callable[[Node], None] = lambda node: None) -> None:

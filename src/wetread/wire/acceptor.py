@@ -9,14 +9,16 @@ and 10.1.5, PS3.4 Annexes A (verification), B (storage), F (performed steps) and
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 
 from wetread.errors import BadInput, PeerUnreachable, StoreError
 from wetread.settings import Peer, Settings
+from wetread.trace import About, Span, new_trace_id
 from wetread.uids import new_uid
 from wetread.wire.associate import Associate, Context, answer, encode, right_of
-from wetread.wire.command import Command, Field, Message, Status, fragments, pdus
+from wetread.wire.command import STORED, Command, Field, Message, Status, fragments, pdus
 from wetread.wire.notices import MAX_NOTICE_BYTES, BadNotice, Notice
 from wetread.wire.notices import read as read_notice
 from wetread.wire.part10 import header, identify
@@ -105,6 +107,9 @@ class Association:
         self.transport = transport
         self.peer = peer
         self.busy = False  # between a request and its response
+        self.trace_id = new_trace_id()
+        self._begin_ns = time.time_ns()
+        self._objects = self._refused = self._bytes = 0
         self._request = request
         self._settings = settings
         self._service = service
@@ -127,6 +132,15 @@ class Association:
         except Exception as error:  # noqa: BLE001 - the SCP's door: one association must not end the service
             log.error("association failed", extra={"association": self.number, "reason": type(error).__name__})
         return False
+
+    def ended(self, released: bool) -> Span | None:
+        """Say in the log what came, and return it as a span; None if no object did."""
+        if not self._objects:
+            return None
+        about: About = {"association": self.number, "calling_ae": self._request.calling, "released": released}
+        about |= {"objects": self._objects, "refused": self._refused, "bytes": self._bytes}
+        log.info("association ended", extra=about)
+        return Span("association", self.trace_id, self._begin_ns, time.time_ns(), about, root=True)
 
     def _serve(self) -> bool:
         message = Message()
@@ -160,6 +174,9 @@ class Association:
         right = right_of(context.abstract)
         if command.field == Field.C_STORE_RQ and right == "store":
             status, comment = self._store(command, context, message.data)
+            self._objects += 1
+            self._refused += status not in STORED
+            self._bytes += len(message.data)
             self._respond(context, command, status, comment)
             self._service.on_status(status)
         elif command.field == Field.C_ECHO_RQ and right == "echo":

@@ -16,6 +16,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 
 from wetread.errors import PeerRefused, SettingsError
 from wetread.settings import Destination, Peer, Settings
+from wetread.trace import Span, following
 from wetread.wire.acceptor import LINGER_S, Association, OnEnd, OnNotice, OnObject, OnStatus, Received, Service, ignore
 from wetread.wire.access import ANSWERS, RESERVE, Access, Refusal
 from wetread.wire.associate import APPLICATION_CONTEXT, MAX_CONTEXTS, VERIFICATION, Associate, decode, reject
@@ -140,6 +141,8 @@ class Listener:
         Told why a connection got no association.
     on_notice
         Keeps a notice and returns the status of its N-CREATE or N-SET; without it none is taken.
+    on_span
+        Told of each association that brought objects, when it is over.
     """
 
     def __init__(
@@ -151,11 +154,13 @@ class Listener:
         preferred: Container[str] = (),
         on_refusal: Callable[[Refusal], None] = lambda refusal: None,
         on_notice: OnNotice = ignore,
+        on_span: Callable[[Span], None] = lambda span: None,
     ) -> None:
         self._settings = settings
         self._access = Access(settings)
         self._on_refusal = on_refusal
         self._service = Service(on_object, on_status, preferred, on_notice)
+        self._on_span = on_span
         self._on_end = on_association_end
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
@@ -265,11 +270,18 @@ class Listener:
         return True
 
     def _run(self, association: Association) -> None:
+        with following(association.trace_id):
+            self._serve(association)
+
+    def _serve(self, association: Association) -> None:
         released = False
         try:
             released = association.run()
         finally:
             with self._lock:
                 del self._active[association]
+            span = association.ended(released)
+            if span is not None:
+                self._on_span(span)
             self._on_end(association.number, released)
             association.transport.close(LINGER_S if released else 0.0)

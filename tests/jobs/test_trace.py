@@ -17,11 +17,13 @@ from tests.jobs import fake
 from tests.jobs.test_aside import give_up
 from tests.jobs.test_flow import PACS, SETTINGS, Clock, Pacs
 from tests.jobs.test_store import admit, arrive, take
+from tests.serve.stage import until
 from tests.wire.objects import film
 from wetread.errors import StoreError
 from wetread.jobs.aside import Aside
 from wetread.jobs.delivery import Outbox
 from wetread.jobs.retention import Retention
+from wetread.jobs.runner import Runner
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
 from wetread.jobs.worker import Worker, stages_s
@@ -174,6 +176,21 @@ def test_a_job_that_was_given_up_answers_under_it(store: Store, said: Said) -> N
     Aside(store, fake.READER, SETTINGS, watch).step()
     assert [(span.name, span.trace_id) for span in watch.seen] == [("set-aside", trace)]
     assert said()[-1]["trace_id"] == trace
+
+
+def test_what_a_start_takes_up_carries_it(store: Store, said: Said) -> None:
+    """One study whose reading was cut off, one that no association completes any more."""
+    traces = {1: bring(store, "1.1", "1.1.1")}
+    store.studies.complete("1.1")
+    take(store)
+    store.leases.void()
+    traces[2] = bring(store, "1.2", "1.2.1")
+    runner = Runner(store, replace(SETTINGS, quiet_s=0.05))
+    runner.start()
+    until(lambda: len(said()) == 2)
+    runner.stop()
+    lines = {line["event"]: (line["job"], line.get("trace_id")) for line in said()}
+    assert lines == {"reading was cut off": (1, traces[1]), "study complete": (2, traces[2])}
 
 
 def test_stages_are_added_up_and_the_decoding_counts_once() -> None:

@@ -11,22 +11,25 @@ import signal
 import time
 from typing import Any
 
-from wetread.acquire import instances
-from wetread.acquire.parse import parse as real
+from wetread.acquire import instances, pixels
+from wetread.acquire.parse import Parsed
+from wetread.acquire.parse import parse as real_parse
+from wetread.acquire.pixels import decode_stored as real_decode
 from wetread.contain import child
 
 #: What a file may hold anywhere, and what then happens while it is parsed.
-ORDER = re.compile(rb"TELL-CHILD:(\w+)")
+ORDER = re.compile(rb"TELL-(PARSER|DECODER):(\w+)")
 
 
-def order(how: str) -> str:
-    """The text that makes it go wrong so."""
-    return f"TELL-CHILD:{how}"
+def order(how: str, whom: str = "PARSER") -> str:
+    """The text that makes it go wrong so, when it parses the header or when it decodes the pixels."""
+    return f"TELL-{whom}:{how}"
 
 
-def parse(data: bytes, *more: Any) -> Any:
+def obey(data: bytes, whom: bytes) -> None:
+    """Go wrong, if the file says so."""
     found = ORDER.search(data)
-    how = found[1].decode() if found else ""
+    how = found[2].decode() if found and found[1] == whom else ""
     if how.startswith("SIG"):
         os.kill(os.getpid(), signal.Signals[how])
     while how == "loop":
@@ -38,9 +41,19 @@ def parse(data: bytes, *more: Any) -> Any:
         kept[0] = 1
     if how == "fail":
         raise KeyError("Canary^Patient")
-    return real(data, *more)
+
+
+def parse(data: bytes, *more: Any) -> Parsed:
+    obey(data, b"PARSER")
+    return real_parse(data, *more)
+
+
+def decode_stored(parsed: Parsed, *more: Any, **others: Any) -> Any:
+    obey(parsed.data, b"DECODER")
+    return real_decode(parsed, *more, **others)
 
 
 if __name__ == "__main__":
     instances.parse = parse  # type: ignore[attr-defined,assignment]
+    pixels.decode_stored = decode_stored
     child.main()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tracemalloc
 import zlib
 
 import pydicom
@@ -120,3 +121,22 @@ def test_identify_never_raises_anything_else(data: bytes, syntax: str) -> None:
         part10.identify(data_set("1.2.3", "1.2.3.9")[:20] + data, syntax)
     with pytest.raises(BadInput):
         part10.meta(bytes(128) + b"DICM" + data)
+
+
+def test_the_walk_through_an_object_is_bounded() -> None:
+    """Empty elements cost a sender eight bytes each, and the node a step each."""
+    endless = element(0x00080005, "CS", b"") * 1_000_000 + data_set("1.2.3", "1.2.3.9")
+    with pytest.raises(BadInput, match="more than 200000 elements"):
+        part10.identify(endless, part10.EXPLICIT_LITTLE)
+
+
+def test_what_is_not_inflated_is_not_kept() -> None:
+    """zlib keeps a copy of what it was given and did not use."""
+    machine = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    packed = machine.compress(data_set("1.2.3", "1.2.3.9")) + machine.compress(bytes(256 << 20)) + machine.flush()
+    packed += bytes(64 << 20)
+    tracemalloc.start()
+    assert part10.identify(packed, part10.DEFLATED_LITTLE) == EXPECTED
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 << 20

@@ -121,7 +121,7 @@ def _number(make: Callable[..., Any], value: Json) -> Any:
 _MAKERS: dict[str, Callable[[Json], Any]] = {
     "DS": lambda value: _number(DS, value),
     "IS": lambda value: _number(IS, value),
-    "PN": lambda value: PersonName(_text(value)),
+    "PN": lambda value: PersonName(_text(value), validation_mode=config.IGNORE),
     "UI": lambda value: UID(_text(value), config.IGNORE) if value else _text(value),
     "AT": lambda value: BaseTag(value) if type(value) is int else _text(value),
 }

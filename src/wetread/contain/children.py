@@ -45,7 +45,8 @@ class Children:
         self._on_end = on_end
         self._module = module
         self._turn = threading.BoundedSemaphore(max(1, settings.decoders))
-        self._lock = threading.Lock()  # of the next three
+        self._lock = threading.Lock()  # of the next four
+        self._wanted = 0
         self._idle: list[Process] = []
         self._all: set[Process] = set()
         self._closed = False
@@ -57,11 +58,12 @@ class Children:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def start(self) -> None:
-        """Start one process ahead of its first job, unless one is idle."""
+    def start(self, count: int = 1) -> None:
+        """Have so many processes from now on, ahead of their jobs: one that dies has one to follow it at once."""
         with self._lock:
-            if POSSIBLE and not self._idle and not self._closed:
-                self._idle.append(self._started())
+            self._wanted = max(self._wanted, count)
+            while POSSIBLE and not self._closed and len(self._all) < self._wanted:
+                self._idle.insert(0, self._started())  # it is taken last: the others are ready
 
     def close(self) -> None:
         """End all of them; a job that one has in hand ends with `DecoderDied`."""
@@ -86,7 +88,7 @@ class Children:
                 made = process.ask(job, files, read)
             except BaseException as error:
                 self._buried(process)
-                if isinstance(error, DecoderDied):
+                if isinstance(error, DecoderDied) and not self._closed:
                     log.warning("decoder ended", extra={"why": error.why, "reason": str(error)})
                     self._on_end(error.why)
                 raise
@@ -101,6 +103,7 @@ class Children:
                 process = self._idle.pop()
                 if process.alive:
                     return process
+                process.end()
                 self._all.discard(process)
             return self._started()
 
@@ -117,8 +120,8 @@ class Children:
             self._idle.append(process)
 
     def _buried(self, process: Process) -> None:
-        """End a child, and start one in its place, so that the next job need not wait for it."""
+        """End a child, and start another in its place."""
         with self._lock:
             process.end()
             self._all.discard(process)
-        self.start()
+        self.start(self._wanted)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from wetread.contain.children import Children
 from wetread.errors import BadInput, PeerUnreachable, WetreadError
 from wetread.evidence.film import real_film
 from wetread.jobs.worker import Reader
@@ -68,7 +69,8 @@ def _with_state(settings: Settings, film: Path, out: Path, say: Callable[[str], 
         shutil.copy(settings.profile_path, state / settings.profile_path.name)
     alone = {"host": "127.0.0.1", "http_host": "127.0.0.1", "peers": (), "port": 0, "http_port": 0}
     here = replace(settings, **alone, destinations=(place,), state=state)  # type: ignore[arg-type]
-    node = Node(here, lambda: _load(here, readings))
+    children = Children(here)
+    node = Node(here, lambda: _load(here, readings, children))
     node.start()
     try:
         if not node.wait_ready(PATIENCE_S):
@@ -86,6 +88,7 @@ def _with_state(settings: Settings, film: Path, out: Path, say: Callable[[str], 
         return _gathered(readings, pacs, out, seconds)
     finally:
         node.stop()
+        children.close()
         pacs.stop()
 
 
@@ -113,10 +116,11 @@ class _Remembering:
         return made
 
 
-def _load(settings: Settings, readings: list[Reading]) -> Reader:
+def _load(settings: Settings, readings: list[Reading], children: Children) -> Reader:
+    from wetread.contain.decoder import decoder
     from wetread.pipeline import open_reader
 
-    return _Remembering(open_reader(settings), readings)
+    return _Remembering(open_reader(settings, decoder=decoder(children)), readings)
 
 
 def _dicom(readings: Sequence[Reading]) -> list[Document]:

@@ -223,7 +223,9 @@ def run(settings: Settings, on_start: Callable[[Node], None] = lambda node: None
         from wetread.contain.decoder import decoder  # the engines load while the ports are open already
         from wetread.pipeline import open_reader
 
-        return open_reader(settings, turns, decoder(children))
+        reader = open_reader(settings, turns, decoder(children))
+        children.start(settings.decoders)  # the first one started with the node; no more while models load
+        return reader
 
     turns = Turns()
     logs.configure(settings.log_level)

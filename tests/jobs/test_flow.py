@@ -14,6 +14,7 @@ import pytest
 from tests.jobs import fake
 from tests.wire.objects import CR, film
 from wetread.errors import NotRead, PeerUnreachable, StoreError
+from wetread.jobs import worker as worker_module
 from wetread.jobs.completion import OPEN_FACTOR, Completion
 from wetread.jobs.delivery import Outbox
 from wetread.jobs.instances import Arrival
@@ -181,6 +182,17 @@ def test_a_study_is_read_and_queued(store: Store) -> None:
     assert state(store, "1.2.3") is State.READ
     assert store.overview.depths()["PACS@pacs.invalid:104"][0] == 4
     assert seen.terminal == []
+
+
+def test_the_memory_of_a_large_study_goes_back(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[str] = []
+    monkeypatch.setattr(worker_module, "LARGE", 3000)
+    monkeypatch.setattr(worker_module, "give_back", lambda: given.append("back"))
+    worker = Worker(store, fake.READER, SETTINGS, Seen())
+    for study, size, times in (("1.1", 64, 0), ("1.2", 3000, 1), ("1.3", 64, 1)):
+        receive(store, study, f"{study}.1", size=size)
+        assert worker.step()
+        assert len(given) == times
 
 
 def test_a_refusal_has_its_document_too(store: Store) -> None:

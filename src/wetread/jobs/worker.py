@@ -20,6 +20,7 @@ from wetread.jobs.states import TERMINAL, State
 from wetread.jobs.store import Store
 from wetread.jobs.strain import Strain
 from wetread.jobs.watch import Watch
+from wetread.memory import LARGE, give_back
 from wetread.records import USUAL, Circumstances, Document, Reading
 from wetread.settings import Destination, Settings
 from wetread.trace import About, Span, following, step
@@ -109,6 +110,7 @@ class Worker:
         self._watch = watch
         self._clock = clock
         self._retry = retry or RetryClock(Backoff(settings.retry_first_s, settings.retry_most_s))
+        self._bytes = 0  # of the objects of the study that was read last
         self._unrecorded: tuple[Job, Callable[[], None]] | None = None  # what the store could not take down
 
     def step(self) -> bool:
@@ -133,30 +135,32 @@ class Worker:
                 beside.close()
             with following(job.trace_id):
                 self._waited(job)
-                return self._take_through(job)
+                self._take_through(job)
+            if self._bytes >= LARGE:  # nothing of it is referred to any more
+                give_back()
+            return True
 
-    def _take_through(self, job: Job) -> bool:
-        """Read one job and store what was made; return True."""
+    def _take_through(self, job: Job) -> None:
+        """Read one job and store what was made."""
         try:
             with self._turns.first() if job.lane is Lane.STAT else nullcontext():
                 made = self._read(job)
         except Exception as error:  # noqa: BLE001 - the worker's door: the next study must be read
             self._record(job, partial(self._crashed, job, describe(error)))
-            return True
+            return
         try:
             state = self._store.studies.finish(job.id, made.documents, self._destinations, made.refusal, made.critical)
         except (StoreError, OSError) as error:  # not the study's fault: it does not count as a try
             log.error("documents not stored", extra={"job": job.id, "reason": describe(error)})
             self._retry.failed(job.id, self._clock())
             self._record(job, partial(self._store.studies.put_back, job.id))
-            return True
+            return
         self._retry.succeeded(job.id)
         about = {"job": job.id, "state": state, "documents": len(made.documents), "refusal": made.refusal}
         log.info("job read", extra=about)
         self._timed(job)
         if state in TERMINAL:
             self._watch.ended(state)
-        return True
 
     def _steps(self) -> tuple[str, ...]:
         return self._strain.steps if self._strain is not None else ()
@@ -185,6 +189,7 @@ class Worker:
     def _read(self, job: Job) -> Made:
         reduced = tuple(step for step in self._steps() if step != "routine")  # which changes no document
         files, given = self._store.files(job.id), Circumstances(self._store.earlier(job), reduced)
+        self._bytes = sum(len(data) for _, data in files)
         begin = time.perf_counter()
         try:
             with step("read", self._watch.span, job=job.id, lane=job.lane.name, tries=job.tries) as reading:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,7 +35,7 @@ def times_ms(run: Callable[[], object], runs: int, warm: int = 5) -> list[float]
     return found
 
 
-def p95(values: list[float]) -> float:
+def p95(values: Sequence[float]) -> float:
     """The 95th percentile, linear between ranks."""
     return float(np.percentile(values, 95))
 

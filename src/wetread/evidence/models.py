@@ -12,13 +12,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from wetread import infer
+from wetread.evidence.figures import Figure, p95
 from wetread.infer.engine import Engine, finite, installed, loader
 from wetread.infer.gate import with_mirror
 from wetread.infer.profile import measure
@@ -41,18 +41,6 @@ UNFAIR = (
     "Runtime's threads do not spin; torch runs random weights, is not compiled, and suffers most where other processes "
     "want the cores"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """What was measured of one thing, and what it was held against."""
-
-    what: str
-    goal: str
-    found: str
-    reached: bool
-    runs: int
-    unfair: str
 
 
 @contextmanager
@@ -92,7 +80,7 @@ def in_turn(engines: Mapping[str, Engine], image: Tensor, runs: int) -> dict[str
     return taken
 
 
-def against_peers(model: infer.Model, runs: int) -> list[Line]:
+def against_peers(model: infer.Model, runs: int) -> list[Figure]:
     """The fastest certified build against ONNX Runtime in float32 and torch eager, and how soon it answers."""
     name, times_ort, times_torch, goal_ms = GOALS[model.id]
     image, engines = infer.golden(model)["image"], opened(model)
@@ -115,7 +103,7 @@ def against_peers(model: infer.Model, runs: int) -> list[Line]:
     return [
         _ratio(f"{what} against ONNX Runtime fp32 of the unpruned parent", ours, theirs, times_ort),
         _ratio(f"{what} against torch eager", ours, torch, times_torch),
-        Line(
+        Figure(
             f"{what}: tensor to answer{', with the second look of its gate' if model.gate.mirrored else ''}",
             f"p95 under {goal_ms:g} ms",
             f"p50 {statistics.median(answer):.1f} ms, p95 {p95(answer):.1f} ms",
@@ -138,20 +126,15 @@ class _Checked:
         return finite(self._engine.run(tensor), self.name)
 
 
-def p95(values: Sequence[float]) -> float:
-    """The 95th percentile, linear between ranks."""
-    return float(np.percentile(values, 95))
-
-
-def _ratio(what: str, ours: Sequence[float], theirs: Sequence[float], goal: float) -> Line:
+def _ratio(what: str, ours: Sequence[float], theirs: Sequence[float], goal: float) -> Figure:
     ratio = statistics.median(theirs) / statistics.median(ours)
     found = f"p50 {statistics.median(ours):.2f} ms against {statistics.median(theirs):.1f} ms: {ratio:.1f} times"
     for name, our, their in ("p95", p95(ours), p95(theirs)), ("best", min(ours), min(theirs)):
         found += f"; {name} {our:.2f} ms against {their:.1f} ms: {their / our:.1f} times"
-    return Line(what, f"at least {goal:g} times faster", found, ratio >= goal, len(ours), UNFAIR)
+    return Figure(what, f"at least {goal:g} times faster", found, ratio >= goal, len(ours), UNFAIR)
 
 
-def convolutions(model: infer.Model, runs: int) -> Line:
+def convolutions(model: infer.Model, runs: int) -> Figure:
     """The unpruned graph in bf16 on all cores, as a share of what the cores reach in one large product each."""
     data, image = model.build("fp32").path.read_bytes(), infer.golden(model)["image"]
     graph = loader("openvino")(data, "bf16", 0, None)
@@ -164,7 +147,7 @@ def convolutions(model: infer.Model, runs: int) -> Line:
     operations, cores = 2 * multiplications(data, image.shape), os.cpu_count() or 1
     roof = cores * 2 * SIDE**3 / min(times[1]["product"]) / 1e6
     rate = operations / statistics.median(times[0]["graph"]) / 1e6
-    return Line(
+    return Figure(
         f"{model.id} ({GOALS[model.id][0]}), unpruned, bf16: convolutions' share of the product rate",
         f"{SHARE:.0%}",
         f"{rate:.0f} of {roof:.0f} GOP/s: {rate / roof:.0%} (in its best answer "
@@ -212,7 +195,7 @@ def _sizes(value: Any) -> list[int]:
     return [one.dim_value for one in value.type.tensor_type.shape.dim]
 
 
-def batches(model: infer.Model, seconds: float) -> Line:
+def batches(model: infer.Model, seconds: float) -> Figure:
     """Whether images of several studies should go through a graph together, or in two streams."""
     cores = os.cpu_count() or 1
     choice, image = infer.choose(model, infer.Profile("")), infer.golden(model)["image"][:1]
@@ -228,7 +211,7 @@ def batches(model: infer.Model, seconds: float) -> Line:
         rates.setdefault(f"{cores} streams", []).append(throughput(several, image, cores, seconds))
     plain, *others = (statistics.median(values) for values in rates.values())
     told = ", ".join(f"{name} {rate / plain:.2f} times" for name, rate in zip(list(rates)[1:], others, strict=True))
-    return Line(
+    return Figure(
         f"{model.id}, {choice.build} on {choice.engine}: images a second in batches and streams, against one by one",
         "none; what gains less than 1.1 times is not used",
         f"{plain:.0f} images/s one by one; {told}",
@@ -238,7 +221,7 @@ def batches(model: infer.Model, seconds: float) -> Line:
     )
 
 
-def lines(models: Path, runs: int) -> list[Line]:
+def figures(models: Path, runs: int) -> list[Figure]:
     """Every row about models; those of which the folder holds none are left out."""
     found = [model for model in infer.find(models) if model.id in GOALS]
     made = [line for model in found for line in against_peers(model, runs)]
@@ -248,8 +231,8 @@ def lines(models: Path, runs: int) -> list[Line]:
     return [*made, graphics()]
 
 
-def graphics() -> Line:
+def graphics() -> Figure:
     """Which graphics processors were measured."""
     here = sorted(set(installed()) & set(infer.DEVICES))
     found = f"{', '.join(here)}: in the rows above" if here else "none on this machine: not measured"
-    return Line("models on a graphics processor", "every model", found, bool(here), 0, "no figure is claimed")
+    return Figure("models on a graphics processor", "every model", found, bool(here), 0, "no figure is claimed")

@@ -210,8 +210,8 @@ def measure(runs: int) -> list[Figure]:
             cost_of_the_map(settings, 4 * runs),
             cold_read(film, settings, 5),
             node_memory(film, settings.models_dir),
-            *(Figure(**asdict(line)) for line in of_models.lines(settings.models_dir, 2 * runs)),
-            *(Figure(**asdict(line)) for line in receiving.lines(settings.models_dir)),
+            *of_models.figures(settings.models_dir, 2 * runs),
+            *receiving.figures(settings.models_dir),
             *stored.figures(settings.models_dir, runs),
             *doors.figures(reader, runs),
         ]

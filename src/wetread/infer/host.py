@@ -6,7 +6,6 @@ import io
 import logging
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -29,8 +28,6 @@ log = logging.getLogger("wetread.infer")
 FAMILY = Code("123110", "DCM", "Artificial Intelligence")
 #: A graphics processor that failed is left alone for so long, seconds.
 REST_S = 60.0
-#: Models that load at the same time: an engine compiles without the interpreter, mostly on one core.
-AT_ONCE = 2
 
 
 class Rest:
@@ -243,8 +240,8 @@ def open_all(models: Sequence[Model], profile: Profile, settings: Settings) -> t
         raise ModelError(f"expected a certified model, got {[model.id for model in models]}: none of them holds one")
     if profile.stale:
         log.warning("profile is stale: run wetread tune", extra={"reason": profile.stale})
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return tuple(pool.map(lambda model: _opened(model, profile, settings), found))
+    # Not in two threads: the first answers of OpenVINO 2026.4, asked at once, can wait for each other for ever.
+    return tuple(_opened(model, profile, settings) for model in found)
 
 
 def _opened(model: Model, profile: Profile, settings: Settings) -> Loaded:

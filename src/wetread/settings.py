@@ -37,9 +37,12 @@ class Destination:
     tls_key: Path = Path()
     tls_authority: Path = Path()  # who signed the destination's certificate
     tls_name: str = ""  # the name in the destination's certificate; empty: its host
+    commitment: bool = False  # ask it to commit itself to what it was sent; until it did, nothing of it is deleted
 
     def __post_init__(self) -> None:
         """Refuse a kind that does not exist: it would never be sent, without a word."""
+        if not isinstance(self.commitment, bool):
+            raise SettingsError(f"destination {self.ae_title}, commitment: expected true or false")
         unknown = sorted(set(self.documents) - set(DOCUMENTS))
         if unknown or not self.documents:
             got = ", ".join(unknown) or "none"
@@ -74,7 +77,7 @@ STEPS = ("documents", "pictures", "builds", "routine")
 LEFT_OUT = {"documents": ("PM", "GSPS", "PDF", "LABELMAP"), "pictures": ("SC",)}
 
 
-#: What a peer may be allowed to do: C-ECHO, C-STORE, notices (IAN, MPPS); `query` has no service yet.
+#: What a peer may be allowed to do: C-ECHO, C-STORE, notices (IAN, MPPS, commitments); `query` has no service yet.
 RIGHTS = ("echo", "store", "notify", "query")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -142,9 +142,9 @@ def test_with_little_space_the_oldest_go_first_and_no_more_than_needed(world: Wo
     keeper = world.keeper()
     remove = world.store.removals.remove
 
-    def freeing(job: int, why: str) -> int:
+    def freeing(job: int, why: str, committing: Collection[str] = ()) -> int:
         world.free += 600
-        return remove(job, why)
+        return remove(job, why, committing)
 
     world.store.removals.remove = freeing  # type: ignore[method-assign]
     keeper.step()
@@ -261,7 +261,11 @@ def test_of_several_nodes_one_deletes(shared: Callable[..., Store]) -> None:
     one, two = shared(), shared()
     assert one.leases.acquire("retention")
     retention = Retention(two, Settings(), Watch(), lambda: 0.0, lambda folder: PLENTY)
-    two.removals.due = lambda ended_s=0.0: (_ for _ in ()).throw(StoreError("asked"))  # type: ignore[method-assign]
+
+    def fail(ended_s: float = 0.0, committing: Collection[str] = ()) -> int | None:
+        raise StoreError("asked")
+
+    two.removals.due = fail  # type: ignore[method-assign]
     assert retention.step() == LOOK_S
 
 

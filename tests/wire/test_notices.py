@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -21,9 +21,16 @@ from tests.wire.test_listener import SETTINGS, Bench, read_pdu, status_of
 from wetread.errors import BadInput, StoreError
 from wetread.settings import Peer
 from wetread.wire import associate, command
-from wetread.wire.associate import INSTANCE_AVAILABILITY, PERFORMED_STEP, VERIFICATION, Associate, Context
+from wetread.wire.associate import (
+    INSTANCE_AVAILABILITY,
+    PERFORMED_STEP,
+    STORAGE_COMMITMENT,
+    VERIFICATION,
+    Associate,
+    Context,
+)
 from wetread.wire.command import Command, Field
-from wetread.wire.notices import MAX_NOTICE_BYTES, BadNotice, Notice, read
+from wetread.wire.notices import MAX_NOTICE_BYTES, BadNotice, Commitment, Notice, read
 from wetread.wire.part10 import DEFLATED_LITTLE, EXPLICIT_LITTLE, IMPLICIT_LITTLE, nested
 from wetread.wire.transport import Pdu
 
@@ -59,7 +66,9 @@ def test_an_availability_notification(syntax: str) -> None:
             assert answer.Status == 0
             assert peer.answers[0].AffectedSOPInstanceUID == "1.2.9.1"
         assert made.notices == [Notice(INSTANCE_AVAILABILITY, "1.2.9.1", True, frozenset(("1.2.3",)), "", INSTANCES)]
-        assert made.notices[0].kind == "IAN"
+        (notice,) = made.notices
+        assert isinstance(notice, Notice)
+        assert notice.kind == "IAN"
         assert made.ended.wait(2)
         assert made.ends == [(1, True)]
 
@@ -81,7 +90,9 @@ def test_whoever_names_no_instance_is_given_one() -> None:
         answer = peer.notify(availability("1.2.3", INSTANCES))
         assert answer.Status == 0
         (given,) = [one.AffectedSOPInstanceUID for one in peer.answers]
-        assert given == made.notices[0].sop_instance_uid
+        (notice,) = made.notices
+        assert isinstance(notice, Notice)
+        assert given == notice.sop_instance_uid
         assert given.startswith("2.25.")
 
 
@@ -272,3 +283,53 @@ def test_bytes_that_were_changed_never_do_more_than_be_refused(data: st.DataObje
         said = f"{error.status:04X} {error}"
     assert said[:2] in ("", "01")
     assert "CANARY" not in said.upper()
+
+
+# ---- storage commitment -----------------------------------------------------------------------
+
+
+def report(transaction: str = "2.25.1", kept: Iterable[str] = (), failed: Iterable[tuple[str, int]] = ()) -> bytes:
+    made = Dataset()
+    if transaction:
+        made.TransactionUID = transaction
+    made.ReferencedSOPSequence = [named(one) for one in kept]
+    made.FailedSOPSequence = [named(one, reason) for one, reason in failed]
+    return encoded(made)
+
+
+def named(instance: str, reason: int | None = None) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = CR, instance
+    if reason is not None:
+        item.FailureReason = reason
+    return item
+
+
+def test_an_archive_reports_what_it_keeps_and_what_not() -> None:
+    with bench() as made:
+        context = Context(1, STORAGE_COMMITMENT, (EXPLICIT_LITTLE,))
+        wish = Associate("WETREAD", "PACS", (context,), 16384, reporters=(STORAGE_COMMITMENT,))
+        with made.connect() as sock:
+            sock.sendall(associate.encode(Pdu.ASSOCIATE_RQ, wish))
+            accepted = associate.decode(read_pdu(sock)[1])
+            assert accepted.contexts[0].result == 0
+            assert accepted.reporters == (STORAGE_COMMITMENT,)
+            told = report(kept=INSTANCES, failed=[("1.2.3.1.8", 0x0112), ("1.2.3.1.9", 0x0110)])
+            sock.sendall(message(Field.N_EVENT_REPORT_RQ, STORAGE_COMMITMENT, told))
+            assert status_of(sock) == 0
+            for wrong in (report(transaction=""), report(kept=INSTANCES)[:-3]):
+                sock.sendall(message(Field.N_EVENT_REPORT_RQ, STORAGE_COMMITMENT, wrong))
+                assert status_of(sock) == 0x0115
+            for field in (Field.N_CREATE_RQ, Field.N_ACTION_RQ):
+                sock.sendall(message(field, STORAGE_COMMITMENT, told))
+                assert status_of(sock) == 0x0211
+    assert made.notices == [Commitment("2.25.1", INSTANCES, {"1.2.3.1.8": 0x0112, "1.2.3.1.9": 0x0110})]
+
+
+def test_we_commit_ourselves_to_nothing_yet() -> None:
+    """Whoever proposes commitment without the role of its SCP wants it from us."""
+    with bench() as made:
+        sock, accepted = ask(made, Context(1, STORAGE_COMMITMENT, (EXPLICIT_LITTLE,)))
+        sock.close()
+        assert accepted.contexts[0].result == associate.ABSTRACT_NOT_SUPPORTED
+        assert accepted.reporters == ()

@@ -11,6 +11,7 @@
     instances       what arrived
     studies         jobs on their way to a result
     parcels         documents on their way to destinations
+    commitments     what destinations commit themselves to keep
     removals        studies whose blobs may go
     leases          what one of several processes has taken for itself
     overview        counts and ages, for people and metrics
@@ -28,6 +29,7 @@
     aside       answers for the studies that were given up
     retry       when to try again
     delivery    one outbox for each destination, with its own retry clock and breaker
+    committing  asks destinations to commit themselves
     retention   what is deleted when
     loop        a thread that works while there is something to do
     runner      the threads that keep all of this going

@@ -2,39 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import ColumnElement, Connection, Table, delete, exists, insert, or_, select, update
 
 from wetread.jobs import failpoints
+from wetread.jobs.commitments import Promise
 from wetread.jobs.index import Index
 from wetread.jobs.moves import note
 from wetread.jobs.spool import Spool
 from wetread.jobs.states import TERMINAL, Delivery, State
-from wetread.jobs.tables import documents, instances, jobs, notices, outbox, removed
+from wetread.jobs.tables import commitments, documents, instances, jobs, notices, outbox, removed
 
 BATCH = 100  # files in one turn at the write lock
 
 _versions = jobs.alias()
 
 
-def _released() -> ColumnElement[bool]:
+def _released(committing: Collection[str]) -> ColumnElement[bool]:
     """What must be true of a job before its blobs may go, however old it is or full the disk.
 
     It ended, and not as FAILED; no other version of its study is on its way; nothing of it waits for a
-    destination or for a person; and a destination confirmed something of the study, unless there was nothing to
-    confirm.  Storage commitment, once it is kept, is one more condition here.
+    destination or for a person; a destination confirmed something of the study, unless there was nothing to
+    confirm; and those in `committing` committed themselves to all that they confirmed.
     """
     of_study = _versions.c.study_uid == jobs.c.study_uid
     open_version = exists().where(of_study, _versions.c.state.not_in(TERMINAL))
     waits = exists().where(outbox.c.job == jobs.c.id, outbox.c.state.in_((Delivery.QUEUED, Delivery.DEAD)))
     sent = exists().where(outbox.c.job == _versions.c.id, of_study, outbox.c.state == Delivery.SENT)
+    kept = exists().where(commitments.c.parcel == outbox.c.id, commitments.c.state == Promise.KEPT)
+    sent_here = exists().where(outbox.c.job == jobs.c.id, outbox.c.state == Delivery.SENT)
+    uncommitted = sent_here.where(outbox.c.destination.in_(committing), ~kept)
     to_confirm = exists().where(documents.c.job == jobs.c.id, documents.c.sop_instance_uid != "")
     return (
         jobs.c.state.in_(TERMINAL - {State.FAILED})
         & jobs.c.id.not_in(select(removed.c.job))
         & ~open_version
         & ~waits
+        & ~uncommitted
         & or_(jobs.c.state == State.CANCELED, sent, ~to_confirm)
     )
 
@@ -56,25 +61,33 @@ class Removals:
         self._made = made
         self._failpoint = failpoint
 
-    def due(self, ended_s: float = 0.0) -> int | None:
-        """Return the job that ended first of those that may go and ended at least so long ago, s."""
-        first = select(jobs.c.id).where(_released()).order_by(jobs.c.changed_at, jobs.c.id).limit(1)
+    def due(self, ended_s: float = 0.0, committing: Collection[str] = ()) -> int | None:
+        """Return the job that ended first of those that may go and ended at least so long ago, s.
+
+        Parameters
+        ----------
+        committing
+            Destinations that must commit themselves first.
+        """
+        first = select(jobs.c.id).where(_released(committing)).order_by(jobs.c.changed_at, jobs.c.id).limit(1)
         if ended_s:
             first = first.where(jobs.c.changed_at <= self._index.now() - ended_s)
         with self._index.reading() as connection:
             found = connection.scalar(first)
         return None if found is None else int(found)
 
-    def remove(self, job: int, why: str) -> int:
+    def remove(self, job: int, why: str, committing: Collection[str] = ()) -> int:
         """Remove the blobs of a job; return how many files went.
 
         Parameters
         ----------
         why
             For the audit row.
+        committing
+            As for `due`.
         """
         with self._index.writing() as connection:
-            if connection.scalar(select(jobs.c.id).where(jobs.c.id == job, _released())) is None:
+            if connection.scalar(select(jobs.c.id).where(jobs.c.id == job, _released(committing))) is None:
                 return 0  # meanwhile a person or a peer wanted something of it
             objects = _of(connection, instances, job)
             papers = [digest for digest in _of(connection, documents, job) if digest]

@@ -2,7 +2,8 @@
 
 A study that ended DELIVERED, REFUSED or CANCELED keeps its blobs for `keep_days`, and shorter where less than
 `least_free_bytes` are free: then the oldest go first.  Nothing else ever goes: not a study that waits, not one
-that FAILED (it needs a person), not one of which no destination confirmed anything.  The rows of the index stay,
+that FAILED (it needs a person), not one of which no destination confirmed anything,
+not one to which a destination with `commitment` has not committed itself.  The rows of the index stay,
 so that the same object sent again is known, answered as stored, and not read again.
 
 Two steps, each of which may be the last of a process: the index forgets the blobs, then they are removed.  What
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
+from wetread.jobs.worker import destination_name
 from wetread.settings import Settings
 from wetread.trace import following
 
@@ -42,7 +44,7 @@ class Retention:
     Parameters
     ----------
     settings
-        `keep_days` and `least_free_bytes` are used.
+        `keep_days`, `least_free_bytes` and `destinations` are used.
     clock
         Monotonic seconds.
     free
@@ -60,6 +62,7 @@ class Retention:
         self._store = store
         self._keep_s = settings.keep_days * DAY_S
         self._least = settings.least_free_bytes
+        self._committing = [destination_name(one) for one in settings.destinations if one.commitment]
         self._watch = watch
         self._clock = clock
         self._free = free
@@ -95,10 +98,10 @@ class Retention:
         why = "space" if self._free(self._store.spool.root) < self._least else "age"
         if why == "age" and not self._keep_s:
             return False
-        job = self._store.removals.due(0.0 if why == "space" else self._keep_s)
+        job = self._store.removals.due(0.0 if why == "space" else self._keep_s, self._committing)
         if job is None:
             return False
-        number = self._store.removals.remove(job, why)
+        number = self._store.removals.remove(job, why, self._committing)
         self._watch.removed(why)
         with following(self._store.studies.trace_id(job)):
             log.info("blobs removed", extra={"job": job, "reason": why, "count": number})

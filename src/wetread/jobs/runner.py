@@ -12,6 +12,7 @@ from wetread.errors import StoreError
 from wetread.jobs.announced import Outlook
 from wetread.jobs.aside import Aside
 from wetread.jobs.asking import Ask, Asking
+from wetread.jobs.committing import Committing
 from wetread.jobs.completion import Completion
 from wetread.jobs.delivery import Outbox, Send
 from wetread.jobs.expecting import Expecting
@@ -30,7 +31,7 @@ from wetread.jobs.worker import Reader, Worker, destination_name
 from wetread.settings import Destination, Settings, parse_destination
 from wetread.trace import following, trace_id
 from wetread.turns import Turns
-from wetread.wire.dimse import Notice, Received, Status, send
+from wetread.wire.dimse import Commitment, Notice, Received, Status, send
 from wetread.wire.glance import Tag, glance
 from wetread.wire.part10 import meta
 
@@ -81,6 +82,11 @@ class Runner:
         self._asking = Asking(store.announced, self._answered, settings, self._watch, ask, clock)
         self._reading: list[Loop] = []
         self._outboxes: list[Loop] = []
+        self._committing = [
+            Loop(f"wetread-commit-{destination_name(one)}", Committing(one, store, settings, clock=clock).step)
+            for one in settings.destinations
+            if one.commitment
+        ]
         self._others: Loop | None = None
         self._keeping = Loop("wetread-retention", Retention(store, settings, self._watch, clock).step)
         self._lock = threading.Lock()  # of the next line and of who begins to read
@@ -99,7 +105,7 @@ class Runner:
             self._others.start()
         self._receipts.start()
         self._completion.start()
-        for loop in (*self._outboxes, self._keeping, self._asking.loop):
+        for loop in (*self._outboxes, *self._committing, self._keeping, self._asking.loop):
             loop.start()
 
     def _take_over(self) -> None:
@@ -150,7 +156,7 @@ class Runner:
             self._ended = True
         self._receipts.stop()
         self._completion.stop()
-        loops = [*self._outboxes, self._keeping, self._asking.loop, *self._reading]
+        loops = [*self._outboxes, *self._committing, self._keeping, self._asking.loop, *self._reading]
         loops += [self._others] if self._others is not None else []
         for loop in loops:
             if not loop.stop(max(0.0, end - time.monotonic())):
@@ -211,17 +217,30 @@ class Runner:
             return Status.COERCED
         return Status.SUCCESS
 
-    def hear(self, notice: Notice) -> int:
-        """Keep a notice of which objects make up a study; return the status of its N-CREATE or N-SET.
+    def hear(self, notice: Notice | Commitment) -> int:
+        """Keep what a peer tells; return the status of its N-CREATE, N-SET or N-EVENT-REPORT.
 
         Raises
         ------
         StoreError
             It is not durable; the peer must send it again.
         """
+        if isinstance(notice, Commitment):
+            return self._committed(notice)
         status = self._expecting.hear(notice)
         log.info("notice", extra={"kind": notice.kind, "state": notice.state, "status": f"0x{status:04X}"})
         self._watch.heard(notice.kind, status)
+        return status
+
+    def _committed(self, answer: Commitment) -> int:
+        status = self._store.commitments.hear(answer)
+        about = {"count": len(answer.kept), "status": f"0x{status:04X}"}
+        log.info("commitment", extra=about)
+        if answer.failed:
+            log.warning("commitment failed: sent again", extra={"count": len(answer.failed)})
+        self._watch.heard("commitment", status)
+        for loop in self._outboxes:
+            loop.wake()
         return status
 
     def association_ended(self, number: int, released: bool) -> None:

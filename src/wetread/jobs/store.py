@@ -10,6 +10,7 @@ from pathlib import Path
 from wetread.errors import StoreError
 from wetread.jobs import failpoints, opening
 from wetread.jobs.announced import Announced
+from wetread.jobs.commitments import Commitments
 from wetread.jobs.index import CorruptIndex, Index
 from wetread.jobs.instances import Instances
 from wetread.jobs.lanes import Lane, deadlines_s
@@ -36,7 +37,7 @@ class Store:
     ----------
     spool, made
         The blobs of what was received, and of what was made of it.
-    instances, studies, announced, parcels, removals, leases, overview
+    instances, studies, announced, commitments, parcels, removals, leases, overview
         The index, by what it is asked for.
     found
         What was found when it was opened; None where other processes use it too.
@@ -104,6 +105,7 @@ class Store:
         self.instances = Instances(self._index, self.spool, self._reached)
         self.studies = Studies(self._index, self.made, self.leases, self._deadlines, self._reached)
         self.announced = Announced(self._index)
+        self.commitments = Commitments(self._index)
         self.removals = Removals(self._index, self.spool, self.made, self._reached)
         self.parcels = Parcels(self._index, self._deadlines, self._reached)
         self.overview = Overview(self._index)

@@ -117,6 +117,16 @@ outbox = Table(
     Index("outbox_due", "destination", "state", "id"),
 )
 
+#: What a destination was asked to commit itself to, of what it confirmed.
+commitments = Table(
+    "commitments",
+    metadata,
+    Column("parcel", Integer, ForeignKey("outbox.id"), primary_key=True),
+    Column("transaction_uid", String(64), nullable=False, index=True),
+    Column("state", String(8), nullable=False),  # `wetread.jobs.commitments.Promise`
+    Column("at", Float, nullable=False),
+)
+
 #: How many objects a study has, or one of its series, as somebody said.
 expected = Table(
     "expected",

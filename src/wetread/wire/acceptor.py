@@ -17,9 +17,9 @@ from wetread.errors import BadInput, PeerUnreachable, StoreError
 from wetread.settings import Peer, Settings
 from wetread.trace import About, Span, new_trace_id
 from wetread.uids import new_uid
-from wetread.wire.associate import Associate, Context, answer, encode, right_of
+from wetread.wire.associate import STORAGE_COMMITMENT, Associate, Context, answer, encode, right_of
 from wetread.wire.command import STORED, Command, Field, Message, Status, fragments, pdus
-from wetread.wire.notices import MAX_NOTICE_BYTES, BadNotice, Notice
+from wetread.wire.notices import MAX_NOTICE_BYTES, BadNotice, Commitment, Notice, read_commitment
 from wetread.wire.notices import read as read_notice
 from wetread.wire.part10 import header, identify
 from wetread.wire.transport import AbortReason, BadPdu, Pdu, Transport, abort, pdu
@@ -58,11 +58,11 @@ OnObject = Callable[[Received], int]
 OnEnd = Callable[[int, bool], None]
 #: Told the status of every C-STORE response.
 OnStatus = Callable[[int], None]
-#: Keeps a notice and returns the status of its N-CREATE or N-SET; it may raise `StoreError` (0x0213).
-OnNotice = Callable[[Notice], int]
+#: Keeps a notice and returns the status of its N-CREATE, N-SET or N-EVENT-REPORT; it may raise `StoreError` (0x0213).
+OnNotice = Callable[[Notice | Commitment], int]
 
 
-def ignore(_notice: Notice) -> int:
+def ignore(_notice: Notice | Commitment) -> int:
     """Take no notices."""
     return Status.UNRECOGNIZED_OPERATION
 
@@ -181,7 +181,7 @@ class Association:
             self._service.on_status(status)
         elif command.field == Field.C_ECHO_RQ and right == "echo":
             self._respond(context, command, Status.SUCCESS)
-        elif command.field in (Field.N_CREATE_RQ, Field.N_SET_RQ) and right == "notify":
+        elif right == "notify" and command.field in _services(context.abstract):
             named = replace(command, sop_instance_uid=command.sop_instance_uid or new_uid())
             self._respond(context, named, *self._notice(named, context, message.data))
         elif command.field != Field.C_CANCEL_RQ and not command.field & 0x8000:
@@ -226,7 +226,9 @@ class Association:
             return Status.SOP_CLASS_NOT_SUPPORTED, "SOP class differs from the presentation context"
         (transfer,) = context.transfers
         try:
-            status = self._service.on_notice(read_notice(command, data, transfer))
+            reported = command.field == Field.N_EVENT_REPORT_RQ
+            read = read_commitment(data, transfer) if reported else read_notice(command, data, transfer)
+            status = self._service.on_notice(read)
         except BadNotice as error:
             log.warning("notice refused", extra={"association": self.number, "reason": str(error)})
             return error.status, str(error)
@@ -259,3 +261,8 @@ class Association:
             self._write(abort(reason))
         except PeerUnreachable:
             return
+
+
+def _services(sop_class: str) -> tuple[Field, ...]:
+    """Return the requests that a class of notices may come in."""
+    return (Field.N_EVENT_REPORT_RQ,) if sop_class == STORAGE_COMMITMENT else (Field.N_CREATE_RQ, Field.N_SET_RQ)

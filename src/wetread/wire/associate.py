@@ -2,8 +2,8 @@
 
 References
 ----------
-PS3.8 Sections 9.3.2 to 9.3.4 and Annex D (user information), PS3.7 Annex D.3.3; PS3.4 Tables F.7.1-1 and R.3.1-1
-(SOP classes of the notices).
+PS3.8 Sections 9.3.2 to 9.3.4 and Annex D (user information), PS3.7 Annex D.3.3 (D.3.3.4: role
+selection); PS3.4 Annexes F, J and R (SOP classes of the notices).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 VERIFICATION = "1.2.840.10008.1.1"
 INSTANCE_AVAILABILITY = "1.2.840.10008.5.1.4.33"
 PERFORMED_STEP = "1.2.840.10008.3.1.2.3.3"
+STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
 MAX_CONTEXTS = 128
 
 ACCEPTED, USER_REJECTION, ABSTRACT_NOT_SUPPORTED, TRANSFER_NOT_SUPPORTED = 0, 1, 3, 4  # PS3.8 Table 9-18
@@ -58,6 +59,7 @@ class Associate:
     max_length: int  # bytes; 0: no limit
     version: int = 1
     application: str = APPLICATION_CONTEXT
+    reporters: tuple[str, ...] = ()  # SOP classes of which the requestor is the SCP (role selection)
 
 
 def encode(kind: Pdu, associate: Associate) -> bytes:
@@ -72,6 +74,7 @@ def encode(kind: Pdu, associate: Associate) -> bytes:
     user = (
         _item(0x51, struct.pack(">L", associate.max_length))
         + _item(0x52, IMPLEMENTATION_CLASS_UID.encode())
+        + b"".join(_item(0x54, struct.pack(">H", len(one)) + one.encode() + b"\0\1") for one in associate.reporters)
         + _item(0x55, IMPLEMENTATION_VERSION.encode())
     )
     titles = b"".join(name.encode("ascii", "replace").ljust(16)[:16] for name in (associate.called, associate.calling))
@@ -97,6 +100,7 @@ def decode(body: bytes | bytearray | memoryview) -> Associate:
         raise BadPdu(AbortReason.INVALID_PARAMETER, f"association: expected at least 68 bytes, got {len(raw)}")
     contexts: list[Context] = []
     application, max_length = "", 0
+    reporters: list[str] = []
     try:
         for kind, value in _items(raw[68:]):
             if kind == 0x10:
@@ -106,13 +110,16 @@ def decode(body: bytes | bytearray | memoryview) -> Associate:
             elif kind == 0x50:
                 lengths = [sub for tag, sub in _items(value) if tag == 0x51]
                 max_length = struct.unpack(">L", lengths[0])[0] if lengths else 0
+                reporters = [uid(sub[2:-2]) for tag, sub in _items(value) if tag == 0x54 and sub[-1:] == b"\1"]
     except (BadInput, struct.error) as error:
         raise BadPdu(AbortReason.INVALID_PARAMETER, "association: an item is malformed") from error
     ids = [context.id for context in contexts]
     if len(set(ids)) != len(ids) or len(ids) > MAX_CONTEXTS or not all(number % 2 for number in ids):
         raise BadPdu(AbortReason.INVALID_PARAMETER, "association: expected at most 128 contexts with odd, unequal ids")
     (version,) = struct.unpack_from(">H", raw)
-    return Associate(title(raw[4:20]), title(raw[20:36]), tuple(contexts), max_length, version, application)
+    return Associate(
+        title(raw[4:20]), title(raw[20:36]), tuple(contexts), max_length, version, application, tuple(reporters)
+    )
 
 
 def title(raw: bytes) -> str:
@@ -171,12 +178,15 @@ def answer(
     granted: dict[int, Context] = {}
     for context in request.contexts:
         chosen = choose(context, preferred)
+        if context.abstract == STORAGE_COMMITMENT and STORAGE_COMMITMENT not in request.reporters:
+            chosen = replace(chosen, result=ABSTRACT_NOT_SUPPORTED)  # we report nothing, we are reported to
         if chosen.result == ACCEPTED and right_of(context.abstract) not in may:
             chosen = replace(chosen, result=USER_REJECTION)
         made.append(chosen)
         if chosen.result == ACCEPTED:
             granted[chosen.id] = chosen
-    return Associate(request.called, request.calling, tuple(made), max_length), granted
+    reporters = tuple({one.abstract for one in granted.values()} & {STORAGE_COMMITMENT})
+    return Associate(request.called, request.calling, tuple(made), max_length, reporters=reporters), granted
 
 
 def choose(context: Context, preferred: Container[str] = ()) -> Context:
@@ -197,7 +207,7 @@ def right_of(abstract: str) -> str:
     """Return which of `wetread.settings.RIGHTS` a SOP class needs, or "" if we do not have it."""
     if abstract == VERIFICATION:
         return "echo"
-    if abstract in (INSTANCE_AVAILABILITY, PERFORMED_STEP):
+    if abstract in (INSTANCE_AVAILABILITY, PERFORMED_STEP, STORAGE_COMMITMENT):
         return "notify"
     return "store" if is_storage(abstract) else ""
 

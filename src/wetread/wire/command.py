@@ -2,8 +2,9 @@
 
 References
 ----------
-PS3.7 Sections 6.3.1 (command set), 9.3.1 (C-STORE), 9.3.2 (C-FIND), 9.3.5 (C-ECHO), 10.3.3 (N-SET), 10.3.5 (N-CREATE),
-Annex C (statuses) and E (elements); PS3.8 Annex E (message control header); PS3.4 Table B.2-1 (storage statuses).
+PS3.7 Sections 6.3.1 (command set), 9.3.1 (C-STORE), 9.3.2 (C-FIND), 9.3.5 (C-ECHO), 10.3.1 (N-EVENT-REPORT),
+10.3.3 (N-SET), 10.3.4 (N-ACTION), 10.3.5 (N-CREATE), Annex C (statuses) and E (elements); PS3.8 Annex E (message
+control header); PS3.4 Table B.2-1 (storage statuses).
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ class Field(IntEnum):
     C_STORE_RQ = 0x0001
     C_FIND_RQ = 0x0020
     C_ECHO_RQ = 0x0030
+    N_EVENT_REPORT_RQ = 0x0100
     N_SET_RQ = 0x0120
+    N_ACTION_RQ = 0x0130
     N_CREATE_RQ = 0x0140
     C_CANCEL_RQ = 0x0FFF
 
@@ -39,6 +42,7 @@ class Status(IntEnum):
     PROCESSING_FAILURE = 0x0110
     DUPLICATE_INSTANCE = 0x0111
     NO_SUCH_INSTANCE = 0x0112
+    INVALID_ARGUMENT = 0x0115
     INVALID_INSTANCE = 0x0117
     MISSING_ATTRIBUTE = 0x0120
     SOP_CLASS_NOT_SUPPORTED = 0x0122
@@ -55,7 +59,7 @@ class Status(IntEnum):
 PENDING = frozenset((0xFF00, 0xFF01))
 
 #: Requests that name their object as the requested, not the affected one (PS3.7 Annex E.1).
-_REQUESTED = frozenset((Field.N_SET_RQ,))
+_REQUESTED = frozenset((Field.N_SET_RQ, Field.N_ACTION_RQ))
 #: Requests that tell a priority.
 _PRIORITY = frozenset((Field.C_STORE_RQ, Field.C_FIND_RQ))
 
@@ -75,6 +79,7 @@ class Command:
     status: int = 0
     comment: str = ""  # Error Comment (0000,0902), at most 64 characters
     error_id: int = 0  # Error ID (0000,0903); 0: none
+    type_id: int = 0  # Action Type ID (0000,1008) of an N-ACTION
 
 
 def encode(command: Command) -> bytes:
@@ -93,6 +98,8 @@ def encode(command: Command) -> bytes:
         if command.error_id:
             elements.append(_number(0x0903, command.error_id))
     elements.append(_text(0x1000 + requested, command.sop_instance_uid))
+    if command.field == Field.N_ACTION_RQ:
+        elements.append(_number(0x1008, command.type_id))
     body = b"".join(elements)
     return struct.pack("<HHLL", 0, 0, 4, len(body)) + body
 

@@ -22,13 +22,13 @@ from wetread.wire.access import ANSWERS, RESERVE, Access, Refusal
 from wetread.wire.associate import APPLICATION_CONTEXT, MAX_CONTEXTS, VERIFICATION, Associate, decode, reject
 from wetread.wire.command import STORED, Status
 from wetread.wire.guard import Guard
-from wetread.wire.notices import Notice
+from wetread.wire.notices import Commitment, Notice
 from wetread.wire.part10 import IMPLICIT_LITTLE, Meta, meta
 from wetread.wire.requestor import Requestor
 from wetread.wire.tls import Files, Rotating
 from wetread.wire.transport import BadPdu, Transport, abort
 
-__all__ = ["STORED", "Listener", "Notice", "Received", "Refusal", "Status", "echo", "send"]
+__all__ = ["STORED", "Commitment", "Listener", "Notice", "Received", "Refusal", "Status", "echo", "send"]
 
 log = logging.getLogger("wetread.wire")
 

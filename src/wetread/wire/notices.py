@@ -1,16 +1,18 @@
-"""What others tell us of a study: Instance Availability Notifications and Modality Performed Procedure Steps.
+"""What others tell us: Instance Availability Notifications, performed procedure steps, storage commitments.
 
-Only what is needed to know which objects make up a study is looked at; nothing of the patient is read.
+Only states and UIDs are looked at; nothing of the patient is read.
 
 References
 ----------
-PS3.4 Annexes F (performed procedure steps: N-CREATE, N-SET) and R (instance availability: N-CREATE);
-PS3.4 Tables F.7.2-1 and R.3.2-1 (attributes); PS3.3 Section C.4.13 (Performed Procedure Step Status).
+PS3.4 Annexes F (performed procedure steps: N-CREATE, N-SET), J (storage commitment: N-EVENT-REPORT) and R (instance
+availability: N-CREATE); PS3.4 Tables F.7.2-1, J.3-2 and R.3.2-1 (attributes); PS3.3 Section C.4.13 (step status).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from wetread.errors import BadInput, WireError
 from wetread.wire.associate import INSTANCE_AVAILABILITY
@@ -26,6 +28,7 @@ _STUDY, _SOP_INSTANCE = 0x0020000D, 0x00081155
 _AVAILABILITY, _STEP_STATUS = 0x00080056, 0x00400252
 _SERIES_OF_NOTICE, _SOPS = 0x00081115, 0x00081199
 _SCHEDULED_STEP, _PERFORMED_SERIES, _IMAGES, _NON_IMAGES = 0x00400270, 0x00400340, 0x00081140, 0x00400220
+_TRANSACTION, _FAILED_SOPS, _FAILURE_REASON = 0x00081195, 0x00081198, 0x00081197
 _SEQUENCES = frozenset(
     (_SERIES_OF_NOTICE, _SOPS, _SCHEDULED_STEP, _PERFORMED_SERIES, _IMAGES, _NON_IMAGES),
 )
@@ -50,6 +53,15 @@ class Notice:
     def kind(self) -> str:
         """IAN or MPPS."""
         return "IAN" if self.sop_class_uid == INSTANCE_AVAILABILITY else "MPPS"
+
+
+@dataclass(frozen=True, slots=True)
+class Commitment:
+    """One N-EVENT-REPORT of the Storage Commitment Push Model: what an archive keeps, and what not."""
+
+    transaction_uid: str
+    kept: frozenset[str]  # SOP Instance UIDs
+    failed: Mapping[str, int] = field(default_factory=dict)  # SOP Instance UID -> Failure Reason (0008,1197)
 
 
 class BadNotice(WireError):
@@ -129,3 +141,32 @@ def _check(notice: Notice) -> None:
     allowed = (IN_PROGRESS,) if notice.new else ("", IN_PROGRESS, COMPLETED, DISCONTINUED)
     if notice.state not in allowed:
         raise BadNotice(Status.INVALID_VALUE, f"step status (0040,0252): expected {' or '.join(filter(None, allowed))}")
+
+
+def read_commitment(data: bytes | bytearray | memoryview, transfer_syntax: str) -> Commitment:
+    """Read the data set of an N-EVENT-REPORT of storage commitment.
+
+    Raises
+    ------
+    BadNotice
+        It lacks its transaction, or a value or the encoding is wrong.
+    """
+    transaction, instance = "", ""
+    kept: set[str] = set()
+    failed: dict[str, int] = {}
+    try:
+        for path, tag, value in nested(data, transfer_syntax, (_SOPS, _FAILED_SOPS)):
+            if tag == _TRANSACTION and not path:
+                transaction = uid(value)
+            elif tag == _SOP_INSTANCE and path == (_SOPS,):
+                kept.add(uid(value))
+            elif tag == _SOP_INSTANCE and path == (_FAILED_SOPS,):
+                instance = uid(value)
+                failed.setdefault(instance, 0)
+            elif tag == _FAILURE_REASON and path == (_FAILED_SOPS,):
+                (failed[instance],) = struct.unpack("<H", value)
+    except (BadInput, struct.error) as error:
+        raise BadNotice(Status.INVALID_ARGUMENT, "the data set cannot be understood") from error
+    if not transaction:
+        raise BadNotice(Status.INVALID_ARGUMENT, "Transaction UID (0008,1195) is missing")
+    return Commitment(transaction, frozenset(kept), failed)

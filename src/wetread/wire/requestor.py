@@ -1,9 +1,9 @@
-"""The side that asks for an association: C-ECHO, C-STORE and C-FIND as SCU.
+"""The side that asks for an association: C-ECHO, C-STORE, C-FIND and N-ACTION as SCU.
 
 References
 ----------
 PS3.8 Sections 7.1 and 9.3 (association), PS3.7 Sections 9.1.1 (C-STORE), 9.1.2 (C-FIND) and
-9.1.5 (C-ECHO), 9.3.2.3 (C-CANCEL).
+9.1.5 (C-ECHO), 9.3.2.3 (C-CANCEL), 10.1.4 (N-ACTION).
 """
 
 from __future__ import annotations
@@ -117,6 +117,11 @@ class Requestor:
     def store(self, abstract: str, transfer: str, sop_instance_uid: str, data: memoryview) -> int:
         """Send one encoded data set by C-STORE and return the status of the answer."""
         command = Command(Field.C_STORE_RQ, 0, abstract, sop_instance_uid, data_set=True)
+        return self._ask(self._granted[abstract, transfer], command, data)
+
+    def action(self, abstract: str, transfer: str, instance: str, type_id: int, data: memoryview) -> int:
+        """Send an N-ACTION and return the status of its answer."""
+        command = Command(Field.N_ACTION_RQ, 0, abstract, instance, data_set=True, type_id=type_id)
         return self._ask(self._granted[abstract, transfer], command, data)
 
     def find(self, abstract: str, transfer: str, identifier: memoryview, take: Callable[[bytes], bool]) -> int:

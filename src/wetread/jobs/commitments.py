@@ -1,0 +1,109 @@
+"""What destinations commit themselves to keep: asked for, answered, and until then nothing is deleted.
+
+References
+----------
+PS3.4 Annex J (Storage Commitment Push Model); Table J.3-2 (what the answer holds).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import delete, insert, or_, select, update
+
+from wetread.jobs.index import Index
+from wetread.jobs.moves import note
+from wetread.jobs.states import Delivery
+from wetread.jobs.tables import commitments, documents, outbox
+from wetread.wire.command import Status
+from wetread.wire.notices import Commitment
+
+AGAIN_S = 3600.0  # an answer that has not come by then is asked for again
+
+
+class Promise(StrEnum):
+    """Of one document at one destination."""
+
+    ASKED = "ASKED"
+    KEPT = "KEPT"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One document that a destination confirmed, and has not committed itself to."""
+
+    parcel: int
+    digest: str
+
+
+class Commitments:
+    """The promises in a store."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+
+    def due(self, destination: str, but: frozenset[int], limit: int) -> list[Stored]:
+        """Return what a destination is to be asked for now, the oldest first, except parcels in `but`."""
+        asked = commitments.c.state == Promise.ASKED
+        due = or_(commitments.c.parcel.is_(None), asked & (commitments.c.at <= self._index.now() - AGAIN_S))
+        here = select(outbox.c.id, documents.c.digest).join(documents, documents.c.id == outbox.c.document)
+        here = here.outerjoin(commitments, commitments.c.parcel == outbox.c.id)
+        here = here.where(outbox.c.destination == destination, outbox.c.state == Delivery.SENT, due)
+        here = here.where(documents.c.digest != "", outbox.c.id.not_in(but)).order_by(outbox.c.id).limit(limit)
+        with self._index.reading() as connection:
+            return [Stored(row.id, row.digest) for row in connection.execute(here)]
+
+    def ask(self, transaction_uid: str, stored: Sequence[Stored]) -> None:
+        """Record what is asked for, before it is: the answer may come at once."""
+        rows = [
+            {
+                "parcel": one.parcel,
+                "transaction_uid": transaction_uid,
+                "state": Promise.ASKED.value,
+                "at": self._index.now(),
+            }
+            for one in stored
+        ]
+        with self._index.writing() as connection:
+            connection.execute(delete(commitments).where(commitments.c.parcel.in_([one.parcel for one in stored])))
+            connection.execute(insert(commitments), rows)
+
+    def withdraw(self, transaction_uid: str) -> None:
+        """Nobody was asked."""
+        with self._index.writing() as connection:
+            mine = commitments.c.transaction_uid == transaction_uid
+            connection.execute(delete(commitments).where(mine, commitments.c.state == Promise.ASKED))
+
+    def hear(self, answer: Commitment) -> Status:
+        """Record an answer; what is not kept is queued again.
+
+        Returns
+        -------
+        Status
+            SUCCESS, also for an answer that comes twice, or INVALID_ARGUMENT for one that nobody asked for.
+
+        Raises
+        ------
+        StoreError
+            It is not recorded; the destination must say it again.
+        """
+        here = (
+            select(commitments.c.parcel, commitments.c.state, documents.c.sop_instance_uid, outbox.c.job)
+            .join(outbox, outbox.c.id == commitments.c.parcel)
+            .join(documents, documents.c.id == outbox.c.document)
+            .where(commitments.c.transaction_uid == answer.transaction_uid)
+        )
+        with self._index.writing() as connection:
+            rows = connection.execute(here).all()
+            asked = [row for row in rows if row.state == Promise.ASKED]
+            kept = [row.parcel for row in asked if row.sop_instance_uid in answer.kept - answer.failed.keys()]
+            failed = [row for row in asked if row.sop_instance_uid in answer.failed]
+            connection.execute(update(commitments).where(commitments.c.parcel.in_(kept)).values(state=Promise.KEPT))
+            for row in failed:
+                connection.execute(delete(commitments).where(commitments.c.parcel == row.parcel))
+                connection.execute(update(outbox).where(outbox.c.id == row.parcel).values(state=Delivery.QUEUED))
+                reason = f"0x{answer.failed[row.sop_instance_uid]:04X}"
+                note(connection, self._index.now(), "commitment-failed", row.job, {"reason": reason})
+        return Status.SUCCESS if rows else Status.INVALID_ARGUMENT

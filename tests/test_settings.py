@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from wetread.errors import SettingsError
+from wetread.routes import Route
 from wetread.settings import USUAL, Destination, Settings, load, parse_destination
 
 
@@ -74,3 +75,61 @@ def test_wrong_destination_says_the_form(text: str) -> None:
 def test_every_setting_says_what_it_is() -> None:
     for field in dataclasses.fields(Settings):
         assert field.metadata["help"], field.name
+
+
+RULES = """
+[[destinations]]
+ae_title = "PACS"
+host = "pacs.invalid"
+port = 104
+
+[[routes]]
+name = "stroke"
+modality = ["CT", "MR"]
+study_description = "*stroke*"
+lane = "STAT"
+
+[[routes]]
+models = []
+destinations = ["PACS"]
+documents = { PACS = ["SR", "GSPS"] }
+"""
+
+
+def test_rules_come_from_tables(tmp_path: Path) -> None:
+    path = tmp_path / "wetread.toml"
+    path.write_text(RULES)
+    settings = load(path, {})
+    assert settings.routes == (
+        Route(name="stroke", modality=("CT", "MR"), study_description=("*stroke*",), lane="STAT", number=1),
+        Route(models=(), destinations=("PACS",), documents={"PACS": ("SR", "GSPS")}, number=2),
+    )
+    assert settings.kinds == {*USUAL, "GSPS"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('["PACS"]', '["PACS", "VNA"]', r"routes, rule 2: destination: expected PACS; got 'VNA'"),
+        ("{ PACS", "{ VNA", r"routes, rule 2: destination: expected PACS; got 'VNA'"),
+        ('"GSPS"]', '"GSP"]', r"routes, rule 2, documents PACS: expected some of SR, .*, got GSP"),
+        ('["SR", "GSPS"]', "[]", r"routes, rule 2, documents PACS: expected some of SR, .*, got none"),
+        ("lane =", "lanes =", r"routes, rule 1: unknown key 'lanes'"),
+    ],
+)
+def test_a_wrong_rule_says_what_was_expected(tmp_path: Path, old: str, new: str, said: str) -> None:
+    path = tmp_path / "wetread.toml"
+    path.write_text(RULES.replace(old, new))
+    with pytest.raises(SettingsError, match=said):
+        load(path, {})
+
+
+def test_the_old_spelling_of_rules_says_what_to_write(tmp_path: Path) -> None:
+    path = tmp_path / "wetread.toml"
+    path.write_text('[[lanes]]\nlane = "STAT"\ncalling_ae = "ED"\n')
+    with pytest.raises(SettingsError, match=r"rename each \[\[lanes\]\] to \[\[routes\]\]"):
+        load(path, {})
+    with pytest.raises(SettingsError, match=r"becomes, in a file, \[\[routes\]\]"):
+        load(environ={"WETREAD_LANES": "STAT=ED"})
+    with pytest.raises(SettingsError, match=r"routes: expected tables \[\[routes\]\] in a settings file"):
+        load(environ={"WETREAD_ROUTES": "STAT=ED"})

@@ -168,6 +168,7 @@ REFUSALS: dict[str, str] = {
     "INCONSISTENT": "The model contradicts itself on this image: it may be poor, damaged, turned or of something else.",
     "CUT-OFF": "The lungs reach beyond the lower edge of the image: their lower part is missing.",
     "MODEL-FAILED": "The model gave no usable answer.",
+    "NOT-ROUTED": "A rule of this site lets no model read it.",
     "CRASHED": "Reading failed unexpectedly; the study was set aside for a person.",
 }
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from wetread import acquire, explain, infer, prepare, report
 from wetread.contain.decoder import Decoder
-from wetread.errors import REFUSALS, DocumentError, EngineError, ModelError, NotRead
+from wetread.errors import REFUSALS, DocumentError, EngineError, ModelError, NotRead, SettingsError
 from wetread.memory import keep_freed
 from wetread.records import (
     USUAL,
@@ -39,6 +39,7 @@ from wetread.records import (
     Timing,
     Unread,
 )
+from wetread.routes import UNROUTED, Decision, decide, named_models
 from wetread.settings import Settings
 from wetread.turns import Turns
 
@@ -86,6 +87,7 @@ class Reader:
         given
             What was said of them before: a result that rests on more images than an earlier one names that.
             And what is left out, as otherwise the result would come too late: its documents say so.
+            And the site's rules with who sent what; by default no rule applies.
         """
         start = time.perf_counter()
         studies = self.decoder.decode(blobs, self.settings)
@@ -100,8 +102,8 @@ class Reader:
         One reading an image or rejected instance, each with its checked documents.
         """
         said = tuple(report.earlier(given.earlier))
-        readings = [self._reading(image, before, said, given.reduced) for image in study.images]
-        return (*readings, *(self._refused(study.study_uid, item, before, said) for item in study.rejected))
+        readings = [self._reading(image, before, said, given) for image in study.images]
+        return (*readings, *(self._refused(study.study_uid, item, before, said, given) for item in study.rejected))
 
     def set_aside(
         self,
@@ -122,7 +124,7 @@ class Reader:
         detail
             What happened, without patient identifiers.
         given
-            As `read_blobs`.
+            As `read_blobs`; the rules tell where the refusals go.
 
         Returns
         -------
@@ -132,7 +134,7 @@ class Reader:
         with clock.stage("acquire"):
             rejected = self.decoder.given_up(files, NotRead("CRASHED", detail), self.settings)
         said = tuple(report.earlier(given.earlier))
-        return tuple(self._refused(study_uid, item, clock.timings, said) for item in rejected)
+        return tuple(self._refused(study_uid, item, clock.timings, said, given) for item in rejected)
 
     def answer(self, image: Image) -> Result:
         """Classes, maps and masks of one image, without documents; raises `NotRead` if no model reads it."""
@@ -140,19 +142,20 @@ class Reader:
         return self._row(image, blank, Clock())
 
     def _reading(
-        self, image: Image, before: Sequence[Timing], said: Sequence[report.Earlier], reduced: tuple[str, ...]
+        self, image: Image, before: Sequence[Timing], said: Sequence[report.Earlier], given: Circumstances
     ) -> Reading:
+        decision = _decided(image, given)
         clock = Clock({timing.stage: timing.ms for timing in before}, self.turns.pause)
         blank = Result(image.study_uid, image.source, image.digest, image.header, image)
         blank = replace(blank, revision=report.revision(blank, said))
         try:
-            result = self._row(image, replace(blank, reduced=reduced), clock)
-            if "pictures" not in reduced:
+            result = self._row(image, replace(blank, reduced=given.reduced), clock, decision)
+            if "pictures" not in given.reduced:
                 with clock.stage("draw"):
                     result = replace(result, pictures=explain.drawn(image, result, self._window(result)))
         except NotRead as error:
             result = replace(blank, refusal=Refusal(error.code, error.sentence, error.detail))
-        return self._documented(result, clock)
+        return replace(self._documented(result, clock), decision=decision)
 
     def _window(self, result: Result) -> tuple[float, float] | None:
         """The values between which the models look, for display."""
@@ -161,13 +164,19 @@ class Reader:
         return next((window for window in windows if window is not None), None)
 
     def _refused(
-        self, study_uid: str, item: Rejected, before: Sequence[Timing], said: Sequence[report.Earlier]
+        self,
+        study_uid: str,
+        item: Rejected,
+        before: Sequence[Timing],
+        said: Sequence[report.Earlier],
+        given: Circumstances,
     ) -> Reading:
         result = Result(
             study_uid, item.source, item.digest, item.header, None, sop_uids=item.sop_uids, refusal=item.refusal
         )
         result = replace(result, revision=report.revision(result, said))
-        return self._documented(result, Clock({timing.stage: timing.ms for timing in before}))
+        reading = self._documented(result, Clock({timing.stage: timing.ms for timing in before}))
+        return replace(reading, decision=_decided(item, given))
 
     def _documented(self, result: Result, clock: Clock) -> Reading:
         result = replace(result, timings=clock.timings, read_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
@@ -195,7 +204,7 @@ class Reader:
                 pass
         return result, report.documents(replace(result, header=None, image=None), self.settings.institution)
 
-    def _row(self, image: Image, blank: Result, clock: Clock) -> Result:
+    def _row(self, image: Image, blank: Result, clock: Clock, decision: Decision = UNROUTED) -> Result:
         """Outlines first, then the classifiers on what they bound; film and volume go the same way.
 
         A model that must not read the image, finds no plausible organ or fails is left out
@@ -203,7 +212,7 @@ class Reader:
         """
         said: list[Said] = []
         unread: list[Unread] = []
-        for item in self._asked(image, "builds" in blank.reduced):
+        for item in self._asked(image, "builds" in blank.reduced, decision):
             try:
                 infer.check_fit(item.model, image)
                 said.append(_ask(item, image, next((one.organ for one in said if one.organ), None), clock))
@@ -220,17 +229,22 @@ class Reader:
             not_read=tuple(unread),
         )
 
-    def _asked(self, image: Image, lighter: bool) -> list[infer.Loaded]:
-        """The models that are for such an image, in the order in which they need each other.
+    def _asked(self, image: Image, lighter: bool, decision: Decision) -> list[infer.Loaded]:
+        """The models that are for such an image and may read it, in the order in which they need each other.
 
         Parameters
         ----------
         lighter
             In a faster certified build than the one that is set, where there is one.
         """
-        chosen = {model.id for model in infer.route([loaded.model for loaded in self.models], image)}
+        chosen = {model.id for model in infer.permitted([one.model for one in self.models], image, decision)}
         loaded = [(item.lighter if lighter else None) or item for item in self.models if item.model.id in chosen]
         return sorted(loaded, key=lambda item: (item.model.recipe.region != "image", not item.model.segments))
+
+
+def _decided(item: Image | Rejected, given: Circumstances) -> Decision:
+    """What the site's rules say of one film or series."""
+    return decide(given.routes, acquire.facts_of(item, given.senders)) if given.routes else UNROUTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,10 +354,16 @@ def open_reader(settings: Settings, turns: Turns | None = None, decoder: Decoder
         A model folder must not be loaded, or the folder holds none.
     EngineError
         No installed engine runs a model.
+    SettingsError
+        A rule names a model that there is not.
     """
     keep_freed()
     models = infer.find(settings.models_dir)
     if not models:
         raise ModelError(f"models folder {settings.models_dir}: expected at least one model, found none")
+    known = {model.id for model in models}
+    for rule, name in named_models(settings.routes):
+        if name not in known:
+            raise SettingsError(f"routes, {rule.label}: models: expected some of {', '.join(known)}, got {name!r}")
     loaded = infer.open_all(models, infer.read_profile(settings.profile_path), settings)
     return Reader(loaded, settings, turns or Turns(), decoder)

@@ -8,11 +8,15 @@ otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from wetread.routes import UNROUTED, Decision, Route
 
 Pixels = npt.NDArray[Any]
 Tensor = npt.NDArray[np.float32]
@@ -283,14 +287,25 @@ class Revision:
 
 
 @dataclass(frozen=True, slots=True)
+class Sender:
+    """Who sent an object, and when."""
+
+    calling_ae: str = ""  # "" not known
+    called_ae: str = ""  # what it called us; "" not known
+    at: datetime | None = None  # in the node's time zone; None: not known
+
+
+@dataclass(frozen=True, slots=True)
 class Circumstances:
     """Under which one study is read."""
 
     earlier: tuple[bytes, ...] = ()  # DICOM documents that were made for its earlier versions
     reduced: tuple[str, ...] = ()  # "documents", "pictures", "builds": what is left out, as others would come too late
+    routes: tuple[Route, ...] = ()  # the site's rules, where they apply
+    senders: Mapping[str, Sender] = field(default_factory=dict)  # SOP Instance UID -> who sent it
 
 
-#: Nothing was said of the study before, and nothing is left out.
+#: Nothing was said of the study before, no rule applies, and nothing is left out.
 USUAL = Circumstances()
 
 
@@ -335,3 +350,4 @@ class Reading:
     result: Result
     documents: tuple[Document, ...]
     timings: tuple[Timing, ...] = field(default=())
+    decision: Decision = UNROUTED  # of the site's rules

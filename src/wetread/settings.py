@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from wetread.errors import SettingsError
+from wetread.routes import Route, rule_of
 
 #: Kinds of documents that a destination may ask for, and what it gets if it does not say.
 #: Not by default: KOS would stand among the key images that people chose, GSPS is laid over
@@ -50,25 +51,10 @@ class Destination:
                 f"destination {self.ae_title}, documents: expected some of {', '.join(DOCUMENTS)}, got {got}"
             )
 
-
-@dataclass(frozen=True, slots=True)
-class LaneRule:
-    """Which studies go into a lane; each field is a pattern with `*` and `?`, and all must fit, in either case."""
-
-    lane: str  # STAT, URGENT or ROUTINE
-    calling_ae: str = "*"
-    modality: str = "*"
-    body_part: str = "*"
-    study_description: str = "*"
-
-    def __post_init__(self) -> None:
-        """Refuse an unknown lane."""
-        if self.lane not in LANES:
-            raise SettingsError(f"lane: expected one of {', '.join(LANES)}, got {self.lane!r}")
-
-
-#: The most urgent first.
-LANES = ("STAT", "URGENT", "ROUTINE")
+    @property
+    def names(self) -> tuple[str, str]:
+        """By what rules may call it: AE@host:port, by which the outbox knows it, and the AE title."""
+        return f"{self.ae_title}@{self.host}:{self.port}", self.ae_title
 
 
 #: What a node may leave out while it is behind its deadlines, what is missed least first.
@@ -133,7 +119,7 @@ class Settings:
     archives: tuple[Destination, ...] = _setting(
         (), "who is asked how many objects a study has (C-FIND): AE@host:port, comma-separated"
     )
-    lanes: tuple[LaneRule, ...] = _setting((), "rules for the lane of a study: STAT=calling AE, comma-separated")
+    routes: tuple[Route, ...] = _setting((), "rules: what reads a series, in which lane, where results go; file only")
     critical: str = _setting("", "code values of findings that put their study into the lane STAT, comma-separated")
     stat_deadline_s: float = _setting(60.0, "lane STAT: a result is late after this time", "s")
     urgent_deadline_s: float = _setting(600.0, "lane URGENT: a result is late after this time", "s")
@@ -192,7 +178,9 @@ class Settings:
     @property
     def kinds(self) -> frozenset[str]:
         """The kinds of documents that some destination gets; without any destination the usual ones."""
-        return frozenset(kind for place in self.destinations for kind in place.documents) or frozenset(USUAL)
+        ruled = (kind for rule in self.routes for kinds in rule.documents.values() for kind in kinds)
+        asked = (kind for place in self.destinations for kind in place.documents)
+        return frozenset((*asked, *ruled)) or frozenset(USUAL)
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -284,8 +272,8 @@ def _value(name: str, kind: Any, raw: Any) -> Any:
     try:
         if name in ("destinations", "archives"):
             return _records(raw, Destination, parse_destination)
-        if name == "lanes":
-            return _lanes(raw)
+        if name == "routes":
+            return _routes(raw)
         if name == "peers":
             return _records(raw, Peer, parse_peer)
         if name == "open_doors":
@@ -312,17 +300,33 @@ def _records(raw: Any, kind: type[Any], parse: Callable[[str], Any]) -> tuple[An
     return tuple(item if isinstance(item, kind) else _record(item, kind, parse) for item in items)
 
 
-def _lanes(raw: Any) -> tuple[LaneRule, ...]:
-    """Rules from text, or from the tables of a settings file."""
-    items = [part.partition("=") for part in raw.split(",") if part.strip()] if isinstance(raw, str) else raw
-    return tuple(
-        LaneRule(item[0].strip().upper(), item[2].strip() or "*") if isinstance(item, tuple) else _lane(item)
-        for item in items
-    )
+def _routes(raw: Any) -> tuple[Route, ...]:
+    """Rules from the tables of a settings file."""
+    if not isinstance(raw, list | tuple):
+        raise SettingsError(f"routes: expected tables [[routes]] in a settings file, got {raw!r}; see --config")
+    return tuple(one if isinstance(one, Route) else rule_of(one, number) for number, one in enumerate(raw, 1))
 
 
-def _lane(item: Any) -> LaneRule:
-    return item if isinstance(item, LaneRule) else LaneRule(**{name: str(value) for name, value in item.items()})
+def _check_routes(settings: Settings) -> None:
+    """Refuse a rule that names a destination or a kind of document that does not exist."""
+    names = {name for one in settings.destinations for name in one.names}
+    expected = ", ".join(one.ae_title for one in settings.destinations) or "no destination, as none is set"
+    for rule in settings.routes:
+        for name in (*(rule.destinations or ()), *rule.documents):
+            if name not in names:
+                raise SettingsError(f"routes, {rule.label}: destination: expected {expected}; got {name!r}")
+        for name, kinds in rule.documents.items():
+            if not kinds or set(kinds) - set(DOCUMENTS):
+                got = ", ".join(sorted(set(kinds) - set(DOCUMENTS))) or "none"
+                known = ", ".join(DOCUMENTS)
+                raise SettingsError(f"routes, {rule.label}, documents {name}: expected some of {known}, got {got}")
+
+
+#: What became of settings that there are no more.
+GONE = {
+    "lanes": "rules for lanes are routes now: rename each [[lanes]] to [[routes]], its keys stay; "
+    'WETREAD_LANES="STAT=ED_*" becomes, in a file, [[routes]] with lane = "STAT" and calling_ae = "ED_*"'
+}
 
 
 def _record(item: Any, kind: type[Any], parse: Callable[[str], Any]) -> Any:
@@ -356,7 +360,8 @@ def load(
     Raises
     ------
     SettingsError
-        An unknown name, a value of the wrong type, or a file that cannot be read.
+        An unknown name, a value of the wrong type, a rule that names a destination that there is
+        not, or a file that cannot be read.
     """
     environ = os.environ if environ is None else environ
     kinds = {item.name: item.type for item in fields(Settings)}
@@ -366,10 +371,14 @@ def load(
         raw.update(_read_file(path))
     raw.update({name: environ[f"WETREAD_{name.upper()}"] for name in kinds if f"WETREAD_{name.upper()}" in environ})
     raw.update({name: value for name, value in given.items() if value is not None})
+    gone = [name for name in GONE if name in raw or f"WETREAD_{name.upper()}" in environ]
+    if gone:
+        raise SettingsError(f"setting {gone[0]!r} is gone: {GONE[gone[0]]}")
     unknown = sorted(set(raw) - set(kinds))
     if unknown:
         raise SettingsError(f"unknown setting {unknown[0]!r}; known are {', '.join(kinds)}")
     made = replace(Settings(), **{name: _value(name, kinds[name], value) for name, value in raw.items()})
+    _check_routes(made)
     return replace(
         made,
         destinations=tuple(_with_files(one, made) for one in made.destinations),

@@ -19,11 +19,12 @@ from wetread.jobs.runner import Runner
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
 from wetread.jobs.worker import Worker
-from wetread.settings import LaneRule, Settings
+from wetread.routes import Route
+from wetread.settings import Settings
 from wetread.wire.dimse import Received
 from wetread.wire.part10 import EXPLICIT_LITTLE, header
 
-SETTINGS = Settings(quiet_s=5.0, expect_s=300.0, lanes=(LaneRule("STAT", "ED"),))
+SETTINGS = Settings(quiet_s=5.0, expect_s=300.0, routes=(Route(calling_ae=("ED",), lane="STAT"),))
 
 
 class Short(Watch):

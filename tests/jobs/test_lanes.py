@@ -18,13 +18,14 @@ from tests.jobs import fake
 from tests.wire.objects import CR, film
 from wetread.jobs.delivery import Outbox
 from wetread.jobs.instances import Arrival
-from wetread.jobs.lanes import Lane, deadlines_s, lane_of, requested
+from wetread.jobs.lanes import Lane, deadlines_s, facts_of, lane_of
 from wetread.jobs.runner import Runner
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
 from wetread.jobs.worker import Worker
-from wetread.records import Code, Finding, Reading
-from wetread.settings import Destination, LaneRule, Settings
+from wetread.records import Code, Finding, Reading, Sender
+from wetread.routes import Route
+from wetread.settings import Destination, Settings
 from wetread.turns import Turns
 from wetread.wire.dimse import Received
 from wetread.wire.glance import Tag
@@ -84,23 +85,27 @@ def served(store: Store) -> list[str]:
     ],
 )
 def test_the_standard_s_terms(term: str, lane: Lane) -> None:
-    assert requested({Tag.REQUESTED_PRIORITY: term}) is lane
-    assert requested({Tag.STEP_PRIORITY: term}) is lane
+    assert lane_of(facts_of({Tag.REQUESTED_PRIORITY: term}, Sender()), ()) is lane
+    assert lane_of(facts_of({Tag.STEP_PRIORITY: term}, Sender()), ()) is lane
 
 
 def test_rules_look_at_who_sends_and_what() -> None:
     rules = (
-        LaneRule("ROUTINE", calling_ae="ED_SCREEN"),
-        LaneRule("URGENT", calling_ae="ed_*"),
-        LaneRule("STAT", modality="CT", body_part="HEAD", study_description="*stroke*"),
+        Route(calling_ae=("ED_SCREEN",), lane="ROUTINE"),
+        Route(calling_ae=("ed_*",), lane="URGENT"),
+        Route(modality=("CT",), body_part=("HEAD",), study_description=("*stroke*",), lane="STAT"),
     )
+
+    def lane(seen: dict[int, str], calling_ae: str) -> Lane:
+        return lane_of(facts_of(seen, Sender(calling_ae)), rules)
+
     head: dict[int, str] = {Tag.MODALITY: "CT", Tag.BODY_PART: "HEAD", Tag.STUDY_DESCRIPTION: "CT Stroke protocol"}
-    assert lane_of({}, "WARD", rules) is Lane.ROUTINE
-    assert lane_of({}, "ED_1", rules) is Lane.URGENT
-    assert lane_of({}, "ED_SCREEN", rules) is Lane.ROUTINE  # the first that fits
-    assert lane_of(head, "WARD", rules) is Lane.STAT
-    assert lane_of({**head, Tag.BODY_PART: "CHEST"}, "WARD", rules) is Lane.ROUTINE
-    assert lane_of({Tag.REQUESTED_PRIORITY: "STAT"}, "ED_SCREEN", rules) is Lane.STAT  # the more urgent of both
+    assert lane({}, "WARD") is Lane.ROUTINE
+    assert lane({}, "ED_1") is Lane.URGENT
+    assert lane({}, "ED_SCREEN") is Lane.ROUTINE  # the first that fits
+    assert lane(head, "WARD") is Lane.STAT
+    assert lane({**head, Tag.BODY_PART: "CHEST"}, "WARD") is Lane.ROUTINE
+    assert lane({Tag.REQUESTED_PRIORITY: "STAT"}, "ED_SCREEN") is Lane.STAT  # the more urgent of both
 
 
 def test_the_most_urgent_object_decides_and_the_next_version_inherits(store: Store) -> None:
@@ -121,6 +126,7 @@ def test_an_older_store_gets_its_lanes(tmp_path: Path) -> None:
     connection.execute("ALTER TABLE jobs DROP COLUMN lane")
     connection.execute("ALTER TABLE jobs DROP COLUMN trace_id")
     connection.execute("ALTER TABLE instances DROP COLUMN series_uid")
+    connection.execute("ALTER TABLE instances DROP COLUMN called")
     connection.execute("UPDATE store SET schema = 2")
     connection.commit()
     connection.close()
@@ -296,8 +302,8 @@ def test_stat_does_not_wait_for_a_long_reading(tmp_path: Path) -> None:
         done.release()
         return made
 
-    lanes = (LaneRule("STAT", "ED"),)
-    runner = Runner(store, Settings(lanes=lanes), turns=turns)
+    routes = (Route(calling_ae=("ED",), lane="STAT"),)
+    runner = Runner(store, Settings(routes=routes), turns=turns)
     runner.start()
     runner.read_with(fake.Fake(read))
     try:

@@ -35,7 +35,7 @@ def test_a_lost_index_is_rebuilt(hurt: Callable[[Path], None], tmp_path: Path) -
     store = Store(tmp_path)
     admit(store, *(arrive(store, f"1.{n}.1", f"1.{n}") for n in range(3)))
     store.studies.complete("1.0")
-    store.studies.finish(take(store), [sr("1.9.1", film("1.0", "1.9.1"))], {}, "")
+    store.studies.finish(take(store), [(sr("1.9.1", film("1.0", "1.9.1")), {})], "")
     rotten = arrive(store, "1.9.9", "1.9")
     admit(store, rotten)
     store.close()
@@ -84,7 +84,7 @@ def test_a_store_of_schema_1_is_brought_up(tmp_path: Path) -> None:
     admit(store, arrive(store))
     store.studies.complete("1.2.3")
     document = sr("1.9.1", film("1.2.3", "1.9.1"))
-    assert store.studies.finish(take(store), [document], {"P@h:1": ("SR",)}, "") is State.READ
+    assert store.studies.finish(take(store), [(document, {"P@h:1": ("SR",)})], "") is State.READ
     (digest,) = store.made.digests()
     store.close()
     store.made.path(digest).rename(store.spool.path(digest))
@@ -93,6 +93,7 @@ def test_a_store_of_schema_1_is_brought_up(tmp_path: Path) -> None:
         connection.execute("ALTER TABLE jobs DROP COLUMN lane")
         connection.execute("ALTER TABLE jobs DROP COLUMN trace_id")
         connection.execute("ALTER TABLE instances DROP COLUMN series_uid")
+        connection.execute("ALTER TABLE instances DROP COLUMN called")
     connection.close()
     store = Store(tmp_path)
     assert store.made.get(digest) == document.data

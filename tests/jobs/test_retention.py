@@ -49,7 +49,7 @@ class World:
         admit(self.store, arrive(self.store, f"{uid}.1", uid))
         self.store.studies.complete(uid)
         job = take(self.store)
-        self.store.studies.finish(job, [sr(f"{uid}.9", film(uid, f"{uid}.9"))], TO, refusal)
+        self.store.studies.finish(job, [(sr(f"{uid}.9", film(uid, f"{uid}.9")), TO)], refusal)
         if deliver:
             self.deliver()
         return job
@@ -120,7 +120,7 @@ def test_nothing_goes_before_its_delivery_is_confirmed(world: World) -> None:
 def test_a_node_without_destinations_keeps_its_results(world: World) -> None:
     admit(world.store, arrive(world.store))
     world.store.studies.complete("1.2.3")
-    assert world.store.studies.finish(take(world.store), [sr()], {}, "") is State.DELIVERED
+    assert world.store.studies.finish(take(world.store), [(sr(), {})], "") is State.DELIVERED
     world.now += 1000 * DAY_S
     world.keeper().step()
     assert world.blobs() == (1, 1)
@@ -192,7 +192,7 @@ def test_a_document_that_a_later_version_shares_stays_with_it(world: World) -> N
     world.now += 8 * DAY_S
     admit(world.store, arrive(world.store, "1.1.2", "1.1"))
     world.store.studies.complete("1.1")
-    world.store.studies.finish(take(world.store), [sr("1.1.9", film("1.1", "1.1.9"))], TO, "")
+    world.store.studies.finish(take(world.store), [(sr("1.1.9", film("1.1", "1.1.9")), TO)], "")
     world.keeper().step()
     assert world.blobs() == (1, 1)  # the object of the first version went
     assert world.store.removals.due() != first

@@ -20,7 +20,8 @@ from wetread.jobs.runner import Runner
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
 from wetread.jobs.worker import Worker
-from wetread.settings import LaneRule, Settings
+from wetread.routes import Route
+from wetread.settings import Settings
 from wetread.wire.dimse import Received
 
 LIMITS = Settings(max_waiting=10, max_waiting_bytes=10_000, min_free_bytes=1000, stat_reserve=0.2)
@@ -137,7 +138,8 @@ class Refused(Watch):
 
 def test_the_peer_is_told_and_nothing_of_it_is_kept(world: World) -> None:
     watch = Refused()
-    settings = Settings(max_waiting=1, stat_reserve=1.0, quiet_s=100.0, lanes=(LaneRule("STAT", "ED"),))
+    routes = (Route(calling_ae=("ED",), lane="STAT"),)
+    settings = Settings(max_waiting=1, stat_reserve=1.0, quiet_s=100.0, routes=routes)
     runner = Runner(world.store, settings, watch)
     runner.start()
     answers = []

@@ -92,10 +92,10 @@ def test_who_lost_its_lease_stores_nothing(shared: Open) -> None:
     assert [state for _, state in second.studies.recover(3)] == [State.COMPLETE]
     assert second.studies.take() is not None
     with pytest.raises(StoreError, match="another process took it"):
-        first.studies.finish(job.id, [], {}, "")
+        first.studies.finish(job.id, [], "")
     assert not first.studies.reads(job.id)
     assert second.studies.reads(job.id)
-    assert second.studies.finish(job.id, [], {}, "") is State.DELIVERED
+    assert second.studies.finish(job.id, [], "") is State.DELIVERED
 
 
 def test_a_second_node_removes_nothing_that_the_first_is_about_to_index(shared: Open) -> None:

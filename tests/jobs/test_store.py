@@ -145,7 +145,7 @@ def test_other_bytes_under_one_uid_never_overwrite(store: Store) -> None:
 def test_our_own_documents_start_no_new_study(store: Store) -> None:
     admit(store, arrive(store))
     store.studies.complete("1.2.3")
-    store.studies.finish(take(store), [sr("1.9.1", film("1.2.3", "1.9.1"))], TO, "")
+    store.studies.finish(take(store), [(sr("1.9.1", film("1.2.3", "1.9.1")), TO)], "")
     assert admit(store, arrive(store, "1.9.1"), arrive(store, "1.9.1", size=70)) == [Effect.OWN] * 2
     assert [job.version for job in store.overview.versions("1.2.3")] == [1]
 
@@ -158,7 +158,7 @@ def test_a_late_object_makes_a_new_version(store: Store) -> None:
     store.studies.complete("1.2.3")
     first = take(store)
     admit(store, arrive(store, "1.2.3.3"))
-    assert store.studies.finish(first, [sr()], {}, "") is State.DELIVERED
+    assert store.studies.finish(first, [(sr(), {})], "") is State.DELIVERED
     store.studies.complete("1.2.3")
     second = take(store)
     assert [len(store.files(job)) for job in (first, second)] == [2, 1]
@@ -215,7 +215,7 @@ def test_a_document_is_queued_once_for_each_destination(store: Store) -> None:
     for number in (1, 2):  # the second version makes the same document again
         admit(store, arrive(store, f"1.2.3.{number}"))
         store.studies.complete("1.2.3")
-        store.studies.finish(take(store), made, {**TO, "B@h:1": ("SR", "SEG")}, "")
+        store.studies.finish(take(store), [(one, {**TO, "B@h:1": ("SR", "SEG")}) for one in made], "")
     depths = store.overview.depths()
     assert {name: depth for name, (depth, _) in depths.items()} == {"PACS@127.0.0.1:104": 1, "B@h:1": 1}
     assert store.overview.counts()["DELIVERED"] == 1  # it had nothing left to deliver
@@ -224,7 +224,7 @@ def test_a_document_is_queued_once_for_each_destination(store: Store) -> None:
 def test_a_job_ends_when_its_last_document_is_confirmed(store: Store) -> None:
     admit(store, arrive(store))
     store.studies.complete("1.2.3")
-    assert store.studies.finish(take(store), [sr("1.9.1"), sr("1.9.2")], TO, "WRONG-VIEW") is State.READ
+    assert store.studies.finish(take(store), [(sr("1.9.1"), TO), (sr("1.9.2"), TO)], "WRONG-VIEW") is State.READ
     first, second = store.parcels.waiting("PACS@127.0.0.1:104", frozenset(), 10)
     store.parcels.rejected(first, 0xA700)
     assert store.parcels.delivered(second) is None
@@ -286,7 +286,7 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "index.sqlite") as connection:
         connection.execute("UPDATE store SET schema = 99")
     connection.close()
-    with pytest.raises(StoreError, match="expected schema 4, got 99"):
+    with pytest.raises(StoreError, match="expected schema 5, got 99"):
         Store(tmp_path)
 
 

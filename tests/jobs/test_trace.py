@@ -208,6 +208,7 @@ def test_a_store_of_schema_3_is_brought_up(tmp_path: Path) -> None:
     store.close()
     with sqlite3.connect(tmp_path / "index.sqlite") as connection:
         connection.execute("ALTER TABLE jobs DROP COLUMN trace_id")
+        connection.execute("ALTER TABLE instances DROP COLUMN called")
         connection.execute("UPDATE store SET schema = 3")
     connection.close()
     check_brought_up(lambda: Store(tmp_path))
@@ -220,6 +221,7 @@ def test_a_shared_store_of_schema_3_is_brought_up(shared: Callable[..., Store], 
     store.close()
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("ALTER TABLE jobs DROP COLUMN trace_id")
+        connection.execute("ALTER TABLE instances DROP COLUMN called")
         connection.execute("UPDATE store SET schema = 3")
     check_brought_up(shared)
 

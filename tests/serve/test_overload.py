@@ -15,8 +15,9 @@ from tests.serve.stage import until
 from tests.wire.objects import film
 from wetread.jobs import room
 from wetread.records import Reading
+from wetread.routes import Route
 from wetread.serve.node import Node
-from wetread.settings import Destination, LaneRule, Settings
+from wetread.settings import Destination, Settings
 from wetread.wire.dimse import send
 
 MOST, STUDIES = 4, 40
@@ -31,9 +32,9 @@ def test_ten_times_the_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         time.sleep(0.01)
         return fake.read(files)
 
-    lanes = (LaneRule("STAT", "ED"),)
+    routes = (Route(calling_ae=("ED",), lane="STAT"),)
     node = Node(
-        Settings(port=0, http_port=0, state=tmp_path, max_waiting=MOST, stat_reserve=0.25, lanes=lanes, quiet_s=0.2),
+        Settings(port=0, http_port=0, state=tmp_path, max_waiting=MOST, stat_reserve=0.25, routes=routes, quiet_s=0.2),
         lambda: fake.Fake(slow),
     )
     node.start()

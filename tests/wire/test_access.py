@@ -16,6 +16,7 @@ import pytest
 from tests.wire.objects import CR, film
 from tests.wire.test_listener import Bench, read_pdu, status_of, store_pdus
 from wetread.errors import PeerRefused, SettingsError
+from wetread.routes import Route
 from wetread.serve import doctor
 from wetread.serve.logs import JsonFormatter
 from wetread.serve.metrics import Metrics
@@ -72,6 +73,13 @@ def ask(made: Bench, calling: str, source: str = "127.0.0.1", abstract: str = CR
 def test_the_list(peers: tuple[Peer, ...], called: str, calling: str, address: str, expected: str | Refusal) -> None:
     found = Access(Settings(peers=peers)).admit(called, calling, address)
     assert (found.ae_title if isinstance(found, Peer) else found) == expected
+
+
+def test_the_titles_that_rules_name_are_ours_too() -> None:
+    routes = (Route(called_ae=("WETREAD_T*", "wr"), lane="STAT"), Route(called_ae=("*",), lane="STAT"))
+    access = Access(replace(SETTINGS, routes=routes))
+    for called, known in (("WETREAD", 1), ("WETREAD_TEST", 1), ("WR", 1), ("OTHER", 0), ("WETREAD2", 0)):
+        assert (access.admit(called, "ANY", "127.0.0.1") is not Refusal.CALLED_AE) == bool(known)
 
 
 def test_an_open_door_lets_in_whom_the_list_does_not_name() -> None:

@@ -65,5 +65,26 @@ def test_what_is_broken_is_not_there() -> None:
     assert glance(b"\xff" * 40, DEFLATED_LITTLE) == {}
 
 
-def test_other_letters_fit_no_exact_rule() -> None:
-    assert glance(element(0x00081030, "LO", "Schädel".encode()), EXPLICIT_LITTLE) == {Tag.STUDY_DESCRIPTION: "Sch??del"}
+@pytest.mark.parametrize(
+    ("character_set", "value", "seen"),
+    [
+        ("", "Schädel".encode("latin_1"), "Schädel"),  # wrong, and usual
+        ("ISO_IR 192", "Schädel".encode(), "Schädel"),
+        ("ISO_IR 100", "Schädel".encode("latin_1"), "Schädel"),
+        ("ISO_IR 144", "Череп".encode("iso8859_5"), "Череп"),
+        ("GB18030", "颅脑".encode("gb18030"), "颅脑"),
+        ("\\ISO 2022 IR 87", b"\x1b$BF,It\x1b(B", "頭部"),
+        ("ISO_IR 192", b"Sch\xe4del", "Sch?del"),
+        ("NO SUCH SET", b"Sch\xe4del", "Sch?del"),
+        ("\\ISO 2022 IR 87", b"\x1b$B\xff\xfe", "\x1b$B??"),
+    ],
+)
+def test_letters_are_those_of_the_character_set(character_set: str, value: bytes, seen: str) -> None:
+    """What cannot be decoded fits no exact rule."""
+    data = element(0x00080005, "CS", character_set.encode()) + element(0x00081030, "LO", value)
+    assert glance(data, EXPLICIT_LITTLE)[Tag.STUDY_DESCRIPTION] == seen
+
+
+def test_a_description_of_64_letters_is_seen_whole() -> None:
+    data = element(0x00080005, "CS", b"ISO_IR 192") + element(0x00081030, "LO", ("頭" * 64).encode())
+    assert glance(data, EXPLICIT_LITTLE)[Tag.STUDY_DESCRIPTION] == "頭" * 64

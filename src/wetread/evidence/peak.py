@@ -165,7 +165,7 @@ def run(arrivals: Sequence[Arrival], squeeze: float, models: Path) -> dict[str, 
 def rules(folder: Path) -> Path:
     """The settings file of the node: the AE title of a modality is the name of its lane."""
     path = folder / "node.toml"
-    path.write_text("".join(f'[[lanes]]\nlane = "{lane}"\ncalling_ae = "{lane}"\n' for lane in LANES))
+    path.write_text("".join(f'[[routes]]\nlane = "{lane}"\ncalling_ae = "{lane}"\n' for lane in LANES))
     return path
 
 

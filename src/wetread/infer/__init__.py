@@ -16,7 +16,7 @@ from wetread.infer.profile import Measured, Profile, Site
 from wetread.infer.profile import read as read_profile
 from wetread.infer.profile import write as write_profile
 from wetread.infer.regions import regions
-from wetread.infer.routing import route
+from wetread.infer.routing import permitted, route
 from wetread.infer.tuning import Trial, certify_here, plan, trial
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "natively",
     "open_all",
     "outlines",
+    "permitted",
     "plan",
     "read",
     "read_profile",

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from wetread.errors import NotRead
+from wetread.infer.masks import is_pair
 from wetread.infer.model import ORIENTATIONS, Model
 from wetread.records import Image
+from wetread.routes import Decision
 
 
 def route(models: Sequence[Model], image: Image) -> tuple[Model, ...]:
@@ -35,6 +37,30 @@ def route(models: Sequence[Model], image: Image) -> tuple[Model, ...]:
         "Series Description (0008,103E) fits none of the patterns that the models ask for.",
     )
     return tuple(_by_plane(fits, image))
+
+
+def permitted(models: Sequence[Model], image: Image, decision: Decision) -> tuple[Model, ...]:
+    """The models that are for an image, as far as the site's rules let them read.
+
+    A model that looks inside the lungs brings the one that outlines them; where a rule forbids
+    that one, it does not read either.
+
+    Raises
+    ------
+    NotRead
+        NOT-ROUTED: a rule leaves no model; or as `route`.
+    """
+    rule = decision.by.get("models")
+    if decision.models == ():
+        raise NotRead("NOT-ROUTED", f"Routes, {rule.label if rule else ''}: no model is to read it.")
+    fits = route(models, image)
+    outliners = [m for m in fits if is_pair(m) and m.id not in decision.models_not]
+    chosen = [m for m in fits if decision.permits(m.id) and (m.recipe.region == "image" or outliners)]
+    if any(m.recipe.region != "image" for m in chosen):
+        chosen += [m for m in outliners if m not in chosen]
+    names = ", ".join(m.id for m in fits)
+    why = f"Routes, {rule.label if rule else ''}: expected one of the models that are for such an image ({names})."
+    return tuple(_left(chosen, "NOT-ROUTED", why))
 
 
 def _left(fits: list[Model], code: str, detail: str) -> list[Model]:

@@ -15,7 +15,7 @@ from wetread.jobs.moves import Job
 from wetread.jobs.retry import Backoff, RetryClock
 from wetread.jobs.store import Store, file_name
 from wetread.jobs.watch import Watch
-from wetread.jobs.worker import Reader, describe, destination_kinds
+from wetread.jobs.worker import Reader, addressed, circumstances, describe
 from wetread.records import Circumstances, Reading
 from wetread.settings import Settings
 from wetread.trace import following, step
@@ -43,7 +43,7 @@ class Aside:
         self._store = store
         self._reader = reader
         self._max_tries = settings.max_tries
-        self._destinations = destination_kinds(settings)
+        self._settings = settings
         self._watch = watch
         self._clock = clock
         self._retry = RetryClock(Backoff(settings.retry_first_s, settings.retry_most_s))
@@ -79,12 +79,12 @@ class Aside:
             self._retry.failed(job.id, self._clock())
 
     def _answer(self, job: Job) -> None:
-        given = Circumstances(self._store.earlier(job))
+        given = circumstances(self._store, self._settings, job)
         readings = self._refused(job, self._store.studies.digests(job.id), given)
         for _ in (reading for reading in readings if reading.result.header is None):
             log.warning("refused without its header", extra={"job": job.id})
-        made = [document for reading in readings for document in reading.documents]
-        self._store.studies.answer(job.id, made, self._destinations)
+        made = addressed(readings, self._settings)
+        self._store.studies.answer(job.id, made)
         self._retry.succeeded(job.id)
         del self._begun[job.id]
         self._watch.set_aside(readings)
@@ -94,7 +94,7 @@ class Aside:
         """Refuse instances by their headers; where that fails by halves, until one is left without its header."""
         detail = f"Read in vain {job.tries} times; the last time: {job.reason}."
         if self._begun[job.id] > self._max_tries:
-            return self._reader.set_aside(job.study_uid, [(file_name(one), one, b"") for one in digests], detail)
+            return self._reader.set_aside(job.study_uid, [(file_name(one), one, b"") for one in digests], detail, given)
         try:
             return self._reader.set_aside(job.study_uid, self._files(digests), detail, given)
         except Exception as error:  # noqa: BLE001 - the worker's door: the other instances must be answered for
@@ -102,7 +102,7 @@ class Aside:
                 half = len(digests) // 2
                 return (*self._refused(job, digests[:half], given), *self._refused(job, digests[half:], given))
             log.error("header left out", extra={"job": job.id, "reason": describe(error)})
-            return self._reader.set_aside(job.study_uid, [(file_name(one), one, b"") for one in digests], detail)
+            return self._reader.set_aside(job.study_uid, [(file_name(one), one, b"") for one in digests], detail, given)
 
     def _files(self, digests: Sequence[str]) -> Iterator[tuple[str, str, bytes]]:
         """Give name, digest and bytes of each instance; no two are held at a time."""

@@ -33,6 +33,7 @@ class Arrival:
     lane: Lane = Lane.ROUTINE
     series_uid: str = ""
     trace_id: str = ""  # of its association, "" when an index that was lost knew it
+    called: str = ""  # AE title that the source called us by
 
 
 # Built once, as every object that arrives asks these.
@@ -164,6 +165,7 @@ class _Batch:
                 "bytes": arrival.bytes,
                 "series_uid": arrival.series_uid,
                 "source": arrival.source,
+                "called": arrival.called,
                 "job": job,
                 "received_at": self.now,
             }

@@ -15,14 +15,16 @@ ACM 20 (1973), Section 7: the earliest deadline first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from enum import IntEnum
-from fnmatch import fnmatchcase
 
 from sqlalchemy import ColumnElement, case
 
 from wetread.jobs.tables import jobs
-from wetread.settings import LaneRule, Settings
+from wetread.records import Sender
+from wetread.routes import Facts, Route, decide
+from wetread.settings import Settings
 from wetread.wire.glance import Tag
 
 
@@ -37,36 +39,41 @@ class Lane(IntEnum):
 #: The standard's term -> our lane; any other, or none, is routine.
 PRIORITIES = {"STAT": Lane.STAT, "HIGH": Lane.URGENT}
 
-#: What a rule may look at -> where that stands in an object.
-RULED = {"modality": Tag.MODALITY, "body_part": Tag.BODY_PART, "study_description": Tag.STUDY_DESCRIPTION}
+
+def facts_of(seen: Mapping[int, str], sender: Sender) -> Facts:
+    """Return what rules may look at, of an object of which `seen` holds attributes by tag."""
+
+    def first(tag: Tag) -> str:
+        return seen.get(tag, "").partition("\\")[0].strip()
+
+    priorities = (first(tag) for tag in (Tag.REQUESTED_PRIORITY, Tag.STEP_PRIORITY))
+    return Facts(
+        sender.calling_ae,
+        sender.called_ae,
+        first(Tag.MODALITY),
+        first(Tag.BODY_PART),
+        first(Tag.STUDY_DESCRIPTION),
+        first(Tag.SERIES_DESCRIPTION),
+        first(Tag.STATION_NAME),
+        tuple(term for term in priorities if term),
+        sender.at,
+    )
 
 
-def requested(seen: Mapping[int, str]) -> Lane:
-    """Return the lane that an object asks for, of which `seen` holds attributes by tag."""
-    asked = (seen.get(tag, "").upper() for tag in (Tag.REQUESTED_PRIORITY, Tag.STEP_PRIORITY))
-    return min(PRIORITIES.get(term, Lane.ROUTINE) for term in asked)
+def local(at: float) -> datetime:
+    """Return a time, seconds since the epoch, in the node's own time zone: that of its rules."""
+    return datetime.fromtimestamp(at, UTC).astimezone()
 
 
-def lane_of(seen: Mapping[int, str], calling_ae: str, rules: tuple[LaneRule, ...]) -> Lane:
-    """Return the lane of an object: what it asks for, or the first rule that fits if that is more urgent.
-
-    Parameters
-    ----------
-    seen
-        Attributes of the object by tag, as `wetread.wire.glance.glance` returns them.
-    calling_ae
-        Who sends it.
-    rules
-        The site's own.
-    """
-    ruled = next((Lane[rule.lane] for rule in rules if _fits(rule, seen, calling_ae)), Lane.ROUTINE)
-    return min(requested(seen), ruled)
+def requested(terms: Iterable[str]) -> Lane:
+    """Return the lane that an object asks for by the terms of its priorities."""
+    return min((PRIORITIES.get(term.upper(), Lane.ROUTINE) for term in terms), default=Lane.ROUTINE)
 
 
-def _fits(rule: LaneRule, seen: Mapping[int, str], calling_ae: str) -> bool:
-    if not fnmatchcase(calling_ae.upper(), rule.calling_ae.upper()):
-        return False
-    return all(fnmatchcase(seen.get(tag, "").upper(), getattr(rule, name).upper()) for name, tag in RULED.items())
+def lane_of(facts: Facts, rules: Sequence[Route]) -> Lane:
+    """Return the lane of an object: what it asks for, or what the rules say if that is more urgent."""
+    ruled = decide(rules, facts).lane
+    return min(requested(facts.priority), Lane[ruled] if ruled else Lane.ROUTINE)
 
 
 def deadlines_s(settings: Settings) -> dict[Lane, float]:

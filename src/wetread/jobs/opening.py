@@ -20,10 +20,11 @@ from wetread.errors import BadInput, StoreError
 from wetread.jobs import tables
 from wetread.jobs.index import FILE, CorruptIndex, Index
 from wetread.jobs.instances import Arrival, Effect, Instances
-from wetread.jobs.lanes import requested
+from wetread.jobs.lanes import facts_of, lane_of
 from wetread.jobs.moves import note
 from wetread.jobs.spool import DamagedBlob, Spool, sync_folder
 from wetread.jobs.tables import documents, instances, jobs, removed
+from wetread.records import Sender
 from wetread.wire.glance import Tag, glance
 from wetread.wire.part10 import identify, meta
 
@@ -38,6 +39,7 @@ _ADDED: dict[int, tuple[str, ...]] = {
         "ALTER TABLE instances ADD COLUMN series_uid VARCHAR(64) NOT NULL DEFAULT ''",
     ),
     3: ("ALTER TABLE jobs ADD COLUMN trace_id VARCHAR(32) NOT NULL DEFAULT ''",),  # what is here has no trace
+    4: ("ALTER TABLE instances ADD COLUMN called VARCHAR(16) NOT NULL DEFAULT ''",),  # what senders had called us
 }
 
 
@@ -175,7 +177,7 @@ def _arrivals(spool: Spool, digests: Iterable[str], found: Found) -> Iterator[Ar
             continue
         uids = (known.sop_class_uid, known.sop_instance_uid, known.study_uid)
         seen = glance(body, head.transfer_syntax)
-        lane = requested(seen)  # who sent it is not known any more
+        lane = lane_of(facts_of(seen, Sender()), ())  # who sent it is not known any more
         yield Arrival(*uids, head.transfer_syntax, "", digest, len(data), lane, seen.get(Tag.SERIES, ""))
 
 

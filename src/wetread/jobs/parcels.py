@@ -17,6 +17,8 @@ from wetread.records import Document
 
 #: Name of a destination -> the kinds of documents that it gets.
 Destinations = Mapping[str, tuple[str, ...]]
+#: A document with the destinations that are to get it, if they get its kind.
+Addressed = tuple[Document, Destinations]
 
 
 @dataclass(frozen=True, slots=True)

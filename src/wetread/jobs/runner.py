@@ -17,7 +17,7 @@ from wetread.jobs.completion import Completion
 from wetread.jobs.delivery import Outbox, Send
 from wetread.jobs.expecting import Expecting
 from wetread.jobs.instances import Arrival, Effect
-from wetread.jobs.lanes import Lane, lane_of
+from wetread.jobs.lanes import Lane, facts_of, lane_of, local
 from wetread.jobs.loop import Loop
 from wetread.jobs.receipt import Receipts
 from wetread.jobs.retention import Retention
@@ -28,6 +28,7 @@ from wetread.jobs.store import Store
 from wetread.jobs.strain import Strain
 from wetread.jobs.watch import Watch
 from wetread.jobs.worker import Reader, Worker, destination_name
+from wetread.records import Sender
 from wetread.settings import Destination, Settings, parse_destination
 from wetread.trace import following, trace_id
 from wetread.turns import Turns
@@ -46,7 +47,7 @@ class Runner:
     store
         Open; the caller closes it after `stop`.
     settings
-        `destinations`, `archives`, `lanes`, `critical`, the deadlines by lane, `degrade`, `degrade_after_s`,
+        `destinations`, `archives`, `routes`, `critical`, the deadlines by lane, `degrade`, `degrade_after_s`,
         `quiet_s`, `expect_s`, `max_tries`, `retry_*`, `ae_title` and `peer_timeout_s` are used.
     deliver
         How documents leave; C-STORE by default.
@@ -180,7 +181,8 @@ class Runner:
             It is not durable; the peer must keep it.
         """
         seen = glance(memoryview(received.data)[meta(received.data).offset :], received.transfer_syntax)
-        lane = lane_of(seen, received.calling_ae, self._settings.lanes)
+        sender = Sender(received.calling_ae, received.called_ae, local(self._store.now()))
+        lane = lane_of(facts_of(seen, sender), self._settings.routes)
         try:
             with self.room.asked(received.study_uid, lane, len(received.data)) as short:
                 status = Status.OUT_OF_RESOURCES if short else self._keep(received, lane, seen)
@@ -206,6 +208,7 @@ class Runner:
             lane,
             seen.get(Tag.SERIES, ""),
             trace_id(),
+            received.called_ae,
         )
         effect = self._receipts.admit(arrival)
         self._completion.touch(received.study_uid, received.association)

@@ -120,6 +120,10 @@ class Store:
     def _reached(self, name: str) -> None:
         self.failpoint(name)
 
+    def now(self) -> float:
+        """Return the time by the store's clock, seconds since the epoch."""
+        return self._index.now()
+
     @property
     def shared(self) -> bool:
         """Whether other processes may use the store at the same time."""

@@ -5,24 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from sqlalchemy import Connection, and_, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, insert, or_, select, update
 
 from wetread.errors import StoreError
 from wetread.jobs import failpoints
 from wetread.jobs.index import Index
-from wetread.jobs.lanes import Lane, due
+from wetread.jobs.lanes import Lane, due, local
 from wetread.jobs.leases import Leases
 from wetread.jobs.moves import Job, job_of, move, note, settle
-from wetread.jobs.parcels import Destinations, enclose
+from wetread.jobs.parcels import Addressed, enclose
 from wetread.jobs.spool import Spool
 from wetread.jobs.states import State
 from wetread.jobs.tables import aside, documents, instances, jobs
-from wetread.records import Document
+from wetread.records import Sender
 
 
 def lease_of(job: int) -> str:
     """Return the name of the lease of who reads a job."""
     return f"job/{job}"
+
+
+def _of(job: int) -> ColumnElement[bool]:
+    """The objects to read for a job: those that came for it, and what came before of the series of which some came."""
+    series = select(instances.c.series_uid).where(instances.c.job == job, instances.c.series_uid != "")
+    study = select(jobs.c.study_uid).where(jobs.c.id == job).scalar_subquery()
+    before = select(jobs.c.id).where(jobs.c.study_uid == study, jobs.c.id < job)
+    earlier = and_(instances.c.job.in_(before), instances.c.series_uid.in_(series))
+    return or_(instances.c.job == job, earlier)
 
 
 class Studies:
@@ -127,12 +136,7 @@ class Studies:
         They are those that came for it and, of a series of which some came late, those of earlier versions too:
         a series is read whole or not at all.
         """
-        series = select(instances.c.series_uid).where(instances.c.job == job, instances.c.series_uid != "")
-        study = select(jobs.c.study_uid).where(jobs.c.id == job).scalar_subquery()
-        before = select(jobs.c.id).where(jobs.c.study_uid == study, jobs.c.id < job)
-        earlier = and_(instances.c.job.in_(before), instances.c.series_uid.in_(series))
-        mine = select(instances.c.digest).where(or_(instances.c.job == job, earlier))
-        mine = mine.order_by(instances.c.sop_instance_uid)
+        mine = select(instances.c.digest).where(_of(job)).order_by(instances.c.sop_instance_uid)
         with self._index.reading() as connection:
             return list(connection.scalars(mine))
 
@@ -144,20 +148,26 @@ class Studies:
         with self._index.reading() as connection:
             return sorted(connection.scalars(made))
 
+    def senders(self, job: int) -> dict[str, Sender]:
+        """Return who sent each of the objects to read for a job, by SOP Instance UID."""
+        asked = select(instances).where(_of(job))
+        with self._index.reading() as connection:
+            rows = connection.execute(asked).all()
+        return {row.sop_instance_uid: Sender(row.source, row.called, local(row.received_at)) for row in rows}
+
     def finish(
         self,
         job: int,
-        made: Sequence[Document],
-        destinations: Destinations,
+        made: Sequence[Addressed],
         refusal: str,
         critical: bool = False,
     ) -> State:
-        """Store the documents of a job, queue them for every destination, and record its state.
+        """Store the documents of a job, queue them for their destinations, and record its state.
 
         Parameters
         ----------
         made
-            Everything that was made.
+            Everything that was made, and for whom.
         refusal
             The refusal code if nothing was read, else "".
         critical
@@ -179,15 +189,15 @@ class Studies:
                 raise StoreError(f"job {job}: its lease ran out and another process took it; this reading is dropped")
             now = self._index.now()
             move(connection, job, State.READ, now, reason=refusal, **({"lane": Lane.STAT.value} if critical else {}))
-            for document, digest in zip(made, digests, strict=True):
+            for (document, destinations), digest in zip(made, digests, strict=True):
                 enclose(connection, job, document, digest, destinations, now)
             state = settle(connection, job, now)
         self._failpoint("documents-stored")
         return state or State.READ
 
-    def _spooled(self, made: Sequence[Document]) -> list[str]:
+    def _spooled(self, made: Sequence[Addressed]) -> list[str]:
         """Make the blobs of documents durable; return their digests."""
-        digests = [self._made.put(document.data) for document in made]
+        digests = [self._made.put(document.data) for document, _ in made]
         self._made.sync(digests)
         self._failpoint("documents-spooled")
         return digests
@@ -247,11 +257,11 @@ class Studies:
         self._failpoint("set-aside")
         return begun
 
-    def answer(self, job: int, made: Sequence[Document], destinations: Destinations) -> None:
+    def answer(self, job: int, made: Sequence[Addressed]) -> None:
         """Store and queue the refusals of a job that was given up, as `finish` does; it stays FAILED."""
         digests = self._spooled(made)
         with self._index.writing() as connection:
             if connection.execute(delete(aside).where(aside.c.job == job)).rowcount == 1:  # else another answered
-                for document, digest in zip(made, digests, strict=True):
+                for (document, destinations), digest in zip(made, digests, strict=True):
                     enclose(connection, job, document, digest, destinations, self._index.now())
         self._failpoint("documents-stored")

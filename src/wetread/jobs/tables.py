@@ -19,7 +19,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA = 4
+SCHEMA = 5
 
 metadata = MetaData()
 
@@ -60,6 +60,7 @@ instances = Table(
     Column("bytes", BigInteger, nullable=False),
     Column("series_uid", String(64), nullable=False, server_default=""),  # "" not known
     Column("source", String(16), nullable=False),  # AE title of who sent it
+    Column("called", String(16), nullable=False, server_default=""),  # AE title that it called us by
     Column("received_at", Float, nullable=False),
 )
 

@@ -8,20 +8,22 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
 from wetread.errors import NotRead, StoreError, WetreadError
 from wetread.jobs.lanes import Lane, deadlines_s
 from wetread.jobs.moves import Job
+from wetread.jobs.parcels import Addressed
 from wetread.jobs.retry import Backoff, RetryClock
 from wetread.jobs.states import TERMINAL, State
 from wetread.jobs.store import Store
 from wetread.jobs.strain import Strain
 from wetread.jobs.watch import Watch
 from wetread.memory import LARGE, give_back
-from wetread.records import USUAL, Circumstances, Document, Reading
+from wetread.records import USUAL, Circumstances, Reading
+from wetread.routes import UNROUTED, Decision
 from wetread.settings import Destination, Settings
 from wetread.trace import About, Span, following, step
 from wetread.turns import Turns
@@ -47,19 +49,36 @@ class Reader(Protocol):
 
 def destination_name(destination: Destination) -> str:
     """Return the name under which the outbox knows a destination."""
-    return f"{destination.ae_title}@{destination.host}:{destination.port}"
+    return destination.names[0]
 
 
-def destination_kinds(settings: Settings) -> dict[str, tuple[str, ...]]:
-    """Return the name of each destination with the kinds of documents that it gets."""
-    return {destination_name(one): one.documents for one in settings.destinations}
+def destination_kinds(settings: Settings, decision: Decision = UNROUTED) -> dict[str, tuple[str, ...]]:
+    """Return the name of each destination that gets results, with the kinds of documents that it gets."""
+    chosen = (one for one in settings.destinations if decision.goes_to(*one.names))
+    return {destination_name(one): decision.documents(*one.names) or one.documents for one in chosen}
+
+
+def addressed(readings: Iterable[Reading], settings: Settings) -> list[Addressed]:
+    """Return every document of some readings with the destinations that the rules name for it."""
+    return [
+        (document, kinds)
+        for reading in readings
+        for kinds in (destination_kinds(settings, reading.decision),)
+        for document in reading.documents
+    ]
+
+
+def circumstances(store: Store, settings: Settings, job: Job) -> Circumstances:
+    """Return under which circumstances a job is read."""
+    senders = store.studies.senders(job.id) if settings.routes else {}
+    return Circumstances(store.earlier(job), settings.routes, senders)
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
     """What a reading made, before it is stored."""
 
-    documents: list[Document]
+    documents: list[Addressed]
     refusal: str = ""  # its code, if nothing was read
     critical: bool = False
 
@@ -106,7 +125,7 @@ class Worker:
         self._deadlines = deadlines_s(settings)
         self._critical = frozenset(code.strip() for code in settings.critical.split(","))
         self._max_tries = settings.max_tries
-        self._destinations = destination_kinds(settings)
+        self._settings = settings
         self._watch = watch
         self._clock = clock
         self._retry = retry or RetryClock(Backoff(settings.retry_first_s, settings.retry_most_s))
@@ -149,7 +168,7 @@ class Worker:
             self._record(job, partial(self._crashed, job, describe(error)))
             return
         try:
-            state = self._store.studies.finish(job.id, made.documents, self._destinations, made.refusal, made.critical)
+            state = self._store.studies.finish(job.id, made.documents, made.refusal, made.critical)
         except (StoreError, OSError) as error:  # not the study's fault: it does not count as a try
             log.error("documents not stored", extra={"job": job.id, "reason": describe(error)})
             self._retry.failed(job.id, self._clock())
@@ -188,7 +207,8 @@ class Worker:
 
     def _read(self, job: Job) -> Made:
         reduced = tuple(step for step in self._steps() if step != "routine")  # which changes no document
-        files, given = self._store.files(job.id), Circumstances(self._store.earlier(job), reduced)
+        files = self._store.files(job.id)
+        given = replace(circumstances(self._store, self._settings, job), reduced=reduced)
         self._bytes = sum(len(data) for _, data in files)
         begin = time.perf_counter()
         try:
@@ -202,7 +222,7 @@ class Worker:
         self._watch.read(readings, time.perf_counter() - begin)
         refusals = [reading.result.refusal for reading in readings]
         codes = [refusal.code for refusal in refusals if refusal is not None]
-        made = [document for reading in readings for document in reading.documents]
+        made = addressed(readings, self._settings)
         if len(codes) < len(refusals):
             return Made(made, "", any(self._is_critical(reading) for reading in readings))
         return Made(made, codes[0] if codes else "NOT-AN-IMAGE")

@@ -68,7 +68,7 @@ def _with_state(settings: Settings, film: Path, out: Path, say: Callable[[str], 
         state.mkdir()
         shutil.copy(settings.profile_path, state / settings.profile_path.name)
     alone = {"host": "127.0.0.1", "http_host": "127.0.0.1", "peers": (), "port": 0, "http_port": 0}
-    here = replace(settings, **alone, destinations=(place,), state=state)  # type: ignore[arg-type]
+    here = replace(settings, **alone, destinations=(place,), routes=(), state=state)  # type: ignore[arg-type]
     children = Children(here)
     node = Node(here, lambda: _load(here, readings, children))
     node.start()

@@ -49,6 +49,7 @@ class Received:
     data: bytes  # a DICOM file, PS3.10
     calling_ae: str
     association: int
+    called_ae: str = ""
 
 
 #: Keeps an object and returns a storage status; it may raise `StoreError`, `OSError` (0xA700)
@@ -207,6 +208,7 @@ class Association:
                     b"".join((head, data)),
                     self._request.calling,
                     self.number,
+                    self._request.called,
                 )
             )
         except BadInput as error:

@@ -11,6 +11,7 @@ import ipaddress
 from enum import StrEnum
 
 from wetread.errors import SettingsError
+from wetread.routes import fits
 from wetread.settings import Peer, Settings
 from wetread.wire.associate import Reject
 from wetread.wire.tls import Files
@@ -121,11 +122,12 @@ class Access:
     Parameters
     ----------
     settings
-        `ae_title`, `peers` and `open_doors` are used.
+        `ae_title`, `peers`, `open_doors` and the called AE titles of `routes` are used.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._called = settings.ae_title
+        self._also_called = [pattern for rule in settings.routes for pattern in rule.called_ae if pattern != "*"]
         self._lines = [
             (peer, [ipaddress.ip_network(address) for address in peer.addresses]) for peer in listed(settings)
         ]
@@ -144,7 +146,7 @@ class Access:
         address
             Where the connection comes from.
         """
-        if called != self._called:
+        if called != self._called and not fits(called, self._also_called):
             return Refusal.CALLED_AE
         titled = [line for line in self._lines if line[0].ae_title in ("*", calling)]
         inside = (peer for peer, networks in titled if _within(address, networks))

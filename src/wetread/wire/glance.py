@@ -1,17 +1,20 @@
-"""A look at an encoded object on its way in: what decides about its lane, and with what it is read.
+"""A look at an encoded object on its way in: what the rules ask for to find its lane, and with what it is read.
 
 Nothing is decoded that is longer than a short value, and nothing here refuses an object: what cannot be read is
 not there.
 
 References
 ----------
-PS3.5 Sections 7.1 and 7.5; PS3.3 Tables C.4-11, C.7-1, C.7-3 and C.30.1-1; PS3.4 Tables C.6-2 and C.6-3
+PS3.5 Sections 6.1.2, 7.1 and 7.5; PS3.3 Tables C.4-11, C.7-1, C.7-3 and C.30.1-1; PS3.4 Tables C.6-2 and C.6-3
 (numbers of related instances, that some archives leave in what they send).
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
+
+from pydicom.charset import decode_bytes, python_encoding
+from pydicom.valuerep import TEXT_VR_DELIMS
 
 from wetread.errors import BadInput
 from wetread.wire.part10 import outermost
@@ -20,8 +23,11 @@ from wetread.wire.part10 import outermost
 class Tag(IntEnum):
     """The attributes that are looked at."""
 
+    CHARACTER_SET = 0x00080005
     MODALITY = 0x00080060
+    STATION_NAME = 0x00081010
     STUDY_DESCRIPTION = 0x00081030
+    SERIES_DESCRIPTION = 0x0008103E
     BODY_PART = 0x00180015
     SERIES = 0x0020000E
     STUDY_INSTANCES = 0x00201208
@@ -46,7 +52,7 @@ def glance(data: bytes | bytearray | memoryview, transfer_syntax: str) -> dict[i
     Returns
     -------
     dict of int to str
-        Values up to 64 bytes, without padding; bytes beyond ASCII become "?", which no exact rule fits.
+        Values up to 256 bytes, without padding; what cannot be decoded becomes "?", which no exact rule fits.
     """
     found: dict[int, str] = {}
     try:
@@ -54,7 +60,21 @@ def glance(data: bytes | bytearray | memoryview, transfer_syntax: str) -> dict[i
             if tag > max(_WANTED):
                 break
             if tag in _WANTED:
-                found[tag] = bytes(value).decode("ascii", "replace").replace("�", "?").strip(" \0")
+                found[tag] = _text(bytes(value), found.get(Tag.CHARACTER_SET, "")).strip(" \0")
     except BadInput:  # filed already: what is broken behind its UIDs is the reader's business
         pass
     return found
+
+
+def _text(value: bytes, character_set: str) -> str:
+    """Decode a value by the Specific Character Set (0008,0005) of its data set."""
+    terms = character_set.split("\\")
+    if (value.isascii() and b"\x1b" not in value) or any(term not in python_encoding for term in terms):
+        return value.decode("ascii", "replace").replace("\ufffd", "?")
+    codecs = [python_encoding[term] for term in terms]
+    try:
+        if b"\x1b" in value:
+            return decode_bytes(value, codecs, TEXT_VR_DELIMS)
+        return value.decode(codecs[0], "replace").replace("\ufffd", "?")
+    except (LookupError, UnicodeError, UserWarning):
+        return value.decode("ascii", "replace").replace("\ufffd", "?")

@@ -148,7 +148,7 @@ def outermost(data: bytes | bytearray | memoryview, transfer_syntax: str) -> Ite
 
     Yields
     ------
-    Tag and value; b"" for a value of more than 64 bytes, and none for a sequence of undefined length.
+    Tag and value; b"" for a value of more than 256 bytes, and none for a sequence of undefined length.
 
     Raises
     ------
@@ -181,6 +181,7 @@ def outermost(data: bytes | bytearray | memoryview, transfer_syntax: str) -> Ite
             yield tag, value
 
 
+SHORT = 256  # bytes of 64 characters, the most of VR LO, in any character set (PS3.5 Section 6.2)
 _OPEN, _OPEN_IMPLICIT = b"open", b"open implicit"  # told apart by identity from any value read
 
 
@@ -248,7 +249,7 @@ def _next(data: bytes | bytearray | memoryview, at: int, order: str, implicit: b
         return tag, _OPEN_IMPLICIT if vr == b"UN" else _OPEN, start
     if start + length > len(data):
         raise BadInput(f"data set: an element of {length} bytes ends past the end")
-    return tag, bytes(data[start : start + length]) if length <= 64 else b"", start + length
+    return tag, bytes(data[start : start + length]) if length <= SHORT else b"", start + length
 
 
 def _head(data: bytes | bytearray | memoryview, at: int, order: str, implicit: bool) -> tuple[int, bytes, int, int]:

@@ -243,5 +243,5 @@ def preload(state: Path, number: int) -> None:
         store.studies.complete(made[0].study)
         job = store.studies.take()
         assert job is not None
-        store.studies.finish(job.id, [], {}, "")
+        store.studies.finish(job.id, [], "")
     store.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import sys
@@ -16,8 +17,10 @@ from pydicom.data import get_testdata_file
 from tests import phantoms, toy
 from wetread import acquire, cli
 from wetread.evidence.film import real_film
+from wetread.jobs.instances import Arrival
 from wetread.jobs.store import Store
 from wetread.settings import Settings
+from wetread.wire.part10 import EXPLICIT_LITTLE
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -137,6 +140,81 @@ def test_doctor(run: Run) -> None:
     assert "reproduces its golden output" in out
     code, out, _ = run("doctor", "--json")
     assert {"what", "ok", "found", "remedy", "optional"} == set(json.loads(out)[0])
+
+
+RULES = """
+[[destinations]]
+ae_title = "PACS"
+host = "pacs.invalid"
+port = 104
+
+[[routes]]
+name = "night"
+calling_ae = "ED_*"
+time = "18:00-07:00"
+lane = "STAT"
+documents = { PACS = ["SR"] }
+
+[[routes]]
+modality = "CR"
+models = ["cxr-lungs"]
+
+[[routes]]
+modality = ["CR", "DX"]
+models = []
+destinations = []
+"""
+
+
+def test_route_explains(run: Run, tmp_path: Path) -> None:
+    rules = tmp_path / "node.toml"
+    rules.write_text(RULES)
+    code, out, _ = run("--config", rules, "route", "--explain", real_film(), leg())
+    assert code == 0
+    for said in ("cxr-lungs  by rule 2", "WRONG-BODY-PART", "ROUTINE", "no destination  by rule 3", "does not fit: "):
+        assert said in out
+    assert "a rule above said models" in out
+    who = ("--calling-ae", "ed_1", "--at", "2026-11-28T23:00")
+    code, out, _ = run("--config", rules, "route", real_film(), *who, "--json")
+    (row,) = json.loads(out)
+    assert (code, row["lane"], row["models"], row["refusal"]) == (0, "STAT", ["cxr-lungs"], None)
+    night = "rule 1 (night)"
+    assert row["decided"] == {"lane": night, "documents PACS": night, "models": "rule 2", "destinations": "rule 3"}
+    assert row["rules"][0]["conditions"][1] == {
+        "condition": "time",
+        "expected": ["18:00-07:00"],
+        "got": "23:00",
+        "held": True,
+    }
+    code, out, _ = run("route", real_film())
+    assert "No rules" in out
+    assert "cxr-lungs, cxr-pneumonia" in out
+
+
+def test_route_of_a_job_knows_who_sent_it(run: Run, tmp_path: Path) -> None:
+    data = real_film().read_bytes()
+    found = pydicom.dcmread(real_film(), stop_before_pixels=True)
+    with contextlib.closing(Store(tmp_path / "state")) as store:
+        uids = (found.SOPClassUID, found.SOPInstanceUID, found.StudyInstanceUID)
+        sent = Arrival(*uids, EXPLICIT_LITTLE, "ED_1", store.spool.put(data), len(data), called="WETREAD_ED")
+        store.instances.admit([sent])
+        store.studies.complete(found.StudyInstanceUID)
+    rules = tmp_path / "node.toml"
+    rules.write_text(RULES.replace('time = "18:00-07:00"', 'called_ae = "*_ED"'))
+    code, out, _ = run("--config", rules, "route", "1", "--json")
+    (row,) = json.loads(out)
+    assert (code, row["lane"], row["facts"]["calling_ae"]) == (0, "STAT", "ED_1")
+    assert run("--config", rules, "route", "2")[0] == 4
+
+
+def test_doctor_finds_rules_that_never_count(run: Run, tmp_path: Path) -> None:
+    rules = tmp_path / "node.toml"
+    rules.write_text(RULES.replace('"cxr-lungs"', '"cxr-lung"').replace('["CR", "DX"]', '"CR"'))
+    code, out, _ = run("--config", rules, "doctor")
+    assert code == 1
+    assert "names the model 'cxr-lung'" in out
+    assert "there are cxr-lungs, cxr-pneumonia" in out
+    assert "its models never count: rule 2 fits wherever it does" in out
 
 
 def test_jobs_of_a_node(run: Run, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> pipeline.Reader:
 
 def read(reader: pipeline.Reader, *rules: Route, data: bytes = b"", **senders: Sender) -> Reading:
     data = data or real_film().read_bytes()
-    (reading,) = reader.read_blobs([("film.dcm", data)], Circumstances(rules, senders))
+    (reading,) = reader.read_blobs([("film.dcm", data)], Circumstances(routes=rules, senders=senders))
     return reading
 
 
@@ -77,7 +77,7 @@ def test_the_decision_goes_with_the_reading_of_what_is_refused_too(reader: pipel
     lateral = read(reader, nowhere, data=edited(ViewPosition="LL"))
     assert lateral.result.refusal is not None
     assert not lateral.decision.goes_to("PACS")
-    given = Circumstances((nowhere,))
+    given = Circumstances(routes=(nowhere,))
     (aside,) = reader.set_aside("1.2.3", [("film.dcm", "0" * 64, edited(ViewPosition="LL"))], "", given)
     assert not aside.decision.goes_to("PACS")
 

@@ -87,14 +87,15 @@ def test_each_study_goes_where_the_rules_say(store: Store, caplog: pytest.LogCap
 def test_who_sent_an_object_is_kept(store: Store) -> None:
     settings = Settings(routes=(Route(lane="STAT"),))
     taken(store, settings, received("1.1", "ED", "WETREAD_ED"))
-    given = circumstances(store, settings, 1)
+    (job,) = store.overview.versions("1.1")
+    given = circumstances(store, settings, job)
     (sender,) = given.senders.values()
     assert (sender.calling_ae, sender.called_ae) == ("ED", "WETREAD_ED")
     assert sender.at is not None
     assert abs(sender.at.timestamp() - store.now()) < 600
     assert list(given.senders) == ["1.1.1"]
     assert given.routes == settings.routes
-    assert circumstances(store, Settings(), 1) is USUAL
+    assert circumstances(store, Settings(), job) == USUAL
 
 
 def test_the_door_sees_what_the_row_sees() -> None:

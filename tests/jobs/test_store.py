@@ -198,7 +198,7 @@ def test_what_was_said_before_is_known_to_later_versions(store: Store, caplog: p
         papers = [sr(f"1.9.{number}", film("1.2.3", f"1.9.{number}")), Document("HTML", "page.html", b"<p>")]
         papers.append(Document("SEG", "s.dcm", b"seg", "1.2.840.10008.5.1.4.1.1.66.4", f"1.8.{number}"))
         made.append(papers[0].data)
-        store.studies.finish(job.id, papers, TO, "")
+        store.studies.finish(job.id, [(one, TO) for one in papers], "")
     admit(store, arrive(store, "1.7.1", "1.7"))
     store.studies.complete("1.7")
     other = store.studies.take()

@@ -62,7 +62,7 @@ def passes(strain: Strain, clock: Clock, seconds: float) -> list[tuple[str, ...]
 def read_one(store: Store) -> bool:
     job = store.studies.take()
     if job is not None:
-        store.studies.finish(job.id, [], {}, "NOT-AN-IMAGE")
+        store.studies.finish(job.id, [], "NOT-AN-IMAGE")
     return job is not None
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wetread.errors import SettingsError
@@ -133,6 +133,7 @@ RULES = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(RULES, RULES)
 def test_a_rule_that_covers_another_fits_wherever_that_fits(one: Route, other: Route) -> None:
     if not one.covers(other):

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from wetread.jobs.moves import Job
 from wetread.jobs.retry import Backoff, RetryClock
-from wetread.jobs.store import Store, file_name
+from wetread.jobs.spool import file_name
+from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
 from wetread.jobs.worker import Reader, addressed, circumstances, describe
 from wetread.records import Circumstances, Reading

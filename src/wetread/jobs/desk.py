@@ -13,8 +13,11 @@ from sqlalchemy import Connection, case, delete, func, select, update
 from wetread.errors import BadInput
 from wetread.jobs.index import FILE, Index
 from wetread.jobs.moves import move, note
+from wetread.jobs.spool import Spool, file_name
 from wetread.jobs.states import PROCEDURE_STEP, Delivery, State
-from wetread.jobs.tables import aside, audit, documents, jobs, outbox
+from wetread.jobs.studies import objects_of, sender_of
+from wetread.jobs.tables import aside, audit, documents, instances, jobs, outbox, removed
+from wetread.records import Sender
 
 Row = dict[str, Any]
 
@@ -41,6 +44,7 @@ class Desk:
         if not url and not (state / FILE).is_file():
             raise BadInput(f"expected the state folder of a node, found no index in {state}; name it with --state")
         self._index = Index(state, url)
+        self._state = state
 
     def close(self) -> None:
         """Close the index."""
@@ -87,6 +91,26 @@ class Desk:
             for one in found
         ]
         return self._told(row) | {"deliveries": deliveries, "events": told}
+
+    def objects(self, job: int) -> tuple[list[tuple[str, bytes]], dict[str, Sender]]:
+        """Return the objects that are read for a job, as named files, and who sent each, by SOP Instance UID.
+
+        Raises
+        ------
+        BadInput
+            There is no such job, or its objects were deleted after their delivery.
+        StoreError
+            An object cannot be read or has changed.
+        """
+        with self._index.reading() as connection:
+            self._row(connection, job)
+            gone = connection.execute(select(removed.c.at).where(removed.c.job == job)).first()
+            rows = connection.execute(select(instances).where(objects_of(job))).all()
+        if gone is not None:
+            raise BadInput(f"job {job}: expected its objects, but they were deleted, as `keep_days` says")
+        spool = Spool(self._state / "spool")
+        files = [(file_name(row.digest), spool.get(row.digest)) for row in rows]
+        return files, {row.sop_instance_uid: sender_of(row) for row in rows}
 
     def retry(self, job: int) -> State:
         """Send the documents that were given up again, and read a study again whose reading failed.

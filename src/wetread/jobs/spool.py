@@ -138,3 +138,8 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def file_name(digest: str) -> str:
+    """Return the name of an object for people: the beginning of its digest."""
+    return f"{digest[:16]}.dcm"

@@ -20,7 +20,7 @@ from wetread.jobs.moves import Job
 from wetread.jobs.overview import Overview
 from wetread.jobs.parcels import Parcels
 from wetread.jobs.removals import Removals
-from wetread.jobs.spool import DamagedBlob, Spool, make_folder
+from wetread.jobs.spool import DamagedBlob, Spool, file_name, make_folder
 from wetread.jobs.studies import Studies
 from wetread.settings import Settings
 
@@ -160,8 +160,3 @@ class Store:
         if hasattr(self, "_index"):
             self._index.close()
         self._lock.release()
-
-
-def file_name(digest: str) -> str:
-    """Return the name of an object for people: the beginning of its digest."""
-    return f"{digest[:16]}.dcm"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, or_, select, update
 
 from wetread.errors import StoreError
 from wetread.jobs import failpoints
@@ -25,13 +26,18 @@ def lease_of(job: int) -> str:
     return f"job/{job}"
 
 
-def _of(job: int) -> ColumnElement[bool]:
+def objects_of(job: int) -> ColumnElement[bool]:
     """The objects to read for a job: those that came for it, and what came before of the series of which some came."""
     series = select(instances.c.series_uid).where(instances.c.job == job, instances.c.series_uid != "")
     study = select(jobs.c.study_uid).where(jobs.c.id == job).scalar_subquery()
     before = select(jobs.c.id).where(jobs.c.study_uid == study, jobs.c.id < job)
     earlier = and_(instances.c.job.in_(before), instances.c.series_uid.in_(series))
     return or_(instances.c.job == job, earlier)
+
+
+def sender_of(row: Row[Any]) -> Sender:
+    """Return who sent the object of a row of `instances`."""
+    return Sender(row.source, row.called, local(row.received_at))
 
 
 class Studies:
@@ -136,7 +142,7 @@ class Studies:
         They are those that came for it and, of a series of which some came late, those of earlier versions too:
         a series is read whole or not at all.
         """
-        mine = select(instances.c.digest).where(_of(job)).order_by(instances.c.sop_instance_uid)
+        mine = select(instances.c.digest).where(objects_of(job)).order_by(instances.c.sop_instance_uid)
         with self._index.reading() as connection:
             return list(connection.scalars(mine))
 
@@ -150,10 +156,9 @@ class Studies:
 
     def senders(self, job: int) -> dict[str, Sender]:
         """Return who sent each of the objects to read for a job, by SOP Instance UID."""
-        asked = select(instances).where(_of(job))
         with self._index.reading() as connection:
-            rows = connection.execute(asked).all()
-        return {row.sop_instance_uid: Sender(row.source, row.called, local(row.received_at)) for row in rows}
+            rows = connection.execute(select(instances).where(objects_of(job))).all()
+        return {row.sop_instance_uid: sender_of(row) for row in rows}
 
     def finish(
         self,

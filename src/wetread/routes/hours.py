@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
+from functools import lru_cache
 
 WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 DAY_MIN = 24 * 60
 
 
-def minutes_of(spans: Sequence[str]) -> frozenset[int]:
+@lru_cache(maxsize=256)
+def minutes_of(spans: tuple[str, ...]) -> frozenset[int]:
     """Return the minutes of a day in spans such as "18:00-07:00"; without any, all of them.
 
     Raises
@@ -31,7 +33,8 @@ def _span(text: str) -> Iterator[int]:
     return (minute % DAY_MIN for minute in range(begin, end if end > begin else end + DAY_MIN))
 
 
-def days_of(spans: Sequence[str]) -> frozenset[int]:
+@lru_cache(maxsize=256)
+def days_of(spans: tuple[str, ...]) -> frozenset[int]:
     """Return the days, Monday 0, of spans such as "Mon-Fri" or "Sun"; without any, all of them.
 
     Raises

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from wetread import __version__, infer
 from wetread.errors import SettingsError, WetreadError
+from wetread.routes import named_models, shadowed
 from wetread.settings import Destination, Settings
 from wetread.wire.access import check_exposure, who_may_call
 from wetread.wire.tls import Files, ends_at
@@ -52,6 +53,7 @@ def examine(settings: Settings) -> tuple[Row, ...]:
         *_host(),
         *_packages(),
         *_engines(settings),
+        *_routes(settings),
         *_state(settings),
         _late(settings),
         *_doors(settings),
@@ -91,6 +93,25 @@ def _engines(settings: Settings) -> Iterator[Row]:
                 yield Row(what, True, found)
             except WetreadError as error:
                 yield Row(what, False, f"{choice.engine}: {error}", optional=choice.engine == "onnxruntime")
+
+
+def _routes(settings: Settings) -> Iterator[Row]:
+    """Rules that name what is not there, and rules of which something never counts.
+
+    A destination that there is not is an error already when the settings are read.
+    """
+    if settings.routes:
+        yield Row("routes", True, f"{len(settings.routes)} rules")
+    try:
+        known = {model.id for model in infer.find(settings.models_dir)}
+    except WetreadError:  # told already
+        return
+    for rule, name in named_models(settings.routes):
+        if name not in known:
+            yield Row(rule.label, False, f"names the model {name!r}", f"there are {', '.join(sorted(known)) or 'none'}")
+    for rule, said, above in shadowed(settings.routes):
+        found = f"its {said} never count: {above.label} fits wherever it does, and stands above"
+        yield Row(rule.label, False, found, "move it up, narrow the other, or delete it")
 
 
 def _state(settings: Settings) -> Iterator[Row]:

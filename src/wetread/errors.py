@@ -166,6 +166,7 @@ REFUSALS: dict[str, str] = {
     "MIXED-PATIENTS": "Images of different patients stand under one study.",
     "DUPLICATE-UID": "Two different images carry the same SOP Instance UID.",
     "INCONSISTENT": "The model contradicts itself on this image: it may be poor, damaged, turned or of something else.",
+    "UNCERTAIN": "The model is not sure enough of its answer: the image may be poor, damaged or of something else.",
     "CUT-OFF": "The lungs reach beyond the lower edge of the image: their lower part is missing.",
     "MODEL-FAILED": "The model gave no usable answer.",
     "NOT-ROUTED": "A rule of this site lets no model read it.",

@@ -1,17 +1,21 @@
-"""A segmenter that contradicts itself on the mirror image does not read."""
+"""A model that contradicts itself on the mirror image, or is not sure of its answer, does not read."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests import phantoms, toy
 from wetread import infer, pipeline
 from wetread.errors import ModelError, NotRead
-from wetread.infer.gate import agreement, lowest_edge, with_mirror
+from wetread.infer.gate import MEASURES, Signals, Term, refusal
+from wetread.infer.signals import agreement, certainty, lowest_edge, measures, steadiness, with_mirror
 from wetread.prepare import prepare
 from wetread.records import Box, Tensor
 from wetread.settings import Settings
@@ -105,3 +109,91 @@ def test_film_that_ends_before_the_lungs_is_refused(gated: infer.Loaded) -> None
     with pytest.raises(NotRead, match="at most 50%") as told:
         strict.predict(prepare(cut, 1.0, gated.model.recipe))
     assert told.value.code == "CUT-OFF"
+
+
+def test_certainty_is_the_overlap_that_the_probabilities_expect_of_the_worst_label() -> None:
+    sure, unsure = np.full((1, 2, 2, 2), -30.0, np.float32), np.full((1, 2, 2, 2), -30.0, np.float32)
+    sure[0, :, 0], unsure[0, :, 0] = 30.0, 30.0
+    unsure[0, 1, 0, 0] = np.log(1.5)  # one pixel of two at 0.6: 2 x 1.6 / (1.6 + 2)
+    assert certainty(sure) == pytest.approx(1.0)
+    assert certainty(unsure) == pytest.approx(3.2 / 3.6)
+    unsure[0, 0] = -30.0
+    assert certainty(unsure) == 0.0, "a label without a mask"
+
+
+def test_outline_that_the_model_doubts_is_refused(gated: infer.Loaded) -> None:
+    prepared = prepare(phantoms.chest(), 1.0, gated.model.recipe)
+    found = certainty(gated.predict(prepared).outputs["logits"])
+    for bound, code in ((found - 0.01, ""), (found + 0.01, "UNCERTAIN")):
+        asked = replace(gated, model=replace(gated.model, gate=infer.Gate(certain=bound)))
+        told = refusal("cxr-lungs", asked.model.gate, Signals(certain=found))
+        assert (told.code if told else "") == code
+        if code:
+            with pytest.raises(NotRead, match=f"puts at {bound:.2f} or more itself, got {found:.2f}"):
+                asked.predict(prepared)
+        else:
+            asked.predict(prepared)
+
+
+def test_first_bound_that_is_not_reached_says_why() -> None:
+    gate = infer.Gate(mirrored=0.9, lungs_cut=0.6, certain=0.8, steady=0.7)
+    found = [Signals(), Signals(0.8), Signals(inside=0.39), Signals(certain=0.7), Signals(steady=float("nan"))]
+    told = [refusal("m", gate, one) for one in found]
+    assert [one.code if one else "" for one in told] == ["", "INCONSISTENT", "CUT-OFF", "UNCERTAIN", "UNCERTAIN"]
+    assert refusal("m", infer.Gate(), Signals(0.0, 0.0, 0.0, 0.0)) is None
+
+
+WORSE: dict[str, Callable[[Tensor], NDArray[Any]]] = {
+    "edges": lambda film: film[::8, ::8].repeat(8, 0).repeat(8, 1),
+    "grain": lambda film: film + np.random.default_rng(0).normal(0, 0.1, film.shape),
+    "rows": lambda film: film + 0.2 * np.sin(np.arange(len(film)))[:, None],
+    "white": lambda film: film * 3,
+    "contrast": lambda film: film * 0.3,
+    "symmetry": lambda film: np.where(np.arange(film.shape[1]) < 20, film, 0.0),
+    "top": lambda film: film[::-1],
+    "middle": lambda film: 1 - film,
+}
+
+
+@pytest.mark.parametrize("name", [name for name in MEASURES if name != "doubt"])
+def test_measures_see_what_is_wrong_with_a_film(name: str) -> None:
+    down, across = np.mgrid[-1:1:48j, -1:1:64j]
+    film = (0.5 + 0.3 * down + 0.2 * np.exp(-((across / 0.3) ** 2)) + 0.05 * np.cos(20 * across)).astype(np.float32)
+    film = np.clip(film, 0, 1)
+    poor = np.clip(WORSE[name](film), 0, 1).astype(np.float32)
+    assert measures(film, 0.1)["doubt"] == pytest.approx(0.09)
+    assert abs(measures(poor, 0.1)[name] - measures(film, 0.1)[name]) > 0.02
+
+
+def test_chance_falls_with_the_distance_from_typical_films() -> None:
+    gate = infer.Gate(terms=(Term("edges", 0.5, 0.1, 0.0, 1.0), Term("doubt", 0.0, 0.1, 2.0, 0.0)), constant=-2.0)
+    found = [
+        steadiness(gate, {"edges": edges, "doubt": doubt}) for edges, doubt in ((0.5, 0.0), (0.7, 0.0), (0.5, 0.2))
+    ]
+    assert found == pytest.approx([1 / (1 + np.exp(-2)), 1 / (1 + np.exp(2)), 1 / (1 + np.exp(2))])
+    assert steadiness(gate, {"edges": 1e9, "doubt": 0.0}) < 1e-20
+    assert steadiness(infer.Gate(), {}) == 1.0
+
+
+@pytest.mark.parametrize(("constant", "refused"), [(-5.0, False), (5.0, True)])
+def test_film_on_which_an_answer_is_not_steady_is_refused(constant: float, refused: bool, tmp_path: Path) -> None:
+    gate = infer.Gate(steady=0.5, terms=(Term("doubt", 0.0, 0.25, 0.0, 0.0),), constant=constant)
+    model = replace(infer.read(toy.make_models(tmp_path / "models") / "cxr-pneumonia"), gate=gate)
+    asked = infer.load(model, infer.candidates(model)[0])
+    prepared = prepare(phantoms.chest(), 1.0, model.recipe, Box(0, 0, 100, 100))
+    if not refused:
+        asked.predict(prepared)
+        return
+    with pytest.raises(NotRead, match="at least 50% that no damage moved its answer, got 1%") as told:
+        asked.predict(prepared)
+    assert told.value.code == "UNCERTAIN"
+
+
+def test_terms_of_a_gate_are_read(tmp_path: Path) -> None:
+    path = declared(tmp_path)
+    path.write_text(path.read_text() + "steady = 0.6\nconstant = -2.5\ndoubt = [0.1, 0.2, 0.3, 0.4]\n")
+    gate = infer.read(path.parent).gate
+    assert (gate.steady, gate.constant, gate.terms) == (0.6, -2.5, (Term("doubt", 0.1, 0.2, 0.3, 0.4),))
+    path.write_text(path.read_text().replace("0.2, 0.3", "0.0, 0.3"))
+    with pytest.raises(ModelError, match="spread above 0"):
+        infer.read(path.parent)

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from tests import toy
 from tests.lab.films import drawn_films
 from tests.lab.series import drawn_cases
+from wetread import infer
 from wetread.errors import BadInput
+from wetread.infer import Gate
+from wetread.infer.gate import MEASURES, Signals, Term
+from wetread.infer.signals import steadiness
 from wetread.lab.damage import Damage, damages
-from wetread.lab.falls import Bounds, bound_of
+from wetread.lab.falls import NONE, badness, bound_of, code_of, fix_bounds, gate_of, separated
 from wetread.lab.gate import halves
-from wetread.lab.trials import Case, Told, damaged, film_cases, series_cases, span_of
+from wetread.lab.gate_page import gate_text, section, write_section
+from wetread.lab.steady import fit_steady
+from wetread.lab.trials import Case, Told, damaged, film_cases, series_cases, span_of, subject_of
+from wetread.measures import auroc
 from wetread.records import Recipe
 
 SOUND = np.linspace(0.9, 1.0, 101)
+SHIPPED = Path(__file__).parents[2]
 
 
 def test_bound_lets_through_what_has_not_fallen() -> None:
@@ -30,12 +43,60 @@ def test_bound_is_none_where_nothing_falls_and_spares_sound_images_where_all_do(
     assert bound_of(values, np.ones(50, bool), few) == pytest.approx(0.9, abs=0.006)
 
 
+def told(before: str = "", after: str = "", given: float = 1.0, figure: float = 1.0, **values: float) -> Told:
+    return Told(before, after, Signals(**values), figure, given, np.zeros(0))
+
+
 def test_the_worse_signal_counts() -> None:
-    told = [Told("", mirrored, inside, 1.0, np.zeros(0)) for mirrored, inside in ((1, 1), (0.85, 1), (0.95, 0.4))]
-    assert (Bounds(0.9, 0.5).badness(told) > 1).tolist() == [False, True, True]
-    assert (Bounds().badness(told) > 1).tolist() == [False, False, False]
-    assert [Bounds(0.9, 0.5).code(one) for one in told] == ["", "INCONSISTENT", "CUT-OFF"]
-    assert Bounds().code(Told("NOT-A-CHEST", 0.5, 0.5, 1.0, np.zeros(0))) == "NOT-A-CHEST"
+    found = [told(), told(mirrored=0.85), told(mirrored=0.95, inside=0.4)]
+    gate = gate_of({"mirrored": 0.9, "inside": 0.5}, Gate())
+    assert gate == Gate(mirrored=0.9, lungs_cut=0.5)
+    assert (badness(found, {"mirrored": 0.9, "inside": 0.5}) > 1).tolist() == [False, True, True]
+    assert (badness(found, {"mirrored": 0.0}) > 1).tolist() == [False, False, False]
+    assert [code_of(one, gate) for one in found] == ["", "INCONSISTENT", "CUT-OFF"]
+
+
+def test_codes_come_in_the_order_of_deployment() -> None:
+    gate = Gate(certain=0.9)
+    assert code_of(told("NOT-A-CHEST", certain=0.5), gate) == "NOT-A-CHEST"
+    assert code_of(told("", "IMPLAUSIBLE-MASK", certain=0.5), gate) == "UNCERTAIN"
+    assert code_of(told("", "IMPLAUSIBLE-MASK"), gate) == "IMPLAUSIBLE-MASK"
+
+
+def test_the_better_signal_makes_the_gate(tmp_path: Path) -> None:
+    """What is certain falls with the Dice, what is mirrored does not; only an organ that is always there has both."""
+    model = infer.read(toy.make_models(tmp_path / "models") / "cxr-lungs")
+    lungs = replace(model, views=(), labels=(replace(model.labels[0], plausible_share=(0.01, 0.7)),))
+    sound = [told(certain=0.95, mirrored=0.9 + 0.001 * i) for i in range(20)]
+    bad = [told(certain=0.5, mirrored=0.9 + 0.001 * i, given=0.5) for i in range(20)]
+    tried = {NONE: sound, ("blur", "8"): bad}
+    bounds, worth = fix_bounds(tried, lungs)
+    assert list(bounds) == ["certain"]
+    assert 0.5 < bounds["certain"] <= 0.95
+    assert worth["certain"]["auc"] == 1.0
+    assert fix_bounds(tried, replace(lungs, labels=model.labels))[0] == {"mirrored": 0.0}, "no signal is usable"
+
+
+def test_chance_is_fitted_to_what_moves_an_answer() -> None:
+    """Films fall where they lie two spreads from typical ones in one measure, on either side."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(0, 1, (600, len(MEASURES)))
+    values[300:, 1] += np.where(rng.random(300) < 0.5, 4, -4)
+    fell = np.arange(600) >= 300
+    measured = [dict(zip(MEASURES, row, strict=True)) for row in values]
+    gate = fit_steady(measured, fell, ~fell)
+    found = np.array([steadiness(gate, one) for one in measured])
+    assert auroc(fell.astype(int), -found) > 0.95
+    square = {term.measure: term.square for term in gate.terms}
+    assert max(square, key=lambda name: square[name]) == MEASURES[1]
+
+
+def test_calls_that_are_lost_are_counted_and_those_refused_told() -> None:
+    sound = [told(steady=0.95)] * 3
+    damaged = [told(steady=0.2, given=0.3, figure=0.0), told(steady=0.9, given=0.4, figure=0.0), told(steady=0.9)]
+    found = separated({NONE: sound, ("blur", "8"): damaged}, {"steady": 0.5}, Gate(steady=0.5))
+    assert (found["n_lost"], found["lost_refused"], found["n_fallen"]) == (2, 0.5, 2)
+    assert (found["fallen_refused"], found["others_refused"]) == (0.5, 0.0)
 
 
 def test_halves_share_no_patient_and_both_hold_every_stratum() -> None:
@@ -92,3 +153,48 @@ def test_ignored_pixels_of_a_film_are_marked() -> None:
     assert set(np.unique(case.masks).tolist()) == {0, 1, 255}
     assert case.present is not None
     assert next(film_cases(films, np.array([0]), labelled=False)).present is None
+
+
+def test_a_classifier_is_measured_and_judged_behind_the_segmenter_before_it(tmp_path: Path) -> None:
+    subject = subject_of(toy.make_models(tmp_path / "models"), "cxr-pneumonia")
+    case = next(film_cases(drawn_films(), np.array([1])))
+    found = subject.ask(case)
+    assert set(found.measured) == set(MEASURES)
+    assert found.signals == Signals(), "no chance without a fit"
+    assert 0 < found.given < 1
+    assert found.figure in (0.0, 1.0)
+    gate = Gate(steady=0.5, terms=(Term("doubt", 0.0, 1.0, 0.0, 0.0),), constant=3.0)
+    behind = subject.behind(gate).ask(case)
+    assert behind.signals.steady == pytest.approx(1 / (1 + np.exp(3)))
+    assert code_of(behind, gate) == (found.before or "UNCERTAIN")
+    blank = replace(case, pixels=np.zeros_like(case.pixels))
+    assert subject.ask(blank).before == "NOT-A-CHEST"
+
+
+def test_gate_goes_into_the_card_and_the_figures(tmp_path: Path) -> None:
+    """An older section is replaced, what stands around it stays."""
+    shipped = SHIPPED / "models" / "mr-hippocampus"
+    for name in ("card.md", "figures.json"):
+        (tmp_path / name).write_bytes((shipped / name).read_bytes())
+    told = json.loads((shipped / "gate.json").read_text())
+    write_section(tmp_path, told)
+    assert (tmp_path / "card.md").read_text() == (shipped / "card.md").read_text(), "the shipped card is up to date"
+    write_section(tmp_path, told | {"date": "1999-12-31"})
+    card = (tmp_path / "card.md").read_text()
+    assert "1999-12-31" in card
+    assert card.replace("1999-12-31", told["date"]) == (shipped / "card.md").read_text()
+    assert json.loads((tmp_path / "figures.json").read_text())["figures"]["gate"]["date"] == "1999-12-31"
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("models/*/gate.json")), ids=lambda path: path.parent.name)
+def test_card_page_and_declaration_say_what_the_gate_does(path: Path) -> None:
+    told = json.loads(path.read_text())
+    assert section(told) in (path.parent / "card.md").read_text()
+    assert gate_text(told) in (SHIPPED / "docs" / "evidence" / "gate.md").read_text()
+    gate = infer.read(path.parent).gate
+    assert {name: getattr(gate, name) for name in told["bounds"]} == told["bounds"]
+
+
+def test_folder_without_a_card_gets_none(tmp_path: Path) -> None:
+    write_section(tmp_path, {})
+    assert not list(tmp_path.iterdir())

@@ -20,8 +20,8 @@ import numpy as np
 from wetread import infer
 from wetread.evidence.figures import Figure, p95
 from wetread.infer.engine import Engine, finite, installed, loader
-from wetread.infer.gate import with_mirror
 from wetread.infer.profile import measure
+from wetread.infer.signals import with_mirror
 from wetread.infer.tuning import throughput
 from wetread.records import Tensor
 

@@ -9,9 +9,10 @@ from wetread.infer.answers import findings
 from wetread.infer.choice import NEARLY, PREFERENCE, Choice, candidates, choose, shape
 from wetread.infer.engine import DEVICES, natively
 from wetread.infer.fit import check_fit
+from wetread.infer.gate import Gate
 from wetread.infer.host import Loaded, golden, load, missed, open_all
 from wetread.infer.masks import is_pair, lungs, outlines, soft
-from wetread.infer.model import Build, Gate, Intended, Label, Model, find, read
+from wetread.infer.model import Build, Intended, Label, Model, find, read
 from wetread.infer.profile import Measured, Profile, Site
 from wetread.infer.profile import read as read_profile
 from wetread.infer.profile import write as write_profile

@@ -1,64 +1,122 @@
-"""Whether a segmenter agrees with itself on an image and on its mirror image, and whether it sees the whole lungs.
-
-A network that was trained on mirrored images says the same of both where it knows what
-it sees, and something else where the image is poor, damaged, turned or of something
-else.  This needs no picture of what training looked like, so another hospital's good
-images pass.
-
-References
-----------
-Wang et al., "Aleatoric uncertainty estimation with test-time augmentation for medical image
-segmentation with convolutional neural networks", Neurocomputing 338 (2019).
-"""
+"""What a model must not read: the bounds that come with it, and the codes of what lies outside."""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from wetread.measures import dice
-from wetread.records import Box, Mask, Tensor
+from wetread.errors import ModelError, NotRead
 
-#: Rows whose values differ by less are of one value; pixels of the grid that still are the edge.
-FLAT, NEAR = 1e-3, 3
-
-
-def with_mirror(tensor: Tensor) -> Tensor:
-    """Images (n, c, y, x), then their mirror images: (2n, c, y, x)."""
-    return np.concatenate([tensor, tensor[..., ::-1]])
+#: What a chance may be made of: see `wetread.infer.signals.measures`.
+MEASURES = ("doubt", "edges", "grain", "rows", "white", "contrast", "symmetry", "top", "middle")
 
 
-def agreement(logits: Tensor) -> float:
-    """Dice of the masks of the images and of their mirror images, of a series over all its slices together.
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """How far an answer can be trusted: each 0..1, 1 for the best; 1 too where it was not asked or does not apply."""
 
-    Parameters
-    ----------
-    logits
-        (2n, k, [z,] y, x) float32, as the network answers `with_mirror`.
+    mirrored: float = 1.0  # agreement of the masks of the image and of its mirror image
+    inside: float = 1.0  # share of the lungs' width that the film's lower edge does not cut
+    certain: float = 1.0  # overlap that the model expects of its own mask
+    steady: float = 1.0  # chance that the answer is that of a sound image
 
-    Returns
-    -------
-    0..1; 0 where one of the two masks is empty and the other is not, 1 where both are.
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """What one measure of an image and its answer adds to the logit of its being no longer steady."""
+
+    measure: str  # one of `MEASURES`
+    typical: float  # mean of sound images
+    spread: float  # standard deviation of sound images
+    weight: float  # of the distance from the typical value, in spreads
+    square: float  # of that distance squared
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What a model must not read; the bounds hold for the file that they were fixed on."""
+
+    mirrored: float = 0.0  # least agreement with itself on the mirror image that is read, 0..1; 0: not asked
+    lungs_cut: float = 1.0  # largest share of the lungs' width that the film's lower edge may cut, 0..1
+    certain: float = 0.0  # least overlap that it expects of its own mask, 0..1; 0: not asked
+    steady: float = 0.0  # least chance that the answer is that of a sound image, 0..1; 0: not asked
+    terms: tuple[Term, ...] = ()  # what that chance is made of
+    constant: float = 0.0  # logit, of an image whose measures are all typical
+
+    @property
+    def least(self) -> Mapping[str, float]:
+        """The least value of each signal that is asked, in the order in which they are asked."""
+        bounds = {
+            "mirrored": self.mirrored,
+            "certain": self.certain,
+            "steady": self.steady,
+            "inside": round(1 - self.lungs_cut, 6),
+        }
+        return {name: bound for name, bound in bounds.items() if bound > 0}
+
+
+Told = Callable[[float, float], str]
+#: Signal -> code, and the text of bound and value.
+REASONS: Mapping[str, tuple[str, Told]] = {
+    "mirrored": (
+        "INCONSISTENT",
+        lambda bound, got: (
+            f"a Dice of at least {bound:.2f} between its masks of the image and of the mirror image, got {got:.2f}"
+        ),
+    ),
+    "certain": (
+        "UNCERTAIN",
+        lambda bound, got: f"an outline whose overlap it puts at {bound:.2f} or more itself, got {got:.2f}",
+    ),
+    "steady": (
+        "UNCERTAIN",
+        lambda bound, got: f"a chance of at least {bound:.0%} that no damage moved its answer, got {got:.0%}",
+    ),
+    "inside": (
+        "CUT-OFF",
+        lambda bound, got: f"the lower edge to cut at most {1 - bound:.0%} of the lungs' width, got {1 - got:.0%}",
+    ),
+}
+
+
+def refusal(model: str, gate: Gate, found: Signals) -> NotRead | None:
+    """Why a model must not read, by the first bound that a signal does not reach; None: it may."""
+    for name, bound in gate.least.items():
+        got = getattr(found, name)
+        if not got >= bound:
+            code, told = REASONS[name]
+            return NotRead(code, f"Model {model}: expected {told(bound, got)}.")
+    return None
+
+
+def read_gate(table: Mapping[str, Any], path: Path) -> Gate:
+    """The gate of a declaration, which belongs to the bytes of a build: another file answers other values.
+
+    Raises
+    ------
+    ModelError
+        It was fixed on other bytes, or a measure does not hold four numbers.
     """
-    plain, mirrored = np.split(logits > 0, 2)
-    return dice(plain, mirrored[..., ::-1])
+    if "gate" not in table:
+        return Gate()
+    found, files = table["gate"], [build["sha256"] for build in table["build"]]
+    if found["sha256"] not in files:
+        raise ModelError(
+            f"{path}: expected a gate that was fixed on one of the builds, got one of the file "
+            f"{found['sha256'][:16]}...; fix it again: wetread lab gate {table['id']}"
+        )
+    bounds = {
+        key: float(found[key]) for key in ("mirrored", "lungs_cut", "certain", "steady", "constant") if key in found
+    }
+    terms = tuple(_term(name, found[name], path) for name in MEASURES if name in found)
+    return Gate(terms=terms, **bounds)
 
 
-def lowest_edge(mask: Mask, image: Tensor, content: Box) -> float:
-    """Share of a mask's columns that reach the lower edge of the picture: lungs that end before their bases do.
-
-    Parameters
-    ----------
-    mask
-        (y, x) bool, on the model's grid.
-    image
-        (y, x) float32, what the model saw; rows of one value at the lower end of the content are no picture.
-    content
-        Where the image lies on the grid.
-    """
-    place = slice(content.y0, content.y1), slice(content.x0, content.x1)
-    mask, picture = mask[place], np.ptp(image[place], axis=1) > FLAT
-    columns = mask.any(0)
-    if not (columns.any() and picture.any()):
-        return 0.0
-    lowest = len(mask) - 1 - mask[::-1].argmax(0)
-    return float((lowest[columns] >= np.flatnonzero(picture)[-1] - NEAR).mean())
+def _term(name: str, values: list[float], path: Path) -> Term:
+    if len(values) != 4 or not values[1] > 0:
+        raise ModelError(
+            f"{path}: [gate] {name}: expected [typical, spread above 0, weight, weight of the square], got {values}"
+        )
+    return Term(name, *map(float, values))

@@ -12,14 +12,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from wetread.errors import EngineError, GoldenMismatch, ModelError, NotRead
+from wetread.errors import EngineError, GoldenMismatch, ModelError
 from wetread.infer.choice import Choice, candidates, certified, choose, lighter
 from wetread.infer.engine import DEVICES, Engine, finite, loader
-from wetread.infer.gate import agreement, lowest_edge, with_mirror
+from wetread.infer.gate import refusal
 from wetread.infer.model import Build, Model, read_verified
 from wetread.infer.profile import Profile
 from wetread.infer.recipe import digest
-from wetread.records import Code, Mask, ModelIdentity, Prediction, Prepared, Tensor
+from wetread.infer.signals import signals, with_mirror
+from wetread.records import Code, ModelIdentity, Prediction, Prepared, Tensor
 from wetread.settings import Settings
 
 log = logging.getLogger("wetread.infer")
@@ -63,14 +64,14 @@ class Loaded:
 
         Before each batch `pause` is called: a reading that can wait stops there for one that cannot.
 
-        A segmenter with a gate is asked about the mirror image too.  Where the engine fails or
+        A segmenter whose gate asks for it is asked about the mirror image too.  Where the engine fails or
         answers with what is no number, the spare answers, an alarm is logged, and the
         prediction's model tells who answered and in whose stead.
 
         Raises
         ------
         NotRead
-            INCONSISTENT: it says something else of the mirror image.  CUT-OFF: the film ends before the lungs do.
+            INCONSISTENT, UNCERTAIN or CUT-OFF: its gate does not let the image through.
         EngineError
             The tensor was made by another recipe, the engine and its spare failed, or an answer
             is not a finite number: such an answer is never passed on.
@@ -112,30 +113,12 @@ class Loaded:
             name: np.concatenate([run[name] for run in runs]) if len(runs) > 1 else runs[0][name] for name in runs[0]
         }
         finite(outputs, f"model {self.model.id}")
+        refused = refusal(self.model.id, gate, signals(self.model, prepared, outputs, gate.least))
+        if refused is not None:
+            raise refused
         if gate.mirrored:
-            self._agree(agreement(outputs[self.model.mask_output]))
             outputs = {name: values[: len(prepared.tensor)] for name, values in outputs.items()}
-        if gate.lungs_cut < 1:
-            self._whole(outputs[self.model.mask_output][0, 0] > 0, prepared)
         return Prediction(self.identity, outputs, prepared.grid)
-
-    def _agree(self, found: float) -> None:
-        bound = self.model.gate.mirrored
-        if not found >= bound:
-            raise NotRead(
-                "INCONSISTENT",
-                f"Model {self.model.id}: expected a Dice of at least {bound:.2f} between its masks of the image and of "
-                f"the mirror image, got {found:.2f}.",
-            )
-
-    def _whole(self, lungs: Mask, prepared: Prepared) -> None:
-        found = lowest_edge(lungs, prepared.tensor[0, 0], prepared.grid.content)
-        if found > self.model.gate.lungs_cut:
-            raise NotRead(
-                "CUT-OFF",
-                f"Model {self.model.id}: expected the lower edge to cut at most {self.model.gate.lungs_cut:.0%} of the "
-                f"lungs' width, got {found:.0%}.",
-            )
 
 
 def load(

@@ -21,6 +21,7 @@ from typing import Any
 
 from wetread.errors import ModelDigestError, ModelError
 from wetread.infer import recipe as recipes
+from wetread.infer.gate import Gate, read_gate
 from wetread.records import Code, Recipe
 
 TASKS = ("classification", "segmentation", "segmentation+classification")
@@ -86,14 +87,6 @@ class Build:
     def certified(self) -> bool:
         """Whether it may answer, on some engine."""
         return bool(self.engines)
-
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """What a model must not read; the bounds hold for the file that they were fixed on."""
-
-    mirrored: float = 0.0  # least agreement with itself on the mirror image that is read, 0..1; 0: not asked
-    lungs_cut: float = 1.0  # largest share of the lungs' width that the film's lower edge may cut, 0..1
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +182,7 @@ def _model(folder: Path, table: Mapping[str, Any]) -> Model:
         folder=folder,
         series=_series(table, path),
         intended=_intended(table.get("intended", {}), path),
-        gate=_gate(table, path),
+        gate=read_gate(table, path),
     )
 
 
@@ -230,19 +223,6 @@ def _intended(table: Mapping[str, Any], path: Path) -> Intended:
     if unknown:
         raise ModelError(f"{path}: [intended]: expected age_years, field_mm and rule, got {sorted(unknown)}")
     return Intended((ages[0], ages[1]) if ages is not None else None, field_mm)
-
-
-def _gate(table: Mapping[str, Any], path: Path) -> Gate:
-    """The gate, which belongs to the bytes of a build: another file answers other values."""
-    if "gate" not in table:
-        return Gate()
-    found, files = table["gate"], [build["sha256"] for build in table["build"]]
-    if found["sha256"] not in files:
-        raise ModelError(
-            f"{path}: expected a gate that was fixed on one of the builds, got one of the file "
-            f"{found['sha256'][:16]}...; fix it again: wetread lab gate {table['id']}"
-        )
-    return Gate(float(found.get("mirrored", 0.0)), float(found.get("lungs_cut", 1.0)))
 
 
 def _one_of(value: str, allowed: Sequence[str], key: str, path: Path) -> str:

@@ -9,7 +9,7 @@ from wetread.infer import Model
 from wetread.lab.audit import markdown
 from wetread.lab.certify import PARENT
 from wetread.lab.evaluate import Figures, interval_text
-from wetread.lab.gate_page import gate_text
+from wetread.lab.gate_page import section
 
 __all__ = ["audit_text", "card", "damage_parts", "operating_text"]
 
@@ -90,7 +90,7 @@ def audit_text(audit: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
 
 def damage_parts(figures: Mapping[str, Any]) -> list[str]:
     """Return the section of damaged images, if the builds that ship were tried on them."""
-    return [f"## Damaged images\n\n{gate_text(figures['gate'])}"] if figures["gate"] else []
+    return [section(figures["gate"])] if figures["gate"] else []
 
 
 def table_text(head: list[str], rows: list[list[str]]) -> str:

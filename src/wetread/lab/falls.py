@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wetread.infer import Model
+from wetread.infer import Gate, Model, is_pair
+from wetread.infer.gate import refusal
 from wetread.lab.trials import Case, Told
 from wetread.measures import auroc
 
@@ -19,16 +19,19 @@ __all__ = [
     "NONE",
     "SHARE",
     "SOUND",
-    "Bounds",
     "Tried",
+    "badness",
     "bound_of",
+    "code_of",
     "damage_rows",
+    "fallen",
     "fix_bounds",
+    "gate_of",
     "row_of",
     "separated",
 ]
 
-#: An image has fallen if its figure is so much below that of the sound image.
+#: An image has fallen if its Dice, or the probability given to the truth, is so much below that of the sound image.
 FALL = 0.10
 #: So many of those that are let through must not have fallen; and no bound may refuse more than this of sound ones.
 SHARE, SOUND = 0.95, 0.02
@@ -40,32 +43,26 @@ Figures = dict[str, Any]
 #: Name and grade of a damage -> what came of every case.
 Tried = Mapping[tuple[str, str], Sequence[Told]]
 NONE = ("none", "")
+#: The damage that only the lower edge tells.
+CUT = "lower part missing"
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """The gate of a model; 0 asks nothing."""
+def badness(told: Iterable[Told], bounds: Mapping[str, float]) -> Floats:
+    """Return how far each case is from sound, (n,); the bound is at 1, for whichever signal is worse.
 
-    mirrored: float = 0.0  # least agreement with itself on the mirror image
-    inside: float = 0.0  # least share of the lungs' width that the lower edge does not cut
+    Parameters
+    ----------
+    bounds
+        Signal -> its bound, 0 where it has none.
+    """
+    found = [[(1 - getattr(one.signals, name)) / (1 - bound) for name, bound in bounds.items()] for one in told]
+    return np.asarray(np.max(found, axis=1))
 
-    def badness(self, told: Iterable[Told]) -> Floats:
-        """Return how far each case is from sound, (n,); the bound is at 1, for whichever signal is worse."""
-        pairs = [(one.mirrored, one.inside) for one in told]
-        found = [
-            (1 - np.array(values)) / (1 - bound) for values, bound in zip(zip(*pairs, strict=True), self, strict=True)
-        ]
-        return np.asarray(np.max(found, axis=0))
 
-    def __iter__(self) -> Any:
-        """Yield the bounds in the order of the signals."""
-        return iter((self.mirrored, self.inside))
-
-    def code(self, told: Told) -> str:
-        """Return why deployment does not read a case, "" if it does."""
-        if told.mirrored < self.mirrored:
-            return "INCONSISTENT"
-        return "CUT-OFF" if told.inside < self.inside else told.code
+def code_of(told: Told, gate: Gate) -> str:
+    """Return why deployment does not read a case, "" if it does."""
+    refused = refusal("", gate, told.signals)
+    return told.before or (refused.code if refused else told.after)
 
 
 def bound_of(values: Floats, fell: NDArray[np.bool_], sound: Floats) -> float:
@@ -91,45 +88,81 @@ def _figures_of(told: Iterable[Told]) -> Floats:
     return np.array([one.figure for one in told])
 
 
-def _fell(tried: Tried, key: tuple[str, str]) -> NDArray[np.bool_]:
-    found = _figures_of(tried[key])
-    return np.asarray(_figures_of(tried[NONE])[: len(found)] - found > FALL)
+def fallen(tried: Tried, key: tuple[str, str]) -> NDArray[np.bool_]:
+    """Return which images of a damage have fallen, (n,)."""
+    found = np.array([one.given for one in tried[key]])
+    sound = np.array([one.given for one in tried[NONE]])[: len(found)]
+    return np.asarray(sound - found > FALL)
 
 
-def fix_bounds(tried: Tried, lungs: bool) -> tuple[Bounds, Figures]:
-    """Fix a bound for each signal on the damages that it is for, and return what each signal is worth."""
-    parts = {"mirrored": [key for key in tried if not (lungs and key[0] == "lower part missing")]}
-    if lungs:
-        parts["inside"] = [key for key in tried if key[0] in ("none", "lower part missing")]
-    bounds, signals = {}, {}
-    for name, keys in parts.items():
-        fell = np.concatenate([_fell(tried, key) for key in keys])
-        values = np.array([getattr(one, name) for key in keys for one in tried[key]])
-        sound = np.array([getattr(one, name) for one in tried[NONE]])
-        area = auroc(fell.astype(np.int64), -values) if 0 < fell.sum() < len(fell) else 0.5
-        bounds[name] = bound_of(values, fell, sound) if area >= USABLE else 0.0
-        kept = values >= bounds[name]
-        signals[name] = {
-            "auc": area,
-            "fell": int(fell.sum()),
-            "n": len(fell),
-            "kept_sound": float((~fell[kept]).mean()),
-        }
-    return Bounds(**bounds), signals
+def _joined(tried: Tried, keys: Iterable[tuple[str, str]]) -> tuple[list[Told], NDArray[np.bool_]]:
+    """Return what came of several damages, and which images have fallen."""
+    wanted = list(keys)
+    return [one for key in wanted for one in tried[key]], np.concatenate([fallen(tried, key) for key in wanted])
 
 
-def damage_rows(tried: Tried, cases: Sequence[Case], model: Model, bounds: Bounds) -> list[Figures]:
+def _area_of(fell: NDArray[np.bool_], bad: Floats) -> float:
+    return auroc(fell.astype(np.int64), bad) if 0 < fell.sum() < len(fell) else 0.5
+
+
+def fix_bounds(tried: Tried, model: Model) -> tuple[dict[str, float], Figures]:
+    """Fix a bound for the best signal, for the lungs of a film one also for what the lower edge cuts.
+
+    Returns
+    -------
+    Signal -> its bound, 0 if it tells the fallen too badly; and what each signal is worth on the damages it is for.
+    """
+    rivals = _rivals(model)
+    edge = is_pair(model)
+    parts = {name: [key for key in tried if not (edge and key[0] == CUT)] for name in rivals}
+    if edge:
+        parts["inside"] = [key for key in tried if key[0] in (NONE[0], CUT)]
+    worth = {name: _worth(tried, keys, name) for name, keys in parts.items()}
+    best = max(rivals, key=lambda name: worth[name][1]["auc"])
+    bounds = {name: bound for name, (bound, _) in worth.items() if name in (best, "inside")}
+    return bounds, {name: figures for name, (_, figures) in worth.items()}
+
+
+def _rivals(model: Model) -> list[str]:
+    """Return the signals of which one is asked, the cheapest first."""
+    if not model.segments:
+        return ["steady"]
+    # An organ that may be absent leaves an empty mask of a sound image too.
+    always = all(label.expected for label in model.labels)
+    return ["certain", "mirrored"] if always else ["mirrored"]
+
+
+def _worth(tried: Tried, keys: Sequence[tuple[str, str]], name: str) -> tuple[float, Figures]:
+    """Return a signal's bound on some damages, and what it is worth there."""
+    told, fell = _joined(tried, keys)
+    values = np.array([getattr(one.signals, name) for one in told])
+    sound = np.array([getattr(one.signals, name) for one in tried[NONE]])
+    area = _area_of(fell, -values)
+    bound = bound_of(values, fell, sound) if area >= USABLE else 0.0
+    kept = values >= bound
+    return bound, {"auc": area, "fell": int(fell.sum()), "n": len(fell), "kept_sound": float((~fell[kept]).mean())}
+
+
+def gate_of(bounds: Mapping[str, float], fitted: Gate) -> Gate:
+    """Return the gate of these bounds, with the terms of a fit."""
+    found = {name: bounds.get(name, 0.0) for name in ("mirrored", "certain", "steady")}
+    return Gate(
+        **found, lungs_cut=round(1 - bounds.get("inside", 0.0), 3), terms=fitted.terms, constant=fitted.constant
+    )
+
+
+def damage_rows(tried: Tried, cases: Sequence[Case], model: Model, gate: Gate) -> list[Figures]:
     """Return one row a damage: how many fell, their figure, and what the gate does."""
     rows = []
     for (name, grade), told in tried.items():
-        fell = float(_fell(tried, (name, grade)).mean())
-        rows.append({"damage": name, "grade": grade, "fell": fell} | row_of(told, cases[: len(told)], model, bounds))
+        fell = float(fallen(tried, (name, grade)).mean())
+        rows.append({"damage": name, "grade": grade, "fell": fell} | row_of(told, cases[: len(told)], model, gate))
     return rows
 
 
-def row_of(told: Sequence[Told], cases: Sequence[Case], model: Model, bounds: Bounds) -> Figures:
+def row_of(told: Sequence[Told], cases: Sequence[Case], model: Model, gate: Gate) -> Figures:
     """Return figure, refusals and what is let through of one set."""
-    shut = np.array([bounds.code(one) for one in told])
+    shut = np.array([code_of(one, gate) for one in told])
     figure, kept = _figures_of(told), shut == ""
     return {
         "n": len(told),
@@ -154,16 +187,30 @@ def _area(told: Sequence[Told], cases: Sequence[Case], model: Model) -> float | 
     return auroc(truth, np.concatenate([one.logits for one in told])) if 0 < truth.sum() < len(truth) else None
 
 
-def separated(tried: Tried, bounds: Bounds) -> Figures:
-    """Return the AUC of the signals: fallen images against all others, and every damaged one against sound ones."""
-    bad = np.concatenate([bounds.badness(told) for told in tried.values()])
-    fell = np.concatenate([_fell(tried, key) for key in tried]).astype(np.int64)
-    grade = np.concatenate([np.full(len(told), key != NONE) for key, told in tried.items()]).astype(np.int64)
-    shut = np.array([bool(bounds.code(one)) for told in tried.values() for one in told])
+def separated(tried: Tried, bounds: Mapping[str, float], gate: Gate) -> Figures:
+    """Return the AUC of the signals: fallen images against all others, and every damaged one against sound ones.
+
+    Also, of single calls: how many that were right undamaged are wrong damaged, the AUC of the signals for them,
+    and the share of them that is refused.
+    """
+    told, fell = _joined(tried, tried)
+    bad = badness(told, bounds)
+    grade = np.concatenate([np.full(len(told), key != NONE) for key, told in tried.items()])
+    shut = np.array([bool(code_of(one, gate)) for one in told])
+    lost = np.concatenate([_lost(tried, key) for key in tried])
     return {
-        "fallen": auroc(fell, bad) if 0 < fell.sum() < len(fell) else None,
-        "damaged": auroc(grade, bad),
-        "fallen_refused": float(shut[fell == 1].mean()) if fell.any() else None,
-        "others_refused": float(shut[fell == 0].mean()),
+        "fallen": _area_of(fell, bad) if 0 < fell.sum() < len(fell) else None,
+        "damaged": _area_of(grade, bad),
+        "fallen_refused": float(shut[fell].mean()) if fell.any() else None,
+        "others_refused": float(shut[~fell].mean()),
         "n_fallen": int(fell.sum()),
+        "n_lost": int(lost.sum()),
+        "lost": _area_of(lost, bad) if lost.any() else None,
+        "lost_refused": float(shut[lost].mean()) if lost.any() else None,
     }
+
+
+def _lost(tried: Tried, key: tuple[str, str]) -> NDArray[np.bool_]:
+    """Return which images of a damage were called right undamaged and are called wrong, (n,)."""
+    found, sound = (_figures_of(tried[one]) for one in (key, NONE))
+    return np.asarray((sound[: len(found)] == 1) & (found == 0))

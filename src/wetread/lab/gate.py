@@ -15,24 +15,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wetread.errors import BadInput
-from wetread.infer.masks import is_pair
+from wetread.infer import Gate
 from wetread.lab.cases import deal, fold_of
 from wetread.lab.damage import damages
 from wetread.lab.data import hannover, held_back, kermany, nih
 from wetread.lab.evidence import today
-from wetread.lab.falls import FALL, NONE, SHARE, SOUND, Bounds, damage_rows, fix_bounds, row_of, separated
+from wetread.lab.falls import (
+    FALL,
+    NONE,
+    SHARE,
+    SOUND,
+    damage_rows,
+    fallen,
+    fix_bounds,
+    gate_of,
+    row_of,
+    separated,
+)
 from wetread.lab.folder import sha256_of
-from wetread.lab.gate_page import write_page
+from wetread.lab.gate_page import write_page, write_section
 from wetread.lab.series import LOADERS, load
+from wetread.lab.steady import fit_steady
 from wetread.lab.train import Plan
 from wetread.lab.trials import Case, Subject, Told, damaged, film_cases, series_cases, subject_of
 
 __all__ = ["halves", "kept_gate", "make_gate"]
 
-#: Cases on each side, at most: sound ones; films, series and volumes in every damage; images of something else.
-SOUND_ONES, TRIED, VOLUMES, OTHERS = 200, 60, 12, 30
+#: Cases on each side, at most: sound ones; those in every damage; images of something else.
+SOUND_ONES, TRIED, OTHERS = 200, 60, 30
 
 Figures = dict[str, Any]
+#: Keys of the bounds in a declaration.
+BOUNDS = ("mirrored", "certain", "steady", "lungs_cut")
+#: What must not fall, by the figure that is reported.
+KEPT = {"Dice": "their Dice", "share called right": "the probability given to the truth"}
 
 
 def make_gate(table: Mapping[str, Any], data: Path, out: Path, models: Path, evidence: Path | None = None) -> Figures:
@@ -40,7 +56,8 @@ def make_gate(table: Mapping[str, Any], data: Path, out: Path, models: Path, evi
 
     The bounds come from patients that the network never saw, the figures from others: for
     films the held-back training patients and the test split, for series the two halves of the
-    fold that ships.
+    fold that ships.  What a classifier's films tell is fitted on half of the held-back patients,
+    and its bound fixed on the other.
 
     Returns
     -------
@@ -53,11 +70,11 @@ def make_gate(table: Mapping[str, Any], data: Path, out: Path, models: Path, evi
     """
     name = str(table["id"])
     subject = subject_of(models, name)
-    fix, judge, outside = _grounds(table, data, out / "cache")
-    bounds = Bounds()
-    signals: Figures = {}
-    if subject.model.task != "classification":
-        bounds, signals = fix_bounds(_try(subject, fix), is_pair(subject.model))
+    learn, fix, judge, outside = _grounds(table, data, out / "cache")
+    fitted = _fitted(subject, learn)
+    subject = subject.behind(fitted)
+    bounds, signals = fix_bounds(_try(subject, fix), subject.model)
+    gate = gate_of(bounds, fitted) if any(bounds.values()) else Gate()
     found = _try(subject, judge)
     build = subject.loaded.identity
     told: Figures = {
@@ -67,18 +84,20 @@ def make_gate(table: Mapping[str, Any], data: Path, out: Path, models: Path, evi
         "seed": Plan(**table["train"]).seed,
         "data": {"folder": table["data"], "manifest_sha256": sha256_of(data / table["data"] / "manifest.csv")},
         "sha256": build.sha256,
-        "fixed_on": {"sound": len(fix), "damaged": len(fix[: _most(subject)])},
-        "bounds": {"mirrored": bounds.mirrored, "lungs_cut": round(1 - bounds.inside, 3)},
+        "fitted_on": {"sound": len(learn), "damaged": len(learn[:TRIED])},
+        "fixed_on": {"sound": len(fix), "damaged": len(fix[:TRIED])},
+        "bounds": {key: getattr(gate, key) for key in BOUNDS},
         "signals": signals,
         "figure": "Dice" if subject.model.segments else "share called right",
-        "damages": damage_rows(found, judge, subject.model, bounds),
-        "auc": separated(found, bounds),
+        "damages": damage_rows(found, judge, subject.model, gate),
+        "auc": separated(found, bounds, gate),
         "outside": {
-            key: row_of([subject.ask(one) for one in cases], cases, subject.model, bounds) for key, cases in outside
+            key: row_of([subject.ask(one) for one in cases], cases, subject.model, gate) for key, cases in outside
         },
     }
     (models / name / "gate.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    _put(models / name / "model.toml", bounds, told)
+    _put(models / name / "model.toml", gate, told)
+    write_section(models / name, told)
     if evidence is not None:
         write_page(models, evidence)
     return told
@@ -91,11 +110,11 @@ def kept_gate(folder: Path) -> Figures | None:
     return told if told["sha256"] in {sha256_of(file) for file in folder.glob("*.onnx")} else None
 
 
-Grounds = tuple[list[Case], list[Case], list[tuple[str, list[Case]]]]
+Grounds = tuple[list[Case], list[Case], list[Case], list[tuple[str, list[Case]]]]
 
 
 def _grounds(table: Mapping[str, Any], data: Path, cache: Path) -> Grounds:
-    """Return the cases that fix the bounds, those that judge them, and those from outside."""
+    """Return the cases that a chance is fitted to, that fix the bounds, that judge them, and those from outside."""
     return _series_grounds(table, data) if "folds" in table else _film_grounds(table, data, cache)
 
 
@@ -105,13 +124,16 @@ def _film_grounds(table: Mapping[str, Any], data: Path, cache: Path) -> Grounds:
     usable = np.array([bool((mask[::8, ::8] == 255).any()) for mask in films.masks])
     aside = (films.split == "train") & held_back(films.patient, plan.held_back, plan.seed)
     sides = [np.flatnonzero(usable & side) for side in (aside, films.split == "test")]
-    fix, judge = (list(film_cases(films, rng.permutation(rows)[:SOUND_ONES])) for rows in sides)
+    if table["task"] == "classification":
+        half = halves(films.patient[sides[0]], films.label[sides[0]].astype(str))
+        sides = [sides[0][half == 0], sides[0][half == 1], sides[1]]
+    *learn, fix, judge = (list(film_cases(films, rng.permutation(rows)[:SOUND_ONES])) for rows in sides)
     adults, others = hannover(data, cache), nih(data, cache)
     outside = [
         ("xray/hannover_lungs", list(film_cases(adults, np.arange(len(adults)), labelled=False))),
         ("xray/nih_pneumonia", list(film_cases(others, rng.permutation(len(others))[: 2 * TRIED]))),
     ]
-    return fix, judge, [*outside, *_others(LOADERS, data, film=True)]
+    return [case for cases in learn for case in cases], fix, judge, [*outside, *_others(LOADERS, data, film=True)]
 
 
 def _series_grounds(table: Mapping[str, Any], data: Path) -> Grounds:
@@ -121,7 +143,7 @@ def _series_grounds(table: Mapping[str, Any], data: Path) -> Grounds:
     half = halves(cases.patient[shown], cases.traits[trait][shown] if trait else None)
     fix, judge = (list(series_cases(cases, shown[half == side][:SOUND_ONES])) for side in (0, 1))
     kind = str(table["data"]).split("/")[0] + "/"
-    return fix, judge, _others([key for key in LOADERS if key.startswith(kind) and key != table["data"]], data)
+    return [], fix, judge, _others([key for key in LOADERS if key.startswith(kind) and key != table["data"]], data)
 
 
 def halves(patient: NDArray[np.str_], stratum: NDArray[np.str_] | None = None) -> NDArray[np.int64]:
@@ -154,25 +176,35 @@ def _try(subject: Subject, cases: Sequence[Case]) -> dict[tuple[str, str], list[
     recipe = subject.model.recipe
     tried = {NONE: [subject.ask(case) for case in cases]}
     for damage in damages(recipe.depth > 0):
-        some = cases[: _most(subject)]
+        some = cases[:TRIED]
         tried[damage.name, damage.grade] = [subject.ask(damaged(case, damage, recipe)) for case in some]
     return tried
 
 
-def _most(subject: Subject) -> int:
-    return VOLUMES if subject.model.recipe.depth else TRIED
+def _fitted(subject: Subject, learn: Sequence[Case]) -> Gate:
+    """Return what tells that an answer has moved, without a bound; nothing where there are no cases to learn from."""
+    if not learn:
+        return Gate()
+    tried = _try(subject, learn)
+    fell = np.concatenate([fallen(tried, key) for key in tried])
+    sound = np.concatenate([np.full(len(told), key == NONE) for key, told in tried.items()])
+    return fit_steady([one.measured for told in tried.values() for one in told], fell, sound)
 
 
-def _put(path: Path, bounds: Bounds, told: Mapping[str, Any]) -> None:
+def _put(path: Path, gate: Gate, told: Mapping[str, Any]) -> None:
     declared = path.read_text(encoding="utf-8").split("\n[gate]\n")[0].rstrip("\n")
-    lines = [f"mirrored = {bounds.mirrored}"] if bounds.mirrored else []
-    lines += [f"lungs_cut = {told['bounds']['lungs_cut']}"] if bounds.inside else []
+    blank = Gate()
+    lines = [f"{key} = {getattr(gate, key)}" for key in BOUNDS if getattr(gate, key) != getattr(blank, key)]
     if lines:
-        given = told["fixed_on"]
+        given, learnt = told["fixed_on"], told["fitted_on"]
         rule = (
-            f"the loosest above which {SHARE:.0%} of {given['damaged']} images in every damage keep their Dice within "
-            f"{FALL:g} of the undamaged image's; about {SOUND:.0%} of {given['sound']} undamaged ones refused at most; "
-            "patients that the network never saw"
+            f"the loosest above which {SHARE:.0%} of {given['damaged']} images in every damage keep "
+            f"{KEPT[told['figure']]} within {FALL:g} of the undamaged image's; about {SOUND:.0%} of {given['sound']} "
+            "undamaged ones refused at most; patients that the network never saw"
         )
+        if gate.terms:
+            lines += [f"constant = {gate.constant}"]
+            lines += [f"{one.measure} = {[one.typical, one.spread, one.weight, one.square]}" for one in gate.terms]
+            rule += f"; terms fitted to {learnt['damaged']} images in every damage, of others of those patients"
         declared += "\n\n" + "\n".join(["[gate]", *lines, f'sha256 = "{told["sha256"]}"', f'rule = "{rule}"'])
     path.write_text(declared + "\n", encoding="utf-8")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from wetread import infer
 from wetread.errors import BadInput, NotRead
-from wetread.infer.gate import agreement, lowest_edge, with_mirror
-from wetread.infer.masks import is_pair
+from wetread.infer.gate import Signals, refusal
+from wetread.infer.signals import measures, pictures, signals, with_mirror
 from wetread.lab.cases import Cases
 from wetread.lab.damage import Damage, Span
 from wetread.lab.data import Films
@@ -27,6 +27,8 @@ __all__ = ["Case", "Subject", "Told", "damaged", "film_cases", "series_cases", "
 IGNORED = 255
 #: Inputs that go through a graph at a time.
 BATCH = 16
+#: All signals: here none is spared for speed.
+EVERY = tuple(one.name for one in fields(Signals))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +46,13 @@ class Case:
 class Told:
     """What came of one case."""
 
-    code: str  # why deployment refuses it even without this model's gate; "" if it does not
-    mirrored: float  # agreement with itself on the mirror image, 0..1
-    inside: float  # 1 less the share of the lungs' width that the lower edge cuts; 1 for other models
+    before: str  # code of what refuses it before this model is asked; "" if nothing does
+    after: str  # code of what refuses its outline if its gate does not; "" if nothing does
+    signals: Signals
     figure: float  # mean Dice over the labels, or the share of slices that were called right; NaN without a truth
+    given: float  # what falls: that Dice, or the mean probability that a classifier gives to the truth
     logits: NDArray[np.float64]  # (z,) of the first label; (0,) of a model that only outlines
+    measured: Mapping[str, float] = field(default_factory=dict)  # of a classifier's film: `wetread.infer.signals`
 
 
 def film_cases(films: Films, rows: NDArray[np.int64], labelled: bool = True) -> Iterator[Case]:
@@ -102,43 +106,47 @@ class Subject:
         """The declaration."""
         return self.loaded.model
 
+    def behind(self, gate: infer.Gate) -> Subject:
+        """Return the same subject whose signals are those of a gate."""
+        return replace(self, loaded=replace(self.loaded, model=replace(self.model, gate=gate)))
+
     def ask(self, case: Case) -> Told:
         """Let the model read one case, with everything that deployment does before."""
         code, box = self._region(case)
         ready = prepare(case.pixels, case.aspect, self.model.recipe, box, case.spacing_mm)
-        outputs, mirrored = self._answers(ready)
-        masks = outputs.get(self.model.mask_output) if self.model.segments else None
+        both = self._answers(ready)
+        outputs = {name: values[: len(ready.tensor)] for name, values in both.items()}
+        figure, given, measured = self._figures(case, ready, outputs)
         return Told(
-            code or self._implausible(case, ready, outputs),
-            mirrored,
-            1 - _cut(masks, ready) if masks is not None and is_pair(self.model) else 1.0,
-            self._figure(case, ready, masks, outputs.get("logits")),
+            code,
+            self._implausible(case, ready, outputs),
+            signals(self.model, ready, both, EVERY),
+            figure,
+            given,
             outputs["logits"][:, 0].astype(np.float64) if self.model.classifies else np.zeros(0),
+            measured,
         )
 
-    def _answers(self, ready: Prepared) -> tuple[dict[str, Tensor], float]:
-        tensor = with_mirror(ready.tensor)
+    def _answers(self, ready: Prepared) -> dict[str, Tensor]:
+        """Return what it says of the images and, if it outlines, of their mirror images."""
+        tensor = with_mirror(ready.tensor) if self.model.segments else ready.tensor
         runs = [self.loaded.engine.run(tensor[at : at + BATCH]) for at in range(0, len(tensor), BATCH)]
-        both = {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
-        outputs = {name: values[: len(ready.tensor)] for name, values in both.items()}
-        if self.model.segments:
-            return outputs, agreement(both[self.model.mask_output])
-        return outputs, _steadiness(both["logits"] / np.float32(self.model.temperature))
+        return {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
 
     def _region(self, case: Case) -> tuple[str, Box | None]:
-        """Return why the segmenter before refuses, and the box around its lungs: the whole film if it does."""
+        """Return why the segmenter before refuses, and the box around its lungs: the whole film if it has none."""
         if self.before is None:
             return "", None
-        gate, ready = self.before.model.gate, prepare(case.pixels, case.aspect, self.before.model.recipe)
-        outputs, mirrored = self.before._answers(ready)
-        content = ready.grid.content
-        sides = infer.lungs(outputs["logits"][0, 0], (content.y1 - content.y0, content.x1 - content.x0))
-        if sides is None:
-            return "NOT-A-CHEST", None
-        code = "INCONSISTENT" if mirrored < gate.mirrored else ""
-        code = code or ("CUT-OFF" if _cut(outputs["logits"], ready) > gate.lungs_cut else "")
-        both = np.logical_or(*sides).astype(np.float32)
-        return code, bounds(both, ready.grid, 0.5, self.model.recipe.region_margin)
+        model, ready = self.before.model, prepare(case.pixels, case.aspect, self.before.model.recipe)
+        both = self.before._answers(ready)
+        refused = refusal(model.id, model.gate, signals(model, ready, both, model.gate.least))
+        code = refused.code if refused else ""
+        try:
+            sides = infer.outlines(model, Prediction(self.before.loaded.identity, both, ready.grid), ready.grid)
+        except NotRead as none:
+            return code or none.code, None
+        lungs = np.logical_or(*(side[0] > 0 for side in sides)).astype(np.float32)
+        return code, bounds(lungs, ready.grid, 0.5, self.model.recipe.region_margin)
 
     def _implausible(self, case: Case, ready: Prepared, outputs: dict[str, Tensor]) -> str:
         """Return the code of what deployment says of an outline that no such organ has."""
@@ -152,32 +160,27 @@ class Subject:
             return refusal.code
         return ""
 
-    def _figure(self, case: Case, ready: Prepared, masks: Tensor | None, logits: Tensor | None) -> float:
-        if masks is not None and case.masks is not None:
-            stacks = masks[0] if self.model.recipe.depth else masks.swapaxes(0, 1)
-            found = [back_mask_stack(stack, ready.grid) for stack in stacks]
-            counted = case.masks != IGNORED
-            return float(np.mean([dice(one, case.masks == label, counted) for label, one in enumerate(found, 1)]))
-        if masks is None and logits is not None and case.present is not None:
-            probability = 1 / (1 + np.exp(-logits[:, 0] / self.model.temperature))
-            return float(((probability >= self.model.labels[0].threshold) == case.present).mean())
-        return float("nan")
+    def _figures(
+        self, case: Case, ready: Prepared, outputs: Mapping[str, Tensor]
+    ) -> tuple[float, float, Mapping[str, float]]:
+        """Return the figure, what falls, and the measures, as `Told` has them."""
+        if self.model.segments:
+            overlap = self._overlap(case, ready, outputs[self.model.mask_output])
+            return overlap, overlap, {}
+        said = 1 / (1 + np.exp(-outputs["logits"][:, 0].astype(np.float64) / self.model.temperature))
+        measured = measures(pictures(ready, self.model.recipe)[0], float(said[0]))
+        if case.present is None:
+            return float("nan"), float("nan"), measured
+        right = (said >= self.model.labels[0].threshold) == case.present
+        return float(right.mean()), float(np.where(case.present == 1, said, 1 - said).mean()), measured
 
-
-def _cut(masks: Tensor, ready: Prepared) -> float:
-    return lowest_edge(masks[0, 0] > 0, ready.tensor[0, 0], ready.grid.content)
-
-
-def _steadiness(logits: NDArray[Any]) -> float:
-    """Return 1 less the mean change of the probability from the images to their mirror images.
-
-    Parameters
-    ----------
-    logits
-        (2n, k) float32, calibrated, as a classifier answers `with_mirror`.
-    """
-    plain, mirrored = np.split(1.0 / (1.0 + np.exp(-np.asarray(logits, np.float64))), 2)
-    return float(1.0 - np.abs(plain - mirrored).mean())
+    def _overlap(self, case: Case, ready: Prepared, masks: Tensor) -> float:
+        if case.masks is None:
+            return float("nan")
+        stacks = masks[0] if self.model.recipe.depth else masks.swapaxes(0, 1)
+        found = [back_mask_stack(stack, ready.grid) for stack in stacks]
+        counted = case.masks != IGNORED
+        return float(np.mean([dice(one, case.masks == label, counted) for label, one in enumerate(found, 1)]))
 
 
 def _image(case: Case) -> Image:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import mmap
 import os
 import socket
 import sys
@@ -101,6 +102,35 @@ def ask() -> None:
         take(SOCK)
 
 
+def large() -> int:
+    """An answer that is not copied."""
+    size = answer(TRUTH)
+    os.ftruncate(MEMORY, 32 << 20)
+    return size
+
+
+def mapped() -> None:
+    """A large answer to which it can write as long as it likes."""
+    size = large()
+    kept = mmap.mmap(MEMORY, PAGE)
+    say(SOCK, Said.DONE, size)
+    take(SOCK)
+    kept.close()
+
+
+def held() -> None:
+    """A large answer to which it writes when the service has looked at it."""
+    say(SOCK, Said.DONE, large())
+    _, memory = take(SOCK)  # the next job
+    assert memory is not None
+    try:
+        os.pwrite(MEMORY, b"\xff" * PAGE, PAGE)
+    except PermissionError:
+        text = b"PermissionError at liar.py:1"
+        write(memory, text)
+        say(SOCK, Said.FAILED, len(text))
+
+
 def error() -> None:
     """An error whose text names a patient."""
     text = b"KeyError: Canary^Patient"
@@ -132,6 +162,10 @@ def main() -> None:
     name = json.loads(take(SOCK)[0])["name"]
     if name in WORDS:
         WORDS[name]()
+    elif name == "memory that stays mapped":
+        mapped()
+    elif name == "memory that stays open":
+        held()
     elif name == "an error":
         error()
     else:

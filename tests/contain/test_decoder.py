@@ -266,3 +266,32 @@ os.kill(os.getpid(), signal.SIGKILL)
     from tests.serve.stage import until
 
     until(lambda: not child.exists() or child.joinpath("stat").read_text().split()[2] == "Z", 60.0)
+
+
+def test_a_large_answer_is_not_copied_and_cannot_change(contained: Contained) -> None:
+    """It outlives the job, and the next one has other memory."""
+    large = [("film", film_of("1.1.1", stored=np.tile(phantoms.chest(100, 100), (30, 30))))]
+    first, expected = contained.decode(large, SETTINGS), acquire.decode(large, SETTINGS)
+    assert not first[0].images[0].pixels.flags.owndata
+    small = [("film", film_of("1.1.2"))]
+    for _ in range(2):
+        check_same(contained.decode(small, SETTINGS), acquire.decode(small, SETTINGS))
+        check_same(contained.decode(large, SETTINGS), expected)
+    check_same(first, expected)
+    with pytest.raises(ValueError, match="WRITEABLE"):
+        first[0].images[0].pixels.flags.writeable = True
+
+
+@pytest.mark.parametrize("how", ["memory that stays mapped", "memory that stays open"])
+def test_memory_that_a_liar_keeps(start: Start, how: str) -> None:
+    """Who can still write to a large answer is not believed; who only holds its handle can write no more."""
+    decoder = start("liar")
+    if how == "memory that stays mapped":
+        with pytest.raises(DecoderDied) as caught:
+            decoder.decode([(how, b"")], SETTINGS)
+        assert caught.value.why == "LIE"
+    else:
+        ((image,),) = [study.images for study in decoder.decode([(how, b"")], SETTINGS)]
+        with pytest.raises(DecoderDied, match="PermissionError"):
+            decoder.decode([("again", b"")], SETTINGS)
+        assert not image.pixels.any()

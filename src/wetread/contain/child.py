@@ -30,7 +30,7 @@ from wetread.memory import keep_freed
 from wetread.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Service:
     """The other end of the socket."""
 
@@ -44,9 +44,12 @@ class Service:
         say(self.sock, Said.READY)
         while True:
             try:
-                message, _ = take(self.sock)
+                message, memory = take(self.sock)
             except EOFError:
                 return
+            if memory is not None:
+                os.close(self.answer_memory)
+                self.answer_memory = memory
             yield json.loads(message)
 
     def files(self) -> Iterator[tuple[dict[str, Any], bytes]]:

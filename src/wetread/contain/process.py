@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from wetread.contain.talk import MAX_MESSAGE, OUT_OF_MEMORY, PAGE, Body, Said, give, hear, read_into, write
+from wetread.contain.talk import MAX_MESSAGE, OUT_OF_MEMORY, PAGE, Body, Said, give, hear, read_into, sealed, write
 from wetread.errors import DecoderDied
 from wetread.settings import Settings
 
@@ -22,7 +22,7 @@ MAX_HEAD_BYTES = 64 << 20
 POSSIBLE = hasattr(os, "memfd_create")
 #: How long a new process may take until it listens.
 START_S = 120.0
-#: Shared memory up to this size stays for the next job.
+#: Shared memory up to this size stays for the next job, and what lies in it is copied.
 KEPT_BYTES = 16 << 20
 _FAILURE = re.compile(rb"\w{1,64} at [\w.-]{1,64}:\d{1,6}")
 _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
@@ -52,7 +52,8 @@ class Process:
         self._at = -1  # the file that it reads
         self.jobs = 0
         limits = (settings.decoder_memory_bytes, max(1, round(settings.decoder_cpu_s)), self._largest)
-        self._memories: tuple[int, ...] = (os.memfd_create("wetread-files"), os.memfd_create("wetread-answers"))
+        self._memories: tuple[int, ...] = (_memory("files"), _memory("answers"))
+        self._new = False  # the child does not have the last one yet
         self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
@@ -100,13 +101,13 @@ class Process:
         try:
             if not self._listens:
                 self._expect_ready()
-            self._give(job)
+            self._give(job, self._memories[1] if self._new else None)
+            self._new = False
             made = self._made(self._wait(files), read)
         except ValueError as error:
             raise DecoderDied("LIE", self._at) from error
-        for memory in self._memories:
-            if os.fstat(memory).st_size > KEPT_BYTES:
-                os.ftruncate(memory, 0)
+        if os.fstat(self._memories[0]).st_size > KEPT_BYTES:
+            os.ftruncate(self._memories[0], 0)
         return made
 
     def _expect_ready(self) -> None:
@@ -176,7 +177,12 @@ class Process:
         if size < 0:
             raise DecoderDied("ERROR", self._at, head.decode() if _FAILURE.fullmatch(head) else "")
         start = -(-size // PAGE) * PAGE
-        return read(bytes(head), Body(answers, start, whole))
+        if whole <= KEPT_BYTES:
+            return read(bytes(head), Body(answers, start, whole))
+        body = Body(sealed(answers, whole), start, whole)
+        self._memories, self._new = (self._memories[0], _memory("answers")), True
+        os.close(answers)
+        return read(bytes(head), body)
 
     def _died(self) -> DecoderDied:
         """Say what ended a child that is gone."""
@@ -192,6 +198,11 @@ class Process:
         if code is None or code >= 0:
             return "" if code is None else f"exit {code}"
         return next((one.name for one in signal.Signals if one == -code), f"signal {-code}")
+
+
+def _memory(of: str) -> int:
+    """Return a handle of memory that can be shared, and sealed."""
+    return os.memfd_create(f"wetread-{of}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
 
 
 def _environment() -> dict[str, str]:

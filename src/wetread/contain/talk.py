@@ -4,7 +4,7 @@
 
     service                                   child
                                         <--   READY
-    job (JSON)                          -->
+    job (JSON), perhaps new memory      -->
                                         <--   NEXT           the next file, please
     file (JSON), perhaps its handle     -->                  {} when there are no more
                                         <--   BEGIN number   that file is read from now on
@@ -13,12 +13,16 @@
                                         <--   FAILED bytes   what went wrong lies there instead
 
 Two pieces of shared memory come with the process, one for files and one for answers.  A file lies in
-the first, or its open handle comes with the message.  The service never maps either: it reads and
-writes as if they were files, so that a child that cuts them off or changes them hurts only itself.
+the first, or its open handle comes with the message.  The service reads and writes them as if they
+were files, so that a child that cuts them off or changes them hurts only itself.  Large answers are
+not copied: their memory is sealed (fcntl(2), F_ADD_SEALS), and mapped when nobody can change it any
+more; the child gets other memory with its next job.
 """
 
 from __future__ import annotations
 
+import fcntl
+import mmap
 import os
 import socket
 import struct
@@ -28,6 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 _WORD = struct.Struct("<II")
+_SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 #: Most bytes of a message to a child: names and settings.
 MAX_MESSAGE = 1 << 16
 #: Exit status of a child that ran against its memory limit.
@@ -115,28 +120,47 @@ def read_into(memory: int, buffer: bytearray | memoryview, offset: int = 0) -> N
         view, offset = view[count:], offset + count
 
 
+def sealed(memory: int, size: int) -> mmap.mmap:
+    """Map memory that from now on nobody can change.
+
+    Raises
+    ------
+    ValueError
+        Somebody holds a map to which they can write.
+    """
+    try:
+        fcntl.fcntl(memory, fcntl.F_ADD_SEALS, _SEALS)
+    except OSError as error:
+        raise ValueError("expected memory that nobody writes to") from error
+    if os.fstat(memory).st_size != size:
+        raise ValueError("expected memory of the same size")
+    return mmap.mmap(memory, size, mmap.MAP_PRIVATE, mmap.PROT_READ)
+
+
 class Body:
-    """Where the service takes copies of the arrays from, each once.
+    """Where the service takes the arrays from, each once.
 
     Parameters
     ----------
     memory
-        A handle of shared memory.
+        A handle of shared memory, of which copies are taken; or the map of one that is sealed.
     start, end
         Where the arrays lie in it.
     """
 
-    def __init__(self, memory: int, start: int, end: int) -> None:
+    def __init__(self, memory: int | mmap.mmap, start: int, end: int) -> None:
         self._memory = memory
         self._start = start
         self._size = end - start
         self._next = 0
 
     def take(self, offset: int, size: int) -> npt.NDArray[np.uint8]:
-        """Copy some bytes; raises `ValueError` for what is not there, or was taken before."""
+        """Take some bytes; raises `ValueError` for what is not there, or was taken before."""
         if not self._next <= offset <= self._size - size:
             raise ValueError("expected an array within the memory, behind the one before")
         self._next = offset + size
+        if isinstance(self._memory, mmap.mmap):
+            return np.frombuffer(self._memory, np.uint8, size, self._start + offset)
         made = np.empty(size, np.uint8)
         read_into(self._memory, made.data, self._start + offset)
         return made

@@ -159,7 +159,7 @@ def main() -> None:
     say(SOCK, Said.READY)
     take(SOCK)  # the job
     say(SOCK, Said.NEXT)
-    name = json.loads(take(SOCK)[0])["name"]
+    name = json.loads(take(SOCK)[0])[0][0]["name"]
     if name in WORDS:
         WORDS[name]()
     elif name == "memory that stays mapped":

@@ -54,19 +54,18 @@ class Service:
 
     def files(self) -> Iterator[tuple[dict[str, Any], bytes]]:
         """Yield the files of a job: what the service says of each, and its bytes."""
+        number = 0
         while True:
             say(self.sock, Said.NEXT)
             message, handle = take(self.sock)
-            about = json.loads(message)
-            if not about:
+            told = json.loads(message)
+            if not told:
                 return
-            self.limits.begin()
-            size = about.pop("bytes")
-            if handle is None:
-                yield about, os.pread(self.files_memory, size, 0)
-            else:
-                with open(handle, "rb", buffering=0) as file:
-                    yield about, file.readall()
+            offset = 0
+            for about, size in told:
+                self.begin(number)
+                yield about, os.pread(self.files_memory, size, offset) if handle is None else _content(handle)
+                number, offset = number + 1, offset + size
 
     def begin(self, number: int) -> None:
         """Say that a file is read from now on which was taken before."""
@@ -89,6 +88,11 @@ class Service:
         text = f"{type(error).__name__} at {Path(where.filename).name}:{where.lineno}".encode()
         write(self.answer_memory, text)
         say(self.sock, Said.FAILED, len(text))
+
+
+def _content(handle: int) -> bytes:
+    with open(handle, "rb", buffering=0) as file:
+        return file.readall()
 
 
 def _decode(job: dict[str, Any], service: Service) -> Any:

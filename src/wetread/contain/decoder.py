@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -106,7 +107,7 @@ def _opened(files: Sequence[File], limit: int) -> Files:
     """Give each file as it stands; one that is too large is only told of."""
     for file in files:
         about = {name: value for name, value in asdict(file).items() if name != "path"}
-        yield about, opened(file) if file.size <= limit else b""
+        yield about, opened(file) if file.size <= limit else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _given_up(file: File, death: DecoderDied) -> File:

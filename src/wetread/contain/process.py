@@ -28,6 +28,8 @@ _FAILURE = re.compile(rb"\w{1,64} at [\w.-]{1,64}:\d{1,6}")
 _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
 
 Made = TypeVar("Made")
+#: Files of one message, so that it is short.
+MOST_FILES = 32
 #: What is said of a file, and its bytes or an open handle, which is closed once it was given.
 Files = Iterator[tuple[Mapping[str, Any], bytes | int]]
 #: Makes records of the head and the body of an answer.
@@ -126,11 +128,9 @@ class Process:
         while True:
             said, number = self._hear()
             words += 1
-            if said is Said.NEXT and words <= 2 * given + 2:
-                about, content = next(files, ({}, b""))
-                self._at, given = (given, given + 1) if about else (self._at, given)
-                self._give_file(about, content)
-            elif said is Said.BEGIN and number < given and words <= 2 * given + 2:
+            if said is Said.NEXT and words <= 3 * given + 2:
+                given += self._give_files(files)
+            elif said is Said.BEGIN and number < given and words <= 3 * given + 2:
                 self._at = number
             elif said in (Said.DONE, Said.FAILED):
                 return number if said is Said.DONE else -number
@@ -146,17 +146,28 @@ class Process:
         except (EOFError, OSError) as error:
             raise self._died() from error
 
-    def _give_file(self, about: Mapping[str, Any], content: bytes | int) -> None:
-        if isinstance(content, int):
-            try:
-                self._give({**about, "bytes": 0}, content)
-            finally:
-                os.close(content)
-        else:
-            write(self._memories[0], content)
-            self._give({**about, "bytes": len(content)} if about else {})
+    def _give_files(self, files: Files) -> int:
+        """Give as many files at a time as the memory holds, or one by its handle; return how many."""
+        told: list[tuple[Mapping[str, Any], int]] = []
+        offset = 0
+        while offset < KEPT_BYTES and len(told) < MOST_FILES:
+            about, content = next(files, (None, b""))
+            if about is None:
+                break
+            if isinstance(content, int):
+                assert not told, "files come as bytes, or as handles"
+                try:
+                    self._give([(about, 0)], content)
+                finally:
+                    os.close(content)
+                return 1
+            write(self._memories[0], content, offset)
+            told.append((about, len(content)))
+            offset += len(content)
+        self._give(told)
+        return len(told)
 
-    def _give(self, message: Mapping[str, Any], handle: int | None = None) -> None:
+    def _give(self, message: Any, handle: int | None = None) -> None:
         data = json.dumps(message).encode("ascii")
         assert len(data) <= MAX_MESSAGE, "a message to a child is short"
         try:

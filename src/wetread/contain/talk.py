@@ -5,18 +5,18 @@
     service                                   child
                                         <--   READY
     job (JSON), perhaps new memory      -->
-                                        <--   NEXT           the next file, please
-    file (JSON), perhaps its handle     -->                  {} when there are no more
+                                        <--   NEXT           the next files, please
+    files (JSON), perhaps a handle      -->                  [] when there are no more
                                         <--   BEGIN number   that file is read from now on
                                         <--   DONE bytes     the answer lies in the memory: its head has so many,
                                                              and from the next page on lie its arrays
                                         <--   FAILED bytes   what went wrong lies there instead
 
-Two pieces of shared memory come with the process, one for files and one for answers.  A file lies in
-the first, or its open handle comes with the message.  The service reads and writes them as if they
-were files, so that a child that cuts them off or changes them hurts only itself.  Large answers are
-not copied: their memory is sealed (fcntl(2), F_ADD_SEALS), and mapped when nobody can change it any
-more; the child gets other memory with its next job.
+Two pieces of shared memory come with the process, one for files and one for answers.  Files lie in
+the first, one behind the other, or the open handle of one comes with the message.  The service reads
+and writes them as if they were files, so that a child that cuts them off or changes them hurts only
+itself.  Large answers are not copied: their memory is sealed (fcntl(2), F_ADD_SEALS), and mapped when
+nobody can change it any more; the child gets other memory with its next job.
 """
 
 from __future__ import annotations

@@ -93,15 +93,16 @@ def storescp(folder: Path, *options: str | Path) -> Iterator[int]:
 
 
 @contextmanager
-def dcmqrscp(folder: Path) -> Iterator[int]:
-    """DCMTK's archive, AE title DCMQRSCP; yields its port."""
+def dcmqrscp(folder: Path, *hosts: str) -> Iterator[int]:
+    """DCMTK's archive, AE title DCMQRSCP, with lines of its table of hosts that it may send to; yields its port."""
     program = require("dcmqrscp", "dcmtk")
     (folder / "db").mkdir(parents=True, exist_ok=True)
     port = free_port()
     path = folder / "dcmqrscp.cfg"
     path.write_text(
         f"NetworkTCPPort = {port}\nMaxPDUSize = 16384\nMaxAssociations = 16\n"
-        "HostTable BEGIN\nHostTable END\nVendorTable BEGIN\nVendorTable END\n"
+        + "".join(f"{line}\n" for line in ("HostTable BEGIN", *hosts, "HostTable END"))
+        + "VendorTable BEGIN\nVendorTable END\n"
         f"AETable BEGIN\nDCMQRSCP {folder}/db RW (200, 1024mb) ANY\nAETable END\n"
     )
     with _running([program, "-c", str(path), str(port)], port):

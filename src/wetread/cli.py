@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from wetread.lab.audit import Decoded
     from wetread.records import Document, Reading
     from wetread.serve.node import Node
+    from wetread.serve.pull import Pulled
 
 OK, FAILED, USAGE, NOT_READ, BAD_INPUT = 0, 1, 2, 3, 4
 NOTICE = "Decision support for research and evaluation; not a certified medical device."
@@ -510,8 +511,8 @@ def why(rule: dict[str, Any]) -> str:
 
 
 def destination_of(settings: Settings, text: str) -> Destination:
-    """The destination that the settings name so, or AE@host:port."""
-    known = (one for one in settings.destinations if one.ae_title == text)
+    """The destination or archive that the settings name so, or AE@host:port."""
+    known = (one for one in (*settings.destinations, *settings.archives) if one.ae_title == text)
     return next(known, None) or parse_destination(text)
 
 
@@ -560,6 +561,77 @@ def send(context: click.Context, destination: str, paths: tuple[Path, ...], as_j
         for row in rows:
             click.echo(f"{row['status']}  {row['file']}")
     context.exit(OK if all(status in dimse.STORED for status in statuses) else FAILED)
+
+
+#: What selects a study of an archive, and its DICOM keyword.
+SELECTS = {
+    "study": "StudyInstanceUID",
+    "accession": "AccessionNumber",
+    "patient": "PatientID",
+    "date": "StudyDate",
+    "modality": "ModalitiesInStudy",
+}
+
+
+@commands.command()
+@click.argument("archive")
+@click.option("--study", default="", help="Study Instance UID.")
+@click.option("--accession", default="", help="Accession number.")
+@click.option("--patient", default="", help="Patient ID; its studies, priors too.")
+@click.option("--date", default="", help="Study Date: 20261128, or a range such as 20250101-20261128 or -20261128.")
+@click.option("--modality", default="", help="Only studies with this modality.")
+@click.option("--most", default=20, show_default=True, help="With more studies than these nothing is pulled.")
+@click.option("--to", "folder", type=click.Path(path_type=Path), help="Into this folder; without it, into the node.")
+@click.option("--dry-run", is_flag=True, help="Only list what would come.")
+@json_option
+@click.pass_context
+def pull(
+    context: click.Context, /, archive: str, folder: Path | None, dry_run: bool, as_json: bool, **given: Any
+) -> None:
+    """Fetch studies from an archive: AE@host:port, or the AE title of one in the settings.
+
+    Into the node by C-MOVE: the archive must know its AE title, host and port.  Into a folder by C-GET.
+    """
+    from rich.progress import Progress
+
+    from wetread.acquire import SYNTAXES
+    from wetread.serve.pull import IntoFolder, IntoNode, Way, matching
+    from wetread.wire.retrieve import Archive
+
+    settings = settings_of(context)
+    limits = settings.idle_timeout_s, settings.max_object_bytes
+    peer = Archive(destination_of(settings, archive), settings.ae_title, *limits)
+    studies = matching(peer, {keyword: given[name] for name, keyword in SELECTS.items()}, given["most"])
+    way: Way = IntoNode(peer, settings.ae_title) if folder is None else IntoFolder(peer, folder, tuple(SYNTAXES))
+    with Progress(console=console(to_error=True), disable=as_json or dry_run, transient=True) as bar:
+        for study in () if dry_run else studies:
+            task = bar.add_task(f"{study.study_date} {study.modalities}", total=study.expected or None)
+
+            def tell(now: Pulled, task: Any = task) -> None:
+                bar.update(task, completed=now.completed + now.failed, total=now.expected or None)
+
+            way(study, tell)
+    if as_json:
+        emit([dataclasses.asdict(study) for study in studies])
+    else:
+        show_pulled(studies, dry_run)
+    missing = not dry_run and any(one.failed or one.completed < one.expected or not one.completed for one in studies)
+    context.exit(FAILED if missing or not studies else OK)
+
+
+def show_pulled(studies: list[Pulled], dry_run: bool) -> None:
+    """A table for people: what came of each study, or would come."""
+    from rich.table import Table
+
+    if not studies:
+        click.echo("No study matches.")
+        return
+    columns = ("", "") if dry_run else ("came", "failed")
+    table = Table("date", "modalities", "description", "objects", *columns, "study")
+    for one in studies:
+        came = ("", "") if dry_run else (str(one.completed), f"[red]{one.failed}" if one.failed else "0")
+        table.add_row(one.study_date, one.modalities, one.description, str(one.expected or "?"), *came, one.study_uid)
+    console().print(table)
 
 
 @commands.command()

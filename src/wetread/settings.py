@@ -117,7 +117,7 @@ class Settings:
     http_port: int = _setting(8042, "port of /health, /ready and /metrics; 0: one from the system")
     destinations: tuple[Destination, ...] = _setting((), "where results go: AE@host:port, comma-separated")
     archives: tuple[Destination, ...] = _setting(
-        (), "who is asked how many objects a study has (C-FIND): AE@host:port, comma-separated"
+        (), "who is asked how many objects a study has, and pulled from: AE@host:port, comma-separated"
     )
     routes: tuple[Route, ...] = _setting((), "rules: what reads a series, in which lane, where results go; file only")
     critical: str = _setting("", "code values of findings that put their study into the lane STAT, comma-separated")

@@ -31,6 +31,7 @@
     delivery    one outbox for each destination, with its own retry clock and breaker
     committing  asks destinations to commit themselves
     retention   what is deleted when
+    explained   what the rules decide for a study, and why
     loop        a thread that works while there is something to do
     runner      the threads that keep all of this going
 """

@@ -6,8 +6,9 @@
     requestor   the side that asks for an association (SCU)
     acceptor    the side that grants one (SCP): C-ECHO, C-STORE, N-CREATE and N-SET
     query       what an archive has: C-FIND                     PS3.4 Annex C
-    notices     what others tell: IAN, MPPS, commitments       PS3.4 Annexes R, F and J
-    commit      asks for storage commitment                    PS3.4 Annex J
+    retrieve    fetches it: C-GET and C-MOVE                    PS3.4 Annex C
+    notices     what others tell: IAN, MPPS, commitments        PS3.4 Annexes R, F and J
+    commit      asks for storage commitment                     PS3.4 Annex J
     access      who may call
     guard       sockets that have not yet asked for an association
     transport   PDUs on a socket, with every length checked before it is read

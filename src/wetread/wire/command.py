@@ -2,9 +2,9 @@
 
 References
 ----------
-PS3.7 Sections 6.3.1 (command set), 9.3.1 (C-STORE), 9.3.2 (C-FIND), 9.3.5 (C-ECHO), 10.3.1 (N-EVENT-REPORT),
-10.3.3 (N-SET), 10.3.4 (N-ACTION), 10.3.5 (N-CREATE), Annex C (statuses) and E (elements); PS3.8 Annex E (message
-control header); PS3.4 Table B.2-1 (storage statuses).
+PS3.7 Sections 6.3.1 (command set), 9.3.1 (C-STORE), 9.3.2 (C-FIND), 9.3.3 (C-GET), 9.3.4 (C-MOVE), 9.3.5 (C-ECHO),
+10.3.1 (N-EVENT-REPORT), 10.3.3 (N-SET), 10.3.4 (N-ACTION), 10.3.5 (N-CREATE), Annex C (statuses) and E (elements);
+PS3.8 Annex E (message control header); PS3.4 Table B.2-1 (storage statuses).
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ class Field(IntEnum):
     """Command Field (0000,0100), PS3.7 Annex E.1; a response has bit 15 set."""
 
     C_STORE_RQ = 0x0001
+    C_GET_RQ = 0x0010
     C_FIND_RQ = 0x0020
+    C_MOVE_RQ = 0x0021
     C_ECHO_RQ = 0x0030
     N_EVENT_REPORT_RQ = 0x0100
     N_SET_RQ = 0x0120
@@ -55,13 +57,13 @@ class Status(IntEnum):
     CANCELED = 0xFE00
 
 
-#: Statuses of C-FIND with which more is to come (PS3.4 Table C.4-1).
+#: Statuses of C-FIND, C-GET and C-MOVE with which more is to come (PS3.4 Tables C.4-1 to C.4-3).
 PENDING = frozenset((0xFF00, 0xFF01))
 
 #: Requests that name their object as the requested, not the affected one (PS3.7 Annex E.1).
 _REQUESTED = frozenset((Field.N_SET_RQ, Field.N_ACTION_RQ))
 #: Requests that tell a priority.
-_PRIORITY = frozenset((Field.C_STORE_RQ, Field.C_FIND_RQ))
+_PRIORITY = frozenset((Field.C_STORE_RQ, Field.C_FIND_RQ, Field.C_GET_RQ, Field.C_MOVE_RQ))
 
 #: Warning statuses of C-STORE: the object is stored (PS3.4 Table B.2-1).
 STORED = frozenset((0x0000, 0xB000, 0xB006, 0xB007))
@@ -80,6 +82,11 @@ class Command:
     comment: str = ""  # Error Comment (0000,0902), at most 64 characters
     error_id: int = 0  # Error ID (0000,0903); 0: none
     type_id: int = 0  # Action Type ID (0000,1008) of an N-ACTION
+    move_destination: str = ""  # (0000,0600), an AE title
+    remaining: int = 0  # sub-operations of a C-GET or C-MOVE: (0000,1020) to (0000,1023)
+    completed: int = 0
+    failed: int = 0
+    warning: int = 0
 
 
 def encode(command: Command) -> bytes:
@@ -89,6 +96,7 @@ def encode(command: Command) -> bytes:
     elements = [_text(0x0002 + requested, command.sop_class_uid), _number(0x0100, command.field)]
     answers = response or command.field == Field.C_CANCEL_RQ
     elements.append(_number(0x0120 if answers else 0x0110, command.message_id))
+    elements.append(_text(0x0600, command.move_destination, pad=b" "))
     if command.field in _PRIORITY:
         elements.append(_number(0x0700, 0))  # Priority: medium
     elements.append(_number(0x0800, 0x0001 if command.data_set else NO_DATA_SET))
@@ -132,6 +140,10 @@ def decode(raw: bytes | bytearray) -> Command:
             status=number.get(0x0900, 0),
             comment=_string(found.get(0x0902, b"")),
             error_id=number.get(0x0903, 0),
+            remaining=number.get(0x1020, 0),
+            completed=number.get(0x1021, 0),
+            failed=number.get(0x1022, 0),
+            warning=number.get(0x1023, 0),
         )
     except (struct.error, KeyError) as error:
         raise BadPdu(AbortReason.INVALID_PARAMETER, "command set: malformed or without a command field") from error

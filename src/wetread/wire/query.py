@@ -113,7 +113,7 @@ class Query:
             canceled = len(rows) >= most or cancel()
             return not canceled
 
-        asked = _identifier({"QueryRetrieveLevel": level, **keys}, implicit)
+        asked = identifier({"QueryRetrieveLevel": level, **keys}, implicit)
         status = self._peer.find(*self._pair, memoryview(asked), take)
         if status not in (Status.SUCCESS, Status.CANCELED):
             raise PeerRefused(f"{self._name}: C-FIND answered with status 0x{status:04X}")
@@ -135,7 +135,8 @@ class Query:
         self._peer.__exit__(kind, error, traceback)
 
 
-def _identifier(keys: Mapping[str, str], implicit: bool) -> bytes:
+def identifier(keys: Mapping[str, str], implicit: bool) -> bytes:
+    """Encode what is asked for, by DICOM keyword; raises `BadInput` for one that is unknown."""
     made = Dataset()
     if not all(value.isascii() for value in keys.values()):
         made.SpecificCharacterSet = "ISO_IR 192"

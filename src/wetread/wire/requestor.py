@@ -1,9 +1,9 @@
-"""The side that asks for an association: C-ECHO, C-STORE, C-FIND and N-ACTION as SCU.
+"""The side that asks for an association: C-ECHO, C-STORE, C-FIND, C-GET, C-MOVE and N-ACTION as SCU.
 
 References
 ----------
-PS3.8 Sections 7.1 and 9.3 (association), PS3.7 Sections 9.1.1 (C-STORE), 9.1.2 (C-FIND) and
-9.1.5 (C-ECHO), 9.3.2.3 (C-CANCEL), 10.1.4 (N-ACTION).
+PS3.8 Sections 7.1 and 9.3 (association), PS3.7 Sections 9.1.1 (C-STORE), 9.1.2 (C-FIND), 9.1.3 (C-GET), 9.1.4 (C-MOVE)
+and 9.1.5 (C-ECHO), 9.3.2.3 (C-CANCEL), 10.1.4 (N-ACTION), Annex D.3.3.4 (role selection).
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ class Requestor:
         Abstract and transfer syntax of each presentation context to propose, at most 128.
     timeout_s
         How long the peer may take for each answer.
+    roles
+        SOP classes of which objects may come to us over this association (C-GET).
 
     Raises
     ------
@@ -59,7 +61,12 @@ class Requestor:
     """
 
     def __init__(
-        self, destination: Destination, calling_ae: str, pairs: Sequence[tuple[str, str]], timeout_s: float
+        self,
+        destination: Destination,
+        calling_ae: str,
+        pairs: Sequence[tuple[str, str]],
+        timeout_s: float,
+        roles: Sequence[str] = (),
     ) -> None:
         self._name = f"{destination.ae_title}@{destination.host}:{destination.port}"
         self._timeout_s = timeout_s
@@ -77,7 +84,8 @@ class Requestor:
                 raise PeerUnreachable(f"{self._name}: TLS handshake: {reason(error)}{hint}") from error
         self._transport = Transport(sock, OUR_MAX_PDU)
         try:
-            self._associate(Associate(destination.ae_title, calling_ae, propose(pairs), OUR_MAX_PDU), destination.tls)
+            request = Associate(destination.ae_title, calling_ae, propose(pairs), OUR_MAX_PDU, reporters=tuple(roles))
+            self._associate(request, destination.tls)
         except BaseException:
             self._transport.close()
             raise
@@ -104,6 +112,7 @@ class Requestor:
             for context in accepted.contexts
             if context.result == 0 and context.id in asked
         }
+        self.roles = frozenset(accepted.reporters)  # SOP classes of which the peer may send us objects
         self._room = max(128, min(accepted.max_length or UNLIMITED_BYTES, UNLIMITED_BYTES))
 
     def accepts(self, abstract: str, transfer: str) -> bool:
@@ -153,6 +162,51 @@ class Requestor:
             elif canceled_until and time.monotonic() > canceled_until:
                 raise PeerUnreachable(f"{self._name}: the peer went on after C-CANCEL")
 
+    def retrieve(
+        self,
+        pair: tuple[str, str],
+        request: Command,
+        identifier: memoryview,
+        store: Callable[[Command, Context, bytearray], int],
+        progress: Callable[[Command], None],
+        limit: int,
+    ) -> Command:
+        """Send a C-GET or C-MOVE, take what the peer stores over this association, and return the last answer.
+
+        Parameters
+        ----------
+        pair
+            Abstract and transfer syntax of its context.
+        store
+            Keeps an encoded object and returns the status of its C-STORE.
+        progress
+            Given every answer with the numbers of sub-operations.
+        limit
+            Largest object, bytes.
+        """
+        self._send(self._granted[pair], request, identifier)
+        while True:
+            message = self._message(limit)
+            command = message.command
+            assert command is not None
+            if command.field == Field.C_STORE_RQ:
+                self._take(message, store)
+                continue
+            self._check(command)
+            if command.status not in PENDING:
+                return command
+            progress(command)
+
+    def _take(self, message: Message, store: Callable[[Command, Context, bytearray], int]) -> None:
+        command = message.command
+        assert command is not None
+        context = next((one for one in self._granted.values() if one.id == message.context_id), None)
+        if context is None or context.abstract != command.sop_class_uid or context.abstract not in self.roles:
+            raise PeerUnreachable(f"{self._name}: the peer stores an object on a context that is not for it")
+        status = store(command, context, message.data)
+        uids = (command.sop_class_uid, command.sop_instance_uid)
+        self._write(context, Command(command.field | 0x8000, command.message_id, *uids, status=status))
+
     def _ask(self, context: Context, command: Command, data: memoryview = memoryview(b"")) -> int:  # noqa: B008
         self._send(context, command, data)
         answer = self._answer()
@@ -169,19 +223,27 @@ class Requestor:
 
     def _answer(self) -> Message:
         """Read one answer to the last request."""
+        answer = self._message(OUR_MAX_PDU)
+        assert answer.command is not None
+        self._check(answer.command)
+        return answer
+
+    def _check(self, command: Command) -> None:
+        if command.message_id != self._message_id:
+            raise PeerUnreachable(f"{self._name}: the answer belongs to another message")
+
+    def _message(self, limit: int) -> Message:
+        """Read one message, whose data set has at most `limit` bytes."""
         answer = Message()
         while True:
             kind, body = self._read()
             if kind is not Pdu.P_DATA_TF:
                 raise PeerUnreachable(f"{self._name}: the peer ended the association ({kind.name})")
             try:
-                complete = any(answer.add(*fragment, limit=OUR_MAX_PDU) for fragment in fragments(body))
+                complete = any(answer.add(*fragment, limit=limit) for fragment in fragments(body))
             except BadPdu as error:
                 raise PeerUnreachable(f"{self._name}: the answer is malformed: {error}") from error
             if complete:
-                assert answer.command is not None
-                if answer.command.message_id != self._message_id:
-                    raise PeerUnreachable(f"{self._name}: the answer belongs to another message")
                 return answer
 
     def _read(self) -> tuple[Pdu, memoryview]:

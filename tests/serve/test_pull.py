@@ -1,0 +1,225 @@
+"""Pulling studies from DCMTK's archive and from Orthanc, and from archives that misbehave."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import dcmread
+from pynetdicom import AE, evt
+
+from tests import peers
+from tests.wire.objects import CR, film
+from wetread import cli
+from wetread.acquire import SYNTAXES
+from wetread.errors import BadInput, PeerRefused
+from wetread.serve.pull import IntoFolder, IntoNode, Pulled, matching
+from wetread.serve.receiver import Receiver
+from wetread.settings import Destination
+from wetread.wire.dimse import send
+from wetread.wire.part10 import EXPLICIT_LITTLE, meta
+from wetread.wire.query import STUDY_ROOT_FIND
+from wetread.wire.retrieve import STUDY_ROOT_GET, STUDY_ROOT_MOVE, Archive, Fetched, get, move
+
+FILMS = [film("1.2.3", f"1.2.3.1.{n}") for n in range(3)] + [film("1.2.4", "1.2.4.1.1")]
+PATIENT = {"PatientID": "CANARY-ID-77"}
+
+
+@pytest.fixture(scope="module")
+def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
+    """Stands where a node would, AE title WETREAD."""
+    made = Receiver(tmp_path_factory.mktemp("node"), ae_title="WETREAD")
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def orthanc(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Archive]:
+    allowed = dict.fromkeys(("DicomAlwaysAllowFind", "DicomAlwaysAllowGet", "DicomAlwaysAllowMove"), True)
+    modalities = {"node": ["WETREAD", "127.0.0.1", receiver.port]}
+    with peers.orthanc(tmp_path_factory.mktemp("orthanc"), DicomModalities=modalities, **allowed) as running:
+        archive = Destination("ORTHANC", "127.0.0.1", running.port)
+        assert send(archive, FILMS) == [0] * 4
+        yield Archive(archive)
+
+
+@pytest.fixture(scope="module")
+def dcmqrscp(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Archive]:
+    with peers.dcmqrscp(tmp_path_factory.mktemp("dcmqrscp"), f"node = (WETREAD, localhost, {receiver.port})") as port:
+        archive = Destination("DCMQRSCP", "127.0.0.1", port)
+        assert send(archive, FILMS) == [0] * 4
+        yield Archive(archive)
+
+
+@pytest.fixture(params=["orthanc", "dcmqrscp"])
+def archive(request: pytest.FixtureRequest) -> Archive:
+    found: Archive = request.getfixturevalue(request.param)
+    return found
+
+
+def body(data: bytes) -> Dataset:
+    return dcmread(DicomBytesIO(data), force=True)
+
+
+# ---- archives ---------------------------------------------------------------------------------
+
+
+@pytest.mark.peer
+def test_a_study_comes_into_a_folder(archive: Archive, tmp_path: Path) -> None:
+    (study,) = matching(archive, {"StudyInstanceUID": "1.2.3"}, 10)
+    seen: list[int] = []
+    IntoFolder(archive, tmp_path / "to", tuple(SYNTAXES))(study, lambda now: seen.append(now.completed))
+    assert (study.completed, study.failed, study.expected) == (3, 0, 3)
+    assert seen == sorted(seen)
+    files = {path.name: path.read_bytes() for path in (tmp_path / "to").iterdir()}
+    assert sorted(files) == [f"1.2.3.1.{n}.dcm" for n in range(3)]
+    for name, data in files.items():
+        assert meta(data).sop_instance_uid == name.removesuffix(".dcm")
+        assert body(data).PixelData == body(FILMS[0]).PixelData
+    IntoFolder(archive, tmp_path / "to", tuple(SYNTAXES))(study, lambda now: None)  # again: what is there stays
+    assert {path.name: path.read_bytes() for path in (tmp_path / "to").iterdir()} == files
+
+
+@pytest.mark.peer
+def test_studies_of_a_patient_come_into_the_node(archive: Archive, receiver: Receiver) -> None:
+    receiver.receipts.clear()
+    studies = matching(archive, PATIENT, 10)
+    assert {one.study_uid for one in studies} == {"1.2.3", "1.2.4"}
+    for study in studies:
+        IntoNode(archive, "WETREAD")(study, lambda now: None)
+    assert sum(study.completed for study in studies) == 4
+    assert {receipt.sop_instance_uid for receipt in receiver.receipts} == {meta(one).sop_instance_uid for one in FILMS}
+
+
+@pytest.mark.peer
+def test_what_does_not_match_is_not_there(archive: Archive) -> None:
+    assert matching(archive, {"PatientID": "NOBODY"}, 10) == []
+    assert matching(archive, {**PATIENT, "StudyDate": "19000101-19000102"}, 10) == []
+    with pytest.raises(BadInput, match="at most 1 studies, more match"):
+        matching(archive, PATIENT, 1)
+
+
+@pytest.mark.peer
+def test_a_node_that_the_archive_does_not_know_is_named(archive: Archive) -> None:
+    with pytest.raises(PeerRefused, match=r"STRANGER|status 0x"):
+        move(archive, {"StudyInstanceUID": "1.2.3"}, "STRANGER")
+
+
+@pytest.mark.parametrize("keys", [{}, {"StudyDate": "20261128"}, {"PatientID": "*"}, {"AccessionNumber": "A?"}])
+def test_a_study_must_be_selected(keys: dict[str, str]) -> None:
+    with pytest.raises(BadInput, match="expected a Study Instance UID, accession number or Patient ID"):
+        matching(Archive(Destination("PACS", "127.0.0.1", 1)), keys, 10)
+
+
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(*words: object) -> tuple[int, str]:
+        monkeypatch.setenv("COLUMNS", "160")
+        monkeypatch.setattr(sys, "argv", ["wetread", "--state", str(tmp_path / "state"), *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return int(stop.value.code or 0), capsys.readouterr().out
+
+    return call
+
+
+@pytest.mark.peer
+def test_the_command(run: Run, dcmqrscp: Archive, tmp_path: Path) -> None:
+    name = dcmqrscp.name
+    code, out = run("pull", name, "--patient", "CANARY-ID-77", "--dry-run")
+    assert code == 0
+    assert "1.2.3" in out
+    assert "CANARY" not in out
+    code, out = run("pull", name, "--study", "1.2.3", "--to", tmp_path / "to", "--json")
+    (study,) = json.loads(out)
+    assert (code, study["completed"], study["failed"]) == (0, 3, 0)
+    assert len(list((tmp_path / "to").glob("*.dcm"))) == 3
+    assert run("pull", name, "--study", "9.9", "--to", tmp_path / "to")[0] == 1
+    assert run("pull", name)[0] == 4
+
+
+# ---- archives that misbehave ------------------------------------------------------------------
+
+
+@contextmanager
+def archive_that(sop_class: str, handler: Any, *stores: str) -> Iterator[Archive]:
+    """An archive of pynetdicom that answers as it is told."""
+    ae = AE("ODD")
+    ae.add_supported_context(sop_class, EXPLICIT_LITTLE)
+    for one in stores:
+        ae.add_supported_context(one, EXPLICIT_LITTLE, scu_role=True, scp_role=True)
+    event = {STUDY_ROOT_FIND: evt.EVT_C_FIND, STUDY_ROOT_GET: evt.EVT_C_GET, STUDY_ROOT_MOVE: evt.EVT_C_MOVE}[sop_class]
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(event, handler)])
+    assert server is not None
+    try:
+        yield Archive(Destination("ODD", "127.0.0.1", server.server_address[1]), timeout_s=5.0)
+    finally:
+        server.shutdown()
+
+
+def got(archive: Archive, keep: Callable[[str, bytes], None]) -> Fetched:
+    return get(archive, {"StudyInstanceUID": "1.2.3"}, [(CR, EXPLICIT_LITTLE)], keep)
+
+
+def test_an_object_of_another_study_is_not_taken() -> None:
+    def answer(event: Any) -> Iterator[Any]:
+        yield 2
+        for data in (FILMS[0], FILMS[3]):
+            yield 0xFF00, body(data)
+
+    kept: list[str] = []
+    with archive_that(STUDY_ROOT_GET, answer, CR) as archive:
+        found = got(archive, lambda uid, data: kept.append(uid))
+    assert (found.completed, found.failed) == (1, 1)
+    assert kept == ["1.2.3.1.0"]
+
+
+def test_a_full_disk_is_told_to_the_archive() -> None:
+    def answer(event: Any) -> Iterator[Any]:
+        yield 1
+        yield 0xFF00, body(FILMS[0])
+
+    def keep(uid: str, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    with archive_that(STUDY_ROOT_GET, answer, CR) as archive, pytest.raises(PeerRefused, match="C-GET answered"):
+        got(archive, keep)
+
+
+def test_an_archive_without_the_service_or_the_role_is_named() -> None:
+    with archive_that(STUDY_ROOT_FIND, lambda event: iter(())) as archive:
+        with pytest.raises(PeerRefused, match="does not offer C-GET"):
+            got(archive, lambda uid, data: None)
+        with pytest.raises(PeerRefused, match="does not offer C-MOVE"):
+            move(archive, {"StudyInstanceUID": "1.2.3"}, "WETREAD")
+    with (
+        archive_that(STUDY_ROOT_GET, lambda event: iter((0,))) as archive,
+        pytest.raises(PeerRefused, match="grants no SCP role"),
+    ):
+        got(archive, lambda uid, data: None)
+
+
+def test_an_archive_that_passes_over_keys_gives_nothing_else() -> None:
+    """Some answer with every study; another patient's must not be pulled."""
+
+    def answer(event: Any) -> Iterator[Any]:
+        for uid, patient in (("1.2.3", "A"), ("1.2.4", "B")):
+            row = Dataset()
+            row.StudyInstanceUID, row.PatientID, row.StudyDate = uid, patient, f"2026112{uid[-1]}"
+            row.ModalitiesInStudy, row.NumberOfStudyRelatedInstances = ["CT", "SR"], "12"
+            yield 0xFF00, row
+
+    with archive_that(STUDY_ROOT_FIND, answer) as archive:
+        found = matching(archive, {"PatientID": "B"}, 10)
+    assert found == [Pulled("1.2.4", "20261124", "CT SR", "", 12)]

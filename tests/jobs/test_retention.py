@@ -126,6 +126,18 @@ def test_a_node_without_destinations_keeps_its_results(world: World) -> None:
     assert world.blobs() == (1, 1)
 
 
+def test_what_a_rule_lets_nobody_read_and_sends_nowhere_goes(world: World) -> None:
+    """Else a whole hospital's mammography would stay for ever."""
+    admit(world.store, arrive(world.store))
+    world.store.studies.complete("1.2.3")
+    assert world.store.studies.finish(take(world.store), [(sr(), {})], "NOT-ROUTED") is State.REFUSED
+    world.keeper().step()
+    assert world.blobs() == (1, 1)
+    world.now += 8 * DAY_S
+    world.keeper().step()
+    assert world.blobs() == (0, 0)
+
+
 def test_a_study_with_a_version_on_its_way_stays(world: World) -> None:
     world.study(1)
     admit(world.store, arrive(world.store, "1.1.2", "1.1"))

@@ -24,7 +24,8 @@ def _released(committing: Collection[str]) -> ColumnElement[bool]:
 
     It ended, and not as FAILED; no other version of its study is on its way; nothing of it waits for a
     destination or for a person; a destination confirmed something of the study, unless there was nothing to
-    confirm; and those in `committing` committed themselves to all that they confirmed.
+    confirm, or a rule of the site let no model read it; and those in `committing` committed themselves to all that
+    they confirmed.
     """
     of_study = _versions.c.study_uid == jobs.c.study_uid
     open_version = exists().where(of_study, _versions.c.state.not_in(TERMINAL))
@@ -33,6 +34,7 @@ def _released(committing: Collection[str]) -> ColumnElement[bool]:
     kept = exists().where(commitments.c.parcel == outbox.c.id, commitments.c.state == Promise.KEPT)
     sent_here = exists().where(outbox.c.job == jobs.c.id, outbox.c.state == Delivery.SENT)
     uncommitted = sent_here.where(outbox.c.destination.in_(committing), ~kept)
+    by_rule = jobs.c.reason == "NOT-ROUTED"
     to_confirm = exists().where(documents.c.job == jobs.c.id, documents.c.sop_instance_uid != "")
     return (
         jobs.c.state.in_(TERMINAL - {State.FAILED})
@@ -40,7 +42,7 @@ def _released(committing: Collection[str]) -> ColumnElement[bool]:
         & ~open_version
         & ~waits
         & ~uncommitted
-        & or_(jobs.c.state == State.CANCELED, sent, ~to_confirm)
+        & or_(jobs.c.state == State.CANCELED, by_rule, sent, ~to_confirm)
     )
 
 

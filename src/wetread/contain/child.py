@@ -8,6 +8,7 @@ It holds no model, no key and no database, and says nothing on its outputs.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import sys
@@ -82,6 +83,11 @@ class Service:
             write(self.answer_memory, np.ascontiguousarray(pixels).reshape(-1).view(np.uint8).data, start + offset)
         say(self.sock, Said.DONE, len(head))
 
+    def remarks(self, number: int) -> None:
+        """Say how many remarks libraries had about the files."""
+        if number:
+            say(self.sock, Said.REMARKS, number)
+
     def failed(self, error: Exception) -> None:
         """Say what ended a job that should have ended well: the kind of error and the line, never its text."""
         where = traceback.extract_tb(error.__traceback__)[-1]
@@ -115,6 +121,26 @@ def _give_up(job: dict[str, Any], service: Service) -> Any:
 JOBS: dict[str, Callable[[dict[str, Any], Service], Any]] = {"decode": _decode, "load": _load, "given_up": _give_up}
 
 
+class Remarks(logging.Handler):
+    """Counts what `wetread.acquire.quiet` tells of: nobody reads a log of this process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._number = 0
+        logger = logging.getLogger("wetread.acquire")
+        logger.setLevel(logging.INFO)
+        logger.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take one in."""
+        self._number += int(getattr(record, "count", 0))
+
+    def taken(self) -> int:
+        """Return how many there were since the last time."""
+        number, self._number = self._number, 0
+        return number
+
+
 def main() -> None:
     """Work until there is no more to do; whatever goes wrong ends the process."""
     limits = Limits(*map(int, sys.argv[3:6]))
@@ -122,10 +148,13 @@ def main() -> None:
     limits.set()
     files, answers = map(int, sys.argv[1:3])
     service = Service(socket.socket(fileno=0), files, answers, limits)
+    remarks = Remarks()
     try:
         for job in service.jobs():
             try:
-                service.done(JOBS[job["do"]](job, service))
+                made = JOBS[job["do"]](job, service)
+                service.remarks(remarks.taken())
+                service.done(made)
             except MemoryError:
                 raise
             except Exception as error:  # noqa: BLE001 - the child's door: the service learns where it happened

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import signal
@@ -15,6 +16,8 @@ from typing import Any, TypeVar
 from wetread.contain.talk import MAX_MESSAGE, OUT_OF_MEMORY, PAGE, Body, Said, give, hear, read_into, sealed, write
 from wetread.errors import DecoderDied
 from wetread.settings import Settings
+
+log = logging.getLogger("wetread.contain")
 
 #: Most bytes of the head of an answer: the groups of all frames of an enhanced object alone may have 16 MiB.
 MAX_HEAD_BYTES = 64 << 20
@@ -132,6 +135,8 @@ class Process:
                 given += self._give_files(files)
             elif said is Said.BEGIN and number < given and words <= 3 * given + 2:
                 self._at = number
+            elif said is Said.REMARKS and words <= 3 * given + 3:
+                log.info("remarks of libraries", extra={"count": number})
             elif said in (Said.DONE, Said.FAILED):
                 return number if said is Said.DONE else -number
             else:

@@ -8,6 +8,7 @@
                                         <--   NEXT           the next files, please
     files (JSON), perhaps a handle      -->                  [] when there are no more
                                         <--   BEGIN number   that file is read from now on
+                                        <--   REMARKS number libraries had so many remarks about the files
                                         <--   DONE bytes     the answer lies in the memory: its head has so many,
                                                              and from the next page on lie its arrays
                                         <--   FAILED bytes   what went wrong lies there instead
@@ -49,6 +50,7 @@ class Said(IntEnum):
     BEGIN = 3
     DONE = 4
     FAILED = 5
+    REMARKS = 6
 
 
 def say(sock: socket.socket, word: Said, number: int = 0) -> None:

@@ -73,6 +73,7 @@ def _with_state(settings: Settings, film: Path, out: Path, say: Callable[[str], 
     node = Node(here, lambda: _load(here, readings, children))
     node.start()
     try:
+        children.start()
         if not node.wait_ready(PATIENCE_S):
             raise node.failure or WetreadError(f"node: expected ready within {PATIENCE_S:.0f} s, got {node.missing()}")
         say(f"Node WETREAD listens on 127.0.0.1:{node.port}, health and metrics on 127.0.0.1:{node.http_port}.")

@@ -18,7 +18,7 @@ from wetread.errors import PeerUnreachable, WireError
 from wetread.wire.tls import reason
 
 HEAD = 6  # type, reserved, length
-BUFFER_BYTES = 1 << 18  # of an association; a longer PDU makes it grow
+BUFFER_BYTES = 1 << 16  # of an association; a longer PDU makes it grow
 
 #: A socket that does not wait has nothing now; TLS may have to read before it writes, and the reverse.
 NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -99,7 +99,7 @@ class Transport:
     def __init__(self, sock: socket.socket, limit: int) -> None:
         self._socket = sock
         self._limit = limit
-        self._buffer = bytearray(min(HEAD + limit, BUFFER_BYTES))
+        self._buffer = bytearray(BUFFER_BYTES)
         self._begin = self._end = 0  # what was received and not read yet lies between
         self.last = time.monotonic()  # when the last PDU was read
         sock.setblocking(False)  # what is there is taken at once; only for what is not do we ask the kernel to wait
@@ -133,12 +133,12 @@ class Transport:
         return kind, body
 
     def _fill(self, number: int, seconds: float) -> None:
-        """Have so many bytes in the buffer; what else has arrived comes along."""
+        """Have so many bytes in the buffer; the head of the next PDU comes along if it has arrived."""
         if self._end - self._begin >= number:
             return
         self._make_room(number)
         end = time.monotonic() + seconds
-        view = memoryview(self._buffer)
+        view = memoryview(self._buffer)[: self._begin + number + HEAD]
         try:
             while self._end - self._begin < number:
                 try:
@@ -157,11 +157,12 @@ class Transport:
             raise PeerUnreachable(f"the connection broke: {reason(error)}") from error
 
     def _make_room(self, number: int) -> None:
-        """Let so many bytes fit behind `_begin`; a body that was handed out is read no more."""
-        if self._begin + number > len(self._buffer) or self._begin == self._end:
+        """Let so many bytes, and one head, fit behind `_begin`; a body that was handed out is read no more."""
+        room = number + HEAD
+        if self._begin + room > len(self._buffer) or self._begin == self._end:
             rest = self._buffer[self._begin : self._end]
-            if number > len(self._buffer):
-                self._buffer = bytearray(number)
+            if room > len(self._buffer):
+                self._buffer = bytearray(room)
             self._buffer[: len(rest)] = rest
             self._begin, self._end = 0, len(rest)
 

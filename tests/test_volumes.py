@@ -72,6 +72,16 @@ def test_a_longer_series_gets_documents_of_its_own(reader: pipeline.Reader) -> N
     assert [one.data for one in again.documents if one.kind == "SR"] == list(earlier.earlier[1:2])
 
 
+def test_slices_that_were_deleted_are_missing(reader: pipeline.Reader) -> None:
+    parts = slices.series(ball())
+    uid = str(parts[0].SeriesInstanceUID)
+    (reading,) = reader.read_blobs(slices.blobs(parts), Circumstances(lost=frozenset((uid,))))
+    assert reading.result.refusal is not None
+    assert reading.result.refusal.code == "MISSING-SLICES"
+    (other,) = reader.read_blobs(slices.blobs(parts), Circumstances(lost=frozenset((f"{uid}.1",))))
+    assert other.result.refusal is None
+
+
 def test_a_study_that_crashed_at_last_names_what_was_read_before(reader: pipeline.Reader) -> None:
     parts = slices.series(ball())
     first = read(reader, parts[:-1])

@@ -149,6 +149,8 @@ class Reader:
         blank = Result(image.study_uid, image.source, image.digest, image.header, image)
         blank = replace(blank, revision=report.revision(blank, said))
         try:
+            if image.positions_mm and image.series_uid in given.lost:
+                raise NotRead("MISSING-SLICES", "Slices that came before were deleted when their result was delivered.")
             result = self._row(image, replace(blank, reduced=given.reduced), clock, decision)
             if "pictures" not in given.reduced:
                 with clock.stage("draw"):

@@ -300,6 +300,7 @@ class Circumstances:
     """Under which one study is read."""
 
     earlier: tuple[bytes, ...] = ()  # DICOM documents that were made for its earlier versions
+    lost: frozenset[str] = frozenset()  # Series Instance UIDs of which objects came before and were deleted since
     reduced: tuple[str, ...] = ()  # "documents", "pictures", "builds": what is left out, as others would come too late
     routes: tuple[Route, ...] = ()  # the site's rules, where they apply
     senders: Mapping[str, Sender] = field(default_factory=dict)  # SOP Instance UID -> who sent it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -196,6 +197,24 @@ def test_the_same_object_again_is_known_and_not_read_again(world: World) -> None
     assert len(world.store.overview.versions("1.1")) == 1
     admit(world.store, arrive(world.store, "1.1.2", "1.1"))  # a new object is a new version, as ever
     assert [job.version for job in world.store.overview.versions("1.1")] == [1, 2]
+
+
+def test_a_late_object_is_not_held_up_by_those_that_were_deleted(world: World) -> None:
+    for number in (1, 2):
+        admit(world.store, replace(arrive(world.store, f"1.1.{number}", "1.1"), series_uid="1.1.7"))
+    world.store.studies.complete("1.1")
+    world.store.studies.finish(take(world.store), [(sr("1.1.9", film("1.1", "1.1.9")), TO)], "")
+    world.deliver()
+    world.now += 8 * DAY_S
+    world.keeper().step()
+    late = arrive(world.store, "1.1.3", "1.1", 77)
+    admit(world.store, replace(late, series_uid="1.1.7"))
+    world.store.studies.complete("1.1")
+    first, second = world.store.overview.versions("1.1")
+    assert world.store.studies.digests(second.id) == [late.digest]
+    assert world.store.studies.lost(second) == {"1.1.7"}
+    assert world.store.studies.lost(first) == frozenset()
+    assert [name for name, _ in world.store.files(second.id)]
 
 
 def test_a_document_that_a_later_version_shares_stays_with_it(world: World) -> None:

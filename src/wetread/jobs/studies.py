@@ -17,7 +17,7 @@ from wetread.jobs.moves import Job, job_of, move, note, settle
 from wetread.jobs.parcels import Addressed, enclose
 from wetread.jobs.spool import Spool
 from wetread.jobs.states import State
-from wetread.jobs.tables import aside, documents, instances, jobs
+from wetread.jobs.tables import aside, documents, instances, jobs, removed
 from wetread.records import Sender
 
 
@@ -27,12 +27,16 @@ def lease_of(job: int) -> str:
 
 
 def objects_of(job: int) -> ColumnElement[bool]:
-    """The objects to read for a job: those that came for it, and what came before of the series of which some came."""
+    """The objects to read for a job: those that came for it, and what is left of its series from earlier versions."""
+    return or_(instances.c.job == job, and_(_earlier(job), instances.c.job.not_in(select(removed.c.job))))
+
+
+def _earlier(job: int) -> ColumnElement[bool]:
+    """The objects of earlier versions that belong to a series of which some came for this one."""
     series = select(instances.c.series_uid).where(instances.c.job == job, instances.c.series_uid != "")
     study = select(jobs.c.study_uid).where(jobs.c.id == job).scalar_subquery()
     before = select(jobs.c.id).where(jobs.c.study_uid == study, jobs.c.id < job)
-    earlier = and_(instances.c.job.in_(before), instances.c.series_uid.in_(series))
-    return or_(instances.c.job == job, earlier)
+    return and_(instances.c.job.in_(before), instances.c.series_uid.in_(series))
 
 
 def sender_of(row: Row[Any]) -> Sender:
@@ -145,6 +149,14 @@ class Studies:
         mine = select(instances.c.digest).where(objects_of(job)).order_by(instances.c.sop_instance_uid)
         with self._index.reading() as connection:
             return list(connection.scalars(mine))
+
+    def lost(self, job: Job) -> frozenset[str]:
+        """Return the series of a job of which objects came before and were deleted since: Series Instance UIDs."""
+        if job.version == 1:
+            return frozenset()
+        gone = select(instances.c.series_uid).where(_earlier(job.id), instances.c.job.in_(select(removed.c.job)))
+        with self._index.reading() as connection:
+            return frozenset(connection.scalars(gone))
 
     def earlier(self, job: Job) -> list[str]:
         """Return the digests of the SR and PDF that were made for earlier versions of a study and are still here."""

@@ -71,7 +71,7 @@ def addressed(readings: Iterable[Reading], settings: Settings) -> list[Addressed
 def circumstances(store: Store, settings: Settings, job: Job) -> Circumstances:
     """Return under which circumstances a job is read."""
     senders = store.studies.senders(job.id) if settings.routes else {}
-    return Circumstances(store.earlier(job), routes=settings.routes, senders=senders)
+    return Circumstances(store.earlier(job), store.studies.lost(job), routes=settings.routes, senders=senders)
 
 
 @dataclass(frozen=True, slots=True)

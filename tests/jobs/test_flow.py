@@ -22,7 +22,7 @@ from wetread.jobs.retry import Backoff
 from wetread.jobs.states import State
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
-from wetread.jobs.worker import Worker
+from wetread.jobs.worker import Worker, check_study
 from wetread.records import Reading
 from wetread.settings import Destination, Settings
 from wetread.wire.part10 import meta
@@ -237,6 +237,20 @@ def test_a_study_that_crashes_is_set_aside_and_blocks_nobody(
     assert (event, detail["tries"]) == ("reading-failed", 3)
     assert detail["reason"].startswith("ValueError at fake.py:")
     assert "Canary" not in "".join(str(record.__dict__) for record in caplog.records)
+
+
+def test_a_reading_of_another_study_is_not_believed(store: Store) -> None:
+    receive(store, "1.2.3", "1.2.3.1")
+
+    def lie(files: Sequence[tuple[str, bytes]]) -> tuple[Reading, ...]:
+        (told,) = fake.read(files)
+        return (replace(told, result=replace(told.result, study_uid="1.2.4")),)
+
+    Worker(store, fake.Fake(lie), SETTINGS, Watch()).step()
+    assert state(store, "1.2.3") is State.COMPLETE  # it counts as a try
+    assert store.overview.depths().get("PACS@pacs.invalid:104", (0,))[0] == 0
+    nameless = replace(fake.read([("x", film("1.2.3", "1.2.3.1"))])[0].result, study_uid="")
+    check_study(store.overview.versions("1.2.3")[0], [Reading(nameless, ())])
 
 
 def test_tries_cut_off_by_a_kill_count(store: Store, tmp_path: Path) -> None:

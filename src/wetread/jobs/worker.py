@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
-from wetread.errors import NotRead, StoreError, WetreadError
+from wetread.errors import DocumentError, NotRead, StoreError, WetreadError
 from wetread.jobs.lanes import Lane, deadlines_s
 from wetread.jobs.moves import Job
 from wetread.jobs.parcels import Addressed
@@ -214,6 +214,7 @@ class Worker:
         try:
             with step("read", self._watch.span, job=job.id, lane=job.lane.name, tries=job.tries) as reading:
                 readings = self._reader.read_blobs(files, given)
+                check_study(job, readings)
                 refused = {one.result.refusal.code for one in readings if one.result.refusal is not None}
                 reading.about |= {"images": len(readings), "refusals": ",".join(sorted(refused))}
                 reading.parts = stages_s(readings)
@@ -246,6 +247,18 @@ class Worker:
             self._watch.ended(state)
         else:
             self._retry.failed(job.id, self._clock())
+
+
+def check_study(job: Job, readings: Iterable[Reading]) -> None:
+    """Believe no reading of another study than the one that was read: a decoder may lie.
+
+    Raises
+    ------
+    DocumentError
+        One is.
+    """
+    if {reading.result.study_uid for reading in readings} - {job.study_uid, ""}:
+        raise DocumentError("reading: expected results of the study that was read, got those of another")
 
 
 def stages_s(readings: Iterable[Reading]) -> dict[str, float]:

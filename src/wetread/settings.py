@@ -63,8 +63,9 @@ STEPS = ("documents", "pictures", "builds", "routine")
 LEFT_OUT = {"documents": ("PM", "GSPS", "PDF", "LABELMAP"), "pictures": ("SC",)}
 
 
-#: What a peer may be allowed to do: C-ECHO, C-STORE, notices (IAN, MPPS, commitments); `query` has no service yet.
-RIGHTS = ("echo", "store", "notify", "query")
+#: What a peer may be allowed to do: C-ECHO, C-STORE, notices (IAN, MPPS, commitments), to ask us for commitments;
+#: `query` has no service yet.
+RIGHTS = ("echo", "store", "notify", "commit", "query")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +75,15 @@ class Peer:
     Raises
     ------
     SettingsError
-        An address is none, there is no address, or a right is unknown.
+        An address is none, there is no address, a right is unknown, or `commit` comes without a port.
     """
 
     ae_title: str  # its calling AE title; "*": any
     addresses: tuple[str, ...]  # IP addresses and networks, such as 10.1.2.0/24
     may: tuple[str, ...] = ("echo", "store")  # of `RIGHTS`
+    host: str = ""  # where our reports of commitments go; empty: the address that it called from
+    port: int = 0  # its DICOM port, for these reports
+    tls: bool = False  # these reports go by TLS, with the node's files
 
     def __post_init__(self) -> None:
         if not self.ae_title or not self.addresses:
@@ -93,6 +97,11 @@ class Peer:
                 ) from error
         if unknown := sorted(set(self.may) - set(RIGHTS)):
             raise SettingsError(f"peer {self.ae_title}: expected rights of {', '.join(RIGHTS)}, got {unknown[0]!r}")
+        if "commit" in self.may and not (isinstance(self.port, int) and 0 < self.port < 1 << 16):
+            raise SettingsError(
+                f"peer {self.ae_title}: the right commit needs port, where it takes the reports of storage commitment; "
+                f"expected 1 to 65535, got {self.port!r}"
+            )
 
 
 def _setting(default: Any, text: str, unit: str = "") -> Any:

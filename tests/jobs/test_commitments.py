@@ -27,7 +27,7 @@ from wetread.jobs.watch import Watch
 from wetread.serve.node import Node
 from wetread.settings import Destination, Peer, Settings, load
 from wetread.wire.associate import STORAGE_COMMITMENT
-from wetread.wire.commit import WELL_KNOWN_INSTANCE
+from wetread.wire.commitment import WELL_KNOWN_INSTANCE
 from wetread.wire.dimse import Commitment, Status, send
 
 PACS = Destination("PACS", "127.0.0.1", 104, commitment=True)

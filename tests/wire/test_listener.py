@@ -21,7 +21,7 @@ from wetread.settings import Destination, Settings
 from wetread.wire import associate, command
 from wetread.wire.associate import Associate, Context
 from wetread.wire.command import Command
-from wetread.wire.dimse import Commitment, Listener, Notice, Received, echo, send
+from wetread.wire.dimse import Commitment, Listener, Notice, Received, Request, echo, send
 from wetread.wire.part10 import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, header
 from wetread.wire.transport import Pdu, pdu
 
@@ -35,7 +35,7 @@ class Bench:
         self.objects: list[Received] = []
         self.ends: list[tuple[int, bool]] = []
         self.statuses: list[int] = []
-        self.notices: list[Notice | Commitment] = []
+        self.notices: list[Notice | Commitment | Request] = []
         self.heard = 0  # what the next notice is answered with
         self.ended = threading.Event()
         self._answer = answer
@@ -47,7 +47,7 @@ class Bench:
         self.objects.append(received)
         return self._answer(received)
 
-    def _hear(self, notice: Notice | Commitment) -> int:
+    def _hear(self, notice: Notice | Commitment | Request) -> int:
         self.notices.append(notice)
         return self.heard
 

@@ -326,10 +326,10 @@ def test_an_archive_reports_what_it_keeps_and_what_not() -> None:
     assert made.notices == [Commitment("2.25.1", INSTANCES, {"1.2.3.1.8": 0x0112, "1.2.3.1.9": 0x0110})]
 
 
-def test_we_commit_ourselves_to_nothing_yet() -> None:
+def test_who_has_no_right_to_commitments_may_not_ask() -> None:
     """Whoever proposes commitment without the role of its SCP wants it from us."""
     with bench() as made:
         sock, accepted = ask(made, Context(1, STORAGE_COMMITMENT, (EXPLICIT_LITTLE,)))
         sock.close()
-        assert accepted.contexts[0].result == associate.ABSTRACT_NOT_SUPPORTED
+        assert accepted.contexts[0].result == associate.USER_REJECTION
         assert accepted.reporters == ()

@@ -19,6 +19,8 @@ NAMES = (
     "documents-stored",  # documents, outbox and state are committed
     "sent",  # the destination confirmed a document, nothing is recorded
     "recorded",  # the confirmation is recorded
+    "commitment-asked",  # a peer's request for commitment is recorded, it has no answer
+    "commitment-reported",  # the peer took our report, that is not recorded
     "forgotten",  # the index knows a study's blobs no more, they are still there
 )
 

@@ -12,7 +12,7 @@ from wetread.jobs.index import Index
 from wetread.jobs.moves import note
 from wetread.jobs.spool import Spool
 from wetread.jobs.states import TERMINAL, Delivery, State
-from wetread.jobs.tables import commitments, documents, instances, jobs, notices, outbox, removed
+from wetread.jobs.tables import commitments, documents, instances, jobs, notices, outbox, removed, requests
 
 BATCH = 100  # files in one turn at the write lock
 
@@ -101,7 +101,28 @@ class Removals:
         return self._unlink(self._spool, objects, job) + self._unlink(self._made, papers, job)
 
     def forget(self, age_s: float) -> int:
-        """Forget notices that are so old, s, and whose study is not on its way; return how many there were."""
+        """Forget what is so old, s: notices whose study is not on its way, requests that nobody took a report on.
+
+        Returns
+        -------
+        int
+            How many there were.
+        """
+        return self._forget_requests(age_s) + self._forget_notices(age_s)
+
+    def _forget_requests(self, age_s: float) -> int:
+        """Requests for commitment: their peer is gone, and so are most of their objects."""
+        with self._index.reading() as connection:
+            old = select(requests.c.id, requests.c.ae_title).where(requests.c.at <= self._index.now() - age_s)
+            rows = connection.execute(old).all()
+        if rows:
+            with self._index.writing() as connection:
+                connection.execute(delete(requests).where(requests.c.id.in_([row.id for row in rows])))
+                for row in rows:
+                    note(connection, self._index.now(), "commitment-not-reported", None, {"to": row.ae_title})
+        return len(rows)
+
+    def _forget_notices(self, age_s: float) -> int:
         on_its_way = select(jobs.c.study_uid).where(jobs.c.state.not_in(TERMINAL))
         old = (notices.c.at <= self._index.now() - age_s) & notices.c.study_uid.not_in(on_its_way)
         with self._index.reading() as connection:  # mostly there is none

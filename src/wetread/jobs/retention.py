@@ -89,7 +89,7 @@ class Retention:
         return 0.0
 
     def _forget(self) -> None:
-        """Forget old notices; at least for a day, as studies may come long after what was said of them."""
+        """Forget old notices and requests; not within a day, as studies may come long after what was said of them."""
         if self._keep_s and (number := self._store.removals.forget(max(self._keep_s, DAY_S))):
             log.info("notices forgotten", extra={"count": number})
 

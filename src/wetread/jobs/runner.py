@@ -20,6 +20,7 @@ from wetread.jobs.instances import Arrival, Effect
 from wetread.jobs.lanes import Lane, facts_of, lane_of, local
 from wetread.jobs.loop import Loop
 from wetread.jobs.receipt import Receipts
+from wetread.jobs.reporting import Reporting
 from wetread.jobs.retention import Retention
 from wetread.jobs.retry import Backoff, RetryClock
 from wetread.jobs.room import Room
@@ -32,7 +33,7 @@ from wetread.records import Sender
 from wetread.settings import Destination, Settings, parse_destination
 from wetread.trace import following, trace_id
 from wetread.turns import Turns
-from wetread.wire.dimse import Commitment, Notice, Received, Status, send
+from wetread.wire.dimse import Commitment, Notice, Received, Request, Status, send
 from wetread.wire.glance import Tag, glance
 from wetread.wire.part10 import meta
 
@@ -48,7 +49,7 @@ class Runner:
         Open; the caller closes it after `stop`.
     settings
         `destinations`, `archives`, `routes`, `critical`, the deadlines by lane, `degrade`, `degrade_after_s`,
-        `quiet_s`, `expect_s`, `max_tries`, `retry_*`, `ae_title` and `peer_timeout_s` are used.
+        `quiet_s`, `expect_s`, `max_tries`, `retry_*`, `ae_title`, `peers` and `peer_timeout_s` are used.
     deliver
         How documents leave; C-STORE by default.
     clock
@@ -88,6 +89,7 @@ class Runner:
             for one in settings.destinations
             if one.commitment
         ]
+        self._reporting = Reporting(store, settings, self._watch, clock=clock)
         self._others: Loop | None = None
         self._keeping = Loop("wetread-retention", Retention(store, settings, self._watch, clock).step)
         self._lock = threading.Lock()  # of the next line and of who begins to read
@@ -106,7 +108,7 @@ class Runner:
             self._others.start()
         self._receipts.start()
         self._completion.start()
-        for loop in (*self._outboxes, *self._committing, self._keeping, self._asking.loop):
+        for loop in (*self._outboxes, *self._committing, self._reporting.loop, self._keeping, self._asking.loop):
             loop.start()
 
     def _take_over(self) -> None:
@@ -157,7 +159,8 @@ class Runner:
             self._ended = True
         self._receipts.stop()
         self._completion.stop()
-        loops = [*self._outboxes, *self._committing, self._keeping, self._asking.loop, *self._reading]
+        loops = [*self._outboxes, *self._committing, self._reporting.loop, self._keeping, self._asking.loop]
+        loops += self._reading
         loops += [self._others] if self._others is not None else []
         for loop in loops:
             if not loop.stop(max(0.0, end - time.monotonic())):
@@ -220,8 +223,8 @@ class Runner:
             return Status.COERCED
         return Status.SUCCESS
 
-    def hear(self, notice: Notice | Commitment) -> int:
-        """Keep what a peer tells; return the status of its N-CREATE, N-SET or N-EVENT-REPORT.
+    def hear(self, notice: Notice | Commitment | Request) -> int:
+        """Keep what a peer tells; return the status of its N-CREATE, N-SET, N-EVENT-REPORT or N-ACTION.
 
         Raises
         ------
@@ -230,9 +233,18 @@ class Runner:
         """
         if isinstance(notice, Commitment):
             return self._committed(notice)
+        if isinstance(notice, Request):
+            return self._asked(notice)
         status = self._expecting.hear(notice)
         log.info("notice", extra={"kind": notice.kind, "state": notice.state, "status": f"0x{status:04X}"})
         self._watch.heard(notice.kind, status)
+        return status
+
+    def _asked(self, request: Request) -> int:
+        status = self._reporting.hear(request)
+        about = {"calling_ae": request.calling_ae, "count": len(request.instances), "status": f"0x{status:04X}"}
+        log.info("commitment asked of us", extra=about)
+        self._watch.heard("commitment request", status)
         return status
 
     def _committed(self, answer: Commitment) -> int:

@@ -20,6 +20,7 @@ from wetread.jobs.moves import Job
 from wetread.jobs.overview import Overview
 from wetread.jobs.parcels import Parcels
 from wetread.jobs.removals import Removals
+from wetread.jobs.requests import Requests
 from wetread.jobs.spool import DamagedBlob, Spool, file_name, make_folder
 from wetread.jobs.studies import Studies
 from wetread.settings import Settings
@@ -37,7 +38,7 @@ class Store:
     ----------
     spool, made
         The blobs of what was received, and of what was made of it.
-    instances, studies, announced, commitments, parcels, removals, leases, overview
+    instances, studies, announced, commitments, requests, parcels, removals, leases, overview
         The index, by what it is asked for.
     found
         What was found when it was opened; None where other processes use it too.
@@ -106,6 +107,7 @@ class Store:
         self.studies = Studies(self._index, self.made, self.leases, self._deadlines, self._reached)
         self.announced = Announced(self._index)
         self.commitments = Commitments(self._index)
+        self.requests = Requests(self._index, self.spool, self._reached)
         self.removals = Removals(self._index, self.spool, self.made, self._reached)
         self.parcels = Parcels(self._index, self._deadlines, self._reached)
         self.overview = Overview(self._index)

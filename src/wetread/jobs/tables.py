@@ -128,6 +128,19 @@ commitments = Table(
     Column("at", Float, nullable=False),
 )
 
+#: What peers asked us to commit ourselves to, and were not told yet.
+requests = Table(
+    "requests",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("ae_title", String(16), nullable=False),  # who asked
+    Column("address", String(64), nullable=False),  # where it called from
+    Column("transaction_uid", String(64), nullable=False),
+    Column("instances", String, nullable=False),  # SOP class=SOP instance, parted by spaces
+    Column("at", Float, nullable=False),
+    UniqueConstraint("ae_title", "transaction_uid"),
+)
+
 #: How many objects a study has, or one of its series, as somebody said.
 expected = Table(
     "expected",

@@ -27,7 +27,10 @@ class Watch:
         """One study has its result, `seconds` after its first object; `late`: after the deadline of its lane."""
 
     def heard(self, kind: str, status: int) -> None:
-        """One notice was answered: an IAN, or an N-CREATE or N-SET of an MPPS."""
+        """One notice was answered: an IAN, an N-CREATE or N-SET of an MPPS, a commitment or a request for one."""
+
+    def reported(self, kept: int, failed: int) -> None:
+        """A peer took our report: we commit ourselves to so many instances, and not to so many others."""
 
     def degraded(self, step: str, yes: bool) -> None:
         """From now on a step of `degrade` is in force, or is so no more."""

@@ -30,6 +30,7 @@ FIELDS = (
     "detail",
     "documents",
     "expected",
+    "failed",
     "job",
     "kind",
     "lane",

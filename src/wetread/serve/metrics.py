@@ -82,7 +82,13 @@ class Metrics(Watch):
             "wetread_studies_short", "Studies read although more of them was announced than came", registry=registry
         )
         self._notices = Counter(
-            "wetread_notices", "IAN and MPPS messages by their answer", ["kind", "status"], registry=registry
+            "wetread_notices",
+            "IAN, MPPS and commitment messages by their answer",
+            ["kind", "status"],
+            registry=registry,
+        )
+        self._commitments = Counter(
+            "wetread_commitments", "Instances that peers were told we keep, or not", ["outcome"], registry=registry
         )
         self._queries = Counter(
             "wetread_queries", "Questions for the size of a study", ["archive", "outcome"], registry=registry
@@ -165,6 +171,11 @@ class Metrics(Watch):
     def heard(self, kind: str, status: int) -> None:
         """One notice was answered."""
         self._notices.labels(kind, f"0x{status:04X}").inc()
+
+    def reported(self, kept: int, failed: int) -> None:
+        """A peer took our report."""
+        self._commitments.labels("kept").inc(kept)
+        self._commitments.labels("failed").inc(failed)
 
     def degraded(self, step: str, yes: bool) -> None:
         """One step begins or ends."""

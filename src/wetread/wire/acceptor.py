@@ -1,9 +1,10 @@
-"""The side that grants an association: C-ECHO, C-STORE and notices as SCP, one thread an association.
+"""The side that grants an association: C-ECHO, C-STORE, notices and commitments as SCP, one thread an association.
 
 References
 ----------
-PS3.8 Section 9.2 (state machine: Sta3, Sta6 and Sta13 of the acceptor), PS3.7 Sections 9.1.1, 9.1.5, 10.1.3
-and 10.1.5, PS3.4 Annexes A (verification), B (storage), F (performed steps) and R (availability).
+PS3.8 Section 9.2 (state machine: Sta3, Sta6 and Sta13 of the acceptor), PS3.7 Sections 9.1.1, 9.1.5, 10.1.1,
+10.1.3, 10.1.4 and 10.1.5, PS3.4 Annexes A (verification), B (storage), F (performed steps), J (commitment) and R
+(availability).
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ import logging
 import time
 from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
+from functools import partial
 
 from wetread.errors import BadInput, PeerUnreachable, StoreError
 from wetread.settings import Peer, Settings
 from wetread.trace import About, Span, new_trace_id
 from wetread.uids import new_uid
-from wetread.wire.associate import STORAGE_COMMITMENT, Associate, Context, answer, encode, right_of
+from wetread.wire import commitment
+from wetread.wire.associate import STORAGE_COMMITMENT, Associate, Context, answer, commitment_rights, encode, right_of
 from wetread.wire.command import STORED, Command, Field, Message, Status, fragments, pdus
+from wetread.wire.commitment import Reports, Request
 from wetread.wire.notices import MAX_NOTICE_BYTES, BadNotice, Commitment, Notice, read_commitment
 from wetread.wire.notices import read as read_notice
 from wetread.wire.part10 import header, identify
@@ -27,10 +31,12 @@ from wetread.wire.transport import AbortReason, BadPdu, Pdu, Transport, abort, p
 log = logging.getLogger("wetread.wire")
 
 LINGER_S = 2.0  # how long we wait in Sta13 for the peer to close
+STAY_S = 0.5  # a peer that says nothing for so long waits for our report on the same association
 #: What a status of the keeper means, for whoever reads the peer's log.
 COMMENTS = {
     int(Status.COERCED): "first version kept",
     int(Status.OUT_OF_RESOURCES): "no room now; send again later",
+    int(Status.INVALID_ARGUMENT): "transaction is unknown, or waits for other instances",
     int(Status.PROCESSING_FAILURE): "Performed Procedure Step Object may no longer be updated",
     int(Status.RESOURCE_LIMITATION): "cannot keep it durably now; send again later",
 }
@@ -59,11 +65,14 @@ OnObject = Callable[[Received], int]
 OnEnd = Callable[[int, bool], None]
 #: Told the status of every C-STORE response.
 OnStatus = Callable[[int], None]
-#: Keeps a notice and returns the status of its N-CREATE, N-SET or N-EVENT-REPORT; it may raise `StoreError` (0x0213).
-OnNotice = Callable[[Notice | Commitment], int]
+#: What comes beside objects.
+Told = Notice | Commitment | Request
+#: Keeps it and returns the status of its N-CREATE, N-SET, N-EVENT-REPORT or N-ACTION; it may raise `StoreError`
+#: (0x0213).
+OnNotice = Callable[[Told], int]
 
 
-def ignore(_notice: Notice | Commitment) -> int:
+def ignore(_notice: Told) -> int:
     """Take no notices."""
     return Status.UNRECOGNIZED_OPERATION
 
@@ -93,6 +102,8 @@ class Association:
         The line of the list that let it in.
     service
         What to do with what it brings.
+    address
+        Where it called from.
     """
 
     def __init__(
@@ -103,6 +114,7 @@ class Association:
         peer: Peer,
         settings: Settings,
         service: Service,
+        address: str = "",
     ) -> None:
         self.number = number
         self.transport = transport
@@ -114,7 +126,10 @@ class Association:
         self._request = request
         self._settings = settings
         self._service = service
+        self._address = address
         self._granted: dict[int, Context] = {}
+        self._commitment = commitment_rights(request, peer.may)
+        self._reports = Reports()
         room = request.max_length or UNLIMITED_BYTES
         self._room = max(128, min(room, UNLIMITED_BYTES))
 
@@ -132,6 +147,8 @@ class Association:
             log.info("association lost", extra={"association": self.number, "reason": str(error)})
         except Exception as error:  # noqa: BLE001 - the SCP's door: one association must not end the service
             log.error("association failed", extra={"association": self.number, "reason": type(error).__name__})
+        finally:
+            self._reports.end()
         return False
 
     def ended(self, released: bool) -> Span | None:
@@ -146,7 +163,7 @@ class Association:
     def _serve(self) -> bool:
         message = Message()
         while True:
-            kind, body = self.transport.read(self._settings.idle_timeout_s, self._settings.peer_timeout_s)
+            kind, body = self.transport.read(self._report(), self._settings.peer_timeout_s)
             if kind is Pdu.P_DATA_TF:
                 for context_id, control, fragment in fragments(body):
                     if context_id not in self._granted:
@@ -161,6 +178,19 @@ class Association:
                 return False
             else:
                 raise BadPdu(AbortReason.UNEXPECTED_PDU, f"expected data, release or abort, got {kind.name}")
+
+    def _report(self) -> float:
+        """Report while the peer waits for that; return how long it may still be silent, s."""
+        end = time.monotonic() + self._settings.idle_timeout_s
+        while self._reports.awaited and time.monotonic() < end and self.transport.quiet(STAY_S):
+            found = self._reports.next()
+            if found is not None:
+                number, context, told = found
+                uids = (context.abstract, commitment.WELL_KNOWN_INSTANCE)
+                event = Command(Field.N_EVENT_REPORT_RQ, number, *uids, data_set=True, type_id=told.event_type)
+                data = memoryview(commitment.encode(told, context.transfers[0]))
+                self._write(b"".join(pdus(context, event, data, self._room)))
+        return max(0.0, end - time.monotonic())
 
     def _most(self, context_id: int) -> int:
         """How many bytes a data set on this context may have."""
@@ -182,9 +212,11 @@ class Association:
             self._service.on_status(status)
         elif command.field == Field.C_ECHO_RQ and right == "echo":
             self._respond(context, command, Status.SUCCESS)
-        elif right == "notify" and command.field in _services(context.abstract):
+        elif right == "notify" and command.field in self._services(context.abstract):
             named = replace(command, sop_instance_uid=command.sop_instance_uid or new_uid())
             self._respond(context, named, *self._notice(named, context, message.data))
+        elif command.field == Field.N_EVENT_REPORT_RQ | 0x8000:
+            self._reports.answered(command.message_id, command.status)
         elif command.field != Field.C_CANCEL_RQ and not command.field & 0x8000:
             self._respond(context, command, Status.UNRECOGNIZED_OPERATION)
         self.busy = False
@@ -222,15 +254,20 @@ class Association:
             return Status.OUT_OF_RESOURCES, "internal error; send again later"
         return status, COMMENTS.get(status, "")
 
+    def _services(self, sop_class: str) -> list[Field]:
+        """Return the requests that a class of notices may come in, over this association."""
+        if sop_class != STORAGE_COMMITMENT:
+            return [Field.N_CREATE_RQ, Field.N_SET_RQ]
+        fields = {"notify": Field.N_EVENT_REPORT_RQ, "commit": Field.N_ACTION_RQ}
+        return [fields[right] for right in self._commitment]
+
     def _notice(self, command: Command, context: Context, data: bytearray) -> tuple[int, str]:
         """Keep one notice; every failure becomes a status."""
         if command.sop_class_uid != context.abstract:
             return Status.SOP_CLASS_NOT_SUPPORTED, "SOP class differs from the presentation context"
-        (transfer,) = context.transfers
         try:
-            reported = command.field == Field.N_EVENT_REPORT_RQ
-            read = read_commitment(data, transfer) if reported else read_notice(command, data, transfer)
-            status = self._service.on_notice(read)
+            status = self._service.on_notice(self._read(command, context, data))
+            self._reports.awaited += command.field == Field.N_ACTION_RQ and status == Status.SUCCESS
         except BadNotice as error:
             log.warning("notice refused", extra={"association": self.number, "reason": str(error)})
             return error.status, str(error)
@@ -241,6 +278,16 @@ class Association:
             log.error("notice not kept", extra={"association": self.number, "reason": type(error).__name__})
             status = Status.RESOURCE_LIMITATION
         return status, COMMENTS.get(status, "")
+
+    def _read(self, command: Command, context: Context, data: bytearray) -> Told:
+        (transfer,) = context.transfers
+        if command.field == Field.N_EVENT_REPORT_RQ:
+            return read_commitment(data, transfer)
+        if command.field != Field.N_ACTION_RQ:
+            return read_notice(command, data, transfer)
+        transaction, instances = commitment.read(command, data, transfer)
+        report = partial(self._reports.hand, context, STAY_S + self._settings.peer_timeout_s)
+        return Request(transaction, instances, self._request.calling, self._address, report)
 
     def _respond(self, context: Context, command: Command, status: int, comment: str = "") -> None:
         response = Command(
@@ -263,8 +310,3 @@ class Association:
             self._write(abort(reason))
         except PeerUnreachable:
             return
-
-
-def _services(sop_class: str) -> tuple[Field, ...]:
-    """Return the requests that a class of notices may come in."""
-    return (Field.N_EVENT_REPORT_RQ,) if sop_class == STORAGE_COMMITMENT else (Field.N_CREATE_RQ, Field.N_SET_RQ)

@@ -8,11 +8,12 @@ PS3.8 Section 9.3.4, Table 9-21 (reasons of an A-ASSOCIATE-RJ); PS3.15 Annex B (
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import replace
 from enum import StrEnum
 
 from wetread.errors import SettingsError
 from wetread.routes import fits
-from wetread.settings import Peer, Settings
+from wetread.settings import Destination, Peer, Settings
 from wetread.wire.associate import Reject
 from wetread.wire.tls import Files
 
@@ -155,6 +156,18 @@ class Access:
         if found is not None:
             return found
         return Refusal.ADDRESS if titled else Refusal.CALLING_AE
+
+
+def callback(settings: Settings, calling: str, address: str) -> Destination | None:
+    """Return where reports of commitments go that a peer asked for, or None if it may not ask any more."""
+    peer = Access(settings).admit(settings.ae_title, calling, address)
+    if isinstance(peer, Refusal) or "commit" not in peer.may:
+        return None
+    to = Destination(calling, peer.host or address, peer.port, tls=peer.tls)
+    if not peer.tls:
+        return to
+    names = ("tls_certificate", "tls_key", "tls_authority")
+    return replace(to, **{name: getattr(settings, name) for name in names})
 
 
 def _within(address: str, networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:

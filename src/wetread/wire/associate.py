@@ -60,6 +60,7 @@ class Associate:
     version: int = 1
     application: str = APPLICATION_CONTEXT
     reporters: tuple[str, ...] = ()  # SOP classes of which the requestor is the SCP (role selection)
+    askers: tuple[str, ...] = ()  # of which it is the SCU; without a role named it is the SCU alone
 
 
 def encode(kind: Pdu, associate: Associate) -> bytes:
@@ -74,11 +75,17 @@ def encode(kind: Pdu, associate: Associate) -> bytes:
     user = (
         _item(0x51, struct.pack(">L", associate.max_length))
         + _item(0x52, IMPLEMENTATION_CLASS_UID.encode())
-        + b"".join(_item(0x54, struct.pack(">H", len(one)) + one.encode() + b"\0\1") for one in associate.reporters)
+        + b"".join(_role(associate, one) for one in dict.fromkeys((*associate.reporters, *associate.askers)))
         + _item(0x55, IMPLEMENTATION_VERSION.encode())
     )
     titles = b"".join(name.encode("ascii", "replace").ljust(16)[:16] for name in (associate.called, associate.calling))
     return pdu(kind, struct.pack(">HH", 1, 0), titles, bytes(32), *items, _item(0x50, user))
+
+
+def _role(associate: Associate, abstract: str) -> bytes:
+    """A role selection item, PS3.7 Table D.3-9."""
+    roles = bytes((abstract in associate.askers, abstract in associate.reporters))
+    return _item(0x54, struct.pack(">H", len(abstract)) + abstract.encode() + roles)
 
 
 def reject(why: Reject) -> bytes:
@@ -100,7 +107,7 @@ def decode(body: bytes | bytearray | memoryview) -> Associate:
         raise BadPdu(AbortReason.INVALID_PARAMETER, f"association: expected at least 68 bytes, got {len(raw)}")
     contexts: list[Context] = []
     application, max_length = "", 0
-    reporters: list[str] = []
+    roles: list[tuple[str, bytes]] = []
     try:
         for kind, value in _items(raw[68:]):
             if kind == 0x10:
@@ -110,16 +117,17 @@ def decode(body: bytes | bytearray | memoryview) -> Associate:
             elif kind == 0x50:
                 lengths = [sub for tag, sub in _items(value) if tag == 0x51]
                 max_length = struct.unpack(">L", lengths[0])[0] if lengths else 0
-                reporters = [uid(sub[2:-2]) for tag, sub in _items(value) if tag == 0x54 and sub[-1:] == b"\1"]
+                roles = [(uid(sub[2:-2]), sub[-2:]) for tag, sub in _items(value) if tag == 0x54]
     except (BadInput, struct.error) as error:
         raise BadPdu(AbortReason.INVALID_PARAMETER, "association: an item is malformed") from error
     ids = [context.id for context in contexts]
     if len(set(ids)) != len(ids) or len(ids) > MAX_CONTEXTS or not all(number % 2 for number in ids):
         raise BadPdu(AbortReason.INVALID_PARAMETER, "association: expected at most 128 contexts with odd, unequal ids")
     (version,) = struct.unpack_from(">H", raw)
-    return Associate(
-        title(raw[4:20]), title(raw[20:36]), tuple(contexts), max_length, version, application, tuple(reporters)
-    )
+    reporters = tuple(one for one, role in roles if role[1:] == b"\1")
+    askers = tuple(one for one, role in roles if role[:1] == b"\1")
+    titles = title(raw[4:20]), title(raw[20:36])
+    return Associate(*titles, tuple(contexts), max_length, version, application, reporters, askers)
 
 
 def title(raw: bytes) -> str:
@@ -176,17 +184,30 @@ def answer(
     """
     made: list[Context] = []
     granted: dict[int, Context] = {}
+    commitment = commitment_rights(request, may)
     for context in request.contexts:
         chosen = choose(context, preferred)
-        if context.abstract == STORAGE_COMMITMENT and STORAGE_COMMITMENT not in request.reporters:
-            chosen = replace(chosen, result=ABSTRACT_NOT_SUPPORTED)  # we report nothing, we are reported to
-        if chosen.result == ACCEPTED and right_of(context.abstract) not in may:
+        allowed = commitment if context.abstract == STORAGE_COMMITMENT else right_of(context.abstract) in may
+        if chosen.result == ACCEPTED and not allowed:
             chosen = replace(chosen, result=USER_REJECTION)
         made.append(chosen)
         if chosen.result == ACCEPTED:
             granted[chosen.id] = chosen
-    reporters = tuple({one.abstract for one in granted.values()} & {STORAGE_COMMITMENT})
-    return Associate(request.called, request.calling, tuple(made), max_length, reporters=reporters), granted
+    named = {STORAGE_COMMITMENT} & {one.abstract for one in granted.values()} & {*request.reporters, *request.askers}
+    made_of = Associate(request.called, request.calling, tuple(made), max_length)
+    reporters, askers = (tuple(named) if right in commitment else () for right in ("notify", "commit"))
+    return replace(made_of, reporters=reporters, askers=askers), granted
+
+
+def commitment_rights(request: Associate, may: Container[str]) -> frozenset[str]:
+    """Return which rights to storage commitment an association has.
+
+    "notify": the peer is its SCP and reports to us; "commit": it is the SCU, which it is unless it says otherwise.
+    """
+    reports = STORAGE_COMMITMENT in request.reporters
+    asks = STORAGE_COMMITMENT in request.askers or not reports
+    roles = {"notify": reports, "commit": asks}
+    return frozenset(right for right, held in roles.items() if held and right in may)
 
 
 def choose(context: Context, preferred: Container[str] = ()) -> Context:
@@ -204,7 +225,10 @@ def choose(context: Context, preferred: Container[str] = ()) -> Context:
 
 
 def right_of(abstract: str) -> str:
-    """Return which of `wetread.settings.RIGHTS` a SOP class needs, or "" if we do not have it."""
+    """Return which of `wetread.settings.RIGHTS` a SOP class needs, or "" if we do not have it.
+
+    Storage commitment needs "notify" or "commit", by the role: `commitment_rights`.
+    """
     if abstract == VERIFICATION:
         return "echo"
     if abstract in (INSTANCE_AVAILABILITY, PERFORMED_STEP, STORAGE_COMMITMENT):

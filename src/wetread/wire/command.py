@@ -48,6 +48,7 @@ class Status(IntEnum):
     INVALID_INSTANCE = 0x0117
     MISSING_ATTRIBUTE = 0x0120
     SOP_CLASS_NOT_SUPPORTED = 0x0122
+    NO_SUCH_ACTION = 0x0123
     UNRECOGNIZED_OPERATION = 0x0211
     RESOURCE_LIMITATION = 0x0213
     OUT_OF_RESOURCES = 0xA700
@@ -62,6 +63,8 @@ PENDING = frozenset((0xFF00, 0xFF01))
 
 #: Requests that name their object as the requested, not the affected one (PS3.7 Annex E.1).
 _REQUESTED = frozenset((Field.N_SET_RQ, Field.N_ACTION_RQ))
+#: Requests that tell a type, and where.
+_TYPES: dict[int, int] = {Field.N_EVENT_REPORT_RQ: 0x1002, Field.N_ACTION_RQ: 0x1008}
 #: Requests that tell a priority.
 _PRIORITY = frozenset((Field.C_STORE_RQ, Field.C_FIND_RQ, Field.C_GET_RQ, Field.C_MOVE_RQ))
 
@@ -81,7 +84,7 @@ class Command:
     status: int = 0
     comment: str = ""  # Error Comment (0000,0902), at most 64 characters
     error_id: int = 0  # Error ID (0000,0903); 0: none
-    type_id: int = 0  # Action Type ID (0000,1008) of an N-ACTION
+    type_id: int = 0  # Action Type ID (0000,1008) of an N-ACTION, Event Type ID (0000,1002) of an N-EVENT-REPORT
     move_destination: str = ""  # (0000,0600), an AE title
     remaining: int = 0  # sub-operations of a C-GET or C-MOVE: (0000,1020) to (0000,1023)
     completed: int = 0
@@ -106,8 +109,8 @@ def encode(command: Command) -> bytes:
         if command.error_id:
             elements.append(_number(0x0903, command.error_id))
     elements.append(_text(0x1000 + requested, command.sop_instance_uid))
-    if command.field == Field.N_ACTION_RQ:
-        elements.append(_number(0x1008, command.type_id))
+    if command.field in _TYPES:
+        elements.append(_number(_TYPES[command.field], command.type_id))
     body = b"".join(elements)
     return struct.pack("<HHLL", 0, 0, 4, len(body)) + body
 
@@ -140,6 +143,7 @@ def decode(raw: bytes | bytearray) -> Command:
             status=number.get(0x0900, 0),
             comment=_string(found.get(0x0902, b"")),
             error_id=number.get(0x0903, 0),
+            type_id=number.get(0x1008, number.get(0x1002, 0)),
             remaining=number.get(0x1020, 0),
             completed=number.get(0x1021, 0),
             failed=number.get(0x1022, 0),

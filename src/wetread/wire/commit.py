@@ -1,10 +1,11 @@
-"""Asks an archive to commit itself to what it was sent: Storage Commitment Push Model as SCU.
+"""Storage Commitment Push Model over associations that we open: asks as SCU, reports as SCP.
 
-The answer comes later, on an association that the archive opens: `wetread.wire.notices.Commitment`.
+The answer to what we ask comes later, on an association that the archive opens: `wetread.wire.notices.Commitment`.
 
 References
 ----------
-PS3.4 Annex J: Sections J.3.2 (N-ACTION), J.3.3 (N-EVENT-REPORT); PS3.7 Section 10.1.4 (N-ACTION).
+PS3.4 Annex J: Sections J.3.2 (N-ACTION), J.3.3 (N-EVENT-REPORT); PS3.7 Sections 10.1.1 (N-EVENT-REPORT),
+10.1.4 (N-ACTION), D.3.3.4 (role selection).
 """
 
 from __future__ import annotations
@@ -12,18 +13,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pydicom.dataset import Dataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_dataset
 
 from wetread.errors import PeerRefused
 from wetread.settings import Destination
 from wetread.wire.associate import STORAGE_COMMITMENT
 from wetread.wire.command import Status
-from wetread.wire.part10 import IMPLICIT_LITTLE
+from wetread.wire.commitment import REQUEST, WELL_KNOWN_INSTANCE, Report, encode, encoded
+from wetread.wire.part10 import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from wetread.wire.requestor import Requestor
-
-WELL_KNOWN_INSTANCE = "1.2.840.10008.1.20.1.1"
-REQUEST = 1  # Action Type ID, PS3.4 Table J.3-1
 
 
 def commit(
@@ -66,7 +63,23 @@ def _request(transaction_uid: str, instances: Mapping[str, str]) -> bytes:
         item = Dataset()
         item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, instance
         made.ReferencedSOPSequence.append(item)
-    stream = DicomBytesIO()
-    stream.is_little_endian, stream.is_implicit_VR = True, True
-    write_dataset(stream, made)
-    return stream.getvalue()
+    return encoded(made, IMPLICIT_LITTLE)
+
+
+def report(peer: Destination, told: Report, calling_ae: str = "WETREAD", timeout_s: float = 10.0) -> int:
+    """Report what we commit ourselves to, on an association in which we are the SCP; return the status of the answer.
+
+    Raises
+    ------
+    PeerUnreachable
+        No connection, no answer in time, or the peer broke off.
+    PeerRefused
+        It rejected the association, or takes no reports.
+    """
+    pairs = [(STORAGE_COMMITMENT, EXPLICIT_LITTLE), (STORAGE_COMMITMENT, IMPLICIT_LITTLE)]
+    with Requestor(peer, calling_ae, pairs, timeout_s, roles=(STORAGE_COMMITMENT,)) as association:
+        accepted = [pair for pair in pairs if association.accepts(*pair)]
+        if not accepted:
+            raise PeerRefused(f"{peer.ae_title}: takes no reports of storage commitment at this port")
+        data = memoryview(encode(told, accepted[0][1]))
+        return association.event_report(*accepted[0], WELL_KNOWN_INSTANCE, told.event_type, data)

@@ -21,6 +21,7 @@ from wetread.wire.acceptor import LINGER_S, Association, OnEnd, OnNotice, OnObje
 from wetread.wire.access import ANSWERS, RESERVE, Access, Refusal
 from wetread.wire.associate import APPLICATION_CONTEXT, MAX_CONTEXTS, VERIFICATION, Associate, decode, reject
 from wetread.wire.command import STORED, Status
+from wetread.wire.commitment import Request
 from wetread.wire.guard import Guard
 from wetread.wire.notices import Commitment, Notice
 from wetread.wire.part10 import IMPLICIT_LITTLE, Meta, meta
@@ -28,7 +29,7 @@ from wetread.wire.requestor import Requestor
 from wetread.wire.tls import Files, Rotating
 from wetread.wire.transport import BadPdu, Transport, abort
 
-__all__ = ["STORED", "Commitment", "Listener", "Notice", "Received", "Refusal", "Status", "echo", "send"]
+__all__ = ["STORED", "Commitment", "Listener", "Notice", "Received", "Refusal", "Request", "Status", "echo", "send"]
 
 log = logging.getLogger("wetread.wire")
 
@@ -140,7 +141,7 @@ class Listener:
     on_refusal
         Told why a connection got no association.
     on_notice
-        Keeps a notice and returns the status of its N-CREATE or N-SET; without it none is taken.
+        Keeps a notice, or a request for commitment, and returns the status of its answer; without it none is taken.
     on_span
         Told of each association that brought objects, when it is over.
     """
@@ -236,7 +237,7 @@ class Listener:
             return reject(ANSWERS[peer])
         transport = Transport(sock, self._settings.max_pdu_bytes)
         number = next(self._numbers)
-        association = Association(number, transport, request, peer, self._settings, self._service)
+        association = Association(number, transport, request, peer, self._settings, self._service, address)
         thread = threading.Thread(target=self._run, args=(association,), name=f"wetread-dimse-{number}", daemon=True)
         with self._lock:
             thread.start()

@@ -1,9 +1,9 @@
-"""The side that asks for an association: C-ECHO, C-STORE, C-FIND, C-GET, C-MOVE and N-ACTION as SCU.
+"""The side that asks for an association: C-ECHO, C-STORE, C-FIND, C-GET, C-MOVE and N-ACTION as SCU, N-EVENT-REPORT.
 
 References
 ----------
 PS3.8 Sections 7.1 and 9.3 (association), PS3.7 Sections 9.1.1 (C-STORE), 9.1.2 (C-FIND), 9.1.3 (C-GET), 9.1.4 (C-MOVE)
-and 9.1.5 (C-ECHO), 9.3.2.3 (C-CANCEL), 10.1.4 (N-ACTION), Annex D.3.3.4 (role selection).
+and 9.1.5 (C-ECHO), 9.3.2.3 (C-CANCEL), 10.1.1 (N-EVENT-REPORT), 10.1.4 (N-ACTION), Annex D.3.3.4 (role selection).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Requestor:
     timeout_s
         How long the peer may take for each answer.
     roles
-        SOP classes of which objects may come to us over this association (C-GET).
+        SOP classes of which we are the SCP: objects may come to us (C-GET), we report (storage commitment).
 
     Raises
     ------
@@ -131,6 +131,11 @@ class Requestor:
     def action(self, abstract: str, transfer: str, instance: str, type_id: int, data: memoryview) -> int:
         """Send an N-ACTION and return the status of its answer."""
         command = Command(Field.N_ACTION_RQ, 0, abstract, instance, data_set=True, type_id=type_id)
+        return self._ask(self._granted[abstract, transfer], command, data)
+
+    def event_report(self, abstract: str, transfer: str, instance: str, type_id: int, data: memoryview) -> int:
+        """Send an N-EVENT-REPORT and return the status of its answer."""
+        command = Command(Field.N_EVENT_REPORT_RQ, 0, abstract, instance, data_set=True, type_id=type_id)
         return self._ask(self._granted[abstract, transfer], command, data)
 
     def find(self, abstract: str, transfer: str, identifier: memoryview, take: Callable[[bytes], bool]) -> int:

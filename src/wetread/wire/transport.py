@@ -132,6 +132,15 @@ class Transport:
         self._begin += HEAD + length
         return kind, body
 
+    def quiet(self, seconds: float) -> bool:
+        """Whether the peer says nothing for so long; returns as soon as it does."""
+        pending = isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()
+        if self._end > self._begin or pending:
+            return False
+        waiting = select.poll()
+        waiting.register(self._socket, select.POLLIN)
+        return not waiting.poll(1e3 * seconds)
+
     def _fill(self, number: int, seconds: float) -> None:
         """Have so many bytes in the buffer; the head of the next PDU comes along if it has arrived."""
         if self._end - self._begin >= number:

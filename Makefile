@@ -42,7 +42,7 @@ lanes: $(VENV)/.dev      ## a STAT film on an idle node and under a full queue: 
 overload: $(VENV)/.dev      ## ten times what a node can read, for ten minutes: docs/evidence/overload.md
 	@$(BIN)/python -m wetread.evidence.overload --out docs/evidence
 
-torture: $(VENV)/.dev      ## 200 times kill -9 and 200 power cuts, every promise checked: docs/evidence/torture.md
+torture: $(VENV)/.dev      ## 234 times kill -9 and 200 power cuts, every promise checked: docs/evidence/torture.md
 	@$(BIN)/python -m wetread.evidence.torture --out docs/evidence
 
 audit: $(VENV)/.dev      ## leaks, shortcuts and trivial rivals of the training data: docs/evidence/audit.md

@@ -36,7 +36,7 @@ def test_a_few_lives(tmp_path: Path) -> None:
 
 def test_every_place_is_in_the_cycle() -> None:
     places = lives.schedule(13 * len(lives.CYCLE), random.Random(1))
-    assert len(places) == 208
+    assert len(places) == 234
     assert all(places.count(name) >= 13 for name in (*failpoints.NAMES, lives.SENDING, lives.STARTING))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pydicom
@@ -11,9 +12,13 @@ import pytest
 
 from tests.jobs import fake
 from tests.serve.stage import ROOT, acknowledged, blobs, check_kept, check_spool, process, rows, until
-from tests.wire.objects import film
+from tests.wire.objects import CR, film
+from wetread.errors import PeerUnreachable
 from wetread.jobs import failpoints
 from wetread.serve.receiver import Receiver
+from wetread.settings import Peer, Settings
+from wetread.wire.commit import commit
+from wetread.wire.dimse import Commitment, Listener, Notice, Request, Status
 
 STUDY = "1.2.3"
 INSTANCES = ("1.2.3.1.1", "1.2.3.1.2")
@@ -32,7 +37,11 @@ def test_the_page_names_every_place_and_no_test_that_is_not_there() -> None:
         assert list((ROOT / "tests").rglob(name)), name
 
 
-@pytest.mark.parametrize("place", [name for name in failpoints.NAMES if name not in ("set-aside", "forgotten")])
+#: Places of which each has a test of its own.
+OTHERS = ("set-aside", "forgotten", "commitment-asked", "commitment-reported")
+
+
+@pytest.mark.parametrize("place", [name for name in failpoints.NAMES if name not in OTHERS])
 def test_kill_at(place: str, tmp_path: Path, pacs: Receiver) -> None:
     state = tmp_path / "state"
     # The first object, or the second where the first must be safe already.
@@ -55,6 +64,37 @@ def test_kill_at(place: str, tmp_path: Path, pacs: Receiver) -> None:
     # Confirmed but not recorded: one document is sent again, under its own UID, to the same effect.
     assert sum(sent.values()) == len(DOCUMENTS) + (place == "sent")
     assert rows(state, "SELECT count(*) FROM outbox WHERE state != 'SENT'") == [(0,)]
+
+
+@pytest.mark.parametrize("place", ["commitment-asked", "commitment-reported"])
+def test_kill_while_a_modality_asks_for_commitment(place: str, tmp_path: Path, pacs: Receiver) -> None:
+    state = tmp_path / "state"
+    reports: list[Notice | Commitment | Request] = []
+
+    def hear(notice: Notice | Commitment | Request) -> int:
+        reports.append(notice)
+        return Status.SUCCESS
+
+    may = (Peer("*", ("127.0.0.1",), ("notify",)),)
+    modality = Listener(Settings(ae_title="CT1", port=0, peers=may), lambda received: 0, on_notice=hear)
+    modality.start()
+    line = {"ae_title": "*", "addresses": ["127.0.0.1"], "may": ["store", "commit"], "port": modality.port}
+    wanted = dict.fromkeys((*INSTANCES, "1.2.3.1.9"), CR)
+    try:
+        with process(state, pacs.port, at=place, peers=[line]) as node:
+            assert acknowledged(node.destination, FILMS) == FILMS
+            with suppress(PeerUnreachable):
+                commit(node.destination, "2.25.7", wanted, "CT1")
+            assert node.wait() == -9
+        assert len(reports) == (place == "commitment-reported")
+        with process(state, pacs.port, peers=[line]) as node:
+            until(lambda: rows(state, "SELECT count(*) FROM requests") == [(0,)])
+            assert node.stop() == 0
+    finally:
+        modality.stop()
+    # What the peer took and the node did not record goes out again.
+    told = Commitment("2.25.7", frozenset(INSTANCES), {"1.2.3.1.9": 0x0112})
+    assert reports == [told] * (1 + (place == "commitment-reported"))
 
 
 def test_kill_while_a_delivered_study_is_deleted(tmp_path: Path, pacs: Receiver) -> None:

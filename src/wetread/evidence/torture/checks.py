@@ -14,6 +14,7 @@ from wetread.evidence.torture.objects import CRASH, REFUSE, SMALL_BYTES, Sent
 from wetread.evidence.torture.pacs import Filed, filed
 from wetread.evidence.torture.process import changed, digests, rows
 from wetread.evidence.torture.seen import Seen
+from wetread.wire.dimse import Commitment
 
 READY_S = 5.0
 #: Objects whose blobs are there, and those whose blobs were deleted after delivery.
@@ -63,7 +64,8 @@ def at_rest(state: Path) -> bool:
     """Whether nothing waits: every study ended, everything answered for, everything delivered."""
     busy = "SELECT count(*) FROM jobs WHERE state NOT IN ('DELIVERED', 'REFUSED', 'FAILED')"
     queued = "SELECT count(*) FROM outbox WHERE state = 'QUEUED'"
-    return all(rows(state, query) == [(0,)] for query in (busy, queued, "SELECT count(*) FROM aside"))
+    others = ("SELECT count(*) FROM aside", "SELECT count(*) FROM requests")
+    return all(rows(state, query) == [(0,)] for query in (busy, queued, *others))
 
 
 def check(state: Path, seen: Seen, got: Sequence[Filed], scp: Path | None, before: int) -> list[Check]:
@@ -84,6 +86,22 @@ def check(state: Path, seen: Seen, got: Sequence[Filed], scp: Path | None, befor
         none("G11", "documents whose identity is not their film's", _strangers(seen, got)),
     ]
     return found + (_reports(seen, scp) if scp is not None else [])
+
+
+def commitments(state: Path, seen: Seen, reports: Sequence[Commitment]) -> list[Check]:
+    """Return what was asked and never reported, promised and not kept, kept and not promised."""
+    gone = {row[0] for row in rows(state, GONE)}
+    whole = digests(state, "spool") | gone
+    here = {one.instance for one in seen.acknowledged.values() if one.digest in whole}
+    deleted = {one.instance for one in seen.acknowledged.values() if one.digest in gone}
+    told = {one.transaction_uid: one.kept | one.failed.keys() for one in reports}
+    others = [one for one, said in seen.asked.items() if told.get(one, said) != said]
+    return [
+        none("G7", "requests for commitment that nobody got a report on", seen.asked.keys() - told.keys()),
+        none("G7", "reports on other instances", others),
+        none("G7", "instances promised that are not here", {uid for one in reports for uid in one.kept} - here),
+        none("G7", "instances here, never deleted, not promised", {u for one in reports for u in one.failed} - deleted),
+    ]
 
 
 def _loose(state: Path) -> list[str]:

@@ -6,10 +6,12 @@ import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wetread.errors import WireError
 from wetread.evidence.torture import checks, objects
 from wetread.evidence.torture.objects import CRASH, READ, REFUSE, Sent
 from wetread.evidence.torture.pacs import Pacs, storescp
@@ -19,14 +21,16 @@ from wetread.jobs import failpoints
 from wetread.jobs.instances import Arrival
 from wetread.jobs.store import Store
 from wetread.settings import Destination
-from wetread.wire.part10 import EXPLICIT_LITTLE
+from wetread.uids import new_uid
+from wetread.wire.commit import commit
+from wetread.wire.part10 import EXPLICIT_LITTLE, meta
 
 SENDING, STARTING = "any moment", "any moment of the start"
 #: Places that only a study reaches that was given up.
 NEEDS_CRASH = ("set-aside",)
 #: Places that are reached only when a delivered study is deleted: the disk is then said to be full.
 NEEDS_DELETION = ("forgotten",)
-#: How many of 15 lives end where: each named place once, the rest by chance.
+#: How the lives of one cycle end: at each named place once, the rest by chance.
 CYCLE = (*failpoints.NAMES, SENDING, SENDING, SENDING, STARTING)
 REAL_EVERY = 20  # every so many lives a real film is read by the models that ship
 PATIENCE_S = 8.0  # for a place that is not reached: then it is killed all the same
@@ -99,7 +103,8 @@ class Torture:
             self.pacs.stop()
         self.seen.seconds = time.monotonic() - begin
         scp = self.reports if self._scp else None
-        return checks.check(self.state, self.seen, self.pacs.got, scp, self.plan.before)
+        found = checks.check(self.state, self.seen, self.pacs.got, scp, self.plan.before)
+        return [*found, *checks.commitments(self.state, self.seen, self.pacs.reports)]
 
     def _settings(self) -> dict[str, Any]:
         to = [self.pacs.name] + ([f"STORESCP@127.0.0.1:{self._scp.port}/SR"] if self._scp else [])
@@ -108,6 +113,7 @@ class Torture:
             "port": 0,
             "http_port": 0,
             "destinations": ",".join(to),
+            "peers": [self.pacs.line],
             "quiet_s": 0.2,
             "retry_first_s": 0.05,
             "retry_most_s": 0.2,
@@ -192,7 +198,17 @@ class Torture:
 
     def _send(self, to: Destination, part: list[Sent]) -> None:
         kept = set(acknowledged(to, [one.data for one in part]))
-        self.seen.acknowledged |= {one.instance: one for one in part if one.data in kept}
+        here = {one.instance: one for one in part if one.data in kept}
+        self.seen.acknowledged |= here
+        if here:
+            self._ask(to, {one.instance: meta(one.data).sop_class_uid for one in here.values()})
+
+    def _ask(self, to: Destination, instances: dict[str, str]) -> None:
+        """Ask the node to commit itself, as a modality does before it deletes its images."""
+        transaction = new_uid()
+        with suppress(WireError):
+            commit(to, transaction, instances, self.pacs.ae_title, timeout_s=5.0)
+            self.seen.asked[transaction] = frozenset(instances)
 
     def _real_waits(self) -> bool:
         """Whether a real film was sent and its report is not at the PACS yet."""

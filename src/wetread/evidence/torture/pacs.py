@@ -1,4 +1,4 @@
-"""Receiving peers: one of ours that remembers who every document was about, and DCMTK's where it is installed."""
+"""Receiving peers: one of ours that remembers what it got and what was promised, and DCMTK's where it is installed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pydicom
 
-from wetread.settings import Destination, Settings
-from wetread.wire.dimse import Listener, Received, Status
+from wetread.settings import Destination, Peer, Settings
+from wetread.wire.dimse import Commitment, Listener, Notice, Received, Request, Status
 
 #: A virtual environment may hold another program of the same name.
 PLACES = "/usr/bin:/usr/local/bin:/opt/homebrew/bin"
@@ -42,17 +43,28 @@ def filed(data: bytes) -> Filed:
 
 
 class Pacs:
-    """A C-STORE SCP, AE title PACS, that keeps headers in memory."""
+    """A C-STORE SCP, AE title PACS, that keeps headers in memory, and takes reports of storage commitment."""
+
+    ae_title = "PACS"
 
     def __init__(self) -> None:
         self.got: list[Filed] = []  # every C-STORE, repeated ones too
+        self.reports: list[Commitment] = []  # repeated ones too
         self._lock = threading.Lock()
-        self._listener = Listener(Settings(ae_title="PACS", port=0, max_associations=50), self._keep)
+        node = Peer("*", ("127.0.0.1",), ("echo", "store", "notify"))
+        settings = Settings(ae_title=self.ae_title, port=0, max_associations=50, peers=(node,))
+        self._listener = Listener(settings, self._keep, on_notice=self._hear)
 
     @property
     def name(self) -> str:
         """As a setting: a destination that gets everything."""
-        return f"PACS@127.0.0.1:{self._listener.port}"
+        return f"{self.ae_title}@127.0.0.1:{self._listener.port}"
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """As a setting: a peer that stores, asks for commitment, and takes the reports here."""
+        may = ["echo", "store", "commit"]
+        return {"ae_title": "*", "addresses": ["127.0.0.1"], "may": may, "port": self._listener.port}
 
     def start(self) -> None:
         """Start to listen."""
@@ -66,6 +78,13 @@ class Pacs:
         one = filed(received.data)
         with self._lock:
             self.got.append(one)
+        return Status.SUCCESS
+
+    def _hear(self, notice: Notice | Commitment | Request) -> int:
+        if not isinstance(notice, Commitment):
+            return Status.UNRECOGNIZED_OPERATION
+        with self._lock:
+            self.reports.append(notice)
         return Status.SUCCESS
 
 

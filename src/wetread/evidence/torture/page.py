@@ -67,6 +67,7 @@ def _kills(told: dict[str, Any], kills: int) -> list[str]:
         "(each study's objects are dealt over all of them), is killed, and is started again. What was not acknowledged",
         "is sent again, as a modality does. Between two lives every acknowledged object is looked for, those of the",
         "last lives are read; after each start the spool is held against the index.",
+        "For what was acknowledged the sender asks for storage commitment; every request must be reported on, rightly.",
         f"{told['objects_sent']} objects were sent in {told['seconds']} s. Receivers are one of ours (all documents)",
         "and, where it is installed, DCMTK's storescp (reports). In the end a node is left alone until nothing waits.",
         "",

@@ -15,6 +15,7 @@ class Seen:
 
     acknowledged: dict[str, Sent] = field(default_factory=dict)  # by SOP Instance UID
     sent: dict[str, Sent] = field(default_factory=dict)
+    asked: dict[str, frozenset[str]] = field(default_factory=dict)  # Transaction UID -> SOP Instance UIDs
     lives: Counter[str] = field(default_factory=Counter)  # place -> lives that were meant to end there
     reached: Counter[str] = field(default_factory=Counter)  # place -> lives that ended there
     starts: list[Start] = field(default_factory=list)  # without models

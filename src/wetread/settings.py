@@ -123,7 +123,9 @@ class Settings:
     host: str = _setting("127.0.0.1", "address to listen on")
     port: int = _setting(11112, "DICOM port; 0: one from the operating system")
     http_host: str = _setting("127.0.0.1", "address of the HTTP port")
-    http_port: int = _setting(8042, "port of /health, /ready and /metrics; 0: one from the system")
+    http_port: int = _setting(8042, "port of /health, /ready, /metrics and /dicomweb; 0: one from the system")
+    dicomweb_tokens: Path = _setting(Path(), "file of tokens, one a line; given, DICOMweb clients must show one")
+    dicomweb_origins: str = _setting("", "origins of web viewers that may call /dicomweb (CORS), comma-separated")
     destinations: tuple[Destination, ...] = _setting((), "where results go: AE@host:port, comma-separated")
     archives: tuple[Destination, ...] = _setting(
         (), "who is asked how many objects a study has, and pulled from: AE@host:port, comma-separated"
@@ -145,7 +147,9 @@ class Settings:
     tls_certificate: Path = _setting(Path(), "our certificate, PEM; given, the DICOM port speaks TLS only")
     tls_key: Path = _setting(Path(), "its private key, PEM, without a password")
     tls_authority: Path = _setting(Path(), "certificates of the authority that signed those of our peers, PEM")
-    open_doors: str = _setting("", "doors that anyone may use, without list or TLS: dicom, http or dicom+http")
+    open_doors: str = _setting(
+        "", "doors that anyone may use, unasked who they are: dicom, http, dicomweb; joined by +"
+    )
     index_url: str = _setting("", "PostgreSQL that several nodes share, postgresql://...; empty: SQLite in `state`")
     lease_s: float = _setting(60.0, "a node that shares the index and is silent for so long has lost its work", "s")
     quiet_s: float = _setting(5.0, "fallback: a study is complete after this silence", "s")
@@ -251,9 +255,9 @@ def parse_peer(text: str) -> Peer:
 
 def _doors(raw: Any) -> str:
     """Doors of `open_doors`, or say which there are."""
-    unknown = set(str(raw).split("+")) - {"dicom", "http", ""}
+    unknown = set(str(raw).split("+")) - {"dicom", "http", "dicomweb", ""}
     if unknown:
-        raise SettingsError(f"setting open_doors: expected dicom, http or dicom+http, got {raw!r}")
+        raise SettingsError(f"setting open_doors: expected some of dicom, http and dicomweb, joined by +, got {raw!r}")
     return str(raw)
 
 

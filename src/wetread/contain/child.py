@@ -26,6 +26,7 @@ from wetread.acquire.studies import gather, given_up, read_each
 from wetread.contain.handover import Shelf, pack
 from wetread.contain.limits import Limits
 from wetread.contain.talk import OUT_OF_MEMORY, PAGE, Said, say, take, write
+from wetread.contain.viewer import told
 from wetread.errors import NotRead
 from wetread.memory import keep_freed
 from wetread.settings import Settings
@@ -118,7 +119,17 @@ def _give_up(job: dict[str, Any], service: Service) -> Any:
     return given_up(files, NotRead(job["code"], job["detail"]), Settings(**job["settings"]))
 
 
-JOBS: dict[str, Callable[[dict[str, Any], Service], Any]] = {"decode": _decode, "load": _load, "given_up": _give_up}
+def _metadata(job: dict[str, Any], service: Service) -> Any:
+    settings = Settings(**job["settings"])
+    return [told(about["url"], data, settings) for about, data in service.files()]
+
+
+JOBS: dict[str, Callable[[dict[str, Any], Service], Any]] = {
+    "decode": _decode,
+    "load": _load,
+    "given_up": _give_up,
+    "metadata": _metadata,
+}
 
 
 class Remarks(logging.Handler):

@@ -11,6 +11,7 @@ from wetread.errors import StoreError
 from wetread.jobs import failpoints, opening
 from wetread.jobs.announced import Announced
 from wetread.jobs.commitments import Commitments
+from wetread.jobs.held import Held
 from wetread.jobs.index import CorruptIndex, Index
 from wetread.jobs.instances import Instances
 from wetread.jobs.lanes import Lane, deadlines_s
@@ -38,7 +39,7 @@ class Store:
     ----------
     spool, made
         The blobs of what was received, and of what was made of it.
-    instances, studies, announced, commitments, requests, parcels, removals, leases, overview
+    instances, studies, announced, commitments, requests, parcels, removals, leases, overview, held
         The index, by what it is asked for.
     found
         What was found when it was opened; None where other processes use it too.
@@ -111,6 +112,7 @@ class Store:
         self.removals = Removals(self._index, self.spool, self.made, self._reached)
         self.parcels = Parcels(self._index, self._deadlines, self._reached)
         self.overview = Overview(self._index)
+        self.held = Held(self._index, self.spool, self.made)
         self.found: opening.Found | None = None
         rebuild = opening.match(self._index, self.spool, self.made)
         if self._lock.alone:

@@ -19,6 +19,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from wetread.wire.queryable import ATTRIBUTES, KEYS
+
 SCHEMA = 5
 
 metadata = MetaData()
@@ -99,6 +101,15 @@ documents = Table(
     Column("name", String, nullable=False),
     Column("sop_instance_uid", String(64), nullable=False, index=True),  # "" when it is no DICOM object
     Column("digest", String(64), nullable=False, index=True),  # "" when its bytes were deleted after delivery
+)
+
+#: What a blob says of itself, for searches; filled when somebody searches, see `wetread.jobs.held`.
+described = Table(
+    "described",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("received", Integer, nullable=False),  # 1: an object that came, 0: one of our documents
+    *(Column(name, String, nullable=False, index=name in KEYS) for name in ATTRIBUTES),
 )
 
 #: Each document on its way to each destination.

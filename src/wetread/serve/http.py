@@ -1,4 +1,4 @@
-"""The HTTP endpoints for machines: /health, /ready, /metrics and /studies/{uid}."""
+"""The HTTP endpoints for machines: /health, /ready, /metrics and /studies/{uid}, and where DICOMweb is mounted."""
 
 from __future__ import annotations
 
@@ -10,17 +10,22 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from wetread.errors import SettingsError
 from wetread.jobs.store import Store
+from wetread.serve import dicomweb
 from wetread.serve.metrics import Metrics
 
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def application(
-    store: Store, metrics: Metrics, ready: Callable[[], str], degraded: Callable[[], Sequence[str]] = tuple
+    store: Store,
+    metrics: Metrics,
+    ready: Callable[[], str],
+    degraded: Callable[[], Sequence[str]] = tuple,
+    web: Starlette | None = None,
 ) -> Starlette:
     """Return the application.
 
@@ -30,6 +35,8 @@ def application(
         Says "" when the node is ready, else what is missing.
     degraded
         Names the steps that are in force, as studies are late.
+    web
+        DICOMweb.
     """
 
     def health(_request: Request) -> Response:
@@ -65,6 +72,7 @@ def application(
             Route("/ready", readiness),
             Route("/metrics", prometheus),
             Route("/studies/{uid}", study),
+            *([Mount(dicomweb.PREFIX, web)] if web is not None else []),
         ]
     )
 

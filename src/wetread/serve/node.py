@@ -9,13 +9,14 @@ from collections.abc import Callable, Container
 from contextlib import ExitStack
 
 from wetread.contain.children import Children
+from wetread.contain.viewer import Viewer
 from wetread.errors import SettingsError
 from wetread.jobs import failpoints
 from wetread.jobs.lanes import deadlines_s
 from wetread.jobs.runner import Runner
 from wetread.jobs.store import Store
 from wetread.jobs.worker import Reader
-from wetread.serve import logs
+from wetread.serve import dicomweb, logs
 from wetread.serve.http import HttpServer, application
 from wetread.serve.metrics import Metrics
 from wetread.settings import Settings
@@ -108,7 +109,10 @@ class Node:
                 self.metrics.span,
             )
             self.metrics.observe(self.store, lambda: self.ready, lambda: self._listener.associations)
-            app = application(self.store, self.metrics, self.missing, lambda: self._runner.strain.steps)
+            self._viewer = Viewer(settings)
+            undo.callback(self._viewer.close)
+            web = dicomweb.application(self.store, self._viewer, settings)
+            app = application(self.store, self.metrics, self.missing, lambda: self._runner.strain.steps, web)
             self._http = HttpServer(app, settings.http_host, settings.http_port)
             undo.callback(self._http.stop)
             self._http.start()
@@ -179,6 +183,7 @@ class Node:
             self._loading.join(LOADING_S)
         self._runner.stop(grace_s / 2)
         self._http.stop()
+        self._viewer.close()
         self.store.close()
         self._stop_tracing()
         log.info("stopped")

@@ -60,13 +60,13 @@ def glance(data: bytes | bytearray | memoryview, transfer_syntax: str) -> dict[i
             if tag > max(_WANTED):
                 break
             if tag in _WANTED:
-                found[tag] = _text(bytes(value), found.get(Tag.CHARACTER_SET, "")).strip(" \0")
+                found[tag] = text(bytes(value), found.get(Tag.CHARACTER_SET, "")).strip(" \0")
     except BadInput:  # filed already: what is broken behind its UIDs is the reader's business
         pass
     return found
 
 
-def _text(value: bytes, character_set: str) -> str:
+def text(value: bytes, character_set: str) -> str:
     """Decode a value by the Specific Character Set (0008,0005) of its data set."""
     terms = character_set.split("\\")
     if (value.isascii() and b"\x1b" not in value) or any(term not in python_encoding for term in terms):

@@ -93,7 +93,7 @@ def _element(element: int, vr: bytes, value: str) -> bytes:
     return struct.pack("<HH2sH", 2, element, vr, len(raw)) + raw
 
 
-def meta(data: bytes) -> Meta:
+def meta(data: bytes | bytearray | memoryview) -> Meta:
     """Read the file meta information of a DICOM file.
 
     Raises

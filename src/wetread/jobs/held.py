@@ -1,0 +1,219 @@
+"""What the store holds, for whoever looks for it: received objects and the documents that were made.
+
+The index files an object by few attributes, so that taking it costs little.  What a search asks for is read from the
+headers when somebody searches, once for each blob, and kept in the table `described`; so an index of an earlier
+release, and one that was made anew, are brought up the same way.  What was deleted when it had been kept long
+enough is not found.
+"""
+
+from __future__ import annotations
+
+import mmap
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Select, and_, exists, func, insert, literal, or_, select
+
+from wetread.errors import BadInput, StoreError
+from wetread.jobs.index import Index
+from wetread.jobs.spool import Spool
+from wetread.jobs.tables import described, documents, instances, removed
+from wetread.wire import queryable
+from wetread.wire.part10 import meta
+from wetread.wire.qido import Asked
+from wetread.wire.queryable import ATTRIBUTES, KEYS, Level
+
+BATCH = 256  # blobs that are described in one transaction
+
+_object = exists().where(instances.c.digest == described.c.digest, instances.c.job.not_in(select(removed.c.job)))
+_paper = exists().where(documents.c.digest == described.c.digest)
+_UNKNOWN = (
+    select(instances.c.digest, literal(1).label("received"))
+    .where(instances.c.job.not_in(select(removed.c.job)), ~exists().where(described.c.digest == instances.c.digest))
+    .union(
+        select(documents.c.digest, literal(0)).where(
+            documents.c.digest != "",
+            documents.c.sop_instance_uid != "",
+            ~exists().where(described.c.digest == documents.c.digest),
+        )
+    )
+    .limit(BATCH)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """One object that is held."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_uid: str
+    study_uid: str
+    transfer_syntax: str
+    digest: str
+    received: bool  # False: made here
+
+
+class Held:
+    """What can be searched for and retrieved.
+
+    Parameters
+    ----------
+    spool, made
+        The blobs of objects and of documents.
+    """
+
+    def __init__(self, index: Index, spool: Spool, made: Spool) -> None:
+        self._index = index
+        self._spool = spool
+        self._made = made
+        self._lock = threading.Lock()  # of who describes
+
+    def search(self, asked: Asked, most: int) -> list[dict[str, Any]]:
+        """Return what matches, the newest study first.
+
+        Parameters
+        ----------
+        most
+            Rows at most.
+
+        Returns
+        -------
+        list of dict
+            Values by keyword; `series` and `instances` count what is below, ModalitiesInStudy is a list.
+
+        Raises
+        ------
+        StoreError
+            Index or blobs cannot be read now.
+        """
+        self._describe()
+        with self._index.reading() as connection:
+            rows = [dict(row._mapping) for row in connection.execute(_matches(asked, most))]
+            if asked.level == Level.STUDY:
+                study = described.c.StudyInstanceUID
+                of = select(study, described.c.Modality).where(study.in_([row["StudyInstanceUID"] for row in rows]))
+                modalities = sorted(connection.execute(of.where(_live()).distinct()).all())
+                for row in rows:
+                    named = [modality for uid, modality in modalities if uid == row["StudyInstanceUID"] and modality]
+                    row["ModalitiesInStudy"] = named
+        return rows
+
+    def blobs(self, uids: Mapping[str, str]) -> list[Blob]:
+        """Return the objects of a study, series or instance, by the UIDs of some of `KEYS`.
+
+        Raises
+        ------
+        StoreError
+            Index or blobs cannot be read now.
+        """
+        self._describe()
+        columns = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+        asked = select(*(described.c[name] for name in columns), described.c.AvailableTransferSyntaxUID)
+        asked = asked.add_columns(described.c.digest, described.c.received).where(_live())
+        asked = asked.where(*(described.c[key] == uid for key, uid in uids.items()))
+        number = described.c.InstanceNumber
+        with self._index.reading() as connection:
+            rows = connection.execute(
+                asked.order_by(described.c.SeriesInstanceUID, func.length(number), number, described.c.SOPInstanceUID)
+            ).all()
+        return [Blob(*row[:6], bool(row[6])) for row in rows]
+
+    def get(self, blob: Blob) -> bytes:
+        """Return the DICOM file of an object.
+
+        Raises
+        ------
+        DamagedBlob, StoreError
+            As `wetread.jobs.spool.Spool.get`.
+        """
+        return (self._spool if blob.received else self._made).get(blob.digest)
+
+    def _describe(self) -> None:
+        """Read the headers of what came since the last time."""
+        with self._lock:
+            while True:
+                with self._index.reading() as connection:
+                    unknown = connection.execute(_UNKNOWN).all()
+                if not unknown:
+                    return
+                rows = {row.digest: self._row(row.digest, bool(row.received)) for row in unknown}
+                with self._index.writing() as connection:  # another node may have been faster
+                    known = connection.scalars(select(described.c.digest).where(described.c.digest.in_(rows)))
+                    for digest in known:
+                        del rows[digest]
+                    if rows:
+                        connection.execute(insert(described), list(rows.values()))
+
+    def _row(self, digest: str, received: bool) -> dict[str, Any]:
+        """Describe one blob; of one that is gone or no object nothing is said, so that it is not found."""
+        path = (self._spool if received else self._made).path(digest)
+        try:
+            with path.open("rb") as file:
+                data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))  # only headers are read
+            found = queryable.described(data, meta(data))
+        except (FileNotFoundError, BadInput, ValueError):
+            found = dict.fromkeys(ATTRIBUTES, "")
+        except OSError as error:
+            raise StoreError(f"store: blob {digest[:12]} cannot be read: {error.strerror}") from error
+        return {"digest": digest, "received": int(received), **found}
+
+
+def _live() -> ColumnElement[bool]:
+    """What is held, of what was ever described."""
+    return and_(described.c.StudyInstanceUID != "", or_(_object, _paper))
+
+
+def _matches(asked: Asked, most: int) -> Select[Any]:
+    """The page of studies, series or instances that match, each with all that is held of it."""
+    keys = [described.c[key] for key in KEYS[: asked.level + 1]]
+    order = [func.max(described.c.StudyDate).desc(), keys[0]]
+    if asked.level:
+        number = described.c.SeriesNumber if asked.level == Level.SERIES else described.c.InstanceNumber
+        order += [func.max(func.length(number)), func.max(number), *keys[1:]]
+    conditions = [_condition(keyword, value) for keyword, value in asked.match]
+    page = select(*keys).where(_live(), *conditions).group_by(*keys).order_by(*order)
+    paged = page.limit(most).offset(asked.offset).subquery()
+    found = [func.max(described.c[name]).label(name) for name in ATTRIBUTES]
+    counts = (
+        func.count(described.c.SOPInstanceUID.distinct()).label("instances"),
+        func.count(described.c.SeriesInstanceUID.distinct()).label("series"),
+    )
+    same = and_(*(column == paged.c[column.name] for column in keys))
+    return select(*found, *counts).join(paged, same).where(_live()).group_by(*keys).order_by(*order)
+
+
+def _condition(keyword: str, value: str) -> ColumnElement[bool]:
+    """Single value, list of UIDs, range or wild card matching (PS3.4 Section C.2.2.2)."""
+    if keyword == "ModalitiesInStudy":
+        of_study = described.alias()
+        named = of_study.c.Modality.in_(value.replace(",", "\\").split("\\"))
+        return exists().where(of_study.c.StudyInstanceUID == described.c.StudyInstanceUID, named)
+    column: Column[str] = described.c[keyword]
+    vr = ATTRIBUTES[keyword].vr
+    if vr == "UI":
+        return column.in_(value.replace(",", "\\").split("\\"))
+    if vr in ("DA", "TM") and "-" in value:
+        low, _, high = value.partition("-")
+        until = [func.substr(column, 1, len(high)) <= high] if high else []
+        return and_(column != "", column >= low, *until)
+    if vr == "PN":
+        like = _like(value)
+        return or_(*(func.lower(column).like(func.lower(form), escape="\\") for form in _groups(like)))
+    if "*" in value or "?" in value:
+        return func.lower(column).like(func.lower(_like(value)), escape="\\")
+    return column == value
+
+
+def _like(value: str) -> str:
+    """The pattern of SQL for one of DICOM."""
+    for mark in "\\%_":
+        value = value.replace(mark, f"\\{mark}")
+    return value.replace("*", "%").replace("?", "_")
+
+
+def _groups(like: str) -> Sequence[str]:
+    """Any of the component groups of a name may match (PS3.5 Section 6.2.1.1)."""
+    return (like, f"{like}=%", f"%={like}", f"%={like}=%")

@@ -1,0 +1,247 @@
+"""DICOMweb over what the node holds: searches (QIDO-RS) and retrieval (WADO-RS).
+
+Answers come from the store; headers are parsed by a child (`wetread.contain.viewer`).
+
+References
+----------
+PS3.18 Sections 8 (HTTP), 10.4 (retrieve) and 10.6 (search).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from typing import TypeVar
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from wetread.contain.viewer import Viewer
+from wetread.errors import BadInput, DecoderDied, StoreError
+from wetread.jobs.held import Blob
+from wetread.jobs.store import Store
+from wetread.settings import Settings
+from wetread.wire import media, qido
+from wetread.wire.media import Media
+from wetread.wire.queryable import KEYS, Level
+from wetread.wire.web import CHALLENGE, WebAccess
+
+log = logging.getLogger("wetread.serve")
+
+PREFIX = "/dicomweb"
+RETRY_AFTER_S = 10
+TOLD_TOGETHER = 32  # objects of which a child is asked at a time
+
+_JSON = (Media(media.JSON), Media("application/json"))
+_FILES = (Media(media.MULTIPART, media.DICOM),)
+_FILE = (*_FILES, Media(media.DICOM))
+_NAMES = ("study", "series", "instance")
+
+Part = TypeVar("Part", str, bytes)
+
+
+class DicomWeb:
+    """The resources of a node.
+
+    Parameters
+    ----------
+    store
+        What it holds.
+    viewer
+        Parses headers.
+    """
+
+    def __init__(self, store: Store, viewer: Viewer) -> None:
+        self._store = store
+        self._viewer = viewer
+
+    def routes(self) -> list[Route]:
+        """Return where each resource is, PS3.18 Tables 10.4.1-1 and 10.6.1-1."""
+        study, series = "/studies/{study}", "/studies/{study}/series/{series}"
+        instance = f"{series}/instances/{{instance}}"
+        searches = {
+            Level.STUDY: ("/studies",),
+            Level.SERIES: ("/series", f"{study}/series"),
+            Level.INSTANCE: ("/instances", f"{study}/instances", f"{series}/instances"),
+        }
+        made = [
+            Route(path, lambda request, level=level: self._search(request, level))
+            for level, paths in searches.items()
+            for path in paths
+        ]
+        for path in (study, series, instance):
+            made += [Route(path, self._retrieve), Route(f"{path}/metadata", self._metadata)]
+        return made
+
+    def _search(self, request: Request, level: Level) -> Response:
+        _choose(request, _JSON)
+        given = [(name, value) for name, value in request.query_params.multi_items() if name != "accept"]
+        asked = qido.asked(level, given, _uids(request))
+        most = min(qido.MOST, asked.limit) if asked.limit is not None else qido.MOST
+        rows = self._store.held.search(asked, most + 1)
+        base = _base(request)
+        headers = []
+        if len(rows) > most and (asked.limit is None or asked.limit > most):
+            headers.append('299 wetread: "There are additional results that can be requested"')
+        if asked.fuzzy:
+            headers.append(
+                '299 wetread: "The fuzzymatching parameter is not supported. Only literal matching has been performed."'
+            )
+        body = [qido.match_json(row, level, asked.whole, base) for row in rows[:most]]
+        made = Response(json.dumps(body), media_type=media.JSON)
+        for warning in headers:
+            made.headers.append("Warning", warning)
+        return made
+
+    def _retrieve(self, request: Request) -> Response:
+        blobs = self._blobs(request)
+        offer, wanted = _choose(request, _FILE if "instance" in request.path_params else _FILES)
+        syntax = wanted.transfer_syntax
+        if syntax not in ("", "*") and any(blob.transfer_syntax != syntax for blob in blobs):
+            raise HTTPException(406, "objects are given in the transfer syntax in which they are kept: ask for *")
+        if offer.type == media.DICOM:
+            return Response(self._store.held.get(blobs[0]), media_type=media.DICOM)
+        base = _base(request)
+        boundary = uuid.uuid4().hex
+        files = (
+            (f"{media.DICOM}; transfer-syntax={blob.transfer_syntax}", _url(base, blob), self._store.held.get(blob))
+            for blob in blobs
+        )
+        return StreamingResponse(_started(related(files, boundary)), media_type=_related(media.DICOM, boundary))
+
+    def _metadata(self, request: Request) -> Response:
+        _choose(request, _JSON)
+        blobs, base = self._blobs(request), _base(request)
+        batches = (blobs[start : start + TOLD_TOGETHER] for start in range(0, len(blobs), TOLD_TOGETHER))
+        texts = (text for batch in batches for text in self._told(batch, base))
+        return StreamingResponse(_started(_array(texts)), media_type=media.JSON)
+
+    def _told(self, blobs: list[Blob], base: str) -> list[str]:
+        texts = self._viewer.metadata((_url(base, blob), self._store.held.get(blob)) for blob in blobs)
+        if not all(texts):
+            log.warning("headers left out", extra={"count": texts.count("")})
+        return [text for text in texts if text]
+
+    def _blobs(self, request: Request) -> list[Blob]:
+        found = self._store.held.blobs(_uids(request))
+        if not found:
+            raise HTTPException(404, "nothing that is held has these UIDs")
+        return found
+
+
+class Guard:
+    """Lets in whom `WebAccess` lets in."""
+
+    def __init__(self, app: ASGIApp, access: WebAccess) -> None:
+        self._app = app
+        self._access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or pass on."""
+        caller = HTTPConnection(scope)
+        address = caller.client.host if caller.client else ""
+        host, shown = caller.headers.get("host", ""), caller.headers.get("authorization", "")
+        refused = self._access.refusal(address, host, shown)
+        if refused is None:
+            await self._app(scope, receive, send)
+            return
+        status, text = refused
+        headers = {"WWW-Authenticate": CHALLENGE} if status == 401 else None
+        await PlainTextResponse(text + "\n", status, headers)(scope, receive, send)
+
+
+def application(store: Store, viewer: Viewer, settings: Settings) -> Starlette:
+    """Return the application to mount at `PREFIX`.
+
+    Raises
+    ------
+    SettingsError
+        As `WebAccess`.
+    """
+    origins = [one.strip() for one in settings.dicomweb_origins.split(",") if one.strip()]
+    guards = [Middleware(Guard, WebAccess(settings))]
+    if origins:  # asked first: a preflight shows no token
+        headers = ["Accept", "Authorization", "Content-Type"]
+        cors = Middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=headers)
+        guards.insert(0, cors)
+    return Starlette(
+        routes=DicomWeb(store, viewer).routes(),
+        middleware=guards,
+        exception_handlers={BadInput: _bad, StoreError: _busy, DecoderDied: _died, HTTPException: _refused},
+    )
+
+
+def related(parts: Iterable[tuple[str, str, bytes]], boundary: str) -> Iterator[bytes]:
+    """Yield a multipart/related body: media type, address and bytes of each part (RFC 2387)."""
+    for kind, location, data in parts:
+        yield f"--{boundary}\r\nContent-Type: {kind}\r\nContent-Location: {location}\r\n\r\n".encode()
+        yield data
+        yield b"\r\n"
+    yield f"--{boundary}--\r\n".encode()
+
+
+def _related(inner: str, boundary: str) -> str:
+    return f'{media.MULTIPART}; type="{inner}"; boundary={boundary}'
+
+
+def _array(texts: Iterable[str]) -> Iterator[str]:
+    yield "["
+    for number, text in enumerate(texts):
+        yield f",\n{text}" if number else text
+    yield "]"
+
+
+def _started(parts: Iterator[Part]) -> Iterator[Part]:
+    """Begin before a status is sent, so that what fails at once is answered with its own."""
+    first = list(islice(parts, 2))
+    return chain(first, parts)
+
+
+def _choose(request: Request, offers: tuple[Media, ...]) -> tuple[Media, Media]:
+    accept = request.query_params.get("accept") or request.headers.get("accept", "")
+    found = media.chosen(accept, offers)
+    if found is None:
+        names = ", ".join(one.type + (f'; type="{one.inner}"' if one.inner else "") for one in offers)
+        raise HTTPException(406, f"this resource comes as {names}")
+    return found
+
+
+def _uids(request: Request) -> dict[str, str]:
+    return {
+        key: request.path_params[name] for key, name in zip(KEYS, _NAMES, strict=True) if name in request.path_params
+    }
+
+
+def _base(request: Request) -> str:
+    return f"{request.url.scheme}://{request.url.netloc}{PREFIX}"
+
+
+def _url(base: str, blob: Blob) -> str:
+    return qido.url(base, (blob.study_uid, blob.series_uid, blob.sop_instance_uid))
+
+
+def _bad(_request: Request, error: Exception) -> Response:
+    return PlainTextResponse(f"{error}\n", 400)
+
+
+def _busy(_request: Request, error: Exception) -> Response:
+    log.error("store failed", extra={"reason": str(error)})
+    return PlainTextResponse(f"{error}\n", 503, {"Retry-After": str(RETRY_AFTER_S)})
+
+
+def _died(_request: Request, error: Exception) -> Response:
+    return PlainTextResponse(f"{error}\n", 500)
+
+
+def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return PlainTextResponse(f"{error.detail}\n", error.status_code, error.headers)

@@ -1,0 +1,92 @@
+"""Media types of HTTP, as DICOMweb uses them.
+
+References
+----------
+PS3.18 Section 8.7 (media types, acceptable ones, transfer syntaxes); RFC 9110 Section 12.5.1 (Accept).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from wetread.errors import BadInput
+
+MULTIPART = "multipart/related"
+DICOM = "application/dicom"
+JSON = "application/dicom+json"
+OCTETS = "application/octet-stream"
+MAX_HEADER = 4096  # characters
+
+_PART = r'(?:[^,;"]|"[^"]*")*'
+_ITEM = re.compile(rf"({_PART})((?:;{_PART})*)(?:,|$)")
+_PARAMETER = re.compile(r';\s*([\w-]+)\s*=\s*(?:"([^"]*)"|([^\s;"]*))\s*')
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """A media type with the parameters that matter here."""
+
+    type: str
+    inner: str = ""  # `type` of multipart/related: what its parts are
+    transfer_syntax: str = ""  # "*": as it is kept
+    boundary: str = ""
+    quality: float = 1.0
+
+
+def parsed(header: str) -> list[Media]:
+    """Return the media types of an Accept or Content-Type header.
+
+    Raises
+    ------
+    BadInput
+        The header is too long.
+    """
+    if len(header) > MAX_HEADER:
+        raise BadInput(f"media type: expected at most {MAX_HEADER} characters, got {len(header)}")
+    return list(_parsed(header))
+
+
+def _parsed(header: str) -> Iterator[Media]:
+    for name, rest in (match.groups() for match in _ITEM.finditer(header)):
+        if not name.strip():
+            continue
+        given = {key.lower(): quoted or plain for key, quoted, plain in _PARAMETER.findall(rest)}
+        quality = given.get("q", "1")
+        yield Media(
+            name.strip().lower(),
+            given.get("type", "").lower(),
+            given.get("transfer-syntax", ""),
+            given.get("boundary", ""),
+            float(quality) if re.fullmatch(r"[01](\.\d{1,3})?", quality) else 0.0,
+        )
+
+
+def chosen(accept: str, offers: Sequence[Media]) -> tuple[Media, Media] | None:
+    """Return the first of the offers that a client prefers most, and what it asked for; None if it takes none.
+
+    Parameters
+    ----------
+    accept
+        Its Accept header; "" takes anything.
+    offers
+        The default first.
+
+    Raises
+    ------
+    BadInput
+        As `parsed`.
+    """
+    for wanted in sorted(parsed(accept or "*/*"), key=lambda media: -media.quality):
+        for offer in offers:
+            if wanted.quality and _fits(wanted, offer):
+                return offer, wanted
+    return None
+
+
+def _fits(wanted: Media, offer: Media) -> bool:
+    kind = offer.type.partition("/")[0]
+    if wanted.type not in ("*/*", f"{kind}/*", offer.type):
+        return False
+    return wanted.type != MULTIPART or wanted.inner in ("", "*/*", offer.inner)

@@ -1,0 +1,281 @@
+"""DICOMweb of a node, asked by dicomweb-client and by hand."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from dicomweb_client import DICOMwebClient
+from pydicom.dataset import Dataset
+
+from tests import phantoms, slices
+from tests.jobs import fake
+from tests.serve.stage import until
+from tests.wire.objects import film
+from wetread.errors import ModelError, SettingsError
+from wetread.jobs.worker import Reader
+from wetread.serve.node import Node
+from wetread.settings import Destination, Settings
+from wetread.wire.dimse import send
+from wetread.wire.qido import MOST_STARS
+
+Start = Callable[..., Node]
+NAME, PATIENT = phantoms.SECRETS[:2]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts nodes that are stopped after the test."""
+    with ExitStack() as stack:
+
+        def make(reads: bool = False, **given: Any) -> Node:
+            settings = Settings(state=tmp_path / "state", port=0, http_port=0, quiet_s=0.2, peer_timeout_s=2.0)
+            node = Node(replace(settings, **given), lambda: fake.READER if reads else none())
+            node.start()
+            stack.callback(node.stop, 2.0)
+            return node
+
+        yield make
+
+
+def none() -> Reader:
+    """Objects are kept, nothing is made of them."""
+    raise ModelError("none")
+
+
+def client(node: Node) -> DICOMwebClient:
+    return DICOMwebClient(f"http://127.0.0.1:{node.http_port}/dicomweb")
+
+
+def ask(node: Node, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    request = urllib.request.Request(f"http://127.0.0.1:{node.http_port}/dicomweb{path}", headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=20) as response:
+            return response.status, dict(response.headers), response.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, dict(error.headers), error.read()
+
+
+def give(node: Node, *items: bytes) -> None:
+    assert set(send(Destination("WETREAD", "127.0.0.1", node.port), items)) == {0}
+
+
+def cases() -> list[bytes]:
+    """Two films of two patients, and a CT series of three slices."""
+    films = [
+        phantoms.make_film(StudyInstanceUID="1.1", SOPInstanceUID="1.1.1.1", SeriesInstanceUID="1.1.1"),
+        phantoms.make_film(StudyInstanceUID="1.2", SOPInstanceUID="1.2.1.1", SeriesInstanceUID="1.2.1"),
+    ]
+    films[0].StudyDate, films[0].AccessionNumber = "20230102", "A1"
+    films[1].StudyDate, films[1].AccessionNumber, films[1].PatientID = "20230203", "A2", "OTHER"
+    films[1].SpecificCharacterSet, films[1].PatientName = "ISO_IR 192", "Müller^Jörg"
+    volume = np.zeros((3, 32, 32), np.int16)
+    volume[:] = np.arange(32, dtype=np.int16)
+    series = [data for _, data in slices.blobs(slices.series(volume))]
+    return [*(phantoms.to_bytes(one) for one in films), *series]
+
+
+def uids(found: list[dict[str, Any]], tag: str = "0020000D") -> list[str]:
+    return [one[tag]["Value"][0] for one in found]
+
+
+def test_studies_are_found(start: Start) -> None:
+    node = start()
+    give(node, *cases())
+    web = client(node)
+    whole = web.search_for_studies()
+    assert len(whole) == 3
+    assert uids(whole)[1:] == ["1.2", "1.1"]  # the newest first
+    (found,) = web.search_for_studies(search_filters={"PatientName": "müller^*"})
+    study = Dataset.from_json(found)
+    assert (study.StudyInstanceUID, str(study.PatientName), study.PatientID) == ("1.2", "Müller^Jörg", "OTHER")
+    modality = phantoms.make_film().Modality
+    assert (study.ModalitiesInStudy, study.NumberOfStudyRelatedSeries) == (modality, 1)
+    for given, expected in (
+        ({"PatientID": "OTHER"}, ["1.2"]),
+        ({"PatientID": "other"}, []),
+        ({"PatientID": "OTH?R"}, ["1.2"]),
+        ({"PatientID": "%"}, []),
+        ({"PatientID": "OTHE_"}, []),
+        ({"AccessionNumber": "A1"}, ["1.1"]),
+        ({"StudyDate": "20230101-20230131"}, ["1.1"]),
+        ({"StudyDate": "-20230203"}, ["1.2", "1.1"]),
+        ({"StudyInstanceUID": "1.1,1.2"}, ["1.2", "1.1"]),
+        ({"00200010": "*", "AccessionNumber": "A?"}, ["1.2", "1.1"]),
+        ({"ModalitiesInStudy": "CT", "AccessionNumber": "A1"}, []),
+    ):
+        assert uids(web.search_for_studies(search_filters=given)) == expected, given
+    assert len(web.search_for_studies(search_filters={"ModalitiesInStudy": "CT"})) == 1
+
+
+def test_results_are_found_beside_what_was_read(start: Start) -> None:
+    node = start(reads=True)
+    give(node, film("1.3", "1.3.1"))
+    until(lambda: node.store.overview.counts()["DELIVERED"] == 1)
+    web = client(node)
+    (study,) = web.search_for_studies(search_filters={"StudyInstanceUID": "1.3"})
+    made = web.search_for_instances("1.3")
+    assert set(uids(made, "00080018")) == {"1.3.1", *fake.document_uids("1.3.1")}
+    assert study["00201208"]["Value"] == [3]
+    files = {one.SOPInstanceUID for one in web.retrieve_study("1.3")}
+    assert files == {"1.3.1", *fake.document_uids("1.3.1")}
+
+
+def test_series_and_instances_are_paged_in_order(start: Start) -> None:
+    node = start()
+    give(node, *cases())
+    web = client(node)
+    (series,) = web.search_for_series(search_filters={"Modality": "CT"})
+    assert series["00201209"]["Value"] == [3]
+    study_uid, series_uid = series["0020000D"]["Value"][0], series["0020000E"]["Value"][0]
+    assert uids(web.search_for_series(study_uid), "0020000E") == [series_uid]
+    numbers = [one["00200013"]["Value"][0] for one in web.search_for_instances(study_uid, series_uid)]
+    assert numbers == sorted(numbers)
+    paged = [web.search_for_instances(study_uid, series_uid, limit=1, offset=n) for n in range(4)]
+    assert [one["00200013"]["Value"][0] for page in paged for one in page] == numbers
+    assert [len(page) for page in paged] == [1, 1, 1, 0]
+    (first, *_) = web.search_for_instances(study_uid, series_uid)
+    assert (first["00280010"]["Value"], first["00280011"]["Value"]) == ([32], [32])
+    assert "00100010" not in first
+    assert "00100010" in web.search_for_instances(study_uid, fields=["PatientName"])[0]
+    assert "00100010" in web.search_for_instances()[0]
+
+
+def test_files_come_back_byte_for_byte(start: Start) -> None:
+    node = start()
+    sent = cases()
+    give(node, *sent)
+    web = client(node)
+    expected = {str(one.SOPInstanceUID): one for one in (pydicom.dcmread(io.BytesIO(data)) for data in sent)}
+    (series,) = web.search_for_series(search_filters={"Modality": "CT"})
+    found = web.retrieve_series(series["0020000D"]["Value"][0], series["0020000E"]["Value"][0])
+    assert len(found) == 3
+    for one in found:
+        assert one == expected[one.SOPInstanceUID]
+    assert web.retrieve_instance("1.1", "1.1.1", "1.1.1.1").PatientID == PATIENT
+    status, headers, body = ask(node, "/studies/1.1/series/1.1.1/instances/1.1.1.1", Accept="application/dicom")
+    assert (status, headers["content-type"]) == (200, "application/dicom")
+    (blob,) = node.store.held.blobs({"SOPInstanceUID": "1.1.1.1"})
+    assert hashlib.sha256(body).hexdigest() == blob.digest
+
+
+def test_metadata_says_what_the_file_says(start: Start) -> None:
+    node = start()
+    sent = cases()
+    give(node, *sent)
+    web = client(node)
+    original = pydicom.dcmread(io.BytesIO(sent[1]))
+    (found,) = json.loads(ask(node, "/studies/1.2/metadata")[2])
+    assert web.retrieve_study_metadata("1.2")[0]["00100010"] == found["00100010"]
+    assert str(Dataset.from_json({"00100010": found["00100010"]}).PatientName) == "Müller^Jörg"
+    address = f"http://127.0.0.1:{node.http_port}/dicomweb/studies/1.2/series/1.2.1/instances/1.2.1.1"
+    assert found["7FE00010"] == {"vr": "OW", "BulkDataURI": f"{address}/bulkdata/7FE00010"}
+    assert found["00083002"]["Value"] == [original.file_meta.TransferSyntaxUID]
+    for name in ("Rows", "Columns", "SOPClassUID", "BitsStored", "PixelSpacing", "PatientBirthDate"):
+        if name in original:
+            tag = f"{original[name].tag:08X}"
+            assert Dataset.from_json({tag: found[tag]})[name].value == original[name].value, name
+    assert len(web.retrieve_series_metadata(*series_of(web))) == 3
+
+
+def series_of(web: DICOMwebClient) -> tuple[str, str]:
+    (series,) = web.search_for_series(search_filters={"Modality": "CT"})
+    return series["0020000D"]["Value"][0], series["0020000E"]["Value"][0]
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "status", "text"),
+    [
+        ("/studies?PatientAge=3", "", 400, "got PatientAge"),
+        ("/studies?StudyDate=yesterday", "", 400, "StudyDate"),
+        ("/studies?limit=-1", "", 400, "limit"),
+        ("/studies?PatientName=" + "*a" * (MOST_STARS + 1), "", 400, "PatientName"),
+        ("/studies?%3Cscript%3E=1", "", 400, "a name that is none"),
+        ("/studies", "text/html", 406, "application/dicom+json"),
+        ("/studies/9.9", "", 404, "nothing that is held"),
+        ("/studies/9.9/metadata", "", 404, "nothing that is held"),
+        ("/studies/..%2f..%2fetc", "", 404, ""),
+        ("/studies/1.1", 'multipart/related; type="image/png"', 406, "application/dicom"),
+        ("/studies/1.1", 'multipart/related; type="application/dicom"; transfer-syntax=1.2.3', 406, "kept"),
+        ("/studies", "a" * 5000, 400, "media type"),
+    ],
+)
+def test_what_cannot_be_is_said(start: Start, path: str, accept: str, status: int, text: str) -> None:
+    node = start()
+    give(node, cases()[0])
+    got, _, body = ask(node, path, **({"Accept": accept} if accept else {}))
+    assert got == status
+    assert text in body.decode()
+    assert "9.9" not in body.decode()
+    assert "yesterday" not in body.decode()
+
+
+def test_what_is_not_done_is_said(start: Start) -> None:
+    node = start()
+    status, headers, body = ask(node, "/studies?fuzzymatching=true&PatientName=x")
+    assert (status, json.loads(body)) == (200, [])
+    assert headers["warning"].startswith("299 ")
+
+
+def test_what_was_deleted_is_not_found(start: Start) -> None:
+    node = start(reads=True)
+    give(node, film("1.3", "1.3.1"))
+    until(lambda: node.store.overview.counts()["DELIVERED"] == 1)
+    web = client(node)
+    assert len(web.search_for_instances("1.3")) == 3
+    with node.store._index.writing() as connection:
+        connection.exec_driver_sql("INSERT INTO removed SELECT id, 0 FROM jobs")
+        connection.exec_driver_sql("UPDATE documents SET digest = ''")
+    assert web.search_for_studies() == []
+    assert ask(node, "/studies/1.3")[0] == 404
+
+
+def test_only_this_machine_by_its_own_name(start: Start) -> None:
+    node = start()
+    assert ask(node, "/studies")[0] == 200
+    assert ask(node, "/studies", Host=f"localhost:{node.http_port}")[0] == 200
+    status, _, body = ask(node, "/studies", Host="evil.example")
+    assert status == 403
+    assert b"dicomweb_tokens" in body
+    assert ask(node, "/studies", **{"X-Forwarded-For": "10.1.2.3"})[0] == 403
+    assert "access-control-allow-origin" not in ask(node, "/studies", Origin="http://viewer.example")[1]
+
+
+def test_tokens(start: Start, tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("a" * 24 + "\n" + "b" * 30 + "\n")
+    node = start(dicomweb_tokens=tokens, dicomweb_origins="http://viewer.example")
+    status, headers, _ = ask(node, "/studies")
+    assert (status, headers["www-authenticate"]) == (401, 'Bearer realm="wetread"')
+    for shown in ("Bearer " + "a" * 23, "Basic " + "a" * 24, "a" * 24, "Bearer "):
+        assert ask(node, "/studies", Authorization=shown)[0] == 401
+    for shown in ("Bearer " + "a" * 24, "bearer " + "b" * 30):
+        assert ask(node, "/studies", Authorization=shown, Host="node.example")[0] == 200
+    origin = {"Origin": "http://viewer.example", "Authorization": "Bearer " + "a" * 24}
+    assert ask(node, "/studies", **origin)[1]["access-control-allow-origin"] == "http://viewer.example"
+
+
+@pytest.mark.parametrize("content", [None, "", "short\n"])
+def test_tokens_that_protect_nothing(start: Start, tmp_path: Path, content: str | None) -> None:
+    tokens = tmp_path / "tokens"
+    if content is not None:
+        tokens.write_text(content)
+    with pytest.raises(SettingsError, match="dicomweb_tokens"):
+        start(dicomweb_tokens=tokens)
+
+
+def test_an_open_door(start: Start) -> None:
+    node = start(open_doors="dicomweb")
+    assert ask(node, "/studies", Host="node.example")[0] == 200

@@ -15,7 +15,16 @@ from tests import phantoms, toy
 from wetread import infer, pipeline
 from wetread.errors import ModelError, NotRead
 from wetread.infer.gate import MEASURES, Signals, Term, refusal
-from wetread.infer.signals import agreement, certainty, lowest_edge, measures, steadiness, with_mirror
+from wetread.infer.signals import (
+    agreement,
+    certainty,
+    lowest_edge,
+    measured,
+    measures,
+    overall,
+    steadiness,
+    with_mirror,
+)
 from wetread.prepare import prepare
 from wetread.records import Box, Tensor
 from wetread.settings import Settings
@@ -187,6 +196,33 @@ def test_film_on_which_an_answer_is_not_steady_is_refused(constant: float, refus
     with pytest.raises(NotRead, match="at least 50% that no damage moved its answer, got 1%") as told:
         asked.predict(prepared)
     assert told.value.code == "UNCERTAIN"
+
+
+def test_series_is_measured_over_its_slices_that_show_something() -> None:
+    film = phantoms.chest()[:64, :64].astype(np.float32) / phantoms.chest().max()
+    one, other, blank = measures(film, 0.2), measures(film[::-1], 0.6), measures(np.zeros_like(film), 0.0)
+    assert overall([one]) == one
+    assert overall([blank, one, other])["doubt"] == pytest.approx((0.16 + 0.24) / 2)
+    assert overall([blank, one, other])["contrast"] == pytest.approx(one["contrast"])
+    assert overall([blank, blank]) == blank, "nothing is shown at all"
+
+
+@pytest.mark.parametrize(("constant", "code"), [(-5.0, ""), (5.0, "UNCERTAIN")])
+def test_series_of_a_model_that_outlines_and_calls_is_read_or_refused_as_a_whole(
+    constant: float, code: str, tmp_path: Path
+) -> None:
+    """Without a second run, and whether or not anything is outlined."""
+    model = infer.read(toy.make_series_models(tmp_path / "models") / "mr-tumour")
+    gate = infer.Gate(steady=0.5, terms=(Term("doubt", 0.0, 0.25, 0.0, 0.0),), constant=constant)
+    asked = infer.load(replace(model, gate=gate), infer.candidates(model)[0])
+    prepared = prepare(np.stack([phantoms.chest()] * 3), 1.0, model.recipe)
+    if code:
+        with pytest.raises(NotRead, match="no damage moved its answer") as told:
+            asked.predict(prepared)
+        assert told.value.code == code
+        return
+    outputs = asked.predict(prepared).outputs
+    assert len(outputs["logits"]) == len(measured(asked.model, prepared, outputs)) == 3
 
 
 def test_terms_of_a_gate_are_read(tmp_path: Path) -> None:

@@ -18,11 +18,22 @@ from wetread.infer import Gate
 from wetread.infer.gate import MEASURES, Signals, Term
 from wetread.infer.signals import steadiness
 from wetread.lab.damage import Damage, damages
-from wetread.lab.falls import NONE, badness, bound_of, code_of, fix_bounds, gate_of, separated
-from wetread.lab.gate import halves
+from wetread.lab.falls import NONE, badness, bound_of, code_of, fallen, fix_bounds, gate_of, separated
+from wetread.lab.gate import fitted, halves, parts
 from wetread.lab.gate_page import gate_text, section, write_section
 from wetread.lab.steady import fit_steady
-from wetread.lab.trials import Case, Told, damaged, film_cases, series_cases, span_of, subject_of
+from wetread.lab.trials import (
+    Case,
+    Subject,
+    Told,
+    damaged,
+    film_cases,
+    rivals,
+    series_cases,
+    span_of,
+    subject_of,
+    without,
+)
 from wetread.measures import auroc
 from wetread.records import Recipe
 
@@ -44,7 +55,7 @@ def test_bound_is_none_where_nothing_falls_and_spares_sound_images_where_all_do(
 
 
 def told(before: str = "", after: str = "", given: float = 1.0, figure: float = 1.0, **values: float) -> Told:
-    return Told(before, after, Signals(**values), figure, given, np.zeros(0))
+    return Told(before, after, Signals(**values), figure, (given,), np.zeros(0))
 
 
 def test_the_worse_signal_counts() -> None:
@@ -97,6 +108,60 @@ def test_calls_that_are_lost_are_counted_and_those_refused_told() -> None:
     found = separated({NONE: sound, ("blur", "8"): damaged}, {"steady": 0.5}, Gate(steady=0.5))
     assert (found["n_lost"], found["lost_refused"], found["n_fallen"]) == (2, 0.5, 2)
     assert (found["fallen_refused"], found["others_refused"]) == (0.5, 0.0)
+
+
+def test_series_falls_by_its_outline_or_by_its_calls() -> None:
+    def one(overlap: float, chance: float) -> Told:
+        return replace(told(), given=(overlap, chance))
+
+    tried = {NONE: [one(0.9, 0.9)] * 4, ("blur", "8"): [one(0.85, 0.85), one(0.5, 0.9), one(0.9, 0.5), one(0.0, 0.1)]}
+    assert fallen(tried, ("blur", "8")).tolist() == [False, True, True, True]
+    nothing = float("nan")  # no Dice where nothing is to be outlined
+    assert fallen({NONE: [one(nothing, 0.9)], ("blur", "8"): [one(nothing, 0.5)]}, ("blur", "8")).all()
+
+
+def tumours(tmp_path: Path) -> tuple[Subject, list[Case]]:
+    """A model that outlines and calls, and drawn heads of which every third has no ball."""
+    subject = subject_of(toy.make_series_models(tmp_path / "models"), "mr-tumour")
+    drawn = drawn_cases(n=9, depth=8)
+    present = tuple(np.asarray((mask > 0).any((1, 2)), np.int64)[:, None] for mask in drawn.masks)
+    return subject, list(series_cases(replace(drawn, present=present), np.arange(9)))
+
+
+def test_a_model_that_outlines_and_calls_is_judged_by_both(tmp_path: Path) -> None:
+    subject, cases = tumours(tmp_path)
+    assert rivals(subject.model) == ["steady"]
+    found = subject.ask(cases[1])
+    assert len(found.given) == 2
+    assert found.given[0] == found.figure
+    assert 0 < found.given[1] < 1
+    assert len(found.measured) == len(cases[1].pixels)
+    assert found.signals == Signals(), "no chance without a fit, and no second run"
+
+
+def test_slices_without_a_finding_make_a_series(tmp_path: Path) -> None:
+    _, cases = tumours(tmp_path)
+    case = cases[1]
+    assert case.present is not None
+    found = without(case)
+    assert found is not None
+    assert found.present is not None
+    assert len(found.pixels) == len(found.present) == (case.present == 0).sum() > 0
+    assert found.masks is None
+    assert without(replace(case, present=np.ones_like(case.present))) is None
+    assert without(replace(case, present=None)) is None
+
+
+def test_slices_without_a_finding_are_told_once_more(tmp_path: Path) -> None:
+    """So that the absence of a finding does not pass for its loss; a film and a series of one kind have none."""
+    slices = [{"doubt": value} for value in (0.1, 0.2, 0.3)]
+    seen, case = replace(told(), measured=slices), Case(np.zeros((3, 4, 4)), present=np.array([0, 1, 0]))
+    assert parts(seen, case) == [slices, [slices[0], slices[2]]]
+    for present in (np.ones(3, np.int64), np.zeros(3, np.int64), None):
+        assert parts(seen, replace(case, present=present)) == [slices]
+    subject, cases = tumours(tmp_path)
+    assert tuple(term.measure for term in fitted(subject, cases).terms) == MEASURES
+    assert fitted(subject, []) == Gate()
 
 
 def test_halves_share_no_patient_and_both_hold_every_stratum() -> None:
@@ -159,9 +224,9 @@ def test_a_classifier_is_measured_and_judged_behind_the_segmenter_before_it(tmp_
     subject = subject_of(toy.make_models(tmp_path / "models"), "cxr-pneumonia")
     case = next(film_cases(drawn_films(), np.array([1])))
     found = subject.ask(case)
-    assert set(found.measured) == set(MEASURES)
+    assert [set(one) for one in found.measured] == [set(MEASURES)]
     assert found.signals == Signals(), "no chance without a fit"
-    assert 0 < found.given < 1
+    assert 0 < found.given[0] < 1
     assert found.figure in (0.0, 1.0)
     gate = Gate(steady=0.5, terms=(Term("doubt", 0.0, 1.0, 0.0, 0.0),), constant=3.0)
     behind = subject.behind(gate).ask(case)

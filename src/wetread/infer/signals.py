@@ -11,11 +11,11 @@ Immerkaer, "Fast Noise Variance Estimation", Comput Vis Image Underst 64 (1996):
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from wetread.infer.gate import Gate, Signals
+from wetread.infer.gate import MEASURES, Gate, Signals
 from wetread.infer.masks import is_pair
 from wetread.infer.model import Model
 from wetread.measures import dice
@@ -54,10 +54,8 @@ def signals(model: Model, prepared: Prepared, outputs: Outputs, asked: Collectio
             found["certain"] = certainty(masks[:n])
         if "inside" in asked and is_pair(model):
             found["inside"] = 1 - lowest_edge(masks[0, 0] > 0, prepared.tensor[0, 0], prepared.grid.content)
-    elif "steady" in asked:
-        said = 1 / (1 + np.exp(-outputs["logits"][:n, 0].astype(np.float64) / model.temperature))
-        pairs = zip(pictures(prepared, model.recipe), said, strict=True)
-        found["steady"] = min(steadiness(model.gate, measures(one, float(chance))) for one, chance in pairs)
+    if model.classifies and "steady" in asked:
+        found["steady"] = steadiness(model.gate, overall(measured(model, prepared, outputs)))
     return Signals(**found)
 
 
@@ -125,19 +123,37 @@ def lowest_edge(mask: Mask, image: Tensor, content: Box) -> float:
 
 
 def pictures(prepared: Prepared, recipe: Recipe) -> Tensor:
-    """What a model of films saw: (n, y, x), 0..1, without the padding."""
+    """What a model of films or slices saw: (n, y, x), 0..1, without the padding."""
     content = prepared.grid.content
     seen = prepared.tensor[:, 0, content.y0 : content.y1, content.x0 : content.x1]
     return np.asarray(seen * np.float32(recipe.std[0]) + np.float32(recipe.mean[0]))
 
 
+def chances(model: Model, outputs: Outputs) -> Tensor:
+    """What a classifier says of the first label in each image: (n,) float64, calibrated, 0..1."""
+    logits = outputs["logits"][:, 0].astype(np.float64)
+    return np.asarray(1 / (1 + np.exp(-logits / model.temperature)))
+
+
+def measured(model: Model, prepared: Prepared, outputs: Outputs) -> list[dict[str, float]]:
+    """`measures` of each image that a classifier saw and of its answer, of a series one a slice."""
+    pairs = zip(pictures(prepared, model.recipe), chances(model, outputs), strict=False)  # mirror images come last
+    return [measures(one, float(chance)) for one, chance in pairs]
+
+
+def overall(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean of the measures of a series' slices, without those of one grey; of all where none shows anything."""
+    shown = [one for one in found if one["contrast"] > FLAT] or found
+    return {name: float(np.mean([one[name] for one in shown])) for name in MEASURES}
+
+
 def measures(picture: Tensor, probability: float) -> dict[str, float]:
-    """What tells a film that is poor, damaged, turned or inverted, and an answer that little moves.
+    """What tells an image that is poor, damaged, turned or inverted, and an answer that little moves.
 
     Parameters
     ----------
     picture
-        (y, x) float32, 0..1, the box around the lungs, at least 5 pixels a side.
+        (y, x) float32, 0..1, the box around the lungs or a whole slice, at least 5 pixels a side.
     probability
         What the model says of it, 0..1.
 
@@ -174,7 +190,7 @@ def measures(picture: Tensor, probability: float) -> dict[str, float]:
 def steadiness(gate: Gate, measured: Mapping[str, float]) -> float:
     """Chance that an answer is that of a sound image: a logistic regression on `measures`.
 
-    It was fitted by `wetread lab gate` on films that were damaged on purpose; 1 without a fit.
+    It was fitted by `wetread lab gate` on images that were damaged on purpose; 1 without a fit.
     """
     if not gate.terms:
         return 1.0

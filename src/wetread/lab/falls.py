@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wetread.infer import Gate, Model, is_pair
 from wetread.infer.gate import refusal
-from wetread.lab.trials import Case, Told
+from wetread.lab.trials import Case, Told, rivals
 from wetread.measures import auroc
 
 __all__ = [
@@ -31,7 +31,7 @@ __all__ = [
     "separated",
 ]
 
-#: An image has fallen if its Dice, or the probability given to the truth, is so much below that of the sound image.
+#: An image has fallen if its Dice, or the mean probability given to the truth, is so much below the sound image's.
 FALL = 0.10
 #: So many of those that are let through must not have fallen; and no bound may refuse more than this of sound ones.
 SHARE, SOUND = 0.95, 0.02
@@ -92,7 +92,7 @@ def fallen(tried: Tried, key: tuple[str, str]) -> NDArray[np.bool_]:
     """Return which images of a damage have fallen, (n,)."""
     found = np.array([one.given for one in tried[key]])
     sound = np.array([one.given for one in tried[NONE]])[: len(found)]
-    return np.asarray(sound - found > FALL)
+    return np.asarray((sound - found > FALL).any(1))
 
 
 def _joined(tried: Tried, keys: Iterable[tuple[str, str]]) -> tuple[list[Told], NDArray[np.bool_]]:
@@ -112,24 +112,15 @@ def fix_bounds(tried: Tried, model: Model) -> tuple[dict[str, float], Figures]:
     -------
     Signal -> its bound, 0 if it tells the fallen too badly; and what each signal is worth on the damages it is for.
     """
-    rivals = _rivals(model)
+    names = rivals(model)
     edge = is_pair(model)
-    parts = {name: [key for key in tried if not (edge and key[0] == CUT)] for name in rivals}
+    parts = {name: [key for key in tried if not (edge and key[0] == CUT)] for name in names}
     if edge:
         parts["inside"] = [key for key in tried if key[0] in (NONE[0], CUT)]
     worth = {name: _worth(tried, keys, name) for name, keys in parts.items()}
-    best = max(rivals, key=lambda name: worth[name][1]["auc"])
+    best = max(names, key=lambda name: worth[name][1]["auc"])
     bounds = {name: bound for name, (bound, _) in worth.items() if name in (best, "inside")}
     return bounds, {name: figures for name, (_, figures) in worth.items()}
-
-
-def _rivals(model: Model) -> list[str]:
-    """Return the signals of which one is asked, the cheapest first."""
-    if not model.segments:
-        return ["steady"]
-    # An organ that may be absent leaves an empty mask of a sound image too.
-    always = all(label.expected for label in model.labels)
-    return ["certain", "mirrored"] if always else ["mirrored"]
 
 
 def _worth(tried: Tried, keys: Sequence[tuple[str, str]], name: str) -> tuple[float, Figures]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from wetread.errors import BadInput
 from wetread.infer import Gate
+from wetread.infer.signals import overall
 from wetread.lab.cases import deal, fold_of
 from wetread.lab.damage import damages
 from wetread.lab.data import hannover, held_back, kermany, nih
@@ -37,18 +38,24 @@ from wetread.lab.gate_page import write_page, write_section
 from wetread.lab.series import LOADERS, load
 from wetread.lab.steady import fit_steady
 from wetread.lab.train import Plan
-from wetread.lab.trials import Case, Subject, Told, damaged, film_cases, series_cases, subject_of
+from wetread.lab.trials import Case, Subject, Told, damaged, film_cases, series_cases, subject_of, without
 
-__all__ = ["halves", "kept_gate", "make_gate"]
+__all__ = ["fitted", "halves", "kept_gate", "make_gate", "parts"]
 
 #: Cases on each side, at most: sound ones; those in every damage; images of something else.
 SOUND_ONES, TRIED, OTHERS = 200, 60, 30
+#: Series of other folds that a chance is fitted to: a fold that ships has too few patients for its terms.
+LEARNT = 24
 
 Figures = dict[str, Any]
 #: Keys of the bounds in a declaration.
 BOUNDS = ("mirrored", "certain", "steady", "lungs_cut")
-#: What must not fall, by the figure that is reported.
-KEPT = {"Dice": "their Dice", "share called right": "the probability given to the truth"}
+#: What must not fall, by the task.
+KEPT = {
+    "segmentation": "their Dice",
+    "classification": "the probability given to the truth",
+    "segmentation+classification": "their Dice and the probability given to the truth",
+}
 
 
 def make_gate(table: Mapping[str, Any], data: Path, out: Path, models: Path, evidence: Path | None = None) -> Figures:
@@ -57,7 +64,8 @@ def make_gate(table: Mapping[str, Any], data: Path, out: Path, models: Path, evi
     The bounds come from patients that the network never saw, the figures from others: for
     films the held-back training patients and the test split, for series the two halves of the
     fold that ships.  What a classifier's films tell is fitted on half of the held-back patients,
-    and its bound fixed on the other.
+    and its bound fixed on the other; what its series tell is fitted on patients of other folds,
+    which the network was trained on.
 
     Returns
     -------
@@ -71,10 +79,10 @@ def make_gate(table: Mapping[str, Any], data: Path, out: Path, models: Path, evi
     name = str(table["id"])
     subject = subject_of(models, name)
     learn, fix, judge, outside = _grounds(table, data, out / "cache")
-    fitted = _fitted(subject, learn)
-    subject = subject.behind(fitted)
+    learnt = fitted(subject, learn)
+    subject = subject.behind(learnt)
     bounds, signals = fix_bounds(_try(subject, fix), subject.model)
-    gate = gate_of(bounds, fitted) if any(bounds.values()) else Gate()
+    gate = gate_of(bounds, learnt) if any(bounds.values()) else Gate()
     found = _try(subject, judge)
     build = subject.loaded.identity
     told: Figures = {
@@ -84,7 +92,7 @@ def make_gate(table: Mapping[str, Any], data: Path, out: Path, models: Path, evi
         "seed": Plan(**table["train"]).seed,
         "data": {"folder": table["data"], "manifest_sha256": sha256_of(data / table["data"] / "manifest.csv")},
         "sha256": build.sha256,
-        "fitted_on": {"sound": len(learn), "damaged": len(learn[:TRIED])},
+        "fitted_on": {"sound": len(learn), "damaged": len(learn[:TRIED]), "seen": "folds" in table},
         "fixed_on": {"sound": len(fix), "damaged": len(fix[:TRIED])},
         "bounds": {key: getattr(gate, key) for key in BOUNDS},
         "signals": signals,
@@ -96,7 +104,7 @@ def make_gate(table: Mapping[str, Any], data: Path, out: Path, models: Path, evi
         },
     }
     (models / name / "gate.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    _put(models / name / "model.toml", gate, told)
+    _put(models / name / "model.toml", gate, told, KEPT[subject.model.task])
     write_section(models / name, told)
     if evidence is not None:
         write_page(models, evidence)
@@ -143,7 +151,18 @@ def _series_grounds(table: Mapping[str, Any], data: Path) -> Grounds:
     half = halves(cases.patient[shown], cases.traits[trait][shown] if trait else None)
     fix, judge = (list(series_cases(cases, shown[half == side][:SOUND_ONES])) for side in (0, 1))
     kind = str(table["data"]).split("/")[0] + "/"
-    return [], fix, judge, _others([key for key in LOADERS if key.startswith(kind) and key != table["data"]], data)
+    others = _others([key for key in LOADERS if key.startswith(kind) and key != table["data"]], data)
+    if table["task"] == "segmentation":
+        return [], fix, judge, others
+    seen = np.random.default_rng(Plan(**table["train"]).seed).permutation(np.setdiff1d(np.arange(len(cases)), shown))
+    more = list(series_cases(cases, seen[LEARNT:][:TRIED]))
+    sets = {"undamaged, trained on": more, "undamaged": judge}
+    empty = [
+        (f"{name}, slices without {table['labels'][0]}", [one for one in map(without, some) if one is not None])
+        for name, some in sets.items()
+    ]
+    found = [("undamaged, trained on", more), *empty, *others]
+    return list(series_cases(cases, seen[:LEARNT])), fix, judge, [(name, some) for name, some in found if some]
 
 
 def halves(patient: NDArray[np.str_], stratum: NDArray[np.str_] | None = None) -> NDArray[np.int64]:
@@ -181,17 +200,33 @@ def _try(subject: Subject, cases: Sequence[Case]) -> dict[tuple[str, str], list[
     return tried
 
 
-def _fitted(subject: Subject, learn: Sequence[Case]) -> Gate:
-    """Return what tells that an answer has moved, without a bound; nothing where there are no cases to learn from."""
+def fitted(subject: Subject, learn: Sequence[Case]) -> Gate:
+    """Return what tells that an answer has moved, without a bound; nothing where there are no cases to learn from.
+
+    The slices without a finding are told once more on their own, and count as fallen where the
+    series has: what hides a finding is not to be told by the finding's absence.
+    """
     if not learn:
         return Gate()
     tried = _try(subject, learn)
-    fell = np.concatenate([fallen(tried, key) for key in tried])
-    sound = np.concatenate([np.full(len(told), key == NONE) for key, told in tried.items()])
-    return fit_steady([one.measured for told in tried.values() for one in told], fell, sound)
+    told = [
+        (overall(part), fell, key == NONE)
+        for key, found in tried.items()
+        for one, case, fell in zip(found, learn, fallen(tried, key), strict=False)
+        for part in parts(one, case)
+    ]
+    measured, fell, sound = zip(*told, strict=True)
+    return fit_steady(measured, np.array(fell), np.array(sound))
 
 
-def _put(path: Path, gate: Gate, told: Mapping[str, Any]) -> None:
+def parts(told: Told, case: Case) -> list[Sequence[Mapping[str, float]]]:
+    """Return the measures of all images of a case, and of those without a finding if others have one."""
+    if case.present is None or case.present.all() or not case.present.any():
+        return [told.measured]
+    return [told.measured, [one for one, found in zip(told.measured, case.present, strict=True) if not found]]
+
+
+def _put(path: Path, gate: Gate, told: Mapping[str, Any], kept: str) -> None:
     declared = path.read_text(encoding="utf-8").split("\n[gate]\n")[0].rstrip("\n")
     blank = Gate()
     lines = [f"{key} = {getattr(gate, key)}" for key in BOUNDS if getattr(gate, key) != getattr(blank, key)]
@@ -199,12 +234,13 @@ def _put(path: Path, gate: Gate, told: Mapping[str, Any]) -> None:
         given, learnt = told["fixed_on"], told["fitted_on"]
         rule = (
             f"the loosest above which {SHARE:.0%} of {given['damaged']} images in every damage keep "
-            f"{KEPT[told['figure']]} within {FALL:g} of the undamaged image's; about {SOUND:.0%} of {given['sound']} "
+            f"{kept} within {FALL:g} of the undamaged image's; about {SOUND:.0%} of {given['sound']} "
             "undamaged ones refused at most; patients that the network never saw"
         )
         if gate.terms:
             lines += [f"constant = {gate.constant}"]
             lines += [f"{one.measure} = {[one.typical, one.spread, one.weight, one.square]}" for one in gate.terms]
-            rule += f"; terms fitted to {learnt['damaged']} images in every damage, of others of those patients"
+            whose = "patients that it was trained on" if learnt["seen"] else "others of those patients"
+            rule += f"; terms fitted to {learnt['damaged']} images in every damage, of {whose}"
         declared += "\n\n" + "\n".join(["[gate]", *lines, f'sha256 = "{told["sha256"]}"', f'rule = "{rule}"'])
     path.write_text(declared + "\n", encoding="utf-8")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from wetread import infer
 from wetread.errors import BadInput, NotRead
 from wetread.infer.gate import Signals, refusal
-from wetread.infer.signals import measures, pictures, signals, with_mirror
+from wetread.infer.signals import chances, measured, signals, with_mirror
 from wetread.lab.cases import Cases
 from wetread.lab.damage import Damage, Span
 from wetread.lab.data import Films
@@ -21,14 +21,23 @@ from wetread.measures import dice
 from wetread.prepare import back_mask_stack, bounds, prepare
 from wetread.records import Box, Image, Prediction, Prepared, Recipe, Tensor
 
-__all__ = ["Case", "Subject", "Told", "damaged", "film_cases", "series_cases", "span_of", "subject_of"]
+__all__ = [
+    "Case",
+    "Subject",
+    "Told",
+    "damaged",
+    "film_cases",
+    "rivals",
+    "series_cases",
+    "span_of",
+    "subject_of",
+    "without",
+]
 
 #: Marks pixels of a mask that do not count.
 IGNORED = 255
 #: Inputs that go through a graph at a time.
 BATCH = 16
-#: All signals: here none is spared for speed.
-EVERY = tuple(one.name for one in fields(Signals))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +59,9 @@ class Told:
     after: str  # code of what refuses its outline if its gate does not; "" if nothing does
     signals: Signals
     figure: float  # mean Dice over the labels, or the share of slices that were called right; NaN without a truth
-    given: float  # what falls: that Dice, or the mean probability that a classifier gives to the truth
+    given: tuple[float, ...]  # what falls: that Dice, and of a classifier the mean probability given to the truth
     logits: NDArray[np.float64]  # (z,) of the first label; (0,) of a model that only outlines
-    measured: Mapping[str, float] = field(default_factory=dict)  # of a classifier's film: `wetread.infer.signals`
+    measured: Sequence[Mapping[str, float]] = ()  # of each image that a classifier saw: `wetread.infer.signals`
 
 
 def film_cases(films: Films, rows: NDArray[np.int64], labelled: bool = True) -> Iterator[Case]:
@@ -76,6 +85,23 @@ def series_cases(cases: Cases, rows: NDArray[np.int64]) -> Iterator[Case]:
         masks = cases.masks[row] if cases.masks else None
         present = cases.present[row][:, 0] if cases.present else None
         yield Case(cases.images[row], 1.0, cases.spacing_of(int(row)), masks, present)
+
+
+def without(case: Case) -> Case | None:
+    """Return the slices of a series that do not show the first label, as a series of its own; None: there are none."""
+    if case.present is None or case.present.all():
+        return None
+    rows = case.present == 0
+    return replace(case, pixels=case.pixels[rows], masks=None, present=case.present[rows])
+
+
+def rivals(model: infer.Model) -> list[str]:
+    """Return the signals of which one is asked, the cheapest first."""
+    if model.classifies and not model.recipe.depth:
+        return ["steady"]
+    # An organ that may be absent leaves an empty mask of a sound image too.
+    always = all(label.expected for label in model.labels)
+    return ["certain", "mirrored"] if always else ["mirrored"]
 
 
 def span_of(pixels: NDArray[Any], recipe: Recipe) -> Span:
@@ -116,20 +142,20 @@ class Subject:
         ready = prepare(case.pixels, case.aspect, self.model.recipe, box, case.spacing_mm)
         both = self._answers(ready)
         outputs = {name: values[: len(ready.tensor)] for name, values in both.items()}
-        figure, given, measured = self._figures(case, ready, outputs)
+        figure, given = self._figures(case, ready, outputs)
         return Told(
             code,
             self._implausible(case, ready, outputs),
-            signals(self.model, ready, both, EVERY),
+            signals(self.model, ready, both, [*rivals(self.model), "inside"]),
             figure,
             given,
             outputs["logits"][:, 0].astype(np.float64) if self.model.classifies else np.zeros(0),
-            measured,
+            measured(self.model, ready, outputs) if "steady" in rivals(self.model) else (),
         )
 
     def _answers(self, ready: Prepared) -> dict[str, Tensor]:
-        """Return what it says of the images and, if it outlines, of their mirror images."""
-        tensor = with_mirror(ready.tensor) if self.model.segments else ready.tensor
+        """Return what it says of the images and, where the two may be compared, of their mirror images."""
+        tensor = with_mirror(ready.tensor) if "mirrored" in rivals(self.model) else ready.tensor
         runs = [self.loaded.engine.run(tensor[at : at + BATCH]) for at in range(0, len(tensor), BATCH)]
         return {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
 
@@ -160,19 +186,21 @@ class Subject:
             return refusal.code
         return ""
 
-    def _figures(
-        self, case: Case, ready: Prepared, outputs: Mapping[str, Tensor]
-    ) -> tuple[float, float, Mapping[str, float]]:
-        """Return the figure, what falls, and the measures, as `Told` has them."""
-        if self.model.segments:
-            overlap = self._overlap(case, ready, outputs[self.model.mask_output])
-            return overlap, overlap, {}
-        said = 1 / (1 + np.exp(-outputs["logits"][:, 0].astype(np.float64) / self.model.temperature))
-        measured = measures(pictures(ready, self.model.recipe)[0], float(said[0]))
+    def _figures(self, case: Case, ready: Prepared, outputs: Mapping[str, Tensor]) -> tuple[float, tuple[float, ...]]:
+        """Return the figure and what falls, as `Told` has them."""
+        overlap = self._overlap(case, ready, outputs[self.model.mask_output]) if self.model.segments else float("nan")
+        if not self.model.classifies:
+            return overlap, (overlap,)
+        right, given = self._called(case, outputs)
+        return (overlap, (overlap, given)) if self.model.segments else (right, (given,))
+
+    def _called(self, case: Case, outputs: Mapping[str, Tensor]) -> tuple[float, float]:
+        """Return the share of images that are called right, and the mean probability given to the truth."""
         if case.present is None:
-            return float("nan"), float("nan"), measured
+            return float("nan"), float("nan")
+        said = chances(self.model, outputs)
         right = (said >= self.model.labels[0].threshold) == case.present
-        return float(right.mean()), float(np.where(case.present == 1, said, 1 - said).mean()), measured
+        return float(right.mean()), float(np.where(case.present == 1, said, 1 - said).mean())
 
     def _overlap(self, case: Case, ready: Prepared, masks: Tensor) -> float:
         if case.masks is None:

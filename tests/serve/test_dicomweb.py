@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -26,12 +27,14 @@ from tests.wire.objects import film
 from wetread.errors import ModelError, SettingsError
 from wetread.jobs.worker import Reader
 from wetread.serve.node import Node
+from wetread.serve.receiver import Receiver
 from wetread.settings import Destination, Settings
 from wetread.wire.dimse import send
 from wetread.wire.qido import MOST_STARS
 
 Start = Callable[..., Node]
 NAME, PATIENT = phantoms.SECRETS[:2]
+RELATED = 'multipart/related; type="application/dicom"; boundary=cut'
 
 
 @pytest.fixture
@@ -58,8 +61,8 @@ def client(node: Node) -> DICOMwebClient:
     return DICOMwebClient(f"http://127.0.0.1:{node.http_port}/dicomweb")
 
 
-def ask(node: Node, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
-    request = urllib.request.Request(f"http://127.0.0.1:{node.http_port}/dicomweb{path}", headers=headers)
+def ask(node: Node, path: str, body: bytes | None = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    request = urllib.request.Request(f"http://127.0.0.1:{node.http_port}/dicomweb{path}", body, headers)
     try:
         with urllib.request.urlopen(request, timeout=20) as response:
             return response.status, dict(response.headers), response.read()
@@ -279,3 +282,97 @@ def test_tokens_that_protect_nothing(start: Start, tmp_path: Path, content: str 
 def test_an_open_door(start: Start) -> None:
     node = start(open_doors="dicomweb")
     assert ask(node, "/studies", Host="node.example")[0] == 200
+
+
+def post(
+    node: Node, body: bytes, path: str = "/studies", kind: str = RELATED, **headers: str
+) -> tuple[int, dict[str, str], bytes]:
+    return ask(node, path, body, **{"Content-Type": kind, **headers})
+
+
+def wrapped(*items: bytes) -> bytes:
+    head = b"--cut\r\nContent-Type: application/dicom\r\n\r\n"
+    return b"".join(head + item + b"\r\n" for item in items) + b"--cut--"
+
+
+def test_objects_are_stored_and_read(start: Start, pacs: Receiver) -> None:
+    node = start(reads=True, destinations=(Destination("PACS", "127.0.0.1", pacs.port, ("SR",)),))
+    sent = (cases()[1], film("1.5", "1.5.1"))
+    made = client(node).store_instances([pydicom.dcmread(io.BytesIO(sent[0]))])
+    assert [one.ReferencedSOPInstanceUID for one in made.ReferencedSOPSequence] == ["1.2.1.1"]
+    status, _, body = post(node, wrapped(sent[1]), "/studies/1.5")
+    told = json.loads(body)
+    assert (status, told["00081190"]["Value"][0].rpartition("/")[2]) == (200, "1.5")
+    until(lambda: node.store.overview.counts()["DELIVERED"] == 2)
+    assert {one.study_uid for one in pacs.receipts} == {"1.2", "1.5"}
+    assert {study["0020000D"]["Value"][0] for study in client(node).search_for_studies()} == {"1.2", "1.5"}
+
+
+def test_one_object_is_one_by_whichever_way_it_comes(start: Start) -> None:
+    node = start()
+    give(node, film())
+    assert post(node, wrapped(film(), film()))[0] == 200
+    other = film(size=66)
+    status, _, body = post(node, wrapped(other))
+    told = json.loads(body)
+    assert (status, told["00081199"]["Value"][0]["00081196"]["Value"]) == (202, [0xB000])
+    assert len(client(node).search_for_instances()) == 1
+
+
+def test_each_object_is_told_of(start: Start) -> None:
+    node = start()
+    good, elsewhere = film("1.5", "1.5.1"), film("1.6", "1.6.1")
+    status, _, body = post(node, wrapped(good, elsewhere, b"no object", good[:200]), "/studies/1.5")
+    told = json.loads(body)
+    assert status == 202
+    assert [item["00081155"]["Value"] for item in told["00081199"]["Value"]] == [["1.5.1"]]
+    (failed,) = told["00081198"]["Value"]
+    assert (failed["00081155"]["Value"], failed["00081197"]["Value"]) == (["1.6.1"], [0xA900])
+    assert [item["00081197"]["Value"] for item in told["0008119A"]["Value"]] == [[0xC000]] * 2
+    assert post(node, wrapped(b"no object"))[0] == 409
+
+
+def test_no_room_is_said(start: Start) -> None:
+    node = start(max_waiting=1, stat_reserve=0.0)
+    status, headers, body = post(node, wrapped(film("1.5", "1.5.1"), film("1.6", "1.6.1")))
+    assert status == 202
+    assert json.loads(body)["00081198"]["Value"][0]["00081197"]["Value"] == [0xA700]
+    status, headers, _ = post(node, wrapped(film("1.7", "1.7.1")))
+    assert (status, headers["retry-after"]) == (503, "10")
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "headers", "status", "text"),
+    [
+        (wrapped(b""), 'multipart/related; type="application/dicom"', {}, 400, "expected a boundary"),
+        (wrapped(b""), "application/dicom", {}, 415, "multipart/related"),
+        (wrapped(b""), 'multipart/related; type="application/dicom+json"; boundary=cut', {}, 415, "multipart"),
+        (wrapped(b""), "", {"Content-Encoding": "gzip"}, 415, "Content-Encoding"),
+        (b"--cut--", "", {}, 400, "at least one object"),
+        (b"", "", {}, 400, "ends before"),
+        (wrapped(film("1.8", "1.8.1"))[:-6], "", {}, 400, "ends before"),
+        (wrapped(film("1.8", "1.8.1"), bytes(5000)), "", {}, 413, "1 objects before it were answered for"),
+        (b"--cut\r\nContent-Type: text/plain\r\n\r\nx\r\n--cut--", "", {}, 400, "application/dicom"),
+    ],
+)
+def test_bodies_that_are_none(
+    start: Start, body: bytes, kind: str, headers: dict[str, str], status: int, text: str
+) -> None:
+    node = start(max_object_bytes=4000)
+    got, _, said = post(node, body, kind=kind or RELATED, **headers)
+    assert got == status
+    assert text in said.decode()
+    assert post(node, wrapped(film()))[0] == 200
+
+
+def test_a_request_that_breaks_off_or_falls_silent(start: Start) -> None:
+    node = start(idle_timeout_s=0.3)
+    body = wrapped(film("1.5", "1.5.1"), film("1.6", "1.6.1"))
+    head = f"POST /dicomweb/studies HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {RELATED}\r\n"
+    for cut in (True, False):
+        with socket.create_connection(("127.0.0.1", node.http_port), timeout=10) as sock:
+            sock.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:-40])
+            if not cut:
+                assert sock.recv(100).startswith(b"HTTP/1.1 408")
+    until(lambda: len(client(node).search_for_instances()) == 1)  # the first came whole
+    assert post(node, body)[0] == 200

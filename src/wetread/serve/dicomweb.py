@@ -1,10 +1,10 @@
-"""DICOMweb over what the node holds: searches (QIDO-RS) and retrieval (WADO-RS).
+"""DICOMweb over what the node holds: searches (QIDO-RS), retrieval (WADO-RS), and the way in (STOW-RS).
 
 Answers come from the store; headers are parsed by a child (`wetread.contain.viewer`).
 
 References
 ----------
-PS3.18 Sections 8 (HTTP), 10.4 (retrieve) and 10.6 (search).
+PS3.18 Sections 8 (HTTP), 10.4 (retrieve), 10.5 (store) and 10.6 (search).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from wetread.contain.viewer import Viewer
 from wetread.errors import BadInput, DecoderDied, StoreError
 from wetread.jobs.held import Blob
 from wetread.jobs.store import Store
+from wetread.serve import stow
 from wetread.settings import Settings
 from wetread.wire import media, qido
 from wetread.wire.media import Media
@@ -58,11 +59,14 @@ class DicomWeb:
         What it holds.
     viewer
         Parses headers.
+    taking
+        Takes objects.
     """
 
-    def __init__(self, store: Store, viewer: Viewer) -> None:
+    def __init__(self, store: Store, viewer: Viewer, taking: stow.Store) -> None:
         self._store = store
         self._viewer = viewer
+        self._taking = taking
 
     def routes(self) -> list[Route]:
         """Return where each resource is, PS3.18 Tables 10.4.1-1 and 10.6.1-1."""
@@ -78,9 +82,14 @@ class DicomWeb:
             for level, paths in searches.items()
             for path in paths
         ]
+        made += [Route(path, self._take, methods=["POST"]) for path in ("/studies", study)]
         for path in (study, series, instance):
             made += [Route(path, self._retrieve), Route(f"{path}/metadata", self._metadata)]
         return made
+
+    async def _take(self, request: Request) -> Response:
+        _choose(request, _JSON)
+        return await self._taking(request, _base(request))
 
     def _search(self, request: Request, level: Level) -> Response:
         _choose(request, _JSON)
@@ -159,7 +168,7 @@ class Guard:
         await PlainTextResponse(text + "\n", status, headers)(scope, receive, send)
 
 
-def application(store: Store, viewer: Viewer, settings: Settings) -> Starlette:
+def application(store: Store, viewer: Viewer, taking: stow.Store, settings: Settings) -> Starlette:
     """Return the application to mount at `PREFIX`.
 
     Raises
@@ -174,7 +183,7 @@ def application(store: Store, viewer: Viewer, settings: Settings) -> Starlette:
         cors = Middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=headers)
         guards.insert(0, cors)
     return Starlette(
-        routes=DicomWeb(store, viewer).routes(),
+        routes=DicomWeb(store, viewer, taking).routes(),
         middleware=guards,
         exception_handlers={BadInput: _bad, StoreError: _busy, DecoderDied: _died, HTTPException: _refused},
     )

@@ -17,6 +17,7 @@ from wetread.jobs.store import Store
 from wetread.serve import dicomweb
 from wetread.serve.metrics import Metrics
 
+GRACE_S = 5  # what is asked for when the node stops may take so long, s
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -93,7 +94,9 @@ class HttpServer:
         except OSError as error:
             raise SettingsError(f"HTTP port: {host}:{port} cannot be bound: {error.strerror}") from error
         self.port = int(self._socket.getsockname()[1])
-        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none")
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=GRACE_S
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="wetread-http", daemon=True

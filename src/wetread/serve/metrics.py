@@ -37,7 +37,7 @@ class Metrics(Watch):
         self.registry = CollectorRegistry()
         registry = self.registry
         ProcessCollector(registry=registry)  # process_resident_memory_bytes and others
-        self._received = Counter("wetread_objects_received", "C-STORE requests", registry=registry)
+        self._received = Counter("wetread_objects_received", "Objects that came, C-STORE or STOW-RS", registry=registry)
         self._acknowledged = Counter("wetread_objects_acknowledged", "Objects answered as stored", registry=registry)
         self._refused = Counter(
             "wetread_objects_refused", "Objects answered with a failure", ["status"], registry=registry
@@ -136,7 +136,7 @@ class Metrics(Watch):
         return generate_latest(self.registry)
 
     def answered(self, status: int) -> None:
-        """One C-STORE was answered."""
+        """One object was answered, by C-STORE or STOW-RS."""
         self._received.inc()
         if status in STORED:
             self._acknowledged.inc()

@@ -16,7 +16,7 @@ from wetread.jobs.lanes import deadlines_s
 from wetread.jobs.runner import Runner
 from wetread.jobs.store import Store
 from wetread.jobs.worker import Reader
-from wetread.serve import dicomweb, logs
+from wetread.serve import dicomweb, logs, stow
 from wetread.serve.http import HttpServer, application
 from wetread.serve.metrics import Metrics
 from wetread.settings import Settings
@@ -111,7 +111,10 @@ class Node:
             self.metrics.observe(self.store, lambda: self.ready, lambda: self._listener.associations)
             self._viewer = Viewer(settings)
             undo.callback(self._viewer.close)
-            web = dicomweb.application(self.store, self._viewer, settings)
+            self._taking = stow.Store(
+                settings, self._runner.receive, self._runner.association_ended, self.metrics.answered
+            )
+            web = dicomweb.application(self.store, self._viewer, self._taking, settings)
             app = application(self.store, self.metrics, self.missing, lambda: self._runner.strain.steps, web)
             self._http = HttpServer(app, settings.http_host, settings.http_port)
             undo.callback(self._http.stop)
@@ -181,6 +184,7 @@ class Node:
         # An engine that still compiles a model while the interpreter ends aborts the process.
         if self._loading.is_alive():
             self._loading.join(LOADING_S)
+        self._taking.close()
         self._runner.stop(grace_s / 2)
         self._http.stop()
         self._viewer.close()

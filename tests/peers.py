@@ -109,6 +109,17 @@ def dcmqrscp(folder: Path, *hosts: str) -> Iterator[int]:
         yield port
 
 
+@contextmanager
+def wlmscpfs(folder: Path) -> Iterator[int]:
+    """DCMTK's worklist, AE title WORKLIST, with the files (*.wl) of folder/WORKLIST; yields its port."""
+    program = require("wlmscpfs", "dcmtk")
+    (folder / "WORKLIST").mkdir(parents=True, exist_ok=True)
+    (folder / "WORKLIST" / "lockfile").touch()
+    port = free_port()
+    with _running([program, "--single-process", "-dfp", str(folder), str(port)], port):
+        yield port
+
+
 @dataclass(frozen=True, slots=True)
 class Orthanc:
     """A running Orthanc, AE title ORTHANC."""
@@ -127,6 +138,16 @@ class Orthanc:
         """Return the file of one instance."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/instances/{instance}/file") as response:
             return bytes(response.read())
+
+
+def orthanc_plugin(name: str) -> str:
+    """Return the path of one of Orthanc's plug-ins, which come with it; without it skip loudly."""
+    require("Orthanc", "orthanc")
+    folders = map(Path, ("/usr/share/orthanc/plugins", "/usr/local/share/orthanc/plugins"))
+    found = next((path for folder in folders if (path := folder / f"lib{name}.so").exists()), None)
+    if found is None:
+        pytest.skip(f"Orthanc is here without its plug-in {name}")
+    return str(found)
 
 
 @contextmanager

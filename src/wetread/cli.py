@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from wetread.records import Document, Reading
     from wetread.serve.node import Node
     from wetread.serve.pull import Pulled
+    from wetread.wire.worklist import Step
 
 OK, FAILED, USAGE, NOT_READ, BAD_INPUT = 0, 1, 2, 3, 4
 NOTICE = "Decision support for research and evaluation; not a certified medical device."
@@ -511,8 +512,8 @@ def why(rule: dict[str, Any]) -> str:
 
 
 def destination_of(settings: Settings, text: str) -> Destination:
-    """The destination or archive that the settings name so, or AE@host:port."""
-    known = (one for one in (*settings.destinations, *settings.archives) if one.ae_title == text)
+    """The destination, archive or worklist that the settings name so, or AE@host:port."""
+    known = (one for one in (*settings.destinations, *settings.archives, *settings.worklists) if one.ae_title == text)
     return next(known, None) or parse_destination(text)
 
 
@@ -617,6 +618,62 @@ def pull(
         show_pulled(studies, dry_run)
     missing = not dry_run and any(one.failed or one.completed < one.expected or not one.completed for one in studies)
     context.exit(FAILED if missing or not studies else OK)
+
+
+#: What selects scheduled steps of a worklist, and its DICOM keyword.
+STEPS = {
+    "study": "StudyInstanceUID",
+    "accession": "AccessionNumber",
+    "date": "ScheduledProcedureStepStartDate",
+    "modality": "Modality",
+    "station": "ScheduledStationAETitle",
+}
+
+
+@commands.command()
+@click.argument("archive")
+@click.option("--date", default="", help="20261128, a range such as 20261128-20261205, or any; without it, today.")
+@click.option("--modality", default="", help="Only steps of this modality.")
+@click.option("--station", default="", help="Only steps for the device with this AE title.")
+@click.option("--accession", default="", help="Only those of this accession number, of any date.")
+@click.option("--study", default="", help="Only those of this Study Instance UID, of any date.")
+@click.option("--most", default=200, show_default=True, help="No more answers than these are taken.")
+@json_option
+@click.pass_context
+def worklist(context: click.Context, /, archive: str, most: int, as_json: bool, **given: str) -> None:
+    """List the scheduled procedure steps of a worklist: AE@host:port, or an AE title in the settings.
+
+    Nothing of the patient is asked for.
+    """
+    from wetread.wire.worklist import scheduled
+
+    settings = settings_of(context)
+    if not given["date"] and not given["accession"] and not given["study"]:
+        given["date"] = time.strftime("%Y%m%d")
+    keys = {keyword: given[name] for name, keyword in STEPS.items() if given[name] not in ("", "any")}
+    asked = destination_of(settings, archive)
+    steps, whole = scheduled(asked, keys, settings.ae_title, settings.peer_timeout_s, most)
+    if as_json:
+        emit([dataclasses.asdict(step) for step in steps])
+    else:
+        show_steps(steps)
+    if not whole:
+        click.echo(f"There are more than {most}; narrow them, or raise --most.", err=True)
+
+
+def show_steps(steps: list[Step]) -> None:
+    """A table for people: what is scheduled."""
+    from rich.table import Table
+
+    if not steps:
+        click.echo("Nothing is scheduled that matches.")
+        return
+    table = Table("date", "time", "modality", "station", "priority", "accession", "step", "study")
+    for one in steps:
+        urgent = f"[red]{one.priority}" if one.priority in ("STAT", "HIGH") else one.priority
+        what = one.description or one.procedure
+        table.add_row(one.date, one.time[:4], one.modality, one.station_ae, urgent, one.accession, what, one.study_uid)
+    console().print(table)
 
 
 def show_pulled(studies: list[Pulled], dry_run: bool) -> None:

@@ -27,7 +27,7 @@ USUAL = DOCUMENTS[:4]
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """A PACS that gets results by C-STORE, or one that is asked by C-FIND."""
+    """A PACS that gets results by C-STORE, or one or a worklist that is asked by C-FIND."""
 
     ae_title: str
     host: str
@@ -129,6 +129,9 @@ class Settings:
     destinations: tuple[Destination, ...] = _setting((), "where results go: AE@host:port, comma-separated")
     archives: tuple[Destination, ...] = _setting(
         (), "who is asked how many objects a study has, and pulled from: AE@host:port, comma-separated"
+    )
+    worklists: tuple[Destination, ...] = _setting(
+        (), "whose orders put studies into faster lanes, by their priority: AE@host:port, comma-separated"
     )
     routes: tuple[Route, ...] = _setting((), "rules: what reads a series, in which lane, where results go; file only")
     critical: str = _setting("", "code values of findings that put their study into the lane STAT, comma-separated")
@@ -283,7 +286,7 @@ def _endpoint(raw: Any) -> str:
 def _value(name: str, kind: Any, raw: Any) -> Any:
     """Turn a raw value into the type of its setting, or say what was expected."""
     try:
-        if name in ("destinations", "archives"):
+        if name in ("destinations", "archives", "worklists"):
             return _records(raw, Destination, parse_destination)
         if name == "routes":
             return _routes(raw)
@@ -396,11 +399,12 @@ def load(
         made,
         destinations=tuple(_with_files(one, made) for one in made.destinations),
         archives=tuple(_with_files(one, made) for one in made.archives),
+        worklists=tuple(_with_files(one, made) for one in made.worklists),
     )
 
 
 def _with_files(destination: Destination, settings: Settings) -> Destination:
-    """A destination or archive by TLS that names no files of its own uses the node's."""
+    """A destination, archive or worklist by TLS that names no files of its own uses the node's."""
     names = ("tls_certificate", "tls_key", "tls_authority")
     if not destination.tls or any(getattr(destination, name) != Path() for name in names):
         return destination

@@ -19,6 +19,7 @@ from wetread.jobs.expecting import Expecting
 from wetread.jobs.instances import Arrival, Effect
 from wetread.jobs.lanes import Lane, facts_of, lane_of, local
 from wetread.jobs.loop import Loop
+from wetread.jobs.orders import Orders
 from wetread.jobs.receipt import Receipts
 from wetread.jobs.reporting import Reporting
 from wetread.jobs.retention import Retention
@@ -48,8 +49,9 @@ class Runner:
     store
         Open; the caller closes it after `stop`.
     settings
-        `destinations`, `archives`, `routes`, `critical`, the deadlines by lane, `degrade`, `degrade_after_s`,
-        `quiet_s`, `expect_s`, `max_tries`, `retry_*`, `ae_title`, `peers` and `peer_timeout_s` are used.
+        `destinations`, `archives`, `worklists`, `routes`, `critical`, the deadlines by lane, `degrade`,
+        `degrade_after_s`, `quiet_s`, `expect_s`, `max_tries`, `retry_*`, `ae_title`, `peers` and `peer_timeout_s` are
+        used.
     deliver
         How documents leave; C-STORE by default.
     clock
@@ -89,7 +91,9 @@ class Runner:
             for one in settings.destinations
             if one.commitment
         ]
+        self._orders = Orders(store.studies, self._hastened, settings, self._watch, clock=clock)
         self._reporting = Reporting(store, settings, self._watch, clock=clock)
+        self._askers = [self._asking.loop] + ([self._orders.loop] if settings.worklists else [])
         self._others: Loop | None = None
         self._keeping = Loop("wetread-retention", Retention(store, settings, self._watch, clock).step)
         self._lock = threading.Lock()  # of the next line and of who begins to read
@@ -108,7 +112,7 @@ class Runner:
             self._others.start()
         self._receipts.start()
         self._completion.start()
-        for loop in (*self._outboxes, *self._committing, self._reporting.loop, self._keeping, self._asking.loop):
+        for loop in (*self._outboxes, *self._committing, self._reporting.loop, self._keeping, *self._askers):
             loop.start()
 
     def _take_over(self) -> None:
@@ -159,7 +163,7 @@ class Runner:
             self._ended = True
         self._receipts.stop()
         self._completion.stop()
-        loops = [*self._outboxes, *self._committing, self._reporting.loop, self._keeping, self._asking.loop]
+        loops = [*self._outboxes, *self._committing, self._reporting.loop, self._keeping, *self._askers]
         loops += self._reading
         loops += [self._others] if self._others is not None else []
         for loop in loops:
@@ -218,6 +222,7 @@ class Runner:
         self._watch.admitted(effect)
         if effect is Effect.NEW:
             self._expecting.arrived(arrival)
+            self._orders.arrived(received.study_uid, seen.get(Tag.ACCESSION, ""), lane)
         if effect is Effect.CONFLICT:
             log.warning("same SOP Instance UID with other bytes: the first is kept, see the audit table")
             return Status.COERCED
@@ -271,6 +276,12 @@ class Runner:
                 self._expecting.look(study_uid)
             except StoreError as error:
                 log.warning("announcements not read", extra={"reason": str(error)})
+
+    def _hastened(self, study_uid: str) -> None:
+        """A study is in a faster lane now."""
+        self._look_at([study_uid])
+        for loop in (*self._reading, *self._outboxes):
+            loop.wake()
 
     def _answered(self, study_uid: str) -> None:
         """Archives were asked for a study that would have been complete: act on what they said."""

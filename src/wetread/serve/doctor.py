@@ -134,7 +134,8 @@ def _late(settings: Settings) -> Row:
 
 def _doors(settings: Settings) -> Iterator[Row]:
     yield Row("who may call", True, who_may_call(settings))
-    owners: tuple[Settings | Destination, ...] = (settings, *settings.destinations, *settings.archives)
+    called = (*settings.destinations, *settings.archives, *settings.worklists)
+    owners: tuple[Settings | Destination, ...] = (settings, *called)
     for owner in owners:
         yield from _certificate(owner)
     try:

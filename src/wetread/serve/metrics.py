@@ -91,7 +91,10 @@ class Metrics(Watch):
             "wetread_commitments", "Instances that peers were told we keep, or not", ["outcome"], registry=registry
         )
         self._queries = Counter(
-            "wetread_queries", "Questions for the size of a study", ["archive", "outcome"], registry=registry
+            "wetread_queries",
+            "Questions for the size of a study, or for its order",
+            ["archive", "outcome"],
+            registry=registry,
         )
         self._results = Counter("wetread_results", "Results by refusal code", ["refusal"], registry=registry)
         self._not_read = Counter(

@@ -17,8 +17,9 @@ from pydicom.dataset import Dataset
 from wetread.errors import PeerRefused
 from wetread.settings import Destination
 from wetread.wire.associate import STORAGE_COMMITMENT
+from wetread.wire.attributes import encoded
 from wetread.wire.command import Status
-from wetread.wire.commitment import REQUEST, WELL_KNOWN_INSTANCE, Report, encode, encoded
+from wetread.wire.commitment import REQUEST, WELL_KNOWN_INSTANCE, Report, encode
 from wetread.wire.part10 import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from wetread.wire.requestor import Requestor
 

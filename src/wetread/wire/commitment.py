@@ -16,14 +16,13 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from pydicom.dataset import Dataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_dataset
 
 from wetread.errors import BadInput, PeerUnreachable
 from wetread.wire.associate import Context
+from wetread.wire.attributes import encoded
 from wetread.wire.command import Command, Status
 from wetread.wire.notices import BadNotice
-from wetread.wire.part10 import IMPLICIT_LITTLE, ITEM, nested, uid
+from wetread.wire.part10 import ITEM, nested, uid
 
 WELL_KNOWN_INSTANCE = "1.2.840.10008.1.20.1.1"
 REQUEST = 1  # Action Type ID, PS3.4 Table J.3-1
@@ -122,14 +121,6 @@ def _item(instance: Instance) -> Dataset:
     item = Dataset()
     item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = instance
     return item
-
-
-def encoded(made: Dataset, transfer_syntax: str) -> bytes:
-    """Return a data set in Implicit or Explicit VR Little Endian."""
-    stream = DicomBytesIO()
-    stream.is_little_endian, stream.is_implicit_VR = True, transfer_syntax == IMPLICIT_LITTLE
-    write_dataset(stream, made)
-    return stream.getvalue()
 
 
 class Reports:

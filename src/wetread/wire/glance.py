@@ -24,6 +24,7 @@ class Tag(IntEnum):
     """The attributes that are looked at."""
 
     CHARACTER_SET = 0x00080005
+    ACCESSION = 0x00080050
     MODALITY = 0x00080060
     STATION_NAME = 0x00081010
     STUDY_DESCRIPTION = 0x00081030

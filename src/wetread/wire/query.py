@@ -1,4 +1,4 @@
-"""Asks an archive what it has: C-FIND as SCU, in the Study Root information model.
+"""Asks an archive what it has: C-FIND as SCU, in the Study Root information model, or in another.
 
 References
 ----------
@@ -13,22 +13,22 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import TypeVar
 
-from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
-from pydicom.filewriter import write_dataset
-from pydicom.multival import MultiValue
+from pydicom.uid import UID
 
-from wetread.errors import BadInput, PeerRefused
+from wetread.errors import PeerRefused
 from wetread.settings import Destination
+from wetread.wire.attributes import data_set, encoded, texts
 from wetread.wire.command import Status
 from wetread.wire.part10 import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from wetread.wire.requestor import Requestor
 
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+Row = TypeVar("Row")
+
 MOST = 1000  # matches of one query
 MOST_INSTANCES = 50_000  # of one series that are counted one by one
 
@@ -55,6 +55,8 @@ class Query:
         Our AE title.
     timeout_s
         How long the archive may take for each answer.
+    model
+        The SOP class of the information model.
 
     Raises
     ------
@@ -64,14 +66,20 @@ class Query:
         It rejected the association, or does not answer C-FIND.
     """
 
-    def __init__(self, archive: Destination, calling_ae: str = "WETREAD", timeout_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        archive: Destination,
+        calling_ae: str = "WETREAD",
+        timeout_s: float = 10.0,
+        model: str = STUDY_ROOT_FIND,
+    ) -> None:
         self._name = f"{archive.ae_title}@{archive.host}:{archive.port}"
-        pairs = [(STUDY_ROOT_FIND, EXPLICIT_LITTLE), (STUDY_ROOT_FIND, IMPLICIT_LITTLE)]
+        pairs = [(model, EXPLICIT_LITTLE), (model, IMPLICIT_LITTLE)]
         self._peer = Requestor(archive, calling_ae, pairs, timeout_s)
         accepted = [pair for pair in pairs if self._peer.accepts(*pair)]
         if not accepted:
             self._peer.__exit__(None, None, None)
-            raise PeerRefused(f"{self._name}: does not answer C-FIND (Study Root)")
+            raise PeerRefused(f"{self._name}: does not answer C-FIND ({UID(model).name})")
         self._pair = accepted[0]
 
     def find(
@@ -81,7 +89,7 @@ class Query:
         most: int = MOST,
         cancel: Callable[[], bool] = lambda: False,
     ) -> Matches:
-        """Return what matches.
+        """Return what matches in the Study Root model.
 
         Parameters
         ----------
@@ -103,26 +111,47 @@ class Query:
         PeerRefused
             It answered with a failure, or with something that is no identifier.
         """
+        return Matches(*self.ask(data_set({"QueryRetrieveLevel": level, **keys}), texts, most, cancel))
+
+    def ask(
+        self,
+        asked: Dataset,
+        row: Callable[[Dataset], Row],
+        most: int = MOST,
+        cancel: Callable[[], bool] = lambda: False,
+    ) -> tuple[tuple[Row, ...], bool]:
+        """Return what `row` makes of each match, and whether those are all.
+
+        Parameters
+        ----------
+        asked
+            The identifier.
+        most, cancel
+            As for `find`.
+
+        Raises
+        ------
+        PeerUnreachable, PeerRefused
+            As `find`.
+        """
         implicit = self._pair[1] == IMPLICIT_LITTLE
-        rows: list[dict[str, str]] = []
+        rows: list[Row] = []
         canceled = False
 
         def take(data: bytes) -> bool:
             nonlocal canceled
-            rows.append(self._row(data, implicit))
+            rows.append(self._row(data, implicit, row))
             canceled = len(rows) >= most or cancel()
             return not canceled
 
-        asked = identifier({"QueryRetrieveLevel": level, **keys}, implicit)
-        status = self._peer.find(*self._pair, memoryview(asked), take)
+        status = self._peer.find(*self._pair, memoryview(encoded(asked, self._pair[1])), take)
         if status not in (Status.SUCCESS, Status.CANCELED):
             raise PeerRefused(f"{self._name}: C-FIND answered with status 0x{status:04X}")
-        return Matches(tuple(rows), not canceled and status == Status.SUCCESS)
+        return tuple(rows), not canceled and status == Status.SUCCESS
 
-    def _row(self, data: bytes, implicit: bool) -> dict[str, str]:
+    def _row(self, data: bytes, implicit: bool, row: Callable[[Dataset], Row]) -> Row:
         try:
-            found = read_dataset(io.BytesIO(data), implicit, is_little_endian=True)
-            return {one.keyword: _text(one.value) for one in found if one.keyword and one.VR != "SQ"}
+            return row(read_dataset(io.BytesIO(data), implicit, is_little_endian=True))
         except _FOREIGN as error:
             raise PeerRefused(f"{self._name}: C-FIND answered with what is no identifier") from error
 
@@ -133,28 +162,6 @@ class Query:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._peer.__exit__(kind, error, traceback)
-
-
-def identifier(keys: Mapping[str, str], implicit: bool) -> bytes:
-    """Encode what is asked for, by DICOM keyword; raises `BadInput` for one that is unknown."""
-    made = Dataset()
-    if not all(value.isascii() for value in keys.values()):
-        made.SpecificCharacterSet = "ISO_IR 192"
-    for keyword, value in keys.items():
-        tag = tag_for_keyword(keyword)
-        if tag is None:
-            raise BadInput(f"query: expected a DICOM keyword, got {keyword!r}")
-        made.add_new(tag, dictionary_VR(tag), value)
-    stream = DicomBytesIO()
-    stream.is_little_endian, stream.is_implicit_VR = True, implicit
-    write_dataset(stream, made)
-    return stream.getvalue()
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, MultiValue):
-        return "\\".join(map(str, value))
-    return "" if value is None else str(value)
 
 
 def find(

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from wetread.errors import BadInput, PeerRefused
 from wetread.settings import Destination
 from wetread.wire.associate import MAX_CONTEXTS, Context
+from wetread.wire.attributes import data_set, encoded
 from wetread.wire.command import Command, Field, Status
 from wetread.wire.part10 import EXPLICIT_LITTLE, IMPLICIT_LITTLE, header, identify
-from wetread.wire.query import identifier
 from wetread.wire.requestor import Requestor
 
 STUDY_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
@@ -146,9 +146,9 @@ def _retrieved(
     on_progress: OnProgress,
 ) -> Fetched:
     level = "SERIES" if keys.get("SeriesInstanceUID") else "STUDY"
-    encoded = identifier({"QueryRetrieveLevel": level, **keys}, pair[1] == IMPLICIT_LITTLE)
+    asked = encoded(data_set({"QueryRetrieveLevel": level, **keys}), pair[1])
     last = peer.retrieve(
-        pair, request, memoryview(encoded), store, lambda answer: on_progress(_told(answer)), archive.most_bytes
+        pair, request, memoryview(asked), store, lambda answer: on_progress(_told(answer)), archive.most_bytes
     )
     if last.status == UNKNOWN_DESTINATION:
         told = f"does not know {request.move_destination}: enter this AE title there with its host and port"

@@ -1,0 +1,148 @@
+"""The priority of an order decides the lane of its study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests import peers
+from tests.jobs import fake
+from tests.jobs.test_flow import Clock
+from tests.jobs.test_store import admit, arrive, take
+from tests.serve.stage import until
+from tests.wire.objects import element, film
+from tests.wire.test_worklist import write
+from wetread.errors import PeerUnreachable
+from wetread.jobs import orders
+from wetread.jobs.lanes import Lane
+from wetread.jobs.orders import Orders
+from wetread.jobs.store import Store
+from wetread.jobs.watch import Watch
+from wetread.serve.node import Node
+from wetread.settings import Destination, Settings, load
+from wetread.wire.dimse import send
+
+RIS, OLD = Destination("RIS", "127.0.0.1", 104), Destination("OLD", "127.0.0.1", 105)
+SETTINGS = Settings(worklists=(RIS, OLD))
+
+
+class Desk:
+    """A store, and two worklists."""
+
+    def __init__(self, state: Path) -> None:
+        self.store = Store(state)
+        self.clock = Clock()
+        self.known: dict[str, list[str]] = {}  # accession number -> priorities
+        self.away: set[str] = set()
+        self.asked: list[tuple[str, str, str]] = []
+        self.hastened: list[str] = []
+        self.orders = Orders(self.store.studies, self.hastened.append, SETTINGS, Watch(), self._ask, self.clock)
+
+    def _ask(self, worklist: Destination, accession: str, study_uid: str) -> list[str]:
+        if worklist.ae_title in self.away:
+            raise PeerUnreachable("away")
+        self.asked.append((worklist.ae_title, accession, study_uid))
+        return self.known.get(accession, []) if worklist is RIS else []
+
+    def study(self, study_uid: str, accession: str, lane: Lane = Lane.ROUTINE) -> None:
+        admit(self.store, arrive(self.store, f"{study_uid}.1", study_uid))
+        self.orders.arrived(study_uid, accession, lane)
+
+    def lane(self, study_uid: str) -> int:
+        ((lane,),) = [(job.lane,) for job in self.store.overview.versions(study_uid)]
+        return lane
+
+    def look(self) -> None:
+        while self.orders.step() == 0.0:
+            pass
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def test_the_order_decides(desk: Desk) -> None:
+    desk.known = {"A-1": ["STAT"], "A-2": ["HIGH", "ROUTINE"], "A-3": ["LOW"]}
+    for number in (1, 2, 3, 4):
+        desk.study(f"1.{number}", f"A-{number}")
+        desk.study(f"1.{number}", f"A-{number}")  # once is enough
+    desk.look()
+    assert [desk.lane(f"1.{number}") for number in (1, 2, 3, 4)] == [Lane.STAT, Lane.URGENT, Lane.ROUTINE, Lane.ROUTINE]
+    assert sorted(desk.hastened) == ["1.1", "1.2"]
+    assert len(desk.asked) == 5  # OLD only for the one that RIS does not know
+    desk.store.studies.complete("1.3")
+    desk.store.studies.complete("1.1")
+    assert take(desk.store) == 1  # of the study that came first all the same
+    desk.store.close()
+
+
+def test_an_order_makes_nothing_slower(desk: Desk) -> None:
+    desk.known = {"A-1": ["HIGH"]}
+    desk.study("1.1", "A-1")
+    assert desk.store.studies.hasten("1.1", Lane.STAT)
+    desk.look()
+    assert desk.lane("1.1") == Lane.STAT
+    assert not desk.hastened
+    desk.study("1.2", "A-2", Lane.STAT)  # there is nothing to ask
+    desk.look()
+    assert len(desk.asked) == 1
+    desk.store.close()
+
+
+def test_a_worklist_that_is_away_is_asked_later(desk: Desk) -> None:
+    desk.known, desk.away = {"A-1": ["STAT"]}, {"RIS", "OLD"}
+    desk.study("1.1", "A-1")
+    desk.look()
+    desk.away = set()
+    desk.look()
+    assert desk.lane("1.1") == Lane.ROUTINE
+    desk.clock.now += SETTINGS.retry_most_s
+    desk.look()
+    assert desk.lane("1.1") == Lane.STAT
+    desk.store.close()
+
+
+def test_one_worklist_that_answers_is_enough(desk: Desk) -> None:
+    desk.away = {"OLD"}
+    desk.study("1.1", "A-9")
+    desk.look()
+    assert desk.orders.step() is None
+    desk.store.close()
+
+
+def test_only_so_many_wait(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orders, "REMEMBERED", 2)
+    for number in (1, 2, 3):
+        desk.study(f"1.{number}", f"A-{number}")
+    desk.look()
+    assert [accession for name, accession, _ in desk.asked if name == "RIS"] == ["A-3", "A-2"]
+    desk.store.close()
+
+
+def test_the_setting(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text('tls_key = "k.pem"\n[[worklists]]\nae_title = "RIS"\nhost = "h"\nport = 1\ntls = true\n')
+    assert load(path, {}).worklists == (Destination("RIS", "h", 1, tls=True, tls_key=Path("k.pem")),)
+    assert load(None, {"WETREAD_WORKLISTS": "RIS@h:1"}).worklists == (Destination("RIS", "h", 1),)
+
+
+@pytest.mark.peer
+def test_a_node_asks_a_worklist(tmp_path: Path) -> None:
+    """DCMTK's wlmscpfs has the order A-1, STAT."""
+    write(tmp_path / "orders" / "WORKLIST")
+    with peers.wlmscpfs(tmp_path / "orders") as port:
+        worklist = Destination("WORKLIST", "127.0.0.1", port)
+        settings = Settings(state=tmp_path / "state", port=0, http_port=0, worklists=(worklist,), quiet_s=30.0)
+        node = Node(settings, lambda: fake.READER)
+        node.start()
+        try:
+            head, at = film("7.7", "7.7.1"), film("7.7", "7.7.1").index(element(0x00080060, "CS", b"CR"))
+            plain = head[:at] + element(0x00080050, "SH", b"A-1") + head[at:]
+            assert send(Destination("WETREAD", "127.0.0.1", node.port), [plain]) == [0]
+            until(lambda: [job.lane for job in node.store.overview.versions("7.7")] == [Lane.STAT])
+            queries = f'wetread_queries_total{{archive="WORKLIST@127.0.0.1:{port}",outcome="told"}} 1.0'
+            until(lambda: queries in node.metrics.text().decode())
+        finally:
+            node.stop()

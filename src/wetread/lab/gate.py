@@ -45,7 +45,7 @@ __all__ = ["fitted", "halves", "kept_gate", "make_gate", "parts"]
 #: Cases on each side, at most: sound ones; those in every damage; images of something else.
 SOUND_ONES, TRIED, OTHERS = 200, 60, 30
 #: Series of other folds that a chance is fitted to: a fold that ships has too few patients for its terms.
-LEARNT = 24
+LEARNT = 48
 
 Figures = dict[str, Any]
 #: Keys of the bounds in a declaration.

@@ -39,17 +39,20 @@ The gates, each with the better of the signals that its model allows:
 - *inside*: a film whose lower edge cuts the lungs is not read (CUT-OFF).
 
 Bounds are fixed on patients that neither the network nor this table saw; the chance was fitted to others of those. The
-hospital that `mr-glioma` never saw has too few for that: its chance was fitted to 24 patients of the hospitals that it
-was trained on. Their slices without a tumour were told a second time, as fallen where the whole series had: an image
-too poor to show a tumour is not to be told by there being none, and a sound brain without one is to be read. No patient
-here is without one: the rows "slices without tumour" show such slices alone.
+hospital that `mr-glioma` never saw has too few for that: its chance was fitted to 48 patients of the hospitals that it
+was trained on, so the AUC where its bound was fixed is one of unseen patients too. Their slices without a tumour were
+told a second time, as fallen where the whole series had: an image too poor to show a tumour is not to be told by there
+being none, and a sound brain without one is to be read. No patient here is without one: the rows "slices without
+tumour" show such slices alone.
 
 What is unfair: the damages are ours, not met in a clinic, and chance and bounds were fixed on the same kinds of them.
 The signals and the nine measures were chosen while the judging patients were looked at; weights and bounds were not
 fixed on them. What has fallen was at first defined by lost calls for a classifier too; the probability replaced it
 because whether the call of one film is lost depends on which side of the threshold damage drives it to: both are told.
-For `mr-glioma` *mirrored* was tried first (AUC 0.67 and 0.65), then *certain*, which tells more but would refuse every
-brain without a tumour.
+For `mr-glioma` *mirrored* was tried first (AUC 0.67 where bounds are fixed, 0.65 on other patients), then *certain*,
+which tells more but would refuse every brain without a tumour. Fitted to 24 patients, its chance told the fallen with
+0.93 and 0.89; more patients were taken after that was seen. All its images are of one collection, three hospitals: a
+FLAIR that looks otherwise may be refused though it is sound.
 
 ![Figure and share refused by grade](gate.svg)
 """

@@ -201,7 +201,7 @@ def _try(subject: Subject, cases: Sequence[Case]) -> dict[tuple[str, str], list[
 
 
 def fitted(subject: Subject, learn: Sequence[Case]) -> Gate:
-    """Return what tells that an answer has moved, without a bound; nothing where there are no cases to learn from.
+    """Return what tells that an answer has moved, without a bound; nothing where all or no cases fall.
 
     The slices without a finding are told once more on their own, and count as fallen where the
     series has: what hides a finding is not to be told by the finding's absence.
@@ -216,6 +216,8 @@ def fitted(subject: Subject, learn: Sequence[Case]) -> Gate:
         for part in parts(one, case)
     ]
     measured, fell, sound = zip(*told, strict=True)
+    if len(set(fell)) < 2:
+        return Gate()
     return fit_steady(measured, np.array(fell), np.array(sound))
 
 

@@ -18,14 +18,18 @@ import numpy as np
 import pydicom
 import pytest
 from dicomweb_client import DICOMwebClient
+from PIL import Image
 from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames
+from pydicom.uid import ExplicitVRBigEndian
 
-from tests import phantoms, slices
+from tests import phantoms, slices, toy
 from tests.jobs import fake
 from tests.serve.stage import until
 from tests.wire.objects import film
 from wetread.errors import ModelError, SettingsError
 from wetread.jobs.worker import Reader
+from wetread.pipeline import open_reader
 from wetread.serve.node import Node
 from wetread.serve.receiver import Receiver
 from wetread.settings import Destination, Settings
@@ -42,9 +46,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Starts nodes that are stopped after the test."""
     with ExitStack() as stack:
 
-        def make(reads: bool = False, **given: Any) -> Node:
+        def make(reads: bool = False, reader: Reader = fake.READER, **given: Any) -> Node:
             settings = Settings(state=tmp_path / "state", port=0, http_port=0, quiet_s=0.2, peer_timeout_s=2.0)
-            node = Node(replace(settings, **given), lambda: fake.READER if reads else none())
+            node = Node(replace(settings, **given), lambda: reader if reads else none())
             node.start()
             stack.callback(node.stop, 2.0)
             return node
@@ -61,7 +65,7 @@ def client(node: Node) -> DICOMwebClient:
     return DICOMwebClient(f"http://127.0.0.1:{node.http_port}/dicomweb")
 
 
-def ask(node: Node, path: str, body: bytes | None = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
+def ask(node: Node, path: str, body: bytes | None = None, /, **headers: str) -> tuple[int, dict[str, str], bytes]:
     request = urllib.request.Request(f"http://127.0.0.1:{node.http_port}/dicomweb{path}", body, headers)
     try:
         with urllib.request.urlopen(request, timeout=20) as response:
@@ -88,6 +92,9 @@ def cases() -> list[bytes]:
     volume[:] = np.arange(32, dtype=np.int16)
     series = [data for _, data in slices.blobs(slices.series(volume))]
     return [*(phantoms.to_bytes(one) for one in films), *series]
+
+
+KEY_TAGS = ("0020000D", "0020000E", "00080018")
 
 
 def uids(found: list[dict[str, Any]], tag: str = "0020000D") -> list[str]:
@@ -376,3 +383,159 @@ def test_a_request_that_breaks_off_or_falls_silent(start: Start) -> None:
                 assert sock.recv(100).startswith(b"HTTP/1.1 408")
     until(lambda: len(client(node).search_for_instances()) == 1)  # the first came whole
     assert post(node, body)[0] == 200
+
+
+def ct() -> Dataset:
+    return pydicom.dcmread(io.BytesIO(cases()[2]))
+
+
+def instance_of(one: Dataset) -> tuple[str, str, str]:
+    return one.StudyInstanceUID, one.SeriesInstanceUID, one.SOPInstanceUID
+
+
+def address(one: Dataset) -> str:
+    study, series, instance = instance_of(one)
+    return f"/studies/{study}/series/{series}/instances/{instance}"
+
+
+def to_bytes(one: Dataset) -> bytes:
+    file = io.BytesIO()
+    one.save_as(file)
+    return file.getvalue()
+
+
+def multiframe(bits: int) -> tuple[Dataset, list[bytes]]:
+    """Three frames of 5 x 7, of one bit or of sixteen; and each as octets."""
+    one = ct()
+    one.Rows, one.Columns, one.NumberOfFrames = 5, 7, 3
+    chance = np.random.default_rng(1)
+    values = chance.integers(0, 2 if bits == 1 else 4096, (3, 35), dtype=np.uint16)
+    one.BitsAllocated, one.BitsStored, one.HighBit, one.PixelRepresentation = bits, min(bits, 12), min(bits, 12) - 1, 0
+    if bits == 1:
+        one.PixelData = np.packbits(values.ravel().astype(np.uint8), bitorder="little").tobytes()
+        frames = [np.packbits(frame.astype(np.uint8), bitorder="little").tobytes() for frame in values]
+    else:
+        one.PixelData = values.tobytes()
+        frames = [frame.tobytes() for frame in values]
+    one.PixelData += b"\0" * (len(one.PixelData) % 2)
+    return one, frames
+
+
+@pytest.mark.parametrize("bits", [1, 16])
+def test_native_frames(start: Start, bits: int) -> None:
+    node = start()
+    one, frames = multiframe(bits)
+    give(node, to_bytes(one))
+    web = client(node)
+    assert web.retrieve_instance_frames(*instance_of(one), [3, 1]) == [frames[2], frames[0]]
+    (whole,) = web.retrieve_bulkdata(f"http://127.0.0.1:{node.http_port}/dicomweb{address(one)}/bulkdata/7FE00010")
+    assert whole == one.PixelData
+    for path, status in (("4", 404), ("0", 400), ("1,", 400), ("x", 400)):
+        assert ask(node, f"{address(one)}/frames/{path}")[0] == status
+
+
+def test_big_endian_frames_come_little_endian(start: Start) -> None:
+    node = start()
+    one, frames = multiframe(16)
+    one.PixelData = np.frombuffer(one.PixelData, "<u2").astype(">u2").tobytes()
+    one.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    file = io.BytesIO()
+    pydicom.dcmwrite(file, one, implicit_vr=False, little_endian=False)
+    give(node, file.getvalue())
+    assert client(node).retrieve_instance_frames(*instance_of(one), [2]) == [frames[1]]
+
+
+def test_compressed_frames(start: Start) -> None:
+    node = start()
+    one = ct()
+    octets = one.PixelData
+    one.compress("1.2.840.10008.1.2.5", generate_instance_uid=False)  # RLE Lossless
+    give(node, to_bytes(one))
+    assert client(node).retrieve_instance_frames(*instance_of(one), [1]) == [octets]
+    kept = next(iter(generate_frames(one.PixelData, number_of_frames=1)))
+    for accept in ("application/octet-stream", "image/dicom-rle"):
+        wanted = f'multipart/related; type="{accept}"; transfer-syntax=*'
+        _, headers, body = ask(node, f"{address(one)}/frames/1", Accept=wanted)
+        assert 'type="image/dicom-rle"' in headers["content-type"]
+        assert b"transfer-syntax=1.2.840.10008.1.2.5" in body
+        assert kept in body
+    assert ask(node, f"{address(one)}/frames/1", Accept='multipart/related; type="image/jls"')[0] == 406
+
+
+def test_a_picture_through_its_window(start: Start) -> None:
+    node = start()
+    one = ct()
+    one.RescaleSlope, one.RescaleIntercept, one.WindowCenter, one.WindowWidth = 1, -5, 10, 11
+    one.PixelData = np.tile(np.arange(32, dtype=np.int16), (32, 1)).tobytes()
+    give(node, to_bytes(one))
+    values = np.arange(32) - 5.0
+
+    def row(query: str = "", frames: str = "") -> list[int]:
+        status, headers, body = ask(node, f"{address(one)}{frames}/rendered{query}", Accept="image/png")
+        assert (status, headers["content-type"]) == (200, "image/png")
+        return list(np.asarray(Image.open(io.BytesIO(body)))[7])
+
+    assert row() == list(np.round(255 * np.clip((values - 9.5) / 10 + 0.5, 0, 1)).astype(int))
+    assert row(frames="/frames/1") == row()
+    assert row("?window=8,4,linear-exact") == list(np.round(255 * np.clip((values - 8) / 4 + 0.5, 0, 1)).astype(int))
+    assert row("?window=8,4,sigmoid") == list(np.round(255 / (1 + np.exp(-4 * (values - 8) / 4))).astype(int))
+    _, headers, body = ask(node, f"{address(one)}/rendered?viewport=8,8&quality=50")
+    assert (headers["content-type"], Image.open(io.BytesIO(body)).size) == ("image/jpeg", (8, 8))
+    assert ask(node, f"{address(one)}/thumbnail")[0] == 200
+    for query in ("window=1,0", "window=nan,1", "window=1,1,cubic", "viewport=1", "quality=0", "annotation=patient"):
+        assert ask(node, f"{address(one)}/rendered?{query}")[0] == 400, query
+    assert ask(node, f"{address(one)}/frames/1,2/rendered")[0] == 400
+
+
+def test_pictures_in_colour_inverse_and_of_nothing(start: Start) -> None:
+    node = start()
+    rgb, inverse = ct(), pydicom.dcmread(io.BytesIO(cases()[3]))
+    rgb.SamplesPerPixel, rgb.PhotometricInterpretation, rgb.PlanarConfiguration = 3, "RGB", 0
+    rgb.BitsAllocated, rgb.BitsStored, rgb.HighBit, rgb.PixelRepresentation = 8, 8, 7, 0
+    rgb.PixelData = bytes((200, 100, 50)) * 32 * 32
+    inverse.PhotometricInterpretation = "MONOCHROME1"
+    for name in ("WindowCenter", "WindowWidth"):
+        inverse.pop(name, None)
+    report = film("1.7", "1.7.1", 0)
+    give(node, to_bytes(rgb), to_bytes(inverse), report)
+
+    def picture(one: Dataset) -> Any:
+        return np.asarray(Image.open(io.BytesIO(ask(node, f"{address(one)}/rendered", Accept="image/png")[2])))
+
+    assert picture(rgb)[3, 3].tolist() == [200, 100, 50]
+    shown = picture(inverse)
+    assert (shown[0, 0], shown[0, -1]) == (255, 0)
+    assert ask(node, "/studies/1.7/series/1.7.1/instances/1.7.1/rendered")[0] == 404
+    assert ask(node, f"{address(rgb)}/bulkdata/00100010")[0] == 404
+    assert ask(node, f"{address(rgb)}/bulkdata/x")[0] == 404
+
+
+def test_true_results_are_shown(start: Start, tmp_path: Path) -> None:
+    """What a web viewer does with a segmentation and a report, beside the film that they are about."""
+    models = toy.make_models(tmp_path / "models")
+    node = start(reads=True, reader=open_reader(Settings(models=models, engine="onnxruntime", state=tmp_path / "own")))
+    one = phantoms.make_film(StudyInstanceUID="1.2", SOPInstanceUID="1.2.1.1", SeriesInstanceUID="1.2.1")
+    give(node, phantoms.to_bytes(one))
+    until(lambda: node.store.overview.counts()["DELIVERED"] == 1)
+    web = client(node)
+    (study,) = web.search_for_studies()
+    assert {"SR", "SEG", one.Modality} <= set(study["00080061"]["Value"])
+    assert {series["00100020"]["Value"][0] for series in web.search_for_series()} == {phantoms.SECRETS[1]}
+    (seg,) = web.search_for_instances("1.2", search_filters={"Modality": "SEG"})
+    uids_of = [seg[tag]["Value"][0] for tag in KEY_TAGS]
+    whole = web.retrieve_instance(*uids_of)
+    told = Dataset.from_json(web.retrieve_instance_metadata(*uids_of) | {"7FE00010": {"vr": "OB"}})
+    assert told.SegmentSequence[0].SegmentLabel == whole.SegmentSequence[0].SegmentLabel
+    assert told.PerFrameFunctionalGroupsSequence == whole.PerFrameFunctionalGroupsSequence
+    (frame,) = web.retrieve_instance_frames(*instance_of(whole), [1])
+    mask = np.unpackbits(np.frombuffer(frame, np.uint8), bitorder="little")[: whole.Rows * whole.Columns]
+    expected = whole.pixel_array.reshape(-1, whole.Rows, whole.Columns)[0]
+    assert np.array_equal(mask.reshape(whole.Rows, whole.Columns), expected)
+    (sr,) = web.search_for_instances("1.2", search_filters={"Modality": "SR"})
+    tree = Dataset.from_json(web.retrieve_instance_metadata(*[sr[tag]["Value"][0] for tag in KEY_TAGS]))
+    assert tree.ContentSequence[0].RelationshipType
+    assert tree.ConceptNameCodeSequence[0].CodeValue == "126000"
+    for shown in web.search_for_instances("1.2"):
+        path = address(Dataset.from_json(shown))
+        image = shown["00080016"]["Value"][0] != sr["00080016"]["Value"][0]
+        assert (ask(node, f"{path}/rendered")[0] == 200) is image

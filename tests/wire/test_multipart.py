@@ -17,7 +17,8 @@ BODY = (
 
 
 def taken(body: bytes, cuts: list[int], boundary: str = "b1", most: int = 1000) -> list[Part]:
-    parser, found, begin = Multipart(boundary, most), [], 0
+    parser, begin = Multipart(boundary, most), 0
+    found: list[Part] = []
     for end in [*sorted(cuts), len(body)]:
         found += parser.feed(body[begin:end])
         begin = end

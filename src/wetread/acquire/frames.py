@@ -86,7 +86,7 @@ def early(parsed: Parsed, layout: Layout, least_side: int) -> Layout:
         return layout
     if not is_film:
         return layout
-    (frame,) = _split(parsed.data, pixel.offset, 1)
+    (frame,) = split(parsed.data, pixel.offset, 1)
     check_frame(frame, syntax.family, layout)
     return replace(layout, level=levels(frame, layout, least_side))
 
@@ -113,7 +113,7 @@ def _native(parsed: Parsed, pixel: PixelElement, layout: Layout) -> Pixels:
 
 
 def _encapsulated(parsed: Parsed, pixel: PixelElement, syntax: Syntax, layout: Layout) -> Pixels:
-    frames = _split(parsed.data, pixel.offset, layout.frames)
+    frames = split(parsed.data, pixel.offset, layout.frames)
     made = np.empty((layout.frames, layout.rows, layout.columns), dtype=f"=u{layout.allocated // 8}")
     for index, frame in enumerate(frames):
         check_frame(frame, syntax.family, layout)
@@ -121,7 +121,7 @@ def _encapsulated(parsed: Parsed, pixel: PixelElement, syntax: Syntax, layout: L
     return made
 
 
-def _split(data: bytes, offset: int, count: int) -> list[bytes]:
+def split(data: bytes, offset: int, count: int) -> list[bytes]:
     """Split an encapsulated value into `count` frames, every fragment of them complete."""
     fragments: list[bytes] = []
     at = offset

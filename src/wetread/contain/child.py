@@ -25,8 +25,8 @@ from wetread.acquire.source import File, read_files
 from wetread.acquire.studies import gather, given_up, read_each
 from wetread.contain.handover import Shelf, pack
 from wetread.contain.limits import Limits
+from wetread.contain.shown import shown, told
 from wetread.contain.talk import OUT_OF_MEMORY, PAGE, Said, say, take, write
-from wetread.contain.viewer import told
 from wetread.errors import NotRead
 from wetread.memory import keep_freed
 from wetread.settings import Settings
@@ -124,11 +124,17 @@ def _metadata(job: dict[str, Any], service: Service) -> Any:
     return [told(about["url"], data, settings) for about, data in service.files()]
 
 
+def _show(job: dict[str, Any], service: Service) -> Any:
+    ((_, data),) = list(service.files())
+    return shown(job, data, Settings(**job["settings"]))
+
+
 JOBS: dict[str, Callable[[dict[str, Any], Service], Any]] = {
     "decode": _decode,
     "load": _load,
     "given_up": _give_up,
     "metadata": _metadata,
+    "show": _show,
 }
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, replace
+from typing import Any
 
-from wetread.acquire import view
+from wetread.acquire.rendering import Window
 from wetread.contain.children import Children
+from wetread.contain.handover import read
 from wetread.contain.process import POSSIBLE
+from wetread.contain.shown import Shown, shown, told
 from wetread.contain.talk import Body
-from wetread.errors import NotRead
+from wetread.errors import REFUSALS, NotRead
+from wetread.records import Pixels
 from wetread.settings import Settings
 
 
@@ -20,6 +24,7 @@ class Viewer:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._children = Children(replace(settings, decoders=1))
+        self._common = {"settings": {"max_pixels": settings.max_pixels}}
 
     def close(self) -> None:
         """End the child."""
@@ -45,16 +50,40 @@ class Viewer:
         """
         if not POSSIBLE:
             return [told(url, data, self._settings) for url, data in files]
-        job = {"do": "metadata", "settings": {"max_pixels": self._settings.max_pixels}}
+        job = {"do": "metadata", **self._common}
         return self._children.ask(job, (({"url": url}, data) for url, data in files), _texts)
 
+    def bulk(self, data: bytes, tag: int) -> list[bytes]:
+        """Return the value of an attribute: `wetread.acquire.view.bulk`, which names the errors, too."""
+        return [one.tobytes() for one in self._show(data, what="bulk", tag=tag)]
 
-def told(url: str, data: bytes, settings: Settings) -> str:
-    """Return the attributes of one object, or "" if it cannot be parsed."""
-    try:
-        return view.metadata(data, url, settings)
-    except NotRead:
-        return ""
+    def frames(self, data: bytes, numbers: Sequence[int], stored: bool) -> list[bytes]:
+        """Return frames: `wetread.acquire.view.frames`, which names the errors, too."""
+        return [one.tobytes() for one in self._show(data, what="frames", numbers=list(numbers), stored=stored)]
+
+    def picture(self, data: bytes, frame: int, window: Window | None) -> Pixels:
+        """Return one frame for people: `wetread.acquire.rendering.rendered`, which names the errors, too."""
+        (made,) = self._show(data, what="picture", frame=frame, window=window and list(astuple(window)))
+        return made
+
+    def _show(self, data: bytes, **asked: Any) -> list[Pixels]:
+        if POSSIBLE:
+            job = {"do": "show", **self._common, **asked}
+            code, planes = self._children.ask(job, iter([({}, data)]), _shown)
+        else:
+            code, planes = shown(asked, data, self._settings)
+        if code:
+            raise NotRead(code)
+        return [plane.pixels for plane in planes]
+
+
+def _shown(head: bytes, body: Body) -> Shown:
+    code, planes = read(head, Shown, body)
+    if code and code not in REFUSALS:
+        raise ValueError("expected a refusal code")
+    if any(plane.pixels.dtype != "u1" for plane in planes):
+        raise ValueError("expected bytes")
+    return code, planes
 
 
 def _texts(head: bytes, _body: Body) -> list[str]:

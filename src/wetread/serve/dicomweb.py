@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import logging
-import uuid
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import TypeVar
@@ -26,10 +25,12 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from wetread.contain.viewer import Viewer
-from wetread.errors import BadInput, DecoderDied, StoreError
+from wetread.errors import BadInput, DecoderDied, NotRead, StoreError
 from wetread.jobs.held import Blob
 from wetread.jobs.store import Store
 from wetread.serve import stow
+from wetread.serve.pictures import Pictures
+from wetread.serve.related import choose, related, related_type
 from wetread.settings import Settings
 from wetread.wire import media, qido
 from wetread.wire.media import Media
@@ -85,14 +86,14 @@ class DicomWeb:
         made += [Route(path, self._take, methods=["POST"]) for path in ("/studies", study)]
         for path in (study, series, instance):
             made += [Route(path, self._retrieve), Route(f"{path}/metadata", self._metadata)]
-        return made
+        return made + Pictures(self._store, self._viewer, lambda request: self._blobs(request)[0]).routes(instance)
 
     async def _take(self, request: Request) -> Response:
-        _choose(request, _JSON)
+        choose(request, _JSON)
         return await self._taking(request, _base(request))
 
     def _search(self, request: Request, level: Level) -> Response:
-        _choose(request, _JSON)
+        choose(request, _JSON)
         given = [(name, value) for name, value in request.query_params.multi_items() if name != "accept"]
         asked = qido.asked(level, given, _uids(request))
         most = min(qido.MOST, asked.limit) if asked.limit is not None else qido.MOST
@@ -113,22 +114,22 @@ class DicomWeb:
 
     def _retrieve(self, request: Request) -> Response:
         blobs = self._blobs(request)
-        offer, wanted = _choose(request, _FILE if "instance" in request.path_params else _FILES)
+        offer, wanted = choose(request, _FILE if "instance" in request.path_params else _FILES)
         syntax = wanted.transfer_syntax
         if syntax not in ("", "*") and any(blob.transfer_syntax != syntax for blob in blobs):
             raise HTTPException(406, "objects are given in the transfer syntax in which they are kept: ask for *")
         if offer.type == media.DICOM:
             return Response(self._store.held.get(blobs[0]), media_type=media.DICOM)
         base = _base(request)
-        boundary = uuid.uuid4().hex
+        boundary, kind = related_type(media.DICOM)
         files = (
             (f"{media.DICOM}; transfer-syntax={blob.transfer_syntax}", _url(base, blob), self._store.held.get(blob))
             for blob in blobs
         )
-        return StreamingResponse(_started(related(files, boundary)), media_type=_related(media.DICOM, boundary))
+        return StreamingResponse(_started(related(files, boundary)), media_type=kind)
 
     def _metadata(self, request: Request) -> Response:
-        _choose(request, _JSON)
+        choose(request, _JSON)
         blobs, base = self._blobs(request), _base(request)
         batches = (blobs[start : start + TOLD_TOGETHER] for start in range(0, len(blobs), TOLD_TOGETHER))
         texts = (text for batch in batches for text in self._told(batch, base))
@@ -185,21 +186,14 @@ def application(store: Store, viewer: Viewer, taking: stow.Store, settings: Sett
     return Starlette(
         routes=DicomWeb(store, viewer, taking).routes(),
         middleware=guards,
-        exception_handlers={BadInput: _bad, StoreError: _busy, DecoderDied: _died, HTTPException: _refused},
+        exception_handlers={
+            BadInput: _bad,
+            StoreError: _busy,
+            DecoderDied: _died,
+            NotRead: _not_read,
+            HTTPException: _refused,
+        },
     )
-
-
-def related(parts: Iterable[tuple[str, str, bytes]], boundary: str) -> Iterator[bytes]:
-    """Yield a multipart/related body: media type, address and bytes of each part (RFC 2387)."""
-    for kind, location, data in parts:
-        yield f"--{boundary}\r\nContent-Type: {kind}\r\nContent-Location: {location}\r\n\r\n".encode()
-        yield data
-        yield b"\r\n"
-    yield f"--{boundary}--\r\n".encode()
-
-
-def _related(inner: str, boundary: str) -> str:
-    return f'{media.MULTIPART}; type="{inner}"; boundary={boundary}'
 
 
 def _array(texts: Iterable[str]) -> Iterator[str]:
@@ -213,15 +207,6 @@ def _started(parts: Iterator[Part]) -> Iterator[Part]:
     """Begin before a status is sent, so that what fails at once is answered with its own."""
     first = list(islice(parts, 2))
     return chain(first, parts)
-
-
-def _choose(request: Request, offers: tuple[Media, ...]) -> tuple[Media, Media]:
-    accept = request.query_params.get("accept") or request.headers.get("accept", "")
-    found = media.chosen(accept, offers)
-    if found is None:
-        names = ", ".join(one.type + (f'; type="{one.inner}"' if one.inner else "") for one in offers)
-        raise HTTPException(406, f"this resource comes as {names}")
-    return found
 
 
 def _uids(request: Request) -> dict[str, str]:
@@ -251,6 +236,20 @@ def _died(_request: Request, error: Exception) -> Response:
     return PlainTextResponse(f"{error}\n", 500)
 
 
+def _not_read(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, NotRead)
+    return PlainTextResponse(f"{error}\n", 404 if error.code in ("MISSING-TAG", "NOT-AN-IMAGE") else 406)
+
+
 def _refused(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return PlainTextResponse(f"{error.detail}\n", error.status_code, error.headers)
+
+
+_ANSWERS = {
+    BadInput: _bad,
+    StoreError: _busy,
+    DecoderDied: _died,
+    NotRead: _not_read,
+    HTTPException: _refused,
+}

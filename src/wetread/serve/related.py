@@ -1,0 +1,50 @@
+"""What the answers of DICOMweb share: the choice of a media type, and multipart bodies.
+
+References
+----------
+PS3.18 Sections 8.6.1 (multipart) and 8.7.5 (selection of a media type); RFC 2387.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from wetread.wire import media
+from wetread.wire.media import Media
+
+
+def choose(request: Request, offers: tuple[Media, ...]) -> tuple[Media, Media]:
+    """Return what is given, and what was asked for; the `accept` parameter stands for the header.
+
+    Raises
+    ------
+    HTTPException
+        406: none of the offers is acceptable.
+    BadInput
+        The header is too long.
+    """
+    accept = request.query_params.get("accept") or request.headers.get("accept", "")
+    found = media.chosen(accept, offers)
+    if found is None:
+        names = ", ".join(one.type + (f'; type="{one.inner}"' if one.inner else "") for one in offers)
+        raise HTTPException(406, f"this resource comes as {names}")
+    return found
+
+
+def related_type(inner: str) -> tuple[str, str]:
+    """Return a new boundary, and the media type of a multipart body with it."""
+    boundary = uuid.uuid4().hex
+    return boundary, f'{media.MULTIPART}; type="{inner}"; boundary={boundary}'
+
+
+def related(parts: Iterable[tuple[str, str, bytes]], boundary: str) -> Iterator[bytes]:
+    """Yield a multipart/related body: media type, address and bytes of each part."""
+    for kind, location, data in parts:
+        yield f"--{boundary}\r\nContent-Type: {kind}\r\nContent-Location: {location}\r\n\r\n".encode()
+        yield data
+        yield b"\r\n"
+    yield f"--{boundary}--\r\n".encode()

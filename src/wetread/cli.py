@@ -512,7 +512,7 @@ def why(rule: dict[str, Any]) -> str:
 
 
 def destination_of(settings: Settings, text: str) -> Destination:
-    """The destination, archive or worklist that the settings name so, or AE@host:port."""
+    """The destination, archive or worklist that the settings name so, or AE@host:port, or NAME@URL."""
     known = (one for one in (*settings.destinations, *settings.archives, *settings.worklists) if one.ae_title == text)
     return next(known, None) or parse_destination(text)
 
@@ -527,7 +527,10 @@ def echo(context: click.Context, destination: str, as_json: bool) -> None:
 
     settings = settings_of(context)
     start = time.perf_counter()
-    dimse.echo(destination_of(settings, destination), settings.ae_title, settings.peer_timeout_s)
+    place = destination_of(settings, destination)
+    if place.url:
+        raise SettingsError(f"destination {place.ae_title}: speaks DICOMweb, which has no C-ECHO")
+    dimse.echo(place, settings.ae_title, settings.peer_timeout_s)
     ms = (time.perf_counter() - start) * 1e3
     if as_json:
         emit({"destination": destination, "ok": True, "ms": round(ms, 1)})
@@ -541,20 +544,19 @@ def echo(context: click.Context, destination: str, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def send(context: click.Context, destination: str, paths: tuple[Path, ...], as_json: bool) -> None:
-    """C-STORE files or folders of DICOM to a node: AE@host:port, or the AE title of a destination."""
-    from wetread.wire import dimse
+    """Send files or folders of DICOM to AE@host:port (C-STORE), NAME@URL (STOW-RS) or a destination's AE title."""
+    from wetread.wire import dimse, webstore
 
     settings = settings_of(context)
     files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
     files = [file for file in files if file.is_file()]
     if not files:
         raise BadInput(f"{paths[0]}: expected a DICOM file or a folder of them, found no file")
-    statuses = dimse.send(
-        destination_of(settings, destination),
-        [file.read_bytes() for file in files],
-        settings.ae_title,
-        settings.peer_timeout_s,
-    )
+    place, items = destination_of(settings, destination), [file.read_bytes() for file in files]
+    if place.url:
+        statuses = webstore.send(place, items, settings.peer_timeout_s)
+    else:
+        statuses = dimse.send(place, items, settings.ae_title, settings.peer_timeout_s)
     rows = [{"file": str(file), "status": f"0x{status:04X}"} for file, status in zip(files, statuses, strict=True)]
     if as_json:
         emit(rows)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from wetread.errors import SettingsError
 from wetread.routes import Route, rule_of
@@ -27,11 +28,11 @@ USUAL = DOCUMENTS[:4]
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """A PACS that gets results by C-STORE, or one or a worklist that is asked by C-FIND."""
+    """A PACS that gets results by C-STORE, or by STOW-RS where it has a `url`; or one or a worklist that is asked."""
 
-    ae_title: str
-    host: str
-    port: int
+    ae_title: str  # with `url`: a name for rules
+    host: str = ""
+    port: int = 0
     documents: tuple[str, ...] = USUAL
     tls: bool = False
     tls_certificate: Path = Path()  # ours for this destination; empty: the node's
@@ -39,11 +40,14 @@ class Destination:
     tls_authority: Path = Path()  # who signed the destination's certificate
     tls_name: str = ""  # the name in the destination's certificate; empty: its host
     commitment: bool = False  # ask it to commit itself to what it was sent; until it did, nothing of it is deleted
+    url: str = ""  # of a DICOMweb service, to which /studies is added; without host and port
+    token: Path = Path()  # file of the token that it is shown: Authorization: Bearer
 
     def __post_init__(self) -> None:
         """Refuse a kind that does not exist: it would never be sent, without a word."""
         if not isinstance(self.commitment, bool):
             raise SettingsError(f"destination {self.ae_title}, commitment: expected true or false")
+        _check_address(self)
         unknown = sorted(set(self.documents) - set(DOCUMENTS))
         if unknown or not self.documents:
             got = ", ".join(unknown) or "none"
@@ -53,8 +57,32 @@ class Destination:
 
     @property
     def names(self) -> tuple[str, str]:
-        """By what rules may call it: AE@host:port, by which the outbox knows it, and the AE title."""
-        return f"{self.ae_title}@{self.host}:{self.port}", self.ae_title
+        """By what rules may call it: AE@host:port or AE@URL, by which the outbox knows it, and the AE title."""
+        return f"{self.ae_title}@{self.url or f'{self.host}:{self.port}'}", self.ae_title
+
+
+def _check_address(destination: Destination) -> None:
+    """Refuse an address that is none, and what DICOMweb cannot do.
+
+    Raises
+    ------
+    SettingsError
+        The message never repeats a URL: it might hold a password.
+    """
+    where = f"destination {destination.ae_title}"
+    if not destination.url:
+        if not destination.host:
+            raise SettingsError(f"{where}: expected host and port, or url")
+        if destination.token != Path():
+            raise SettingsError(f"{where}: token: expected a url beside it")
+        return
+    parts = urlsplit(destination.url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or {"@", "?", "#"} & set(destination.url):
+        raise SettingsError(f"{where}: url: expected https://host/path without user or query, got another form")
+    if destination.host or destination.port or destination.commitment or destination.tls:
+        raise SettingsError(f"{where}: url: expected no host, port, tls or commitment beside it")
+    if destination.token != Path() and parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "localhost"):
+        raise SettingsError(f"{where}: token: expected https, as anyone on the way could read it")
 
 
 #: What a node may leave out while it is behind its deadlines, what is missed least first.
@@ -126,7 +154,9 @@ class Settings:
     http_port: int = _setting(8042, "port of /health, /ready, /metrics and /dicomweb; 0: one from the system")
     dicomweb_tokens: Path = _setting(Path(), "file of tokens, one a line; given, DICOMweb clients must show one")
     dicomweb_origins: str = _setting("", "origins of web viewers that may call /dicomweb (CORS), comma-separated")
-    destinations: tuple[Destination, ...] = _setting((), "where results go: AE@host:port, comma-separated")
+    destinations: tuple[Destination, ...] = _setting(
+        (), "where results go: AE@host:port, or NAME@URL of DICOMweb, with commas"
+    )
     archives: tuple[Destination, ...] = _setting(
         (), "who is asked how many objects a study has, and pulled from: AE@host:port, comma-separated"
     )
@@ -225,13 +255,16 @@ def shipped_models() -> Path:
 
 
 def parse_destination(text: str) -> Destination:
-    """Parse ``AE@host:port`` or ``AE@host:port/SR+SEG``.
+    """Parse ``AE@host:port``, ``AE@host:port/SR+SEG`` or ``NAME@https://host/path``.
 
     Raises
     ------
     SettingsError
         The text has another form.
     """
+    name, at, url = text.partition("@")
+    if at and name and url.startswith(("http://", "https://")):
+        return Destination(name, url=url)
     address, _, kinds = text.partition("/")
     title, at, rest = address.partition("@")
     host, colon, port = rest.rpartition(":")
@@ -354,7 +387,7 @@ def _record(item: Any, kind: type[Any], parse: Callable[[str], Any]) -> Any:
 def _field(name: str, value: Any) -> Any:
     if isinstance(value, list):
         return tuple(value)
-    return Path(value) if name in ("tls_certificate", "tls_key", "tls_authority") else value
+    return Path(value) if name in ("tls_certificate", "tls_key", "tls_authority", "token") else value
 
 
 def load(
@@ -395,6 +428,8 @@ def load(
         raise SettingsError(f"unknown setting {unknown[0]!r}; known are {', '.join(kinds)}")
     made = replace(Settings(), **{name: _value(name, kinds[name], value) for name, value in raw.items()})
     _check_routes(made)
+    if any(one.url for one in made.archives):
+        raise SettingsError("archives: expected AE@host:port, as archives are asked by C-FIND; got a url")
     return replace(
         made,
         destinations=tuple(_with_files(one, made) for one in made.destinations),

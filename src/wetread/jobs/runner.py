@@ -34,6 +34,7 @@ from wetread.records import Sender
 from wetread.settings import Destination, Settings, parse_destination
 from wetread.trace import following, trace_id
 from wetread.turns import Turns
+from wetread.wire import webstore
 from wetread.wire.dimse import Commitment, Notice, Received, Request, Status, send
 from wetread.wire.glance import Tag, glance
 from wetread.wire.part10 import meta
@@ -53,7 +54,7 @@ class Runner:
         `degrade_after_s`, `quiet_s`, `expect_s`, `max_tries`, `retry_*`, `ae_title`, `peers` and `peer_timeout_s` are
         used.
     deliver
-        How documents leave; C-STORE by default.
+        How documents leave; by default C-STORE, or STOW-RS where the destination has a URL.
     clock
         Monotonic seconds.
     turns
@@ -328,4 +329,6 @@ class Runner:
     def _send(
         self, destination: Destination, files: Sequence[bytes], on_status: Callable[[int, int], None]
     ) -> list[int]:
+        if destination.url:
+            return webstore.send(destination, files, self._settings.peer_timeout_s, on_status)
         return send(destination, files, self._settings.ae_title, self._settings.peer_timeout_s, on_status)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from wetread import __version__, infer
 from wetread.errors import SettingsError, WetreadError
@@ -149,6 +150,8 @@ def _doors(settings: Settings) -> Iterator[Row]:
 
 def _certificate(owner: Settings | Destination) -> Iterator[Row]:
     """When our certificate for the DICOM port or a destination ends."""
+    if isinstance(owner, Destination) and owner.url and owner.tls_certificate == Path():
+        return  # an authority alone is enough for https
     what = f"certificate {owner.ae_title}"
     try:
         files = Files.of(owner)

@@ -1,0 +1,177 @@
+"""Sends objects to a DICOMweb server by STOW-RS, each in a request of its own, on one connection.
+
+An object counts as stored only where the answer names it so: a proxy that says 200 has stored nothing.
+
+References
+----------
+PS3.18 Section 10.5 (store transaction), Tables 10.5.3-1 and 10.5.3-2 (answers).
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from wetread.errors import PeerRefused, PeerUnreachable, SettingsError
+from wetread.settings import Destination
+from wetread.wire import media
+from wetread.wire.command import Status
+from wetread.wire.part10 import meta
+from wetread.wire.tls import reason
+
+MOST_ANSWER = 1 << 20  # bytes
+PATIENCE = 6  # timeouts that a whole answer may take
+_FULL = (429, 503, 507)  # it has no room now, whatever is sent
+_UNWANTED = (400, 406, 409, 413, 415, 422)  # it does not want this object
+
+
+def send(
+    destination: Destination,
+    items: Sequence[bytes],
+    timeout_s: float = 10.0,
+    on_status: Callable[[int, int], None] | None = None,
+) -> list[int]:
+    """Send DICOM files.
+
+    Parameters
+    ----------
+    destination
+        `url`, `token` and its TLS files are used.
+    items
+        DICOM files (PS3.10); they leave byte for byte.
+    timeout_s
+        How long the server may be silent.
+    on_status
+        Called with index and status of an item as soon as it is answered.
+
+    Returns
+    -------
+    list of int
+        The status of each item, as C-STORE would have it: 0x0000, a warning or a failure reason of the server;
+        0xA700 for 429, 503 and 507; 0xC000 for other refusals of an object.
+
+    Raises
+    ------
+    BadInput
+        An item is no DICOM file.
+    PeerUnreachable
+        No connection, no answer in time, or the server broke off.
+    PeerRefused
+        It answered with a status that is not about the object, or said 200 and did not name the object as stored.
+    SettingsError
+        The token or a TLS file cannot be used.
+    """
+    uids = [meta(item).sop_instance_uid for item in items]
+    connection = _connection(destination, timeout_s)
+    headers = {"Accept": media.JSON, **_authorization(destination.token)}
+    path = urlsplit(destination.url).path.rstrip("/") + "/studies"
+    statuses = []
+    try:
+        for index, item in enumerate(items):
+            boundary = uuid.uuid4().hex
+            headers["Content-Type"] = f'{media.MULTIPART}; type="{media.DICOM}"; boundary={boundary}'
+            connection.request("POST", path, _body(item, boundary), headers)
+            with connection.getresponse() as response:
+                answer = _read(response, time.monotonic() + PATIENCE * timeout_s)
+            statuses.append(_status(destination.ae_title, response, answer, uids[index]))
+            if on_status is not None:
+                on_status(index, statuses[-1])
+    except (OSError, http.client.HTTPException) as error:
+        why = reason(error) if isinstance(error, OSError) else type(error).__name__
+        raise PeerUnreachable(f"{destination.ae_title}: no answer by DICOMweb: {why}") from error
+    finally:
+        connection.close()
+    return statuses
+
+
+def _connection(destination: Destination, timeout_s: float) -> http.client.HTTPConnection:
+    parts = urlsplit(destination.url)
+    assert parts.hostname is not None
+    if parts.scheme == "http":
+        return http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout_s)
+    return http.client.HTTPSConnection(parts.hostname, parts.port, timeout=timeout_s, context=_context(destination))
+
+
+def _context(destination: Destination) -> ssl.SSLContext:
+    """The system's authorities, or the destination's; our certificate where one is named."""
+    authority = destination.tls_authority
+    try:
+        made = ssl.create_default_context(cafile=None if authority == Path() else authority.expanduser())
+        made.minimum_version = ssl.TLSVersion.TLSv1_2
+        if destination.tls_certificate != Path():
+            certificate, key = destination.tls_certificate.expanduser(), destination.tls_key.expanduser()
+            made.load_cert_chain(certificate, key, password="")  # an empty password fails at once
+    except OSError as error:
+        raise SettingsError(f"TLS of {destination.ae_title}: a file cannot be used: {reason(error)}") from error
+    return made
+
+
+def _authorization(token: Path) -> dict[str, str]:
+    if token == Path():
+        return {}
+    try:
+        text = token.expanduser().read_text(encoding="ascii").strip()
+    except (OSError, UnicodeError) as error:
+        raise SettingsError(f"token {token}: cannot be read ({type(error).__name__})") from error
+    if not text.isprintable() or not text:
+        raise SettingsError(f"token {token}: expected one line")
+    return {"Authorization": f"Bearer {text}"}
+
+
+def _body(item: bytes, boundary: str) -> bytes:
+    head = f"--{boundary}\r\nContent-Type: {media.DICOM}\r\n\r\n".encode()
+    return b"".join((head, item, f"\r\n--{boundary}--\r\n".encode()))
+
+
+def _read(response: http.client.HTTPResponse, until: float) -> bytes:
+    """Read an answer that is neither endless nor slow without end."""
+    answer = b""
+    while chunk := response.read1(1 << 16):
+        answer += chunk
+        if len(answer) > MOST_ANSWER or time.monotonic() > until:
+            raise http.client.HTTPException("the answer is too long, or too slow")
+    return answer
+
+
+def _status(name: str, response: http.client.HTTPResponse, answer: bytes, instance: str) -> int:
+    """Return what became of an instance."""
+    if response.status in _FULL:
+        return Status.OUT_OF_RESOURCES
+    told = _told(answer, instance) if response.status in (200, 202, 409) else None
+    if told is not None:
+        return told
+    if response.status in _UNWANTED:
+        return Status.CANNOT_UNDERSTAND
+    raise PeerRefused(
+        f"{name}: STOW-RS: expected 200 or 202 and the object named as stored, in {media.JSON}; got {response.status}"
+    )
+
+
+def _told(answer: bytes, instance: str) -> int | None:
+    """Return what the answer says of an instance, or None where it says nothing."""
+    try:
+        made = json.loads(answer)
+        for item in _items(made, "00081199"):
+            if _value(item, "00081155") == instance:
+                return int(_value(item, "00081196") or Status.SUCCESS)
+        for item in _items(made, "00081198"):
+            if _value(item, "00081155") == instance:
+                return int(_value(item, "00081197") or Status.CANNOT_UNDERSTAND)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return None
+    return None
+
+
+def _items(made: Any, tag: str) -> list[Any]:
+    return list(made.get(tag, {}).get("Value", []))
+
+
+def _value(item: Any, tag: str) -> Any:
+    return next(iter(item.get(tag, {}).get("Value", [])), None)

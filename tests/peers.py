@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -29,11 +29,23 @@ def require(program: str, package: str, places: str = PLACES) -> str:
     """Return the path of a program; without it skip loudly, or fail where CI=true promises it."""
     found = shutil.which(program, path=places)
     if found is None:
-        message = f"{program} is missing: install the package {package} (tests/install-peers does)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+        _missing(program, package)
     return found
+
+
+def _missing(what: str, package: str) -> NoReturn:
+    message = f"{what} is missing: install the package {package} (tests/install-peers does)"
+    if os.environ.get("CI") == "true":
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+def dicomweb_plugin() -> str:
+    """Return the path of Orthanc's DICOMweb plug-in; without it as `require`."""
+    path = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+    if not path.exists():
+        _missing(path.name, "orthanc-dicomweb")
+    return str(path)
 
 
 def free_port() -> int:

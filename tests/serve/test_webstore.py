@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 import time
@@ -176,20 +177,18 @@ def test_an_address_as_text() -> None:
         load(environ={}, archives="WEB@https://pacs.example/dicom-web")
 
 
-PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
-
-
-@pytest.mark.skipif(not PLUGIN.exists(), reason="the package orthanc-dicomweb is not installed")
+@pytest.mark.peer
 def test_orthanc_takes_and_gives_by_dicomweb(tmp_path: Path) -> None:
     """Its plug-in as the server of our client, and as a client of our server."""
+    plugin = peers.dicomweb_plugin()
     with node(tmp_path / "state") as here:
         servers = {"wetread": [f"http://127.0.0.1:{here.http_port}/dicomweb/"]}
-        config = {"Plugins": [str(PLUGIN)], "DicomWeb": {"Enable": True, "Servers": servers}}
+        config = {"Plugins": [plugin], "DicomWeb": {"Enable": True, "Servers": servers}}
         with peers.orthanc(tmp_path / "orthanc", **config) as orthanc:
             place = Destination("ORTHANC", url=f"http://127.0.0.1:{orthanc.http_port}/dicom-web")
             assert webstore.send(place, [ITEM, ITEM]) == [0, 0]
             (kept,) = orthanc.call("/instances")
-            assert pydicom.dcmread(_file(orthanc.file(kept))).SOPInstanceUID == UID
+            assert pydicom.dcmread(io.BytesIO(orthanc.file(kept))).SOPInstanceUID == UID
             asked = json.dumps({"Resources": [kept], "Synchronous": True}).encode()
             orthanc.call("/dicom-web/servers/wetread/stow", asked)
             assert UID in {blob.sop_instance_uid for blob in here.store.held.blobs({})}
@@ -198,9 +197,3 @@ def test_orthanc_takes_and_gives_by_dicomweb(tmp_path: Path) -> None:
             wanted = json.dumps({"Resources": [{"Study": "1.2"}], "Synchronous": True}).encode()
             orthanc.call("/dicom-web/servers/wetread/retrieve", wanted)
             assert len(orthanc.call("/instances")) == 3
-
-
-def _file(data: bytes) -> Any:
-    from io import BytesIO
-
-    return BytesIO(data)

@@ -17,7 +17,10 @@ MAX_HEADERS = 8192  # bytes of the headers of one part
 MAX_PARTS = 10_000
 MAX_EPILOGUE = 1024  # bytes behind the last boundary
 
-_BOUNDARY = re.compile(r"[\w'()+,./:=? -]{0,69}[\w'()+,./:=?-]")
+#: RFC 2046 allows 70 characters; Orthanc's plug-in takes 73.
+MOST_BOUNDARY = 128
+
+_BOUNDARY = re.compile(rf"[\w'()+,./:=? -]{{0,{MOST_BOUNDARY - 1}}}[\w'()+,./:=?-]", re.ASCII)
 _PADDING = re.compile(rb"[ \t]*\r\n")
 
 
@@ -51,7 +54,9 @@ class Multipart:
 
     def __init__(self, boundary: str, most_bytes: int) -> None:
         if not _BOUNDARY.fullmatch(boundary):
-            raise BadInput("multipart: expected a boundary of 1 to 70 characters in Content-Type, got none or another")
+            raise BadInput(
+                f"multipart: expected a boundary of 1 to {MOST_BOUNDARY} characters in Content-Type, got another"
+            )
         self._delimiter = f"\r\n--{boundary}".encode("ascii", "replace")
         self._most = most_bytes
         self._buffer = bytearray(b"\r\n")  # the first delimiter may begin the body

@@ -141,6 +141,8 @@ def test_a_peer_that_is_away_is_called_back_later_and_stops_nobody(world: Asked)
     world.answer = None
     world.reporting.hear(asks((CR, "1.2.3.1")))
     world.look()
+    world.now += 60
+    assert world.store.requests.depth() == (1, 60.0)
     world.answer = 0
     world.reporting.hear(asks((CR, "1.2.3.1"), transaction="2.25.8", ae="MR1"))
     world.look()
@@ -148,6 +150,7 @@ def test_a_peer_that_is_away_is_called_back_later_and_stops_nobody(world: Asked)
     world.clock.now += SETTINGS.retry_most_s
     world.look()
     assert [to.ae_title for to, _ in world.told] == ["MR1", "CT1"]
+    assert world.store.requests.depth() == (0, 0.0)
 
 
 def test_a_peer_without_room_is_told_again_and_one_that_forgot_is_not(world: Asked) -> None:

@@ -20,6 +20,8 @@ from wetread.wire.commitment import Report, Request
 
 log = logging.getLogger("wetread.jobs")
 
+MOST_OPEN = 1000  # transactions of which the association is remembered
+
 #: Statuses after which a peer may take the same report later; after others it never will.
 LATER = frozenset((Status.PROCESSING_FAILURE, Status.RESOURCE_LIMITATION))
 
@@ -68,7 +70,9 @@ class Reporting:
         StoreError
             It is not kept.
         """
-        self._open[request.calling_ae, request.transaction_uid] = request.report
+        self._open[request.calling_ae, request.transaction_uid] = request.report  # before it is found in the store
+        if len(self._open) > MOST_OPEN:
+            del self._open[next(iter(self._open))]
         status = self._store.requests.hear(request)
         self.loop.wake()
         return status

@@ -11,7 +11,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 
 from wetread.errors import StoreError
 from wetread.jobs import failpoints
@@ -79,6 +79,12 @@ class Requests:
         columns = (requests.c.id, requests.c.transaction_uid, requests.c.ae_title, requests.c.address)
         with self._index.reading() as connection:
             return [Asked(*row) for row in connection.execute(select(*columns).order_by(requests.c.id))]
+
+    def depth(self) -> tuple[int, float]:
+        """Return how many wait, and the age of the oldest, s."""
+        with self._index.reading() as connection:
+            number, oldest = connection.execute(select(func.count(), func.min(requests.c.at))).one()
+        return int(number), max(0.0, self._index.now() - oldest) if number else 0.0
 
     def judge(self, asked: Asked) -> Report:
         """Read every blob of a request and return what may be promised.

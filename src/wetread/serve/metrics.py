@@ -275,6 +275,9 @@ class _Depths(Collector):
         for destination, (number, oldest_s) in self._store.overview.depths().items():
             depth.add_metric([destination], number)
             age.add_metric([destination], oldest_s)
+        asked, since_s = self._store.requests.depth()
+        yield GaugeMetricFamily("wetread_commitment_requests", "Requests for commitment without a report", float(asked))
+        yield GaugeMetricFamily("wetread_commitment_requests_oldest_seconds", "Age of the oldest of them", since_s)
         dead = GaugeMetricFamily(
             "wetread_outbox_dead", "Documents given up, until a person sends them again", labels=["destination"]
         )

@@ -11,7 +11,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -167,8 +168,9 @@ class Reports:
     def answered(self, number: int, status: int) -> None:
         """The peer answered a report."""
         future = self._sent.get(number)
-        if future is not None and not future.done():
-            future.set_result(status)
+        if future is not None:
+            with suppress(InvalidStateError):  # answered twice
+                future.set_result(status)
 
     def end(self) -> None:
         """The association is over."""
@@ -177,5 +179,5 @@ class Reports:
             left = [future for _, _, future in self._waiting] + list(self._sent.values())
             self._waiting.clear()
         for future in left:
-            if not future.done():
+            with suppress(InvalidStateError):  # answered, or nobody waits for it any more
                 future.set_exception(PeerUnreachable("the association ended before the report was answered"))

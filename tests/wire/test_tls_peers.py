@@ -121,7 +121,7 @@ def test_the_commands_of_the_docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     shutil.copy("node.key", "ct1.key")
     for number, lines in enumerate(re.findall(r"```toml\n(.*?)```", page, re.DOTALL)):
         (tmp_path / f"{number}.toml").write_text(lines)
-    assert [peer.ae_title for peer in load(tmp_path / "0.toml", {}).peers] == ["CT1", "PACS", "RIS", "*"]
+    assert [peer.ae_title for peer in load(tmp_path / "0.toml", {}).peers] == ["CT1", "PACS", "RIS", "MR1", "*"]
     check_exposure(load(tmp_path / "0.toml", {}))
     settings = load(tmp_path / "1.toml", {}, port=0)
     bench = Bench(settings)

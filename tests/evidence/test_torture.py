@@ -48,7 +48,6 @@ def test_a_few_cuts(tmp_path: Path) -> None:
         pytest.skip(str(error))
     assert not [one for one in found if not one.holds], (cuts.lost, cuts.closed, cuts.stuck)
     assert cuts.acknowledged >= 6
-    assert cuts.adopted
 
 
 # ---- the instruments find what is wrong -------------------------------------------------------

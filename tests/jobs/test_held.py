@@ -54,3 +54,19 @@ def test_a_blob_that_is_gone_hides_nothing_else(store: Store) -> None:
     store.spool.remove(gone.digest)
     assert found(store, Level.STUDY) == ["1.2"]
     assert found(store, Level.STUDY) == ["1.2"]
+
+
+def test_what_is_deleted_is_described_no_more(store: Store) -> None:
+    admit(store, arrive(store, "1.1.1", "1.1"), arrive(store, "1.2.1", "1.2"))
+    assert found(store, Level.STUDY) == ["1.1", "1.2"]
+    store.studies.complete("1.1")
+    job = take(store)
+    store.studies.finish(job, [(sr("1.9.1", film("1.1", "1.9.1", 32, SR)), {"PACS@127.0.0.1:104": ("SR",)})], "")
+    assert len(found(store, Level.INSTANCE)) == 3
+    (parcel,) = store.parcels.waiting("PACS@127.0.0.1:104", frozenset(), 9)
+    store.parcels.delivered(parcel)
+    assert store.removals.remove(job, "age") == 2
+    assert found(store, Level.INSTANCE) == ["1.2.1"]
+    with store._index.reading() as connection:
+        rows = connection.exec_driver_sql('SELECT "PatientName", "SOPInstanceUID" FROM described').all()
+    assert [tuple(row) for row in rows] == [("Canary^Patient", "1.2.1")]

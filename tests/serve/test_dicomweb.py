@@ -6,9 +6,11 @@ import hashlib
 import io
 import json
 import socket
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -25,11 +27,12 @@ from pydicom.uid import ExplicitVRBigEndian
 
 from tests import phantoms, slices, toy
 from tests.jobs import fake
-from tests.serve.stage import until
+from tests.serve.stage import get, until
 from tests.wire.objects import film
 from wetread.errors import ModelError, SettingsError
 from wetread.jobs.worker import Reader
 from wetread.pipeline import open_reader
+from wetread.serve.dicomweb import MOST_REQUESTS
 from wetread.serve.node import Node
 from wetread.serve.receiver import Receiver
 from wetread.settings import Destination, Settings
@@ -250,6 +253,20 @@ def test_what_was_deleted_is_not_found(start: Start) -> None:
         connection.exec_driver_sql("UPDATE documents SET digest = ''")
     assert web.search_for_studies() == []
     assert ask(node, "/studies/1.3")[0] == 404
+
+
+def test_too_many_at_a_time_are_told_so_and_health_goes_on(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = start()
+    going = threading.Event()
+    monkeypatch.setattr(node.store.held, "search", lambda asked, most: [{} for _ in range(not going.wait(20))])
+    with ThreadPoolExecutor(MOST_REQUESTS + 8) as pool:
+        asked = [pool.submit(ask, node, "/studies") for _ in range(MOST_REQUESTS + 8)]
+        until(lambda: sum(one.done() for one in asked) == 8)
+        assert get(node.http_port, "/health")[0] == 200
+        going.set()
+        answers = [one.result() for one in asked]
+    assert sorted(status for status, _, _ in answers) == [200] * MOST_REQUESTS + [503] * 8
+    assert {headers["retry-after"] for status, headers, _ in answers if status == 503} == {"10"}
 
 
 def test_only_this_machine_by_its_own_name(start: Start) -> None:

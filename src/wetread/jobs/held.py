@@ -18,6 +18,7 @@ from sqlalchemy import Column, ColumnElement, Select, and_, exists, func, insert
 
 from wetread.errors import BadInput, StoreError
 from wetread.jobs.index import Index
+from wetread.jobs.removals import living
 from wetread.jobs.spool import Spool
 from wetread.jobs.tables import described, documents, instances, removed
 from wetread.wire import queryable
@@ -140,12 +141,11 @@ class Held:
                 if not unknown:
                     return
                 rows = {row.digest: self._row(row.digest, bool(row.received)) for row in unknown}
-                with self._index.writing() as connection:  # another node may have been faster
-                    known = connection.scalars(select(described.c.digest).where(described.c.digest.in_(rows)))
-                    for digest in known:
-                        del rows[digest]
-                    if rows:
-                        connection.execute(insert(described), list(rows.values()))
+                with self._index.writing() as connection:  # another node was faster, or the blob was deleted
+                    known = set(connection.scalars(select(described.c.digest).where(described.c.digest.in_(rows))))
+                    new = [rows[digest] for digest in living(connection, list(rows)) - known]
+                    if new:
+                        connection.execute(insert(described), new)
 
     def _row(self, digest: str, received: bool) -> dict[str, Any]:
         """Describe one blob; of one that is gone or no object nothing is said, so that it is not found."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from wetread.errors import BadInput, StoreError
 from wetread.jobs import tables
@@ -23,7 +23,7 @@ from wetread.jobs.instances import Arrival, Effect, Instances
 from wetread.jobs.lanes import facts_of, lane_of
 from wetread.jobs.moves import note
 from wetread.jobs.spool import DamagedBlob, Spool, sync_folder
-from wetread.jobs.tables import documents, instances, jobs, removed
+from wetread.jobs.tables import described, documents, instances, jobs, removed
 from wetread.records import Sender
 from wetread.wire.glance import Tag, glance
 from wetread.wire.part10 import identify, meta
@@ -145,6 +145,7 @@ def compare(index: Index, spool: Spool, made: Spool, admitting: Instances, rebui
         spool.remove(digest)
         found.removed += 1
     here -= forgotten
+    _undescribe(index, forgotten)
     found.missing = len(objects - here)
     for batch in _batches(_arrivals(spool, sorted(here - objects), found)):
         _adopt(index, spool, admitting, batch, found)
@@ -160,6 +161,14 @@ def compare(index: Index, spool: Spool, made: Spool, admitting: Instances, rebui
         found.removed += 1
     _say(index, found)
     return found
+
+
+def _undescribe(index: Index, forgotten: set[str]) -> None:
+    """What is deleted is described no more: that names patients."""
+    with index.writing() as connection:
+        known = set(connection.scalars(select(described.c.digest))) & forgotten
+        for digest in known:
+            connection.execute(delete(described).where(described.c.digest == digest))
 
 
 def _arrivals(spool: Spool, digests: Iterable[str], found: Found) -> Iterator[Arrival]:

@@ -12,7 +12,17 @@ from wetread.jobs.index import Index
 from wetread.jobs.moves import note
 from wetread.jobs.spool import Spool
 from wetread.jobs.states import TERMINAL, Delivery, State
-from wetread.jobs.tables import commitments, documents, instances, jobs, notices, outbox, removed, requests
+from wetread.jobs.tables import (
+    commitments,
+    described,
+    documents,
+    instances,
+    jobs,
+    notices,
+    outbox,
+    removed,
+    requests,
+)
 
 BATCH = 100  # files in one turn at the write lock
 
@@ -138,7 +148,9 @@ class Removals:
             batch = digests[start : start + BATCH]
             with self._index.writing() as connection:
                 kept = living(connection, batch) | (set(batch) if _open(connection, job) else set())
-                for digest in set(batch) - kept:
+                unneeded = set(batch) - kept
+                connection.execute(delete(described).where(described.c.digest.in_(unneeded)))
+                for digest in unneeded:
                     blobs.remove(digest)
                     gone += 1
         return gone

@@ -31,6 +31,7 @@ from wetread.jobs.store import Store
 from wetread.serve import stow
 from wetread.serve.pictures import Pictures
 from wetread.serve.related import choose, related, related_type
+from wetread.serve.stow import RETRY_AFTER
 from wetread.settings import Settings
 from wetread.wire import media, qido
 from wetread.wire.media import Media
@@ -40,8 +41,9 @@ from wetread.wire.web import CHALLENGE, WebAccess
 log = logging.getLogger("wetread.serve")
 
 PREFIX = "/dicomweb"
-RETRY_AFTER_S = 10
-TOLD_TOGETHER = 32  # objects of which a child is asked at a time
+#: Requests at a time: fewer than there are threads, so that some are left for /metrics.
+MOST_REQUESTS = 32
+TOLD_TOGETHER = 8  # objects of which a child is asked at a time
 
 _JSON = (Media(media.JSON), Media("application/json"))
 _FILES = (Media(media.MULTIPART, media.DICOM),)
@@ -149,11 +151,12 @@ class DicomWeb:
 
 
 class Guard:
-    """Lets in whom `WebAccess` lets in."""
+    """Lets in whom `WebAccess` lets in, and not too many at a time."""
 
     def __init__(self, app: ASGIApp, access: WebAccess) -> None:
         self._app = app
         self._access = access
+        self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass on."""
@@ -161,8 +164,16 @@ class Guard:
         address = caller.client.host if caller.client else ""
         host, shown = caller.headers.get("host", ""), caller.headers.get("authorization", "")
         refused = self._access.refusal(address, host, shown)
+        if refused is None and self._running < MOST_REQUESTS:
+            self._running += 1
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                self._running -= 1
+            return
         if refused is None:
-            await self._app(scope, receive, send)
+            busy = PlainTextResponse(f"more than {MOST_REQUESTS} requests at a time; ask again\n", 503, RETRY_AFTER)
+            await busy(scope, receive, send)
             return
         status, text = refused
         headers = {"WWW-Authenticate": CHALLENGE} if status == 401 else None
@@ -229,7 +240,7 @@ def _bad(_request: Request, error: Exception) -> Response:
 
 def _busy(_request: Request, error: Exception) -> Response:
     log.error("store failed", extra={"reason": str(error)})
-    return PlainTextResponse(f"{error}\n", 503, {"Retry-After": str(RETRY_AFTER_S)})
+    return PlainTextResponse(f"{error}\n", 503, RETRY_AFTER)
 
 
 def _died(_request: Request, error: Exception) -> Response:

@@ -40,10 +40,10 @@ def application(
         DICOMweb.
     """
 
-    def health(_request: Request) -> Response:
+    async def health(_request: Request) -> Response:  # waits for no thread: viewers may have all of them
         return JSONResponse({"status": "alive"})
 
-    def readiness(_request: Request) -> Response:
+    async def readiness(_request: Request) -> Response:
         missing = ready()
         body: dict[str, object] = {"status": "not ready", "missing": missing} if missing else {"status": "ready"}
         body |= {"degraded": list(degraded())} if degraded() else {}

@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pydicom
@@ -25,7 +26,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.uid import ExplicitVRBigEndian
 
-from tests import phantoms, slices, toy
+from tests import peers, phantoms, slices, toy
 from tests.jobs import fake
 from tests.serve.stage import get, until
 from tests.wire.objects import film
@@ -201,6 +202,44 @@ def test_metadata_says_what_the_file_says(start: Start) -> None:
             tag = f"{original[name].tag:08X}"
             assert Dataset.from_json({tag: found[tag]})[name].value == original[name].value, name
     assert len(web.retrieve_series_metadata(*series_of(web))) == 3
+
+
+@pytest.mark.peer
+def test_xml_says_what_dcmtk_says(start: Start, tmp_path: Path) -> None:
+    node = start()
+    sent = cases()[1]
+    give(node, sent)
+    (tmp_path / "film.dcm").write_bytes(sent)
+    expected = attributes(peers.dcmtk("dcm2xml", "-nat", "+Ca", "latin-1", tmp_path / "film.dcm").stdout.encode())
+    as_xml = 'multipart/related; type="application/dicom+xml"'
+    _, headers, body = ask(node, "/studies/1.2/metadata", Accept=as_xml)
+    assert headers["content-type"].startswith(as_xml)
+    found = attributes(body.split(b"\r\n\r\n")[1].partition(b"\r\n--")[0])
+    for tag in set(found) - {"00080005", "00083002", "7FE00010"}:
+        assert found[tag] == expected[tag], tag
+    assert len(found) > 20
+    _, _, body = ask(node, "/studies?PatientID=OTHER", Accept=as_xml)
+    searched = attributes(body.split(b"\r\n\r\n")[1].partition(b"\r\n--")[0])
+    assert searched["00100010"] == expected["00100010"]
+    _, headers, body = post(node, wrapped(film("1.5", "1.5.1")), Accept="application/dicom+xml")
+    assert headers["content-type"] == "application/dicom+xml"
+    assert "1.5.1" in "".join(ElementTree.fromstring(body).itertext())
+
+
+def attributes(text: bytes) -> dict[str, list[Any]]:
+    """Tag of each attribute of the outermost level -> VR, keyword, and what is in it."""
+    return {
+        one.attrib["tag"]: [
+            one.attrib["vr"],
+            one.attrib["keyword"],
+            [
+                (part.tag.rpartition("}")[2], part.attrib, (part.text or "").strip())
+                for part in one.iter()
+                if part is not one
+            ],
+        ]
+        for one in ElementTree.fromstring(text)
+    }
 
 
 def series_of(web: DICOMwebClient) -> tuple[str, str]:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -33,7 +33,7 @@ from wetread.serve.pictures import Pictures
 from wetread.serve.related import choose, related, related_type
 from wetread.serve.stow import RETRY_AFTER
 from wetread.settings import Settings
-from wetread.wire import media, qido
+from wetread.wire import media, native, qido
 from wetread.wire.media import Media
 from wetread.wire.queryable import KEYS, Level
 from wetread.wire.web import CHALLENGE, WebAccess
@@ -46,6 +46,7 @@ MOST_REQUESTS = 32
 TOLD_TOGETHER = 8  # objects of which a child is asked at a time
 
 _JSON = (Media(media.JSON), Media("application/json"))
+_EITHER = (*_JSON, Media(media.MULTIPART, media.XML))
 _FILES = (Media(media.MULTIPART, media.DICOM),)
 _FILE = (*_FILES, Media(media.DICOM))
 _NAMES = ("study", "series", "instance")
@@ -91,11 +92,11 @@ class DicomWeb:
         return made + Pictures(self._store, self._viewer, lambda request: self._blobs(request)[0]).routes(instance)
 
     async def _take(self, request: Request) -> Response:
-        choose(request, _JSON)
-        return await self._taking(request, _base(request))
+        offer, _ = choose(request, (*_JSON, Media(media.XML)))
+        return await self._taking(request, _base(request), offer.type == media.XML)
 
     def _search(self, request: Request, level: Level) -> Response:
-        choose(request, _JSON)
+        offer, _ = choose(request, _EITHER)
         given = [(name, value) for name, value in request.query_params.multi_items() if name != "accept"]
         asked = qido.asked(level, given, _uids(request))
         most = min(qido.MOST, asked.limit) if asked.limit is not None else qido.MOST
@@ -109,7 +110,7 @@ class DicomWeb:
                 '299 wetread: "The fuzzymatching parameter is not supported. Only literal matching has been performed."'
             )
         body = [qido.match_json(row, level, asked.whole, base) for row in rows[:most]]
-        made = Response(json.dumps(body), media_type=media.JSON)
+        made = _xml(body) if offer.inner == media.XML else Response(json.dumps(body), media_type=media.JSON)
         for warning in headers:
             made.headers.append("Warning", warning)
         return made
@@ -131,10 +132,12 @@ class DicomWeb:
         return StreamingResponse(_started(related(files, boundary)), media_type=kind)
 
     def _metadata(self, request: Request) -> Response:
-        choose(request, _JSON)
+        offer, _ = choose(request, _EITHER)
         blobs, base = self._blobs(request), _base(request)
         batches = (blobs[start : start + TOLD_TOGETHER] for start in range(0, len(blobs), TOLD_TOGETHER))
         texts = (text for batch in batches for text in self._told(batch, base))
+        if offer.inner == media.XML:
+            return _xml(json.loads(text) for text in texts)
         return StreamingResponse(_started(_array(texts)), media_type=media.JSON)
 
     def _told(self, blobs: list[Blob], base: str) -> list[str]:
@@ -205,6 +208,13 @@ def application(store: Store, viewer: Viewer, taking: stow.Store, settings: Sett
             HTTPException: _refused,
         },
     )
+
+
+def _xml(datasets: Iterable[Mapping[str, Any]]) -> Response:
+    """One part of XML each."""
+    boundary, kind = related_type(media.XML)
+    parts = ((media.XML, "", native.xml(one)) for one in datasets)
+    return StreamingResponse(_started(related(parts, boundary)), media_type=kind)
 
 
 def _array(texts: Iterable[str]) -> Iterator[str]:

@@ -42,9 +42,10 @@ def related_type(inner: str) -> tuple[str, str]:
 
 
 def related(parts: Iterable[tuple[str, str, bytes]], boundary: str) -> Iterator[bytes]:
-    """Yield a multipart/related body: media type, address and bytes of each part."""
+    """Yield a multipart/related body: media type, address or "", and bytes of each part."""
     for kind, location, data in parts:
-        yield f"--{boundary}\r\nContent-Type: {kind}\r\nContent-Location: {location}\r\n\r\n".encode()
+        where = f"Content-Location: {location}\r\n" if location else ""
+        yield f"--{boundary}\r\nContent-Type: {kind}\r\n{where}\r\n".encode()
         yield data
         yield b"\r\n"
     yield f"--{boundary}--\r\n".encode()

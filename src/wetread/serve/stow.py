@@ -25,7 +25,7 @@ from starlette.responses import PlainTextResponse, Response
 from wetread.errors import BadInput, StoreError
 from wetread.settings import Settings
 from wetread.trace import following, new_trace_id
-from wetread.wire import media, stow
+from wetread.wire import media, native, stow
 from wetread.wire.command import Status
 from wetread.wire.dimse import Received
 from wetread.wire.multipart import Multipart, TooLarge
@@ -75,7 +75,7 @@ class Store:
             self._closed = True
             self._gate.wait_for(lambda: not self._keeping)
 
-    async def __call__(self, request: Request, base: str) -> Response:
+    async def __call__(self, request: Request, base: str, as_xml: bool) -> Response:
         """Answer one request.
 
         Raises
@@ -107,7 +107,10 @@ class Store:
                 await run_in_threadpool(self._ended, number, False)
         status = stow.http_status(outcomes)
         headers = RETRY_AFTER if status == 503 else None
-        return Response(json.dumps(stow.response(outcomes, base)), status, headers, media.JSON)
+        told = stow.response(outcomes, base)
+        if as_xml:
+            return Response(native.xml(told), status, headers, media.XML)
+        return Response(json.dumps(told), status, headers, media.JSON)
 
     async def _bodies(self, request: Request, boundary: str) -> AsyncIterator[bytearray]:
         """Yield the files of a body as they arrive."""

@@ -16,6 +16,7 @@ from wetread.errors import BadInput
 MULTIPART = "multipart/related"
 DICOM = "application/dicom"
 JSON = "application/dicom+json"
+XML = "application/dicom+xml"
 OCTETS = "application/octet-stream"
 MAX_HEADER = 4096  # characters
 

@@ -366,6 +366,7 @@ def open_reader(settings: Settings, turns: Turns | None = None, decoder: Decoder
     known = {model.id for model in models}
     for rule, name in named_models(settings.routes):
         if name not in known:
-            raise SettingsError(f"routes, {rule.label}: models: expected some of {', '.join(known)}, got {name!r}")
+            expected = ", ".join(sorted(known))
+            raise SettingsError(f"routes, {rule.label}: models: expected some of {expected}, got {name!r}")
     loaded = infer.open_all(models, infer.read_profile(settings.profile_path), settings)
     return Reader(loaded, settings, turns or Turns(), decoder)

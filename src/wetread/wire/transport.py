@@ -18,6 +18,7 @@ from wetread.errors import PeerUnreachable, WireError
 from wetread.wire.tls import reason
 
 HEAD = 6  # type, reserved, length
+QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # of Linux alone
 BUFFER_BYTES = 1 << 16  # of an association; a longer PDU makes it grow
 
 #: A socket that does not wait has nothing now; TLS may have to read before it writes, and the reverse.
@@ -198,6 +199,10 @@ class Transport:
 
     def _wait(self, why: OSError, event: int, end: float) -> None:
         """Sleep until the socket may do what it could not do, or raise TimeoutError at `end`."""
+        if event == select.POLLIN and QUICKACK is not None:
+            # A peer under Nagle's algorithm holds back the rest of its message until what came is acknowledged,
+            # and the kernel would do that 40 ms later.  So told it does it now; it forgets afterwards: tcp(7).
+            self._socket.setsockopt(socket.IPPROTO_TCP, QUICKACK, 1)
         waiting = select.poll()
         waiting.register(self._socket, _EVENTS.get(type(why), event))
         left = end - time.monotonic()

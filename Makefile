@@ -15,7 +15,7 @@ demo: $(VENV)/.node      ## a real chest film goes in, a wet read comes back
 	@$(BIN)/wetread demo
 
 test: $(VENV)/.dev peers check      ## lint, types, import contracts and all fast tests
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -n 2 -m "not slow"
 
 test-all: $(VENV)/.dev peers check      ## the slow and thorough tests too
 	@$(BIN)/python -m pytest

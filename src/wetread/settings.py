@@ -319,18 +319,8 @@ def _endpoint(raw: Any) -> str:
 def _value(name: str, kind: Any, raw: Any) -> Any:
     """Turn a raw value into the type of its setting, or say what was expected."""
     try:
-        if name in ("destinations", "archives", "worklists"):
-            return _records(raw, Destination, parse_destination)
-        if name == "routes":
-            return _routes(raw)
-        if name == "peers":
-            return _records(raw, Peer, parse_peer)
-        if name == "open_doors":
-            return _doors(raw)
-        if name == "degrade":
-            return _steps(raw)
-        if name == "otlp_endpoint":
-            return _endpoint(raw)
+        if name in _PARSERS:
+            return _PARSERS[name](raw)
         if kind in ("int", "float"):
             number = int(raw) if kind == "int" else float(raw)
             if number < 0:
@@ -354,6 +344,23 @@ def _routes(raw: Any) -> tuple[Route, ...]:
     if not isinstance(raw, list | tuple):
         raise SettingsError(f"routes: expected tables [[routes]] in a settings file, got {raw!r}; see --config")
     return tuple(one if isinstance(one, Route) else rule_of(one, number) for number, one in enumerate(raw, 1))
+
+
+def _destinations(raw: Any) -> tuple[Destination, ...]:
+    return _records(raw, Destination, parse_destination)
+
+
+#: Settings that are more than a number, a path or a word.
+_PARSERS: dict[str, Callable[[Any], Any]] = {
+    "destinations": _destinations,
+    "archives": _destinations,
+    "worklists": _destinations,
+    "peers": lambda raw: _records(raw, Peer, parse_peer),
+    "routes": _routes,
+    "open_doors": _doors,
+    "degrade": _steps,
+    "otlp_endpoint": _endpoint,
+}
 
 
 def _check_routes(settings: Settings) -> None:
@@ -432,13 +439,13 @@ def load(
         raise SettingsError("archives: expected AE@host:port, as archives are asked by C-FIND; got a url")
     return replace(
         made,
-        destinations=tuple(_with_files(one, made) for one in made.destinations),
-        archives=tuple(_with_files(one, made) for one in made.archives),
-        worklists=tuple(_with_files(one, made) for one in made.worklists),
+        destinations=tuple(with_files(one, made) for one in made.destinations),
+        archives=tuple(with_files(one, made) for one in made.archives),
+        worklists=tuple(with_files(one, made) for one in made.worklists),
     )
 
 
-def _with_files(destination: Destination, settings: Settings) -> Destination:
+def with_files(destination: Destination, settings: Settings) -> Destination:
     """A destination, archive or worklist by TLS that names no files of its own uses the node's."""
     names = ("tls_certificate", "tls_key", "tls_authority")
     if not destination.tls or any(getattr(destination, name) != Path() for name in names):

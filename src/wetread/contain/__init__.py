@@ -8,5 +8,8 @@ checked before it is believed:
 - `wetread.contain.child`: what runs in one;
 - `wetread.contain.handover`: studies on their way back, as JSON and plain arrays, never pickles;
 - `wetread.contain.header`: the attributes of an image on that way;
-- `wetread.contain.decoder`: the same three functions as `wetread.acquire`, in a child.
+- `wetread.contain.decoder`: the same three functions as `wetread.acquire`, in a child;
+- `wetread.contain.viewer`, `wetread.contain.shown`: headers and pictures for viewers, and a child that makes them;
+- `wetread.contain.process`, `wetread.contain.talk`: one child, and what is said over its socket;
+- `wetread.contain.limits`: memory, time and files of a child.
 """

@@ -223,8 +223,6 @@ def _memory(of: str) -> int:
 
 def _environment() -> dict[str, str]:
     """What a child needs of the environment: where Python's modules lie, and one thread."""
-    kept = {
-        name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH") if name in os.environ
-    }
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
     return kept | {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}

@@ -75,11 +75,15 @@ class Bench:
 
 
 @contextmanager
-def _bench(models: Path) -> Iterator[Bench]:
+def bench_of(models: Path, settings: str = "") -> Iterator[Bench]:
+    """A node in a process of its own, whose settings file begins with some lines, and its PACS."""
     pacs = Pacs()
     try:
-        with tempfile.TemporaryDirectory() as folder, serving(models, pacs.address, rules(Path(folder))) as served:
-            yield Bench(served, pacs)
+        with tempfile.TemporaryDirectory() as folder:
+            config = rules(Path(folder))
+            config.write_text(settings + config.read_text())
+            with serving(models, pacs.address, config) as served:
+                yield Bench(served, pacs)
     finally:
         pacs.stop()
 
@@ -93,7 +97,7 @@ def measure(models: Path, rounds: int, films: int) -> dict[str, Any]:
     """
     idle: list[float] = []
     full: list[float] = []
-    with _bench(models) as bench:
+    with bench_of(models) as bench:
         bench.warm()
         for _ in range(rounds):
             idle += [bench.stat() for _ in range(films)]

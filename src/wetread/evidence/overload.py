@@ -10,21 +10,17 @@ import argparse
 import itertools
 import json
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from wetread.evidence.hospital import Template, small_film
-from wetread.evidence.lanes import Bench, cuts
-from wetread.evidence.node import serving
-from wetread.evidence.peak import Memory, Pacs, drained, rules
+from wetread.evidence.lanes import Bench, bench_of, cuts
+from wetread.evidence.peak import Memory, drained
 from wetread.infer.machine import machine
 from wetread.settings import shipped_models
 from wetread.wire.dimse import STORED, send
@@ -70,19 +66,6 @@ class Load:
             thread.join()
 
 
-@contextmanager
-def _bench(models: Path) -> Iterator[Bench]:
-    pacs = Pacs()
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            config = rules(Path(folder))
-            config.write_text(f"max_waiting = {WAITING}\n" + config.read_text())
-            with serving(models, pacs.address, config) as served:
-                yield Bench(served, pacs)
-    finally:
-        pacs.stop()
-
-
 def capacity(bench: Bench, template: Template, films: int = 60) -> float:
     """Return how many small films the node reads and delivers a second."""
     start = time.monotonic()
@@ -101,7 +84,7 @@ def measure(models: Path, minutes: float, films: int) -> dict[str, Any]:
     -------
     The figures, ready for JSON.
     """
-    with _bench(models) as bench:
+    with bench_of(models, f"max_waiting = {WAITING}\n") as bench:
         bench.warm()
         idle = [bench.stat() for _ in range(films)]
         template = small_film()

@@ -12,6 +12,8 @@
     studies         jobs on their way to a result
     parcels         documents on their way to destinations
     commitments     what destinations commit themselves to keep
+    requests        what peers ask us to commit ourselves to
+    held            what of all this viewers may search and fetch
     removals        studies whose blobs may go
     leases          what one of several processes has taken for itself
     overview        counts and ages, for people and metrics
@@ -23,15 +25,21 @@
     receipt     acknowledges only what is on disk; many objects share one commit
     completion  when a study is complete
     announced   what was announced of a study: numbers and notices
+    panel       peers that are asked one after the other, until one tells
     asking      archives that are asked where nothing was announced
+    orders      worklists that are asked how urgent an order is
     expecting   what was announced, held against what arrives
     worker      reads complete studies
     aside       answers for the studies that were given up
     retry       when to try again
     delivery    one outbox for each destination, with its own retry clock and breaker
     committing  asks destinations to commit themselves
+    reporting   tells peers what we commit ourselves to
+    strain      what is left out, step by step, while studies are late
     retention   what is deleted when
     explained   what the rules decide for a study, and why
+    watch       what metrics and log are told
+    failpoints  where a test may cut the power
     loop        a thread that works while there is something to do
     runner      the threads that keep all of this going
 """

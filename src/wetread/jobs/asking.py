@@ -11,12 +11,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from wetread.errors import StoreError, WetreadError
+from wetread.errors import StoreError
 from wetread.jobs.announced import Announced, Outlook, Source
 from wetread.jobs.loop import Loop
-from wetread.jobs.retry import Backoff, Breaker
+from wetread.jobs.panel import Panel
 from wetread.jobs.watch import Watch
-from wetread.jobs.worker import destination_name
 from wetread.settings import Destination, Settings
 from wetread.wire.query import number_of_instances
 
@@ -58,11 +57,8 @@ class Asking:
         self._announced = announced
         self._answered = answered
         self._settings = settings
-        self._watch = watch
         self._ask = ask or self._find
-        self._clock = clock
-        backoff = Backoff(settings.retry_first_s, settings.retry_most_s)
-        self._archives = [(one, Breaker(backoff)) for one in settings.archives]
+        self._archives = Panel("archive", settings.archives, settings, watch, clock)
         self._lock = threading.Lock()
         self._waiting: deque[str] = deque()
         self._asked: dict[str, int] = {}  # study -> objects that were here when it was asked for
@@ -85,9 +81,9 @@ class Asking:
                 return True
             before = self._asked.pop(study_uid, 0)
             unknown = known.have and known.outlook is Outlook.UNKNOWN
-            now = self._clock()
-            anybody = any(not breaker.wait_s(now) for _, breaker in self._archives)
-            if not unknown or before == len(known.have) or not anybody or len(self._waiting) >= MOST_WAITING:
+            if not unknown or before == len(known.have) or len(self._waiting) >= MOST_WAITING:
+                return False
+            if self._archives.wait_s():
                 return False
             self._asked[study_uid] = len(known.have)
             self._waiting.append(study_uid)
@@ -101,31 +97,14 @@ class Asking:
         if study_uid is None:
             return None
         try:
-            self._ask_all(study_uid)
+            number = self._archives.ask(lambda archive: self._ask(archive, study_uid))
+            if number:
+                self._announced.number(study_uid, "", Source.QUERY, number)
         finally:  # whatever happened, it does not wait any longer
             with self._lock:
                 self._waiting.popleft()
             self._answered(study_uid)
         return 0.0
-
-    def _ask_all(self, study_uid: str) -> None:
-        """Ask one archive after the other until one tells."""
-        for archive, breaker in self._archives:
-            if breaker.wait_s(self._clock()):
-                continue
-            name = destination_name(archive)
-            try:
-                number = self._ask(archive, study_uid)
-            except WetreadError as error:
-                breaker.failed(self._clock())
-                self._watch.asked(name, "failed")
-                log.warning("archive not asked", extra={"destination": name, "reason": str(error)})
-                continue
-            breaker.succeeded()
-            self._watch.asked(name, "told" if number else "unknown")
-            if number:
-                self._announced.number(study_uid, "", Source.QUERY, number)
-                return
 
     def _find(self, archive: Destination, study_uid: str) -> int | None:
         timeout_s = min(self._settings.peer_timeout_s, ASK_S)

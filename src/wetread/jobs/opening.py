@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, exists, insert, select, update
 
 from wetread.errors import BadInput, StoreError
 from wetread.jobs import tables
@@ -94,7 +94,8 @@ def match(index: Index, spool: Spool, made: Spool) -> bool:
         for schema in range(row.schema, tables.SCHEMA):
             for statement in _ADDED[schema]:
                 connection.exec_driver_sql(statement)
-        connection.execute(update(tables.store).values(schema=tables.SCHEMA))
+        if row.schema < tables.SCHEMA:
+            connection.execute(update(tables.store).values(schema=tables.SCHEMA))
     return False
 
 
@@ -145,7 +146,7 @@ def compare(index: Index, spool: Spool, made: Spool, admitting: Instances, rebui
         spool.remove(digest)
         found.removed += 1
     here -= forgotten
-    _undescribe(index, forgotten)
+    _undescribe(index)
     found.missing = len(objects - here)
     for batch in _batches(_arrivals(spool, sorted(here - objects), found)):
         _adopt(index, spool, admitting, batch, found)
@@ -163,12 +164,13 @@ def compare(index: Index, spool: Spool, made: Spool, admitting: Instances, rebui
     return found
 
 
-def _undescribe(index: Index, forgotten: set[str]) -> None:
+def _undescribe(index: Index) -> None:
     """What is deleted is described no more: that names patients."""
+    of_it = instances.c.digest == described.c.digest
+    gone = exists().where(of_it, instances.c.job.in_(select(removed.c.job)))
+    kept = exists().where(of_it, instances.c.job.not_in(select(removed.c.job)))
     with index.writing() as connection:
-        known = set(connection.scalars(select(described.c.digest))) & forgotten
-        for digest in known:
-            connection.execute(delete(described).where(described.c.digest == digest))
+        connection.execute(delete(described).where(gone, ~kept))
 
 
 def _arrivals(spool: Spool, digests: Iterable[str], found: Found) -> Iterator[Arrival]:

@@ -11,13 +11,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
-from wetread.errors import WetreadError
 from wetread.jobs.lanes import Lane, requested
 from wetread.jobs.loop import Loop
-from wetread.jobs.retry import Backoff, Breaker
+from wetread.jobs.panel import Panel
 from wetread.jobs.studies import Studies
 from wetread.jobs.watch import Watch
-from wetread.jobs.worker import destination_name
 from wetread.settings import Destination, Settings
 from wetread.wire.worklist import priorities
 
@@ -58,11 +56,8 @@ class Orders:
         self._studies = studies
         self._hastened = hastened
         self._settings = settings
-        self._watch = watch
         self._ask = ask or self._find
-        self._clock = clock
-        backoff = Backoff(settings.retry_first_s, settings.retry_most_s)
-        self._worklists = [(one, Breaker(backoff)) for one in settings.worklists]
+        self._worklists = Panel("worklist", settings.worklists, settings, watch, clock)
         self._lock = threading.Lock()
         self._waiting: OrderedDict[str, str] = OrderedDict()  # study -> its accession number
         self._asked: OrderedDict[str, None] = OrderedDict()
@@ -94,43 +89,22 @@ class Orders:
             found = next(reversed(self._waiting.items()), None)
         if found is None:
             return None
-        now = self._clock()
-        waits = [breaker.wait_s(now) for _, breaker in self._worklists]
-        if all(waits):
-            return min(waits)
+        wait_s = self._worklists.wait_s()
+        if wait_s:
+            return wait_s
         study_uid, accession = found
-        lane = self._lane(study_uid, accession)
-        if lane is None:
+        terms = self._worklists.ask(lambda worklist: list(self._ask(worklist, accession, study_uid)))
+        if terms is None:  # nobody answered
             with self._lock:
                 self._waiting.move_to_end(study_uid, last=False)
             return 0.0
+        lane = requested(terms) if terms else Lane.ROUTINE
         if lane < Lane.ROUTINE and self._studies.hasten(study_uid, lane):
             log.info("order is urgent", extra={"lane": lane.name})
             self._hastened(study_uid)
         with self._lock:
             self._waiting.pop(study_uid, None)
         return 0.0
-
-    def _lane(self, study_uid: str, accession: str) -> Lane | None:
-        """The lane by the first worklist that knows the order; None if nobody could be asked."""
-        answered = False
-        for worklist, breaker in self._worklists:
-            if breaker.wait_s(self._clock()):
-                continue
-            name = destination_name(worklist)
-            try:
-                terms = list(self._ask(worklist, accession, study_uid))
-            except WetreadError as error:
-                breaker.failed(self._clock())
-                self._watch.asked(name, "failed")
-                log.warning("worklist not asked", extra={"destination": name, "reason": str(error)})
-                continue
-            answered = True
-            breaker.succeeded()
-            self._watch.asked(name, "told" if terms else "unknown")
-            if terms:
-                return requested(terms)
-        return Lane.ROUTINE if answered else None
 
     def _find(self, worklist: Destination, accession: str, study_uid: str) -> Iterable[str]:
         return priorities(worklist, accession, study_uid, self._settings.ae_title, self._settings.peer_timeout_s)

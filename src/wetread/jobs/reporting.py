@@ -72,7 +72,7 @@ class Reporting:
         """
         self._open[request.calling_ae, request.transaction_uid] = request.report  # before it is found in the store
         if len(self._open) > MOST_OPEN:
-            del self._open[next(iter(self._open))]
+            self._open.pop(next(iter(self._open)), None)  # the other thread may have taken it
         status = self._store.requests.hear(request)
         self.loop.wake()
         return status

@@ -200,13 +200,7 @@ def application(store: Store, viewer: Viewer, taking: stow.Store, settings: Sett
     return Starlette(
         routes=DicomWeb(store, viewer, taking).routes(),
         middleware=guards,
-        exception_handlers={
-            BadInput: _bad,
-            StoreError: _busy,
-            DecoderDied: _died,
-            NotRead: _not_read,
-            HTTPException: _refused,
-        },
+        exception_handlers=_ANSWERS,
     )
 
 

@@ -46,7 +46,8 @@ def application(
     async def readiness(_request: Request) -> Response:
         missing = ready()
         body: dict[str, object] = {"status": "not ready", "missing": missing} if missing else {"status": "ready"}
-        body |= {"degraded": list(degraded())} if degraded() else {}
+        steps = list(degraded())
+        body |= {"degraded": steps} if steps else {}
         return JSONResponse(body, status_code=503 if missing else 200)
 
     def prometheus(_request: Request) -> Response:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from wetread.errors import BadInput
-from wetread.wire.query import Query
+from wetread.wire.query import MOST_INSTANCES, Query, number_of
 from wetread.wire.retrieve import Archive, Fetched, get, move
 
 #: Attributes that a study is asked for, beside those that select it.
@@ -65,13 +65,12 @@ def matching(archive: Archive, keys: Mapping[str, str], most: int) -> list[Pulle
 
 
 def _study(row: Mapping[str, str]) -> Pulled:
-    number = row.get("NumberOfStudyRelatedInstances", "")
     return Pulled(
         row["StudyInstanceUID"],
         row.get("StudyDate", ""),
         row.get("ModalitiesInStudy", "").replace("\\", " "),
         row.get("StudyDescription", ""),
-        int(number) if number.isascii() and number.isdigit() else 0,
+        number_of(row.get("NumberOfStudyRelatedInstances", "")),
     )
 
 
@@ -130,7 +129,7 @@ class IntoFolder:
                 if row.get("StudyInstanceUID", study_uid) != study_uid:
                     continue
                 keys = {**above, "SeriesInstanceUID": row["SeriesInstanceUID"], "SOPInstanceUID": "", "SOPClassUID": ""}
-                images = query.find("IMAGE", keys, most=50_000).rows
+                images = query.find("IMAGE", keys, MOST_INSTANCES).rows
                 classes = sorted({image.get("SOPClassUID", "") for image in images} - {""})
                 yield row["SeriesInstanceUID"], len(images), classes or USUAL_CLASSES
 

@@ -22,7 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 
-from wetread.errors import BadInput, StoreError
+from wetread.errors import BadInput
 from wetread.settings import Settings
 from wetread.trace import following, new_trace_id
 from wetread.wire import media, native, stow
@@ -159,8 +159,6 @@ class Store:
         except BadInput as error:
             log.warning("object refused", extra={"association": number, "reason": str(error)})
             return made(Status.CANNOT_UNDERSTAND)
-        except (StoreError, OSError, MemoryError) as error:
-            log.error("object not stored", extra={"association": number, "reason": type(error).__name__})
         except Exception as error:  # noqa: BLE001 - the HTTP door: one object must not end the request
             log.error("object not stored", extra={"association": number, "reason": type(error).__name__})
         return made(Status.OUT_OF_RESOURCES)

@@ -8,12 +8,11 @@ PS3.8 Section 9.3.4, Table 9-21 (reasons of an A-ASSOCIATE-RJ); PS3.15 Annex B (
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import replace
 from enum import StrEnum
 
 from wetread.errors import SettingsError
 from wetread.routes import fits
-from wetread.settings import Destination, Peer, Settings
+from wetread.settings import Destination, Peer, Settings, with_files
 from wetread.wire.associate import Reject
 from wetread.wire.tls import Files
 
@@ -163,11 +162,7 @@ def callback(settings: Settings, calling: str, address: str) -> Destination | No
     peer = Access(settings).admit(settings.ae_title, calling, address)
     if isinstance(peer, Refusal) or "commit" not in peer.may:
         return None
-    to = Destination(calling, peer.host or address, peer.port, tls=peer.tls)
-    if not peer.tls:
-        return to
-    names = ("tls_certificate", "tls_key", "tls_authority")
-    return replace(to, **{name: getattr(settings, name) for name in names})
+    return with_files(Destination(calling, peer.host or address, peer.port, tls=peer.tls), settings)
 
 
 def _within(address: str, networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:

@@ -12,16 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pydicom.dataset import Dataset
-
 from wetread.errors import PeerRefused
 from wetread.settings import Destination
 from wetread.wire.associate import STORAGE_COMMITMENT
-from wetread.wire.attributes import encoded
 from wetread.wire.command import Status
-from wetread.wire.commitment import REQUEST, WELL_KNOWN_INSTANCE, Report, encode
-from wetread.wire.part10 import EXPLICIT_LITTLE, IMPLICIT_LITTLE
-from wetread.wire.requestor import Requestor
+from wetread.wire.commitment import REQUEST, WELL_KNOWN_INSTANCE, Report, encode, encode_request
+from wetread.wire.part10 import IMPLICIT_LITTLE
+from wetread.wire.requestor import Requestor, either
 
 
 def commit(
@@ -49,22 +46,11 @@ def commit(
     """
     pair = (STORAGE_COMMITMENT, IMPLICIT_LITTLE)
     with Requestor(archive, calling_ae, [pair], timeout_s) as peer:
-        if not peer.accepts(*pair):
-            raise PeerRefused(f"{archive.ae_title}: has no storage commitment; set commitment = false")
-        status = peer.action(*pair, WELL_KNOWN_INSTANCE, REQUEST, memoryview(_request(transaction_uid, instances)))
+        peer.granted([pair], f"{archive.ae_title}: has no storage commitment; set commitment = false")
+        data = memoryview(encode_request(transaction_uid, instances, IMPLICIT_LITTLE))
+        status = peer.action(*pair, WELL_KNOWN_INSTANCE, REQUEST, data)
     if status != Status.SUCCESS:
         raise PeerRefused(f"{archive.ae_title}: the request for commitment was answered with status 0x{status:04X}")
-
-
-def _request(transaction_uid: str, instances: Mapping[str, str]) -> bytes:
-    made = Dataset()
-    made.TransactionUID = transaction_uid
-    made.ReferencedSOPSequence = []
-    for instance, sop_class in instances.items():
-        item = Dataset()
-        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, instance
-        made.ReferencedSOPSequence.append(item)
-    return encoded(made, IMPLICIT_LITTLE)
 
 
 def report(peer: Destination, told: Report, calling_ae: str = "WETREAD", timeout_s: float = 10.0) -> int:
@@ -77,10 +63,9 @@ def report(peer: Destination, told: Report, calling_ae: str = "WETREAD", timeout
     PeerRefused
         It rejected the association, or takes no reports.
     """
-    pairs = [(STORAGE_COMMITMENT, EXPLICIT_LITTLE), (STORAGE_COMMITMENT, IMPLICIT_LITTLE)]
+    pairs = either(STORAGE_COMMITMENT)
     with Requestor(peer, calling_ae, pairs, timeout_s, roles=(STORAGE_COMMITMENT,)) as association:
-        accepted = [pair for pair in pairs if association.accepts(*pair)]
-        if not accepted:
-            raise PeerRefused(f"{peer.ae_title}: takes no reports of storage commitment at this port")
-        data = memoryview(encode(told, accepted[0][1]))
-        return association.event_report(*accepted[0], WELL_KNOWN_INSTANCE, told.event_type, data)
+        refusal = f"{peer.ae_title}: takes no reports of storage commitment at this port"
+        pair = association.granted(pairs, refusal)
+        data = memoryview(encode(told, pair[1]))
+        return association.event_report(*pair, WELL_KNOWN_INSTANCE, told.event_type, data)

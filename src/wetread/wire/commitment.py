@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -115,6 +115,20 @@ def encode(report: Report, transfer_syntax: str) -> bytes:
             item.FailureReason = int(reason)
     if report.kept:
         made.ReferencedSOPSequence = [_item(instance) for instance in report.kept]
+    return encoded(made, transfer_syntax)
+
+
+def encode_request(transaction_uid: str, instances: Mapping[str, str], transfer_syntax: str) -> bytes:
+    """Return the data set of an N-ACTION, as `encode` that of its answer.
+
+    Parameters
+    ----------
+    instances
+        SOP Instance UID -> SOP Class UID.
+    """
+    made = Dataset()
+    made.TransactionUID = transaction_uid
+    made.ReferencedSOPSequence = [_item((sop_class, instance)) for instance, sop_class in instances.items()]
     return encoded(made, transfer_syntax)
 
 

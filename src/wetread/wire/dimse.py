@@ -52,9 +52,7 @@ def echo(destination: Destination, calling_ae: str = "WETREAD", timeout_s: float
     begin = time.monotonic()
     pair = (VERIFICATION, IMPLICIT_LITTLE)
     with Requestor(destination, calling_ae, [pair], timeout_s) as peer:
-        if not peer.accepts(*pair):
-            raise PeerRefused(f"{destination.ae_title}: does not answer C-ECHO")
-        status = peer.echo(*pair)
+        status = peer.echo(*peer.granted([pair], f"{destination.ae_title}: does not answer C-ECHO"))
     if status != Status.SUCCESS:
         raise PeerRefused(f"{destination.ae_title}: C-ECHO answered with status 0x{status:04X}")
     return time.monotonic() - begin

@@ -23,8 +23,8 @@ from wetread.errors import PeerRefused
 from wetread.settings import Destination
 from wetread.wire.attributes import data_set, encoded, texts
 from wetread.wire.command import Status
-from wetread.wire.part10 import EXPLICIT_LITTLE, IMPLICIT_LITTLE
-from wetread.wire.requestor import Requestor
+from wetread.wire.part10 import IMPLICIT_LITTLE
+from wetread.wire.requestor import Requestor, either
 
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 Row = TypeVar("Row")
@@ -73,14 +73,14 @@ class Query:
         timeout_s: float = 10.0,
         model: str = STUDY_ROOT_FIND,
     ) -> None:
-        self._name = f"{archive.ae_title}@{archive.host}:{archive.port}"
-        pairs = [(model, EXPLICIT_LITTLE), (model, IMPLICIT_LITTLE)]
+        self._name = archive.names[0]
+        pairs = either(model)
         self._peer = Requestor(archive, calling_ae, pairs, timeout_s)
-        accepted = [pair for pair in pairs if self._peer.accepts(*pair)]
-        if not accepted:
+        try:
+            self._pair = self._peer.granted(pairs, f"{self._name}: does not answer C-FIND ({UID(model).name})")
+        except PeerRefused:
             self._peer.__exit__(None, None, None)
-            raise PeerRefused(f"{self._name}: does not answer C-FIND ({UID(model).name})")
-        self._pair = accepted[0]
+            raise
 
     def find(
         self,
@@ -212,13 +212,13 @@ class _Count:
         rows = self._rows("STUDY", {"NumberOfStudyRelatedInstances": ""})
         if not rows:
             return None
-        return _number(rows[0].get("NumberOfStudyRelatedInstances", "")) or self._of_all_series()
+        return number_of(rows[0].get("NumberOfStudyRelatedInstances", "")) or self._of_all_series()
 
     def _of_all_series(self) -> int | None:
         rows = self._rows("SERIES", {"SeriesInstanceUID": "", "NumberOfSeriesRelatedInstances": ""})
         total = 0
         for row in rows or ():
-            told = _number(row.get("NumberOfSeriesRelatedInstances", ""))
+            told = number_of(row.get("NumberOfSeriesRelatedInstances", ""))
             number = told or self._of_series(row.get("SeriesInstanceUID", ""))
             if not number:
                 return None
@@ -237,5 +237,6 @@ class _Count:
         return [row for row in found.rows if fixed <= row.items()] if found.whole else None
 
 
-def _number(text: str) -> int:
+def number_of(text: str) -> int:
+    """Return a value of IS that counts something; 0 if it is none, or beyond nine digits."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else 0

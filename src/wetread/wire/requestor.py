@@ -11,7 +11,7 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from types import TracebackType
 
@@ -20,8 +20,12 @@ from wetread.settings import Destination
 from wetread.wire.acceptor import LINGER_S, UNLIMITED_BYTES
 from wetread.wire.associate import Associate, Context, decode, encode, propose
 from wetread.wire.command import PENDING, Command, Field, Message, fragments, pdus
+from wetread.wire.part10 import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from wetread.wire.tls import connect_context, reason
 from wetread.wire.transport import AbortReason, BadPdu, Pdu, Transport, abort, pdu
+
+#: An abstract and a transfer syntax: what one presentation context is about.
+Pair = tuple[str, str]
 
 OUR_MAX_PDU = 1 << 16  # answers of a peer are small
 _REASONS = {
@@ -32,6 +36,11 @@ _REASONS = {
     (2, 3, 1): "temporary congestion",
     (2, 3, 2): "local limit of associations exceeded",
 }
+
+
+def either(abstract: str) -> list[Pair]:
+    """Return what to propose for a service whose data sets may come in either little endian."""
+    return [(abstract, EXPLICIT_LITTLE), (abstract, IMPLICIT_LITTLE)]
 
 
 class Requestor:
@@ -64,11 +73,11 @@ class Requestor:
         self,
         destination: Destination,
         calling_ae: str,
-        pairs: Sequence[tuple[str, str]],
+        pairs: Sequence[Pair],
         timeout_s: float,
         roles: Sequence[str] = (),
     ) -> None:
-        self._name = f"{destination.ae_title}@{destination.host}:{destination.port}"
+        self._name = destination.names[0]
         self._timeout_s = timeout_s
         self._message_id = 0
         context = connect_context(destination)
@@ -118,6 +127,19 @@ class Requestor:
     def accepts(self, abstract: str, transfer: str) -> bool:
         """Whether the peer accepted this pair of abstract and transfer syntax."""
         return (abstract, transfer) in self._granted
+
+    def granted(self, pairs: Iterable[Pair], refusal: str) -> Pair:
+        """Return the first of some pairs that the peer accepted.
+
+        Raises
+        ------
+        PeerRefused
+            It accepted none; `refusal` is the message.
+        """
+        for pair in pairs:
+            if self.accepts(*pair):
+                return pair
+        raise PeerRefused(refusal)
 
     def echo(self, abstract: str, transfer: str) -> int:
         """Send a C-ECHO and return its status."""
@@ -169,7 +191,7 @@ class Requestor:
 
     def retrieve(
         self,
-        pair: tuple[str, str],
+        pair: Pair,
         request: Command,
         identifier: memoryview,
         store: Callable[[Command, Context, bytearray], int],

@@ -8,7 +8,7 @@ selection for C-GET), C.6.2 (Study Root); PS3.7 Sections 9.1.3 and 9.1.4.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wetread.errors import BadInput, PeerRefused
@@ -16,8 +16,8 @@ from wetread.settings import Destination
 from wetread.wire.associate import MAX_CONTEXTS, Context
 from wetread.wire.attributes import data_set, encoded
 from wetread.wire.command import Command, Field, Status
-from wetread.wire.part10 import EXPLICIT_LITTLE, IMPLICIT_LITTLE, header, identify
-from wetread.wire.requestor import Requestor
+from wetread.wire.part10 import header, identify
+from wetread.wire.requestor import Pair, Requestor, either
 
 STUDY_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
 STUDY_ROOT_GET = "1.2.840.10008.5.1.4.1.2.2.3"
@@ -62,11 +62,15 @@ class Archive:
         """AE@host:port."""
         return self.peer.names[0]
 
+    def refusal(self, service: str) -> str:
+        """What is said when it does not offer a service."""
+        return f"{self.name}: does not offer {service} (Study Root) to {self.calling_ae}"
+
 
 def get(
     archive: Archive,
     keys: Mapping[str, str],
-    pairs: Sequence[tuple[str, str]],
+    pairs: Sequence[Pair],
     keep: Keep,
     on_progress: OnProgress = lambda fetched: None,
 ) -> Fetched:
@@ -88,12 +92,12 @@ def get(
     PeerRefused
         It rejected the association, does not offer C-GET, or answered with a failure.
     """
-    asked = [(STUDY_ROOT_GET, EXPLICIT_LITTLE), (STUDY_ROOT_GET, IMPLICIT_LITTLE)]
+    asked = either(STUDY_ROOT_GET)
     if len(pairs) > MAX_CONTEXTS - len(asked):
         raise BadInput(f"C-GET: expected at most {MAX_CONTEXTS - len(asked)} pairs of syntaxes, got {len(pairs)}")
     roles = tuple(dict.fromkeys(sop_class for sop_class, _ in pairs))
     with Requestor(archive.peer, archive.calling_ae, [*asked, *pairs], archive.timeout_s, roles) as peer:
-        pair = _pair(peer, asked, archive, "C-GET")
+        pair = peer.granted(asked, archive.refusal("C-GET"))
         if not peer.roles:
             raise PeerRefused(f"{archive.name}: gives nobody objects by C-GET: it grants no SCP role")
 
@@ -122,23 +126,16 @@ def move(
     PeerUnreachable, PeerRefused
         As `get`; also if the archive does not know the node.
     """
-    asked = [(STUDY_ROOT_MOVE, EXPLICIT_LITTLE), (STUDY_ROOT_MOVE, IMPLICIT_LITTLE)]
+    asked = either(STUDY_ROOT_MOVE)
     with Requestor(archive.peer, archive.calling_ae, asked, archive.timeout_s) as peer:
-        pair = _pair(peer, asked, archive, "C-MOVE")
+        pair = peer.granted(asked, archive.refusal("C-MOVE"))
         request = Command(Field.C_MOVE_RQ, 0, pair[0], data_set=True, move_destination=to_ae)
         return _retrieved(peer, pair, request, keys, archive, lambda *_: Status.UNRECOGNIZED_OPERATION, on_progress)
 
 
-def _pair(peer: Requestor, asked: Collection[tuple[str, str]], archive: Archive, service: str) -> tuple[str, str]:
-    accepted = [pair for pair in asked if peer.accepts(*pair)]
-    if not accepted:
-        raise PeerRefused(f"{archive.name}: does not offer {service} (Study Root) to {archive.calling_ae}")
-    return accepted[0]
-
-
 def _retrieved(
     peer: Requestor,
-    pair: tuple[str, str],
+    pair: Pair,
     request: Command,
     keys: Mapping[str, str],
     archive: Archive,

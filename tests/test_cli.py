@@ -100,6 +100,13 @@ def test_usage_is_2(run: Run, words: tuple[str, ...]) -> None:
     assert err
 
 
+@pytest.mark.parametrize("words", [("echo",), ("pull", "--study", "1.2")])
+def test_dicomweb_has_no_dimse(run: Run, words: tuple[str, ...]) -> None:
+    code, _, err = run(words[0], "WEB@https://pacs.example/dicom-web", *words[1:])
+    assert code == 2
+    assert "expected AE@host:port" in err
+
+
 def test_bad_input_is_4(run: Run, tmp_path: Path) -> None:
     code, _, err = run("read", tmp_path / "nothing-here")
     assert code == 4

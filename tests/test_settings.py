@@ -35,6 +35,12 @@ def test_wrong_value_says_what_was_expected(environ: dict[str, str], said: str) 
         load(environ=environ)
 
 
+@pytest.mark.parametrize("name", ["archives", "worklists"])
+def test_who_is_asked_by_c_find_is_no_url(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name}: expected AE@host:port"):
+        load(environ={f"WETREAD_{name.upper()}": "WEB@https://pacs.example/dicom-web"})
+
+
 @pytest.mark.parametrize("text", ["prot = 3", "port = [", "port = 'x'"])
 def test_wrong_file_says_what_was_expected(tmp_path: Path, text: str) -> None:
     path = tmp_path / "wetread.toml"

@@ -527,10 +527,7 @@ def echo(context: click.Context, destination: str, as_json: bool) -> None:
 
     settings = settings_of(context)
     start = time.perf_counter()
-    place = destination_of(settings, destination)
-    if place.url:
-        raise SettingsError(f"destination {place.ae_title}: speaks DICOMweb, which has no C-ECHO")
-    dimse.echo(place, settings.ae_title, settings.peer_timeout_s)
+    dimse.echo(destination_of(settings, destination), settings.ae_title, settings.peer_timeout_s)
     ms = (time.perf_counter() - start) * 1e3
     if as_json:
         emit({"destination": destination, "ok": True, "ms": round(ms, 1)})

@@ -435,8 +435,9 @@ def load(
         raise SettingsError(f"unknown setting {unknown[0]!r}; known are {', '.join(kinds)}")
     made = replace(Settings(), **{name: _value(name, kinds[name], value) for name, value in raw.items()})
     _check_routes(made)
-    if any(one.url for one in made.archives):
-        raise SettingsError("archives: expected AE@host:port, as archives are asked by C-FIND; got a url")
+    for name in ("archives", "worklists"):
+        if any(one.url for one in getattr(made, name)):
+            raise SettingsError(f"{name}: expected AE@host:port, as {name} are asked by C-FIND; got a url")
     return replace(
         made,
         destinations=tuple(with_files(one, made) for one in made.destinations),

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from types import TracebackType
 
-from wetread.errors import PeerRefused, PeerUnreachable
+from wetread.errors import PeerRefused, PeerUnreachable, SettingsError
 from wetread.settings import Destination
 from wetread.wire.acceptor import LINGER_S, UNLIMITED_BYTES
 from wetread.wire.associate import Associate, Context, decode, encode, propose
@@ -66,7 +66,7 @@ class Requestor:
     PeerRefused
         The peer rejected the association.
     SettingsError
-        A TLS file of the destination cannot be used.
+        A TLS file of the destination cannot be used, or it speaks DICOMweb.
     """
 
     def __init__(
@@ -77,6 +77,11 @@ class Requestor:
         timeout_s: float,
         roles: Sequence[str] = (),
     ) -> None:
+        if destination.url:
+            raise SettingsError(
+                f"destination {destination.ae_title}: speaks DICOMweb, which has no C-ECHO, C-FIND, C-GET or C-MOVE; "
+                "expected AE@host:port"
+            )
         self._name = destination.names[0]
         self._timeout_s = timeout_s
         self._message_id = 0

@@ -68,8 +68,35 @@ def test_a_destination_gets_only_documents_that_exist() -> None:
     assert load(environ={}).kinds == set(USUAL)
     with pytest.raises(SettingsError, match=r"expected some of SR, .* got SEGG"):
         parse_destination("P@h:1/SR+SEGG")
+
+
+def test_a_destination_that_gets_nothing_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "wetread.toml"
+    path.write_text('[[destinations]]\nae_title = "P"\nhost = "h"\nport = 104\ndocuments = []\n')
     with pytest.raises(SettingsError, match="got none"):
-        Destination("P", "h", 1, ())
+        load(path, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "protocol", "documents"),
+    [
+        ("P@h:1", "dimse", USUAL),
+        ("P@https://h/dicom-web", "dicomweb", USUAL),
+        ("P@mllp://h:2575", "hl7", ("ORU",)),
+        ("P@mllps://h:2575", "hl7", ("ORU",)),
+        ("P@fhir+https://h/fhir", "fhir", ("FHIR",)),
+    ],
+)
+def test_the_address_names_the_protocol(text: str, protocol: str, documents: tuple[str, ...]) -> None:
+    made = parse_destination(text)
+    assert (made.protocol, made.documents) == (protocol, documents)
+
+
+def test_a_protocol_carries_its_own_kinds() -> None:
+    with pytest.raises(SettingsError, match="expected some of ORU, got SR"):
+        Destination("EHR", url="mllp://h:2575", documents=("SR",))
+    with pytest.raises(SettingsError, match="got another form"):
+        parse_destination("P@ftp://h/x")
 
 
 @pytest.mark.parametrize("text", ["PACS", "PACS@host", "@host:1", "PACS@host:port", "PACS@:1"])

@@ -542,7 +542,7 @@ def echo(context: click.Context, destination: str, as_json: bool) -> None:
 @click.pass_context
 def send(context: click.Context, destination: str, paths: tuple[Path, ...], as_json: bool) -> None:
     """Send files or folders of DICOM to AE@host:port (C-STORE), NAME@URL (STOW-RS) or a destination's AE title."""
-    from wetread.wire import dimse, webstore
+    from wetread.wire.deliver import STORED, deliver
 
     settings = settings_of(context)
     files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
@@ -550,17 +550,14 @@ def send(context: click.Context, destination: str, paths: tuple[Path, ...], as_j
     if not files:
         raise BadInput(f"{paths[0]}: expected a DICOM file or a folder of them, found no file")
     place, items = destination_of(settings, destination), [file.read_bytes() for file in files]
-    if place.url:
-        statuses = webstore.send(place, items, settings.peer_timeout_s)
-    else:
-        statuses = dimse.send(place, items, settings.ae_title, settings.peer_timeout_s)
+    statuses = deliver(place, items, settings.ae_title, settings.peer_timeout_s)
     rows = [{"file": str(file), "status": f"0x{status:04X}"} for file, status in zip(files, statuses, strict=True)]
     if as_json:
         emit(rows)
     else:
         for row in rows:
             click.echo(f"{row['status']}  {row['file']}")
-    context.exit(OK if all(status in dimse.STORED for status in statuses) else FAILED)
+    context.exit(OK if all(status in STORED for status in statuses) else FAILED)
 
 
 #: What selects a study of an archive, and its DICOM keyword.

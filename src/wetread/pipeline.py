@@ -147,7 +147,7 @@ class Reader:
         decision = _decided(image, given)
         clock = Clock({timing.stage: timing.ms for timing in before}, self.turns.pause)
         blank = Result(image.study_uid, image.source, image.digest, image.header, image)
-        blank = replace(blank, revision=report.revision(blank, said))
+        blank = replace(blank, revision=report.revision(blank, said), order=given.order)
         try:
             if image.positions_mm and image.series_uid in given.lost:
                 raise NotRead("MISSING-SLICES", "Slices that came before were deleted when their result was delivered.")
@@ -176,7 +176,7 @@ class Reader:
         result = Result(
             study_uid, item.source, item.digest, item.header, None, sop_uids=item.sop_uids, refusal=item.refusal
         )
-        result = replace(result, revision=report.revision(result, said))
+        result = replace(result, revision=report.revision(result, said), order=given.order)
         reading = self._documented(result, Clock({timing.stage: timing.ms for timing in before}))
         return replace(reading, decision=_decided(item, given))
 
@@ -195,7 +195,9 @@ class Reader:
         If not even the SR of the refusal passes, what is left are the documents without one.
         """
         if result.refusal is None:
-            bare = Result(result.study_uid, result.source, result.digest, result.header, result.image)
+            bare = Result(
+                result.study_uid, result.source, result.digest, result.header, result.image, order=result.order
+            )
             refusal = Refusal("CRASHED", REFUSALS["CRASHED"], reason)
             result = replace(
                 bare, refusal=refusal, revision=result.revision, timings=result.timings, read_at=result.read_at

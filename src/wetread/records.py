@@ -296,6 +296,33 @@ class Sender:
 
 
 @dataclass(frozen=True, slots=True)
+class Identifier:
+    """An identifier and who gave it: HL7 v2 CX and EI, FHIR Identifier, PS3.3 Section 10.14."""
+
+    value: str
+    authority: str = ""  # namespace, as HD.1 or Issuer of Patient ID
+    universal_id: str = ""  # as HD.2
+    universal_id_type: str = ""  # as HD.3: "ISO", "UUID", ...
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What was asked for, as the ordering system told it; "" and () where it did not."""
+
+    accession: Identifier  # Accession Number (0008,0050)
+    placer: Identifier = Identifier("")  # ORC-2, Placer Order Number (0040,2016)
+    filler: Identifier = Identifier("")  # ORC-3, Filler Order Number (0040,2017)
+    procedure: Code | None = None  # OBR-4, Requested Procedure Code Sequence (0032,1064)
+    procedure_id: str = ""  # Requested Procedure ID (0040,1001)
+    patient: tuple[Identifier, ...] = ()  # PID-3 after merges
+    priority: str = ""  # "STAT", "URGENT", "ROUTINE"
+    indication: str = ""  # OBR-31, ServiceRequest.reasonCode; for people
+    study_uid: str = ""  # where the order names it: ZDS-1, IPC-3
+    reference: str = ""  # of FHIR: "ServiceRequest/123"
+    source: str = ""  # "hl7", "fhir" or "worklist"
+
+
+@dataclass(frozen=True, slots=True)
 class Circumstances:
     """Under which one study is read."""
 
@@ -304,6 +331,7 @@ class Circumstances:
     reduced: tuple[str, ...] = ()  # "documents", "pictures", "builds": what is left out, as others would come too late
     routes: tuple[Route, ...] = ()  # the site's rules, where they apply
     senders: Mapping[str, Sender] = field(default_factory=dict)  # SOP Instance UID -> who sent it
+    order: Order | None = None  # that the study answers; None: no order is known
 
 
 #: Nothing was said of the study before, no rule applies, and nothing is left out.
@@ -329,6 +357,7 @@ class Result:
     refusal: Refusal | None = None  # where none answered
     timings: tuple[Timing, ...] = ()
     revision: Revision | None = None  # what it replaces
+    order: Order | None = None  # that it answers; never part of a DICOM document
     reduced: tuple[str, ...] = ()  # of `Circumstances.reduced`, where something was read
     read_at: str = ""  # when, UTC, ISO 8601 to the second; never part of a DICOM document
 
@@ -337,7 +366,7 @@ class Result:
 class Document:
     """One finished document, checked and encoded."""
 
-    kind: str  # "SR", "SEG", "PM", "SC", "HTML", "JSON"
+    kind: str  # "SR", "SEG", "PM", "SC", "HTML", "JSON", "ORU", "FHIR"
     name: str  # file name, without patient identifiers
     data: bytes
     sop_class_uid: str = ""  # "" when it is no DICOM object

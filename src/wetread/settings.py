@@ -22,25 +22,36 @@ from wetread.routes import Route, rule_of
 #: Kinds of documents that a destination may ask for, and what it gets if it does not say.
 #: Not by default: KOS would stand among the key images that people chose, GSPS is laid over
 #: the image unasked by many viewers, PDF repeats the SC, and few readers know LABELMAP.
-DOCUMENTS = ("SR", "SEG", "PM", "SC", "KOS", "GSPS", "PDF", "LABELMAP")
-USUAL = DOCUMENTS[:4]
+DICOM = ("SR", "SEG", "PM", "SC", "KOS", "GSPS", "PDF", "LABELMAP")
+DOCUMENTS = (*DICOM, "ORU", "FHIR")
+USUAL = DICOM[:4]
+#: By the scheme of a destination's address: the protocol, what it can carry, and what it gets if it does not say.
+PROTOCOLS = {
+    "": ("dimse", DICOM, USUAL),
+    "http": ("dicomweb", DICOM, USUAL),
+    "https": ("dicomweb", DICOM, USUAL),
+    "mllp": ("hl7", ("ORU",), ("ORU",)),
+    "mllps": ("hl7", ("ORU",), ("ORU",)),
+    "fhir+http": ("fhir", ("FHIR",), ("FHIR",)),
+    "fhir+https": ("fhir", ("FHIR",), ("FHIR",)),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """A PACS that gets results by C-STORE, or by STOW-RS where it has a `url`; or one or a worklist that is asked."""
+    """A PACS or record that gets results, by the protocol of its address; or an archive or worklist that is asked."""
 
     ae_title: str  # with `url`: a name for rules
     host: str = ""
     port: int = 0
-    documents: tuple[str, ...] = USUAL
+    documents: tuple[str, ...] = ()  # empty: what is usual for its protocol
     tls: bool = False
     tls_certificate: Path = Path()  # ours for this destination; empty: the node's
     tls_key: Path = Path()
     tls_authority: Path = Path()  # who signed the destination's certificate
     tls_name: str = ""  # the name in the destination's certificate; empty: its host
     commitment: bool = False  # ask it to commit itself to what it was sent; until it did, nothing of it is deleted
-    url: str = ""  # of a DICOMweb service, to which /studies is added; without host and port
+    url: str = ""  # without host and port: https:// of a DICOMweb service, mllp:// or fhir+https:// of a record
     token: Path = Path()  # file of the token that it is shown: Authorization: Bearer
 
     def __post_init__(self) -> None:
@@ -48,12 +59,16 @@ class Destination:
         if not isinstance(self.commitment, bool):
             raise SettingsError(f"destination {self.ae_title}, commitment: expected true or false")
         _check_address(self)
-        unknown = sorted(set(self.documents) - set(DOCUMENTS))
-        if unknown or not self.documents:
-            got = ", ".join(unknown) or "none"
-            raise SettingsError(
-                f"destination {self.ae_title}, documents: expected some of {', '.join(DOCUMENTS)}, got {got}"
-            )
+        _, known, usual = PROTOCOLS[urlsplit(self.url).scheme]
+        if unknown := sorted(set(self.documents) - set(known)):
+            expected, got = ", ".join(known), ", ".join(unknown)
+            raise SettingsError(f"destination {self.ae_title}, documents: expected some of {expected}, got {got}")
+        object.__setattr__(self, "documents", self.documents or usual)
+
+    @property
+    def protocol(self) -> str:
+        """How results go there: "dimse", "dicomweb", "hl7" or "fhir"."""
+        return PROTOCOLS[urlsplit(self.url).scheme][0]
 
     @property
     def names(self) -> tuple[str, str]:
@@ -77,11 +92,15 @@ def _check_address(destination: Destination) -> None:
             raise SettingsError(f"{where}: token: expected a url beside it")
         return
     parts = urlsplit(destination.url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or {"@", "?", "#"} & set(destination.url):
-        raise SettingsError(f"{where}: url: expected https://host/path without user or query, got another form")
+    if parts.scheme not in PROTOCOLS or not parts.hostname or {"@", "?", "#"} & set(destination.url):
+        raise SettingsError(
+            f"{where}: url: expected https://host/path, fhir+https://host/path or mllp://host:port, "
+            "without user or query, got another form"
+        )
     if destination.host or destination.port or destination.commitment or destination.tls:
         raise SettingsError(f"{where}: url: expected no host, port, tls or commitment beside it")
-    if destination.token != Path() and parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "localhost"):
+    secret = parts.scheme.endswith("https") or parts.hostname in ("127.0.0.1", "localhost")
+    if destination.token != Path() and not secret:
         raise SettingsError(f"{where}: token: expected https, as anyone on the way could read it")
 
 
@@ -155,7 +174,7 @@ class Settings:
     dicomweb_tokens: Path = _setting(Path(), "file of tokens, one a line; given, DICOMweb clients must show one")
     dicomweb_origins: str = _setting("", "origins of web viewers that may call /dicomweb (CORS), comma-separated")
     destinations: tuple[Destination, ...] = _setting(
-        (), "where results go: AE@host:port, or NAME@URL of DICOMweb, with commas"
+        (), "where results go: AE@host:port, or NAME@URL of DICOMweb, MLLP or FHIR, with commas"
     )
     archives: tuple[Destination, ...] = _setting(
         (), "who is asked how many objects a study has, and pulled from: AE@host:port, comma-separated"
@@ -255,7 +274,7 @@ def shipped_models() -> Path:
 
 
 def parse_destination(text: str) -> Destination:
-    """Parse ``AE@host:port``, ``AE@host:port/SR+SEG`` or ``NAME@https://host/path``.
+    """Parse ``AE@host:port``, ``AE@host:port/SR+SEG``, or ``NAME@URL`` with a scheme of `PROTOCOLS`.
 
     Raises
     ------
@@ -263,7 +282,7 @@ def parse_destination(text: str) -> Destination:
         The text has another form.
     """
     name, at, url = text.partition("@")
-    if at and name and url.startswith(("http://", "https://")):
+    if at and name and "://" in url:
         return Destination(name, url=url)
     address, _, kinds = text.partition("/")
     title, at, rest = address.partition("@")
@@ -392,6 +411,8 @@ def _record(item: Any, kind: type[Any], parse: Callable[[str], Any]) -> Any:
 
 
 def _field(name: str, value: Any) -> Any:
+    if name == "documents" and not value:
+        raise SettingsError("destination, documents: expected at least one kind, got none")
     if isinstance(value, list):
         return tuple(value)
     return Path(value) if name in ("tls_certificate", "tls_key", "tls_authority", "token") else value

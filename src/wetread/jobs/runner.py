@@ -34,8 +34,8 @@ from wetread.records import Sender
 from wetread.settings import Destination, Settings, parse_destination
 from wetread.trace import following, trace_id
 from wetread.turns import Turns
-from wetread.wire import webstore
-from wetread.wire.dimse import Commitment, Notice, Received, Request, Status, send
+from wetread.wire.deliver import deliver as deliver_to
+from wetread.wire.dimse import Commitment, Notice, Received, Request, Status
 from wetread.wire.glance import Tag, glance
 from wetread.wire.part10 import meta
 
@@ -329,6 +329,4 @@ class Runner:
     def _send(
         self, destination: Destination, files: Sequence[bytes], on_status: Callable[[int, int], None]
     ) -> list[int]:
-        if destination.url:
-            return webstore.send(destination, files, self._settings.peer_timeout_s, on_status)
-        return send(destination, files, self._settings.ae_title, self._settings.peer_timeout_s, on_status)
+        return deliver_to(destination, files, self._settings.ae_title, self._settings.peer_timeout_s, on_status)

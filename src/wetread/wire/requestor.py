@@ -66,7 +66,7 @@ class Requestor:
     PeerRefused
         The peer rejected the association.
     SettingsError
-        A TLS file of the destination cannot be used, or it speaks DICOMweb.
+        A TLS file of the destination cannot be used, or it is a URL.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Requestor:
     ) -> None:
         if destination.url:
             raise SettingsError(
-                f"destination {destination.ae_title}: speaks DICOMweb, which has no C-ECHO, C-FIND, C-GET or C-MOVE; "
+                f"destination {destination.ae_title}: is a URL, which has no C-ECHO, C-FIND, C-GET or C-MOVE; "
                 "expected AE@host:port"
             )
         self._name = destination.names[0]

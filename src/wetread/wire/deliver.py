@@ -1,0 +1,51 @@
+"""Sends documents to a destination by the protocol of its address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from wetread.errors import SettingsError
+from wetread.settings import Destination
+from wetread.wire import dimse, webstore
+from wetread.wire.dimse import STORED
+
+__all__ = ["STORED", "deliver"]
+
+
+def deliver(
+    destination: Destination,
+    items: Sequence[bytes],
+    calling_ae: str = "WETREAD",
+    timeout_s: float = 10.0,
+    on_status: Callable[[int, int], None] | None = None,
+) -> list[int]:
+    """Send documents of the kinds that the destination's protocol carries.
+
+    Parameters
+    ----------
+    items
+        DICOM files (PS3.10), HL7 messages or FHIR bundles.
+    calling_ae
+        Our AE title, for DIMSE.
+    timeout_s
+        How long the peer may be silent.
+    on_status
+        Called with index and status of an item as soon as the peer has answered it.
+
+    Returns
+    -------
+    list of int
+        The status of each item as C-STORE has it (PS3.4 Table B.2-1), whatever the protocol; those in `STORED` are
+        kept by the peer.
+
+    Raises
+    ------
+    BadInput, PeerUnreachable, PeerRefused, SettingsError
+        As `send` of the protocol's module.
+    """
+    match destination.protocol:
+        case "dimse":
+            return dimse.send(destination, items, calling_ae, timeout_s, on_status)
+        case "dicomweb":
+            return webstore.send(destination, items, timeout_s, on_status)
+    raise SettingsError(f"destination {destination.ae_title}: {destination.protocol} is not spoken yet")

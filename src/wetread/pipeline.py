@@ -35,6 +35,7 @@ from wetread.records import (
     Region,
     Rejected,
     Result,
+    Stored,
     Study,
     Timing,
     Unread,
@@ -79,8 +80,10 @@ class Reader:
     turns: Turns = field(default_factory=Turns)
     decoder: Decoder = acquire
 
-    def read_blobs(self, blobs: Sequence[tuple[str, bytes]], given: Circumstances = USUAL) -> tuple[Reading, ...]:
-        """Read what came over the network: (name, Part 10 bytes) of one or more studies.
+    def read_blobs(
+        self, blobs: Sequence[tuple[str, bytes | Stored]], given: Circumstances = USUAL
+    ) -> tuple[Reading, ...]:
+        """Read what came over the network: (name, Part 10 file) of one or more studies.
 
         Parameters
         ----------

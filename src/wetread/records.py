@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,15 @@ class Image:
     person: str = ""  # digest of Patient ID and its issuer, the same on a follow-up; "" where nobody is told
     ages: tuple[int, ...] = ()  # of the patient, completed years, each one that the header tells; () not known
     reduction: int = 1  # n: rows and columns were decoded at 1/n and interpolated to their grid; 1: every pixel
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A file with one object as it came; whoever hands it on checks meanwhile that it still has its digest."""
+
+    path: Path
+    digest: str  # SHA-256 of its bytes, hex
+    size: int  # bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,8 +121,7 @@ def mapped() -> None:
 def held() -> None:
     """A large answer to which it writes when the service has looked at it."""
     say(SOCK, Said.DONE, large())
-    _, memory = take(SOCK)  # the next job
-    assert memory is not None
+    _, (memory,) = take(SOCK)  # the next job
     try:
         os.pwrite(MEMORY, b"\xff" * PAGE, PAGE)
     except PermissionError:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from tests.wire.objects import SR, film
 from wetread import pipeline
 from wetread.errors import REFUSALS
-from wetread.records import USUAL, Circumstances, Document, Reading, Refusal, Result, Timing
+from wetread.records import USUAL, Circumstances, Document, Reading, Refusal, Result, Stored, Timing
 from wetread.settings import Settings
 from wetread.uids import derive
 from wetread.wire.part10 import identify, meta
@@ -36,8 +36,10 @@ class Fake:
 
     read: Callable[[Sequence[tuple[str, bytes]]], tuple[Reading, ...]] = read
 
-    def read_blobs(self, blobs: Sequence[tuple[str, bytes]], given: Circumstances = USUAL) -> tuple[Reading, ...]:
-        return self.read(blobs)
+    def read_blobs(
+        self, blobs: Sequence[tuple[str, bytes | Stored]], given: Circumstances = USUAL
+    ) -> tuple[Reading, ...]:
+        return self.read([(name, content(held)) for name, held in blobs])
 
     def set_aside(
         self,
@@ -50,6 +52,11 @@ class Fake:
 
 
 READER = Fake()
+
+
+def content(held: bytes | Stored) -> bytes:
+    """Return the file of an object."""
+    return held if isinstance(held, bytes) else held.path.read_bytes()
 
 
 def _reading(name: str, data: bytes) -> Reading:

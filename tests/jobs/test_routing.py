@@ -16,7 +16,7 @@ from wetread.jobs.runner import Runner
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
 from wetread.jobs.worker import Worker, circumstances
-from wetread.records import USUAL, Circumstances, Reading, Sender
+from wetread.records import USUAL, Circumstances, Reading, Sender, Stored
 from wetread.routes import Route, decide
 from wetread.settings import Destination, Settings
 from wetread.wire.dimse import Received
@@ -37,10 +37,12 @@ def store(tmp_path: Path) -> Iterator[Store]:
 class Routed(fake.Fake):
     """Decides as the row does, by who sent an object."""
 
-    def read_blobs(self, blobs: Sequence[tuple[str, bytes]], given: Circumstances = USUAL) -> tuple[Reading, ...]:
+    def read_blobs(
+        self, blobs: Sequence[tuple[str, bytes | Stored]], given: Circumstances = USUAL
+    ) -> tuple[Reading, ...]:
         (sender,) = set(given.senders.values())
         decision = decide(given.routes, facts_of({}, sender))
-        return tuple(replace(one, decision=decision) for one in self.read(blobs))
+        return tuple(replace(one, decision=decision) for one in super().read_blobs(blobs, given))
 
 
 def received(study: str, calling: str, called: str = "WETREAD") -> Received:

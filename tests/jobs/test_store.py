@@ -133,6 +133,22 @@ def test_same_bytes_again_change_nothing(store: Store) -> None:
     assert len(list(store.spool.digests())) == 1
 
 
+def test_a_blob_that_changed_explains_whatever_its_reading_ended_with(store: Store) -> None:
+    arrival = arrive(store)
+    admit(store, arrival)
+    store.studies.complete("1.2.3")
+    files = store.files(take(store))
+    with store.checked(files):
+        assert files[0][1].size == store.spool.path(arrival.digest).stat().st_size
+    with store.spool.path(arrival.digest).open("r+b") as blob:
+        blob.write(b"rot")
+    with pytest.raises(DamagedBlob, match="has changed"), store.checked(files):
+        raise ValueError("what the reader made of it")
+    store.spool.remove(arrival.digest)
+    with pytest.raises(DamagedBlob, match="is gone"), store.checked(files):
+        pass
+
+
 def test_other_bytes_under_one_uid_never_overwrite(store: Store) -> None:
     first, second = arrive(store, size=64), arrive(store, size=66)
     assert admit(store, first, second) == [Effect.NEW, Effect.CONFLICT]

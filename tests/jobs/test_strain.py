@@ -19,7 +19,7 @@ from wetread.jobs.store import Store
 from wetread.jobs.strain import Strain
 from wetread.jobs.watch import Watch
 from wetread.jobs.worker import Worker
-from wetread.records import USUAL, Circumstances, Reading
+from wetread.records import USUAL, Circumstances, Reading, Stored
 from wetread.settings import STEPS, Destination, Settings, load
 
 __all__ = ["clock", "store"]  # the fixtures
@@ -44,7 +44,9 @@ class Told(fake.Fake):
         super().__init__()
         self.__dict__["given"] = []
 
-    def read_blobs(self, blobs: Sequence[tuple[str, bytes]], given: Circumstances = USUAL) -> tuple[Reading, ...]:
+    def read_blobs(
+        self, blobs: Sequence[tuple[str, bytes | Stored]], given: Circumstances = USUAL
+    ) -> tuple[Reading, ...]:
         self.__dict__["given"].append(given.reduced)
         return super().read_blobs(blobs, given)
 
@@ -170,7 +172,9 @@ def test_a_node_looks_by_itself(tmp_path: Path) -> None:
                 told.notify_all()
 
     class Stuck(fake.Fake):
-        def read_blobs(self, blobs: Sequence[tuple[str, bytes]], given: Circumstances = USUAL) -> tuple[Reading, ...]:
+        def read_blobs(
+            self, blobs: Sequence[tuple[str, bytes | Stored]], given: Circumstances = USUAL
+        ) -> tuple[Reading, ...]:
             begun.set()
             assert free.wait(30)
             return super().read_blobs(blobs, given)

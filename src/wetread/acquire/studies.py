@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from wetread.acquire.attributes import text
 from wetread.acquire.instances import Instance, give_up, read_instance, reject, run
@@ -11,21 +12,22 @@ from wetread.acquire.picture import Assumption
 from wetread.acquire.quiet import quiet
 from wetread.acquire.series import joined
 from wetread.errors import NotRead
-from wetread.records import Image, Rejected, Study
+from wetread.records import Image, Rejected, Stored, Study
 from wetread.settings import Settings
 
 
 def decode(
-    blobs: Sequence[tuple[str, bytes]],
+    blobs: Sequence[tuple[str, bytes | Stored]],
     settings: Settings,
     assume: Assumption = Assumption(),  # noqa: B008 - frozen
 ) -> tuple[Study, ...]:
-    """Decode files that are already in memory.
+    """Decode files that are in memory, or stored.
 
     Parameters
     ----------
     blobs
-        (source, bytes) of DICOM files with their preamble, PNG or JPEG pictures.
+        (source, bytes) of DICOM files with their preamble, PNG or JPEG pictures.  The digest of a stored one
+        is believed.
     settings
         `max_pixels` bounds what is decoded.
     assume
@@ -44,21 +46,34 @@ def decode(
     ----------
     DICOM PS3.3 Section C.7 (identity), PS3.5 Section 9 (unique identifiers).
     """
-    return gather(read_each(blobs, settings, assume), settings)
+    return gather(read_each(map(_content, blobs), settings, assume), settings)
+
+
+def _content(blob: tuple[str, bytes | Stored]) -> tuple[str, str, bytes]:
+    source, held = blob
+    return (source, "", held) if isinstance(held, bytes) else (source, held.digest, held.path.read_bytes())
 
 
 def read_each(
-    blobs: Iterable[tuple[str, bytes]],
+    blobs: Iterable[tuple[str, str, bytes]],
     settings: Settings,
     assume: Assumption,
     begin: Callable[[int], None] = lambda number: None,
 ) -> list[Instance]:
-    """Read files one after the other; of identical ones the first.  `begin` is told each one's number before."""
+    """Read files one after the other; of identical ones the first.
+
+    Parameters
+    ----------
+    blobs
+        (source, SHA-256 in hex or "", bytes).
+    begin
+        Told each one's number before it is read.
+    """
     seen: set[str] = set()
     made = []
     with quiet(), run() as shared:
         # All digests are asked for at once: to wait for each in turn is to wait for the scheduler.
-        asked = [(source, data, shared.digest(data)) for source, data in blobs]
+        asked = [(name, data, partial(str, told) if told else shared.digest(data)) for name, told, data in blobs]
         for number, (source, data, digest) in enumerate(asked):
             begin(number)
             instance = read_instance(source, data, settings, assume, shared.known, digest)

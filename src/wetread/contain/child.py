@@ -26,7 +26,7 @@ from wetread.acquire.studies import gather, given_up, read_each
 from wetread.contain.handover import Shelf, pack
 from wetread.contain.limits import Limits
 from wetread.contain.shown import shown, told
-from wetread.contain.talk import OUT_OF_MEMORY, PAGE, Said, say, take, write
+from wetread.contain.talk import HANDLE, OUT_OF_MEMORY, PAGE, Said, say, take, write
 from wetread.errors import NotRead
 from wetread.memory import keep_freed
 from wetread.settings import Settings
@@ -46,12 +46,12 @@ class Service:
         say(self.sock, Said.READY)
         while True:
             try:
-                message, memory = take(self.sock)
+                message, memories = take(self.sock)
             except EOFError:
                 return
-            if memory is not None:
+            if memories:
                 os.close(self.answer_memory)
-                self.answer_memory = memory
+                (self.answer_memory,) = memories
             yield json.loads(message)
 
     def files(self) -> Iterator[tuple[dict[str, Any], bytes]]:
@@ -59,15 +59,19 @@ class Service:
         number = 0
         while True:
             say(self.sock, Said.NEXT)
-            message, handle = take(self.sock)
+            message, handles = take(self.sock)
             told = json.loads(message)
             if not told:
                 return
-            offset = 0
+            offset, opened = 0, iter(handles)
             for about, size in told:
                 self.begin(number)
-                yield about, os.pread(self.files_memory, size, offset) if handle is None else _content(handle)
-                number, offset = number + 1, offset + size
+                if size == HANDLE:
+                    yield about, _content(next(opened))
+                else:
+                    yield about, os.pread(self.files_memory, size, offset)
+                    offset += size
+                number += 1
 
     def begin(self, number: int) -> None:
         """Say that a file is read from now on which was taken before."""
@@ -103,7 +107,7 @@ def _content(handle: int) -> bytes:
 
 
 def _decode(job: dict[str, Any], service: Service) -> Any:
-    blobs = ((about["name"], data) for about, data in service.files())
+    blobs = ((about["name"], about["digest"], data) for about, data in service.files())
     settings = Settings(**job["settings"])
     return gather(read_each(blobs, settings, Assumption(**job["assume"]), service.begin), settings)
 

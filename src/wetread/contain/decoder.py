@@ -21,7 +21,7 @@ from wetread.contain.handover import read
 from wetread.contain.process import POSSIBLE, Files
 from wetread.contain.talk import Body
 from wetread.errors import DecoderDied, NotRead
-from wetread.records import Rejected, Study
+from wetread.records import Rejected, Stored, Study
 from wetread.settings import Settings
 
 log = logging.getLogger("wetread.contain")
@@ -33,9 +33,9 @@ class Decoder(Protocol):
     """What makes studies of bytes: the module `wetread.acquire`, or `Contained`."""
 
     def decode(
-        self, blobs: Sequence[tuple[str, bytes]], settings: Settings, assume: Assumption = _ASSUMPTION
+        self, blobs: Sequence[tuple[str, bytes | Stored]], settings: Settings, assume: Assumption = _ASSUMPTION
     ) -> tuple[Study, ...]:
-        """Decode files that are in memory: `wetread.acquire.decode`."""
+        """Decode files that are in memory, or stored: `wetread.acquire.decode`."""
 
     def load(self, paths: Sequence[Path], settings: Settings, assume: Assumption = _ASSUMPTION) -> tuple[Study, ...]:
         """Read files, folders and archives: `wetread.acquire.load`."""
@@ -57,11 +57,10 @@ class Contained:
         self._children = children
 
     def decode(
-        self, blobs: Sequence[tuple[str, bytes]], settings: Settings, assume: Assumption = _ASSUMPTION
+        self, blobs: Sequence[tuple[str, bytes | Stored]], settings: Settings, assume: Assumption = _ASSUMPTION
     ) -> tuple[Study, ...]:
         """As `wetread.acquire.decode`."""
-        files = (({"name": name}, data) for name, data in blobs)
-        return self._children.ask(_job("decode", settings, assume=asdict(assume)), files, _studies)
+        return self._children.ask(_job("decode", settings, assume=asdict(assume)), _held(blobs), _studies)
 
     def given_up(
         self, files: Iterable[tuple[str, str, bytes]], refusal: NotRead, settings: Settings
@@ -108,6 +107,15 @@ def _opened(files: Sequence[File], limit: int) -> Files:
     for file in files:
         about = {name: value for name, value in asdict(file).items() if name != "path"}
         yield about, opened(file) if file.size <= limit else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _held(blobs: Sequence[tuple[str, bytes | Stored]]) -> Files:
+    """Give what is in memory, and open what is stored."""
+    for name, held in blobs:
+        if isinstance(held, bytes):
+            yield {"name": name, "digest": ""}, held
+        else:
+            yield {"name": name, "digest": held.digest}, os.open(held.path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _given_up(file: File, death: DecoderDied) -> File:

@@ -10,10 +10,23 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from wetread.contain.talk import MAX_MESSAGE, OUT_OF_MEMORY, PAGE, Body, Said, give, hear, read_into, sealed, write
+from wetread.contain.talk import (
+    HANDLE,
+    MAX_MESSAGE,
+    MOST_FILES,
+    OUT_OF_MEMORY,
+    PAGE,
+    Body,
+    Said,
+    give,
+    hear,
+    read_into,
+    sealed,
+    write,
+)
 from wetread.errors import DecoderDied
 from wetread.settings import Settings
 
@@ -31,8 +44,6 @@ _FAILURE = re.compile(rb"\w{1,64} at [\w.-]{1,64}:\d{1,6}")
 _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
 
 Made = TypeVar("Made")
-#: Files of one message, so that it is short.
-MOST_FILES = 32
 #: What is said of a file, and its bytes or an open handle, which is closed once it was given.
 Files = Iterator[tuple[Mapping[str, Any], bytes | int]]
 #: Makes records of the head and the body of an answer.
@@ -106,7 +117,7 @@ class Process:
         try:
             if not self._listens:
                 self._expect_ready()
-            self._give(job, self._memories[1] if self._new else None)
+            self._give(job, self._memories[1:] if self._new else ())
             self._new = False
             made = self._made(self._wait(files), read)
         except ValueError as error:
@@ -152,31 +163,33 @@ class Process:
             raise self._died() from error
 
     def _give_files(self, files: Files) -> int:
-        """Give as many files at a time as the memory holds, or one by its handle; return how many."""
+        """Give as many files at a time as the memory and a message hold; return how many."""
         told: list[tuple[Mapping[str, Any], int]] = []
+        handles: list[int] = []
         offset = 0
-        while offset < KEPT_BYTES and len(told) < MOST_FILES:
-            about, content = next(files, (None, b""))
-            if about is None:
-                break
-            if isinstance(content, int):
-                assert not told, "files come as bytes, or as handles"
-                try:
-                    self._give([(about, 0)], content)
-                finally:
-                    os.close(content)
-                return 1
-            write(self._memories[0], content, offset)
-            told.append((about, len(content)))
-            offset += len(content)
-        self._give(told)
+        try:
+            while offset < KEPT_BYTES and len(told) < MOST_FILES:
+                about, content = next(files, (None, b""))
+                if about is None:
+                    break
+                if isinstance(content, int):
+                    handles.append(content)
+                    told.append((about, HANDLE))
+                    continue
+                write(self._memories[0], content, offset)
+                told.append((about, len(content)))
+                offset += len(content)
+            self._give(told, handles)
+        finally:
+            for handle in handles:
+                os.close(handle)
         return len(told)
 
-    def _give(self, message: Any, handle: int | None = None) -> None:
+    def _give(self, message: Any, handles: Sequence[int] = ()) -> None:
         data = json.dumps(message).encode("ascii")
         assert len(data) <= MAX_MESSAGE, "a message to a child is short"
         try:
-            give(self._sock, data, handle)
+            give(self._sock, data, handles)
         except TimeoutError as error:
             raise DecoderDied("WALL-TIME", self._at) from error
         except OSError as error:

@@ -6,7 +6,7 @@
                                         <--   READY
     job (JSON), perhaps new memory      -->
                                         <--   NEXT           the next files, please
-    files (JSON), perhaps a handle      -->                  [] when there are no more
+    files (JSON), perhaps handles       -->                  [] when there are no more
                                         <--   BEGIN number   that file is read from now on
                                         <--   REMARKS number libraries had so many remarks about the files
                                         <--   DONE bytes     the answer lies in the memory: its head has so many,
@@ -14,7 +14,7 @@
                                         <--   FAILED bytes   what went wrong lies there instead
 
 Two pieces of shared memory come with the process, one for files and one for answers.  Files lie in
-the first, one behind the other, or the open handle of one comes with the message.  The service reads
+the first, one behind the other, or their open handles come with the message.  The service reads
 and writes them as if they were files, so that a child that cuts them off or changes them hurts only
 itself.  Large answers are not copied: their memory is sealed (fcntl(2), F_ADD_SEALS), and mapped when
 nobody can change it any more; the child gets other memory with its next job.
@@ -27,6 +27,7 @@ import mmap
 import os
 import socket
 import struct
+from collections.abc import Sequence
 from enum import IntEnum
 
 import numpy as np
@@ -36,6 +37,10 @@ _WORD = struct.Struct("<II")
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 #: Most bytes of a message to a child: names and settings.
 MAX_MESSAGE = 1 << 16
+#: Files of one message, so that it is short, and no more handles than one may carry.
+MOST_FILES = 32
+#: The size that is told of a file whose handle comes instead.
+HANDLE = -1
 #: Exit status of a child that ran against its memory limit.
 OUT_OF_MEMORY = 3
 #: The arrays of an answer begin at a multiple of this.
@@ -79,23 +84,23 @@ def hear(sock: socket.socket) -> tuple[Said, int]:
     return Said(word), number
 
 
-def give(sock: socket.socket, message: bytes, handle: int | None = None) -> None:
-    """Give a child a message, with an open file or without."""
-    socket.send_fds(sock, [message], [] if handle is None else [handle])
+def give(sock: socket.socket, message: bytes, handles: Sequence[int] = ()) -> None:
+    """Give a child a message, with open files or without."""
+    socket.send_fds(sock, [message], handles)
 
 
-def take(sock: socket.socket) -> tuple[bytes, int | None]:
-    """Wait for a message of the service and the open file that may come with it.
+def take(sock: socket.socket) -> tuple[bytes, list[int]]:
+    """Wait for a message of the service and the open files that may come with it.
 
     Raises
     ------
     EOFError
         The service is gone, or has no more to do.
     """
-    message, handles, _, _ = socket.recv_fds(sock, MAX_MESSAGE, 1)
+    message, handles, _, _ = socket.recv_fds(sock, MAX_MESSAGE, MOST_FILES)
     if not message:
         raise EOFError
-    return message, handles[0] if handles else None
+    return message, handles
 
 
 def write(memory: int, data: bytes | memoryview, offset: int = 0) -> None:

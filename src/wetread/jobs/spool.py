@@ -11,10 +11,12 @@ import itertools
 import os
 import uuid
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from wetread.errors import StoreError
 from wetread.jobs import failpoints
+from wetread.records import Stored
 
 FOLDERS = tuple(f"{number:02x}" for number in range(256))
 
@@ -87,15 +89,31 @@ class Spool:
         StoreError
             It cannot be read now.
         """
-        try:
+        with _readable(digest):
             data = self.path(digest).read_bytes()
-        except FileNotFoundError as error:
-            raise DamagedBlob(f"spool: blob {digest[:12]} is gone; restore it or ask for the study again") from error
-        except OSError as error:
-            raise StoreError(f"spool: blob {digest[:12]} cannot be read: {error.strerror}") from error
-        if hashlib.sha256(data).hexdigest() != digest:
-            raise DamagedBlob(f"spool: blob {digest[:12]} has changed on disk; restore it or ask for the study again")
+        _expect(digest, hashlib.sha256(data))
         return data
+
+    def stored(self, digest: str) -> Stored:
+        """Return where a blob lies, unread.
+
+        Raises
+        ------
+        DamagedBlob
+            It is gone.
+        StoreError
+            It cannot be found now.
+        """
+        path = self.path(digest)
+        with _readable(digest):
+            return Stored(path, digest, path.stat().st_size)
+
+    def check(self, digests: Iterable[str]) -> None:
+        """Read blobs for their digests only; raises as `get`."""
+        for digest in digests:
+            with _readable(digest), self.path(digest).open("rb") as file:
+                found = hashlib.file_digest(file, "sha256")
+            _expect(digest, found)
 
     def remove(self, digest: str) -> None:
         """Remove a blob that nothing refers to."""
@@ -121,6 +139,21 @@ class Spool:
     def path(self, digest: str) -> Path:
         """Where a blob lies."""
         return self.root / digest[:2] / digest
+
+
+@contextmanager
+def _readable(digest: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DamagedBlob(f"spool: blob {digest[:12]} is gone; restore it or ask for the study again") from error
+    except OSError as error:
+        raise StoreError(f"spool: blob {digest[:12]} cannot be read: {error.strerror}") from error
+
+
+def _expect(digest: str, found: hashlib._Hash) -> None:
+    if found.hexdigest() != digest:
+        raise DamagedBlob(f"spool: blob {digest[:12]} has changed on disk; restore it or ask for the study again")
 
 
 def make_folder(folder: Path) -> None:

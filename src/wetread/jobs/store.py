@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from wetread.errors import StoreError
@@ -24,6 +26,7 @@ from wetread.jobs.removals import Removals
 from wetread.jobs.requests import Requests
 from wetread.jobs.spool import DamagedBlob, Spool, file_name, make_folder
 from wetread.jobs.studies import Studies
+from wetread.records import Stored
 from wetread.settings import Settings
 
 log = logging.getLogger("wetread.jobs")
@@ -133,15 +136,31 @@ class Store:
         """Whether other processes may use the store at the same time."""
         return self._index.shared
 
-    def files(self, job: int) -> list[tuple[str, bytes]]:
+    def files(self, job: int) -> list[tuple[str, Stored]]:
         """Return the objects of a job as named files, in the order of their SOP Instance UIDs.
 
         Raises
         ------
         StoreError
-            A blob cannot be read or has changed.
+            The index or a blob cannot be read now, or a blob is gone.
         """
-        return [(file_name(digest), self.spool.get(digest)) for digest in self.studies.digests(job)]
+        return [(file_name(digest), self.spool.stored(digest)) for digest in self.studies.digests(job)]
+
+    @contextmanager
+    def checked(self, files: Sequence[tuple[str, Stored]]) -> Iterator[None]:
+        """Check blobs in a thread of its own while they are read; what was read of them counts only after that.
+
+        Raises
+        ------
+        StoreError
+            At the end, instead of whatever else went wrong: a blob cannot be read or has changed.
+        """
+        with ThreadPoolExecutor(1, "wetread-check") as beside:
+            sound = beside.submit(self.spool.check, [file.digest for _, file in files])
+            try:
+                yield
+            finally:
+                sound.result()
 
     def earlier(self, job: Job) -> tuple[bytes, ...]:
         """Return the reports of earlier versions of a job's study; one that is damaged is left out, and logged.

@@ -22,7 +22,7 @@ from wetread.jobs.store import Store
 from wetread.jobs.strain import Strain
 from wetread.jobs.watch import Watch
 from wetread.memory import LARGE, give_back
-from wetread.records import USUAL, Circumstances, Reading
+from wetread.records import USUAL, Circumstances, Reading, Stored
 from wetread.routes import UNROUTED, Decision
 from wetread.settings import Destination, Settings
 from wetread.trace import About, Span, following, step
@@ -34,7 +34,9 @@ log = logging.getLogger("wetread.jobs")
 class Reader(Protocol):
     """What reads studies and answers for those that it cannot read: `wetread.pipeline.Reader`."""
 
-    def read_blobs(self, blobs: Sequence[tuple[str, bytes]], given: Circumstances = USUAL) -> tuple[Reading, ...]:
+    def read_blobs(
+        self, blobs: Sequence[tuple[str, bytes | Stored]], given: Circumstances = USUAL
+    ) -> tuple[Reading, ...]:
         """Read the objects of one study, given as (name, DICOM file)."""
 
     def set_aside(
@@ -209,11 +211,12 @@ class Worker:
         reduced = tuple(step for step in self._steps() if step != "routine")  # which changes no document
         files = self._store.files(job.id)
         given = replace(circumstances(self._store, self._settings, job), reduced=reduced)
-        self._bytes = sum(len(data) for _, data in files)
+        self._bytes = sum(file.size for _, file in files)
         begin = time.perf_counter()
         try:
             with step("read", self._watch.span, job=job.id, lane=job.lane.name, tries=job.tries) as reading:
-                readings = self._reader.read_blobs(files, given)
+                with self._store.checked(files):
+                    readings = self._reader.read_blobs(files, given)
                 check_study(job, readings)
                 refused = {one.result.refusal.code for one in readings if one.result.refusal is not None}
                 reading.about |= {"images": len(readings), "refusals": ",".join(sorted(refused))}

@@ -13,7 +13,7 @@ from wetread.contain.children import Children
 from wetread.errors import BadInput, PeerUnreachable, WetreadError
 from wetread.evidence.film import real_film
 from wetread.jobs.worker import Reader
-from wetread.records import USUAL, Circumstances, Document, Reading
+from wetread.records import USUAL, Circumstances, Document, Reading, Stored
 from wetread.serve.node import Node
 from wetread.serve.receiver import Receiver
 from wetread.settings import Destination, Settings
@@ -100,7 +100,9 @@ class _Remembering:
     reader: Reader
     readings: list[Reading]
 
-    def read_blobs(self, blobs: Sequence[tuple[str, bytes]], given: Circumstances = USUAL) -> tuple[Reading, ...]:
+    def read_blobs(
+        self, blobs: Sequence[tuple[str, bytes | Stored]], given: Circumstances = USUAL
+    ) -> tuple[Reading, ...]:
         made = self.reader.read_blobs(blobs, given)
         self.readings.extend(made)
         return made

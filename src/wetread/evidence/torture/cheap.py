@@ -14,7 +14,7 @@ import pydicom
 from wetread.errors import REFUSALS
 from wetread.evidence.torture.objects import CRASH, REFUSE, SMALL_BYTES, kept, plain
 from wetread.jobs.worker import Reader
-from wetread.records import USUAL, Circumstances, Document, Reading, Refusal, Result
+from wetread.records import USUAL, Circumstances, Document, Reading, Refusal, Result, Stored
 from wetread.uids import derive
 
 #: Kind -> SOP class of the documents of one object.
@@ -47,11 +47,14 @@ class Cheap:
         assert self._real is not None
         return self
 
-    def read_blobs(self, blobs: Sequence[tuple[str, bytes]], given: Circumstances = USUAL) -> tuple[Reading, ...]:
+    def read_blobs(
+        self, blobs: Sequence[tuple[str, bytes | Stored]], given: Circumstances = USUAL
+    ) -> tuple[Reading, ...]:
         """Read the objects of one study, given as (name, DICOM file)."""
-        if any(len(data) > SMALL_BYTES for _, data in blobs):
+        files = [(name, held if isinstance(held, bytes) else held.path.read_bytes()) for name, held in blobs]
+        if any(len(data) > SMALL_BYTES for _, data in files):
             return self._real.read_blobs(blobs, given)
-        return tuple(_reading(name, data) for name, data in blobs)
+        return tuple(_reading(name, data) for name, data in files)
 
     def set_aside(
         self,

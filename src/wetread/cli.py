@@ -707,6 +707,25 @@ def check(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> Non
 
 
 @commands.command()
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for its pages, instead of printing them.")
+@json_option
+@click.pass_context
+def conformance(context: click.Context, out: Path | None, as_json: bool) -> None:
+    """Give the DICOM conformance statement (PS3.2) of this node, made from its code and settings."""
+    from wetread.serve.conformance import pages
+
+    made = pages(settings_of(context))
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in made.items():
+            (out / name).write_text(text, encoding="utf-8")
+    if as_json:
+        emit(made)
+    elif out is None:
+        click.echo("\n".join(made.values()))
+
+
+@commands.command()
 @click.argument("film", required=False, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), default=Path("out/demo"), help="Folder for the documents.")
 @json_option

@@ -40,6 +40,9 @@ _PLAIN = {
 _EXTENSIONS = (6, 13, 58, 87, 100, 101, 109, 110, 126, 127, 138, 144, 148, 149, 159, 203)
 _EXTENDED = frozenset({"", *(f"ISO 2022 IR {number}" for number in _EXTENSIONS)})
 
+#: Every defined term that is understood.
+TERMS = (*filter(None, _PLAIN), *(f"ISO 2022 IR {number}" for number in _EXTENSIONS))
+
 Codecs = tuple[str, ...]
 ASCII: Codecs = ("ascii",)
 

@@ -18,6 +18,8 @@
     multipart   bodies of several parts, while they arrive      RFC 2046
     media       media types and what is accepted                PS3.18 Section 8.7
     native      data sets as XML                                PS3.19 Annex A
+    hl7         HL7 v2 messages, read and written       HL7 v2.5.1 Chapter 2
+    mllp        their framing                           HL7 v2.5.1 Appendix C
     web         who may use DICOMweb
     access      who may call
     guard       sockets that have not yet asked for an association

@@ -15,7 +15,7 @@ from itertools import chain
 from wetread.errors import DocumentError
 from wetread.records import Document, Result
 from wetread.report import gsps, kos, labelmap, page, pdf, pm, sc, seg, sr, together
-from wetread.report.checker import check, problems_of
+from wetread.report.checker import check, judged
 from wetread.report.context import Context, context_of, left_out
 from wetread.report.elements import Item, decode, encode, get
 from wetread.report.problem import Problem
@@ -68,10 +68,11 @@ def _written(context: Context, stem: str, kinds: Collection[str]) -> tuple[Docum
 
 def _checked(written: dict[str, bytes], context: Context) -> None:
     """Judge each document by itself, then all of them together."""
-    found = [(kind, one) for kind, data in written.items() for one in problems_of(data, context.source)]
+    decoded = {kind: decode(data) for kind, data in written.items()}
+    found = [(kind, one) for kind, read in decoded.items() for one in judged(read, context.source)]
     if not found:
-        decoded = {kind: decode(data)[1] for kind, data in written.items()}
-        found = [("all", one) for one in together.problems(decoded, context.source)]
+        made = {kind: data for kind, (_, data) in decoded.items()}
+        found = [("all", one) for one in together.problems(made, context.source)]
     if found:
         said = "; ".join(f"{kind}: {problem}" for kind, problem in found[:5])
         raise DocumentError(f"documents: expected none with a problem, got {len(found)}: {said}")

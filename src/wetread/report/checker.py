@@ -128,7 +128,12 @@ def problems_of(encoded: bytes, source: Source | None) -> tuple[Problem, ...]:
     DocumentError
         The bytes cannot be read at all.
     """
-    meta, data = decode(encoded)
+    return judged(decode(encoded), source)
+
+
+def judged(decoded: tuple[Item, Item], source: Source | None) -> tuple[Problem, ...]:
+    """Judge what `wetread.report.elements.decode` made of a file, as `problems_of`."""
+    meta, data = decoded
     kind = _KIND_OF.get(get(data, "SOPClassUID", ""))
     if kind is None:
         return (Problem("SOPClassUID", f"expected that of {', '.join(KINDS)}, got another", "Wetread documents"),)

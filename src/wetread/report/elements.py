@@ -80,6 +80,7 @@ def sequence(data: Item, keyword: str) -> list[Item]:
     return value if isinstance(value, list) else []
 
 
+@lru_cache(maxsize=4096)
 def name_of(tag: int) -> str:
     """Name a tag for people: its keyword, else its numbers."""
     return keyword_for_tag(tag) or f"({tag >> 16:04x},{tag & 0xFFFF:04x})"

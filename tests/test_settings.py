@@ -93,10 +93,26 @@ def test_the_address_names_the_protocol(text: str, protocol: str, documents: tup
 
 
 def test_a_protocol_carries_its_own_kinds() -> None:
-    with pytest.raises(SettingsError, match="expected some of ORU, got SR"):
+    with pytest.raises(SettingsError, match="expected some of ORU, ORU-PDF, got SR"):
         Destination("EHR", url="mllp://h:2575", documents=("SR",))
     with pytest.raises(SettingsError, match="got another form"):
         parse_destination("P@ftp://h/x")
+
+
+def test_a_rule_gives_a_destination_what_its_protocol_carries(tmp_path: Path) -> None:
+    path = tmp_path / "wetread.toml"
+    rule = '[[destinations]]\nae_title = "EHR"\nurl = "mllp://h:2575"\n[[routes]]\ndocuments = {{EHR = ["{}"]}}\n'
+    path.write_text(rule.format("ORU-PDF"))
+    assert load(path, {}).kinds == {"ORU", "ORU-PDF"}
+    path.write_text(rule.format("SEG"))
+    with pytest.raises(SettingsError, match="expected some of ORU, ORU-PDF, got SEG"):
+        load(path, {})
+
+
+def test_an_hl7_character_set_is_one_of_table_0211() -> None:
+    assert load(environ={"WETREAD_HL7_CHARACTER_SET": "8859/1"}).hl7_character_set == "8859/1"
+    with pytest.raises(SettingsError, match="expected one of ASCII"):
+        load(environ={"WETREAD_HL7_CHARACTER_SET": "latin1"})
 
 
 @pytest.mark.parametrize("text", ["PACS", "PACS@host", "@host:1", "PACS@host:port", "PACS@:1"])

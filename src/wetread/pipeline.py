@@ -7,7 +7,7 @@ with documents, or a coded refusal with its document.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -187,7 +187,7 @@ class Reader:
         result = replace(result, timings=clock.timings, read_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
         with clock.stage("report"):
             try:
-                documents = report.documents(result, self.settings.institution, self.settings.kinds)
+                documents = self._written(result, self.settings.kinds)
             except DocumentError as error:
                 result, documents = self._set_aside(result, str(error))
         return Reading(result, documents, clock.timings)
@@ -206,10 +206,14 @@ class Reader:
                 bare, refusal=refusal, revision=result.revision, timings=result.timings, read_at=result.read_at
             )
             try:
-                return result, report.documents(result, self.settings.institution, self.settings.kinds)
+                return result, self._written(result, self.settings.kinds)
             except DocumentError:
                 pass
-        return result, report.documents(replace(result, header=None, image=None), self.settings.institution)
+        return result, self._written(replace(result, header=None, image=None))
+
+    def _written(self, result: Result, kinds: Collection[str] = ()) -> tuple[Document, ...]:
+        settings = self.settings
+        return report.documents(result, settings.institution, kinds, settings.public_url, settings.hl7_character_set)
 
     def _row(self, image: Image, blank: Result, clock: Clock, decision: Decision = UNROUTED) -> Result:
         """Outlines first, then the classifiers on what they bound; film and volume go the same way.

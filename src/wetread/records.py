@@ -373,6 +373,16 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class Filed:
+    """How a record files a document that is no DICOM object: what comes once, in which order, and instead of what."""
+
+    identity: str  # the same where the same is said again: it is sent once
+    patient: str  # digest of who it is about: what is about one patient arrives in order
+    about: str  # digest of the film or series: what is signed is never followed by what is not
+    signed: bool = False  # a person stands for it
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """One finished document, checked and encoded."""
 
@@ -381,6 +391,7 @@ class Document:
     data: bytes
     sop_class_uid: str = ""  # "" when it is no DICOM object
     sop_instance_uid: str = ""
+    filed: Filed | None = None  # of what is sent and is no DICOM object
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,15 +23,15 @@ from wetread.routes import Route, rule_of
 #: Not by default: KOS would stand among the key images that people chose, GSPS is laid over
 #: the image unasked by many viewers, PDF repeats the SC, and few readers know LABELMAP.
 DICOM = ("SR", "SEG", "PM", "SC", "KOS", "GSPS", "PDF", "LABELMAP")
-DOCUMENTS = (*DICOM, "ORU", "FHIR")
+HL7 = ("ORU", "ORU-PDF")
 USUAL = DICOM[:4]
 #: By the scheme of a destination's address: the protocol, what it can carry, and what it gets if it does not say.
 PROTOCOLS = {
     "": ("dimse", DICOM, USUAL),
     "http": ("dicomweb", DICOM, USUAL),
     "https": ("dicomweb", DICOM, USUAL),
-    "mllp": ("hl7", ("ORU",), ("ORU",)),
-    "mllps": ("hl7", ("ORU",), ("ORU",)),
+    "mllp": ("hl7", HL7, HL7[:1]),
+    "mllps": ("hl7", HL7, HL7[:1]),
     "fhir+http": ("fhir", ("FHIR",), ("FHIR",)),
     "fhir+https": ("fhir", ("FHIR",), ("FHIR",)),
 }
@@ -59,7 +59,7 @@ class Destination:
         if not isinstance(self.commitment, bool):
             raise SettingsError(f"destination {self.ae_title}, commitment: expected true or false")
         _check_address(self)
-        _, known, usual = PROTOCOLS[urlsplit(self.url).scheme]
+        known, usual = self.carries, PROTOCOLS[urlsplit(self.url).scheme][2]
         if unknown := sorted(set(self.documents) - set(known)):
             expected, got = ", ".join(known), ", ".join(unknown)
             raise SettingsError(f"destination {self.ae_title}, documents: expected some of {expected}, got {got}")
@@ -69,6 +69,11 @@ class Destination:
     def protocol(self) -> str:
         """How results go there: "dimse", "dicomweb", "hl7" or "fhir"."""
         return PROTOCOLS[urlsplit(self.url).scheme][0]
+
+    @property
+    def carries(self) -> tuple[str, ...]:
+        """The kinds of documents that its protocol carries."""
+        return PROTOCOLS[urlsplit(self.url).scheme][1]
 
     @property
     def names(self) -> tuple[str, str]:
@@ -227,6 +232,8 @@ class Settings:
     decoder_wall_s: float = _setting(60.0, "most time of one of them for one file", "s")
     max_associations: int = _setting(20, "DICOM associations at the same time", "1")
     institution: str = _setting("", "Institution Name (0008,0080) of our documents")
+    public_url: str = _setting("", "where others reach the HTTP port, https://host:port, for links; empty: no links")
+    hl7_character_set: str = _setting("UNICODE UTF-8", "of HL7 messages (Table 0211); what does not fit goes as UTF-8")
     otlp_endpoint: str = _setting("", "OpenTelemetry collector that gets spans by OTLP, http://host:4318; empty: none")
     log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR")
 
@@ -324,15 +331,29 @@ def _steps(raw: Any) -> str:
     return ", ".join(named)
 
 
-def _endpoint(raw: Any) -> str:
-    """Base URL of a collector, without what would stand in a log as a secret."""
-    text = str(raw)
-    host = text.partition("://")[2]
-    if text and (not text.startswith(("http://", "https://")) or not host or set("@?#") & set(host)):
-        raise SettingsError(
-            "setting otlp_endpoint: expected a URL without user or query such as http://127.0.0.1:4318, got another"
-        )
-    return text
+def _base_url(name: str) -> Callable[[Any], str]:
+    """Base URL, without what would stand in a log as a secret."""
+
+    def parsed(raw: Any) -> str:
+        text = str(raw)
+        host = text.partition("://")[2]
+        if text and (not text.startswith(("http://", "https://")) or not host or set("@?#") & set(host)):
+            raise SettingsError(
+                f"setting {name}: expected a URL without user or query such as http://127.0.0.1:4318, got another"
+            )
+        return text
+
+    return parsed
+
+
+#: HL7 Table 0211, as far as one set is enough for a whole message.
+CHARACTER_SETS = ("ASCII", *(f"8859/{part}" for part in (*range(1, 10), 15)), "GB 18030-2000", "UNICODE UTF-8")
+
+
+def _character_set(raw: Any) -> str:
+    if raw not in CHARACTER_SETS:
+        raise SettingsError(f"setting hl7_character_set: expected one of {', '.join(CHARACTER_SETS)}, got {raw!r}")
+    return str(raw)
 
 
 def _value(name: str, kind: Any, raw: Any) -> Any:
@@ -378,23 +399,26 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "routes": _routes,
     "open_doors": _doors,
     "degrade": _steps,
-    "otlp_endpoint": _endpoint,
+    "otlp_endpoint": _base_url("otlp_endpoint"),
+    "public_url": _base_url("public_url"),
+    "hl7_character_set": _character_set,
 }
 
 
 def _check_routes(settings: Settings) -> None:
     """Refuse a rule that names a destination or a kind of document that does not exist."""
-    names = {name for one in settings.destinations for name in one.names}
+    places = {name: one for one in settings.destinations for name in one.names}
     expected = ", ".join(one.ae_title for one in settings.destinations) or "no destination, as none is set"
     for rule in settings.routes:
         for name in (*(rule.destinations or ()), *rule.documents):
-            if name not in names:
+            if name not in places:
                 raise SettingsError(f"routes, {rule.label}: destination: expected {expected}; got {name!r}")
         for name, kinds in rule.documents.items():
-            if not kinds or set(kinds) - set(DOCUMENTS):
-                got = ", ".join(sorted(set(kinds) - set(DOCUMENTS))) or "none"
-                known = ", ".join(DOCUMENTS)
-                raise SettingsError(f"routes, {rule.label}, documents {name}: expected some of {known}, got {got}")
+            known = places[name].carries
+            if not kinds or set(kinds) - set(known):
+                got = ", ".join(sorted(set(kinds) - set(known))) or "none"
+                told = f"expected some of {', '.join(known)}, got {got}"
+                raise SettingsError(f"routes, {rule.label}, documents {name}: {told}")
 
 
 #: What became of settings that there are no more.

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.jobs import fake
+from tests.jobs.older import back_to
 from tests.wire.objects import CR, film
 from wetread.jobs.delivery import Outbox
 from wetread.jobs.instances import Arrival
@@ -123,11 +124,8 @@ def test_an_older_store_gets_its_lanes(tmp_path: Path) -> None:
     receive(store, "1.1", Lane.STAT)
     store.close()
     connection = sqlite3.connect(tmp_path / "index.sqlite")
-    connection.execute("ALTER TABLE jobs DROP COLUMN lane")
-    connection.execute("ALTER TABLE jobs DROP COLUMN trace_id")
-    connection.execute("ALTER TABLE instances DROP COLUMN series_uid")
-    connection.execute("ALTER TABLE instances DROP COLUMN called")
-    connection.execute("UPDATE store SET schema = 2")
+    for statement in back_to(2):
+        connection.execute(statement)
     connection.commit()
     connection.close()
     for _ in range(2):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.jobs.older import back_to
 from tests.jobs.test_store import admit, arrive, sr, take
 from tests.wire.objects import film
 from wetread.errors import StoreError
@@ -89,11 +90,8 @@ def test_a_store_of_schema_1_is_brought_up(tmp_path: Path) -> None:
     store.close()
     store.made.path(digest).rename(store.spool.path(digest))
     with sqlite3.connect(tmp_path / "index.sqlite") as connection:
-        connection.execute("UPDATE store SET schema = 1")
-        connection.execute("ALTER TABLE jobs DROP COLUMN lane")
-        connection.execute("ALTER TABLE jobs DROP COLUMN trace_id")
-        connection.execute("ALTER TABLE instances DROP COLUMN series_uid")
-        connection.execute("ALTER TABLE instances DROP COLUMN called")
+        for statement in back_to(1):
+            connection.execute(statement)
     connection.close()
     store = Store(tmp_path)
     assert store.made.get(digest) == document.data

@@ -302,7 +302,7 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "index.sqlite") as connection:
         connection.execute("UPDATE store SET schema = 99")
     connection.close()
-    with pytest.raises(StoreError, match="expected schema 5, got 99"):
+    with pytest.raises(StoreError, match="expected schema 6, got 99"):
         Store(tmp_path)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.jobs import fake
+from tests.jobs.older import back_to
 from tests.jobs.test_aside import give_up
 from tests.jobs.test_flow import PACS, SETTINGS, Clock, Pacs
 from tests.jobs.test_store import admit, arrive, take
@@ -207,9 +208,8 @@ def test_a_store_of_schema_3_is_brought_up(tmp_path: Path) -> None:
     bring(store, "1.1", "1.1.1")
     store.close()
     with sqlite3.connect(tmp_path / "index.sqlite") as connection:
-        connection.execute("ALTER TABLE jobs DROP COLUMN trace_id")
-        connection.execute("ALTER TABLE instances DROP COLUMN called")
-        connection.execute("UPDATE store SET schema = 3")
+        for statement in back_to(3):
+            connection.execute(statement)
     connection.close()
     check_brought_up(lambda: Store(tmp_path))
 
@@ -220,9 +220,8 @@ def test_a_shared_store_of_schema_3_is_brought_up(shared: Callable[..., Store], 
     bring(store := shared(), "1.1", "1.1.1")
     store.close()
     with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute("ALTER TABLE jobs DROP COLUMN trace_id")
-        connection.execute("ALTER TABLE instances DROP COLUMN called")
-        connection.execute("UPDATE store SET schema = 3")
+        for statement in back_to(3):
+            connection.execute(statement.encode())
     check_brought_up(shared)
 
 

@@ -40,6 +40,15 @@ _ADDED: dict[int, tuple[str, ...]] = {
     ),
     3: ("ALTER TABLE jobs ADD COLUMN trace_id VARCHAR(32) NOT NULL DEFAULT ''",),  # what is here has no trace
     4: ("ALTER TABLE instances ADD COLUMN called VARCHAR(16) NOT NULL DEFAULT ''",),  # what senders had called us
+    5: (  # sent nothing but DICOM
+        "ALTER TABLE documents ADD COLUMN identity VARCHAR(64) NOT NULL DEFAULT ''",
+        "ALTER TABLE documents ADD COLUMN about VARCHAR(64) NOT NULL DEFAULT ''",
+        "ALTER TABLE documents ADD COLUMN signed INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE outbox ADD COLUMN patient VARCHAR(64) NOT NULL DEFAULT ''",
+        "CREATE INDEX ix_documents_identity ON documents (identity)",
+        "CREATE INDEX ix_documents_about ON documents (about)",
+        "CREATE INDEX outbox_patient ON outbox (patient, destination, state, id)",
+    ),
 }
 
 

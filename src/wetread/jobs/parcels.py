@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, insert, or_, select, update
 
 from wetread.jobs import failpoints
 from wetread.jobs.index import Index
@@ -13,7 +13,7 @@ from wetread.jobs.lanes import Lane, due
 from wetread.jobs.moves import settle
 from wetread.jobs.states import Delivery, State
 from wetread.jobs.tables import documents, jobs, outbox
-from wetread.records import Document
+from wetread.records import Document, Filed
 
 #: Name of a destination -> the kinds of documents that it gets.
 Destinations = Mapping[str, tuple[str, ...]]
@@ -36,16 +36,14 @@ class Parcel:
 def enclose(
     connection: Connection, job: int, document: Document, digest: str, destinations: Destinations, now: float
 ) -> None:
-    """Index one document and queue it for whoever gets its kind and has not been given it."""
-    queued = (
-        select(outbox.c.destination).join(documents).where(documents.c.sop_instance_uid == document.sop_instance_uid)
-    )
-    known = set(connection.scalars(queued)) if document.sop_class_uid else set(destinations)
-    made = connection.execute(
-        insert(documents).values(
-            job=job, kind=document.kind, name=document.name, sop_instance_uid=document.sop_instance_uid, digest=digest
-        )
-    )
+    """Index one document and queue it for whoever gets its kind, has not been given it, and has nothing better."""
+    same = _same(document)
+    queued = select(outbox.c.destination).join(documents, outbox.c.document == documents.c.id)
+    known = set(destinations) if same is None else set(connection.scalars(queued.where(same)))
+    filed = document.filed or Filed("", "", "")
+    values = {"identity": filed.identity, "about": filed.about, "signed": int(filed.signed)}
+    values |= {"kind": document.kind, "name": document.name, "sop_instance_uid": document.sop_instance_uid}
+    made = connection.execute(insert(documents).values(job=job, digest=digest, **values))
     assert made.inserted_primary_key is not None
     rows = [
         {
@@ -54,12 +52,27 @@ def enclose(
             "destination": destination,
             "state": Delivery.QUEUED.value,
             "queued_at": now,
+            "patient": filed.patient,
         }
         for destination, kinds in destinations.items()
         if document.kind in kinds and destination not in known
     ]
     if rows:
         connection.execute(insert(outbox), rows)
+
+
+def _same(document: Document) -> ColumnElement[bool] | None:
+    """The documents that stand in the way of this one at a destination; None: it goes nowhere.
+
+    What was sent before, and of what records file, what a person signed: it is not followed by what nobody did.
+    """
+    if document.sop_class_uid:
+        return documents.c.sop_instance_uid == document.sop_instance_uid
+    if document.filed is None:
+        return None
+    filed = document.filed
+    better = and_(documents.c.about == filed.about, documents.c.signed > int(filed.signed))
+    return or_(documents.c.identity == filed.identity, better)
 
 
 class Parcels:
@@ -79,13 +92,25 @@ class Parcels:
         self._failpoint = failpoint
 
     def waiting(self, destination: str, but: frozenset[int], limit: int) -> list[Parcel]:
-        """Return the documents that wait for a destination, the least rejected and first due first, except `but`."""
+        """Return the documents that wait for a destination, the least rejected and first due first, except `but`.
+
+        Of what arrives in order only the first of each patient.
+        """
+        first = outbox.alias()
+        before = exists().where(
+            first.c.patient == outbox.c.patient,
+            first.c.destination == destination,
+            first.c.state == Delivery.QUEUED,
+            first.c.id < outbox.c.id,
+        )
+        in_turn = or_(outbox.c.patient == "", ~before)
         with self._index.reading() as connection:
             rows = connection.execute(
                 select(outbox.c.id, outbox.c.job, outbox.c.tries, documents.c.digest, documents.c.kind, jobs.c.trace_id)
                 .join(documents, outbox.c.document == documents.c.id)
                 .join(jobs, outbox.c.job == jobs.c.id)
                 .where(outbox.c.destination == destination, outbox.c.state == Delivery.QUEUED, outbox.c.id.not_in(but))
+                .where(in_turn)
                 .order_by(outbox.c.tries, self._due, outbox.c.id)  # what was never rejected goes first
                 .limit(limit)
             ).all()

@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from wetread.wire.queryable import ATTRIBUTES, KEYS
 
-SCHEMA = 5
+SCHEMA = 6
 
 metadata = MetaData()
 
@@ -101,6 +101,9 @@ documents = Table(
     Column("name", String, nullable=False),
     Column("sop_instance_uid", String(64), nullable=False, index=True),  # "" when it is no DICOM object
     Column("digest", String(64), nullable=False, index=True),  # "" when its bytes were deleted after delivery
+    Column("identity", String(64), nullable=False, server_default="", index=True),  # `records.Filed`; "" of DICOM
+    Column("about", String(64), nullable=False, server_default="", index=True),
+    Column("signed", Integer, nullable=False, server_default="0"),
 )
 
 #: What a blob says of itself, for searches; filled when somebody searches, see `wetread.jobs.held`.
@@ -125,8 +128,10 @@ outbox = Table(
     Column("status", Integer, nullable=False, default=0),  # last C-STORE status that was no success
     Column("queued_at", Float, nullable=False),
     Column("sent_at", Float),
+    Column("patient", String(64), nullable=False, server_default=""),  # what has one arrives in order; "" of DICOM
     UniqueConstraint("document", "destination"),
     Index("outbox_due", "destination", "state", "id"),
+    Index("outbox_patient", "patient", "destination", "state", "id"),
 )
 
 #: What a destination was asked to commit itself to, of what it confirmed.

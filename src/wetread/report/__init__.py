@@ -1,7 +1,8 @@
 """Result -> clinical documents.
 
 Reads a `Result` and says it as DICOM SEG, SR, PM and SC, on demand as KOS, GSPS, PDF and
-label map, as one HTML page and as JSON.  It decides nothing clinical: labels, codes and thresholds come with the model.
+label map, as HL7 message, as one HTML page and as JSON.  It decides nothing clinical: labels,
+codes and thresholds come with the model.
 Every document passes our own checker before it leaves, or nothing leaves.
 """
 
@@ -14,7 +15,7 @@ from itertools import chain
 
 from wetread.errors import DocumentError
 from wetread.records import Document, Result
-from wetread.report import gsps, kos, labelmap, page, pdf, pm, sc, seg, sr, together
+from wetread.report import gsps, kos, labelmap, oru, page, pdf, pm, sc, seg, sr, together
 from wetread.report.checker import check, judged
 from wetread.report.context import Context, context_of, left_out
 from wetread.report.elements import Item, decode, encode, get
@@ -22,6 +23,7 @@ from wetread.report.problem import Problem
 from wetread.report.revision import Earlier, earlier, revision
 from wetread.report.summary import encoded as encoded_summary
 from wetread.report.summary import summary
+from wetread.wire.hl7 import UTF_8
 
 __all__ = ["Earlier", "Problem", "check", "documents", "earlier", "revision", "summary"]
 
@@ -78,7 +80,13 @@ def _checked(written: dict[str, bytes], context: Context) -> None:
         raise DocumentError(f"documents: expected none with a problem, got {len(found)}: {said}")
 
 
-def documents(result: Result, institution: str = "", kinds: Collection[str] = ()) -> tuple[Document, ...]:
+def documents(
+    result: Result,
+    institution: str = "",
+    kinds: Collection[str] = (),
+    public_url: str = "",
+    character_set: str = UTF_8,
+) -> tuple[Document, ...]:
     """Write every document of a result.
 
     Parameters
@@ -89,14 +97,18 @@ def documents(result: Result, institution: str = "", kinds: Collection[str] = ()
     institution
         Institution Name (0008,0080) of the documents; "" leaves it out.
     kinds
-        What is made beside SEG, PM, SR and SC: "KOS", "GSPS", "PDF", "LABELMAP"; others
-        are ignored.
+        What is made beside SEG, PM, SR and SC: "KOS", "GSPS", "PDF", "LABELMAP", "ORU",
+        "ORU-PDF"; others are ignored.
+    public_url
+        Where this node's HTTP port can be reached, for links in HL7 messages; "" leaves them out.
+    character_set
+        Of HL7 messages: HL7 Table 0211.
 
     Returns
     -------
     tuple of Document
-        SEG, PM, SR, SC, then those asked for, as far as the result calls for them; then
-        HTML and JSON.
+        SEG, PM, SR, SC, then those asked for, as far as the result calls for them; then HL7
+        messages, HTML and JSON.
         Two results that differ in their timings only give the same DICOM bytes.
 
     Raises
@@ -110,6 +122,10 @@ def documents(result: Result, institution: str = "", kinds: Collection[str] = ()
         # Most of the page's time goes into its JPEGs, which need no interpreter.
         html = beside.submit(page.html, result)
         made = list(_written(context, stem, kinds)) if context is not None else []
+        for kind in oru.KINDS:
+            if kind in kinds and context is not None:
+                message = oru.document(context, kind, stem, public_url, character_set)
+                made += [message] if message is not None else []
         made.append(Document("HTML", f"{stem}-page.html", html.result()))
     made.append(Document("JSON", f"{stem}-result.json", encoded_summary(result)))
     return tuple(made)

@@ -99,7 +99,15 @@ NO_PICTURES = private("PICTURES", "No pictures")
 FASTEST_BUILDS = private("BUILDS", "Fastest certified builds")
 #: The steps of the setting `degrade` that change documents.
 STEPS = {"documents": NO_DOCUMENTS, "pictures": NO_PICTURES, "builds": FASTEST_BUILDS}
+MODEL_DIGEST = private("MODEL-DIGEST", "SHA-256 of the model's file")
+WADO = private("WADO-RS", "Where the instance can be retrieved")
 NOT_READ_REASON = private("NOT-READ-REASON", "Reason why the image was not read")
+
+# What a record gets beside the tree.
+STUDY = _dcm("113014", "DICOM Study")
+SERIES_UID = _dcm("112002", "Series Instance UID")
+ACCESSION = _dcm("121022", "Accession Number")
+FINDINGS_TEXT = Code("59776-5", "LN", "Procedure Findings")
 
 # Key Object Selection.
 OF_INTEREST = _dcm("113000", "Of Interest")

@@ -1,0 +1,29 @@
+"""How an index of today becomes one of an older schema: the tests bring those up again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from wetread.jobs.tables import SCHEMA
+
+#: Schema -> what takes an index of the next one back to it.
+_BACK: dict[int, tuple[str, ...]] = {
+    1: (),
+    2: ("ALTER TABLE jobs DROP COLUMN lane", "ALTER TABLE instances DROP COLUMN series_uid"),
+    3: ("ALTER TABLE jobs DROP COLUMN trace_id",),
+    4: ("ALTER TABLE instances DROP COLUMN called",),
+    5: (
+        "DROP INDEX outbox_patient",
+        "DROP INDEX ix_documents_identity",
+        "DROP INDEX ix_documents_about",
+        "ALTER TABLE outbox DROP COLUMN patient",
+        *(f"ALTER TABLE documents DROP COLUMN {name}" for name in ("identity", "about", "signed")),
+    ),
+}
+
+
+def back_to(schema: int) -> Iterator[str]:
+    """Yield the statements that make an index of today one of an older schema."""
+    for number in reversed(range(schema, SCHEMA)):
+        yield from _BACK[number]
+    yield f"UPDATE store SET schema = {schema}"

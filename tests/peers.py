@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -46,6 +47,14 @@ def dicomweb_plugin() -> str:
     if not path.exists():
         _missing(path.name, "orthanc-dicomweb")
     return str(path)
+
+
+def node_program(module: str) -> str:
+    """Return the path of node, with a module of tests/npm installed; without them as `require`."""
+    found = shutil.which("node", path=f"{Path(sys.prefix) / 'bin'}:{PLACES}")
+    if found is None or not (Path(__file__).parent / "npm/node_modules" / module).is_dir():
+        _missing(f"node 20 with {module}", "nodejs and npm")
+    return found
 
 
 def free_port() -> int:

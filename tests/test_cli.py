@@ -15,11 +15,13 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from tests import phantoms, toy
+from tests.wire.ehr import ehr
 from wetread import acquire, cli
 from wetread.evidence.film import real_film
 from wetread.jobs.instances import Arrival
 from wetread.jobs.store import Store
-from wetread.settings import Settings
+from wetread.serve import doctor
+from wetread.settings import Destination, Settings
 from wetread.wire.part10 import EXPLICIT_LITTLE
 
 Run = Callable[..., tuple[int, str, str]]
@@ -306,3 +308,24 @@ def test_every_verb_has_help_and_json() -> None:
     for name, command in [*cli.lab.commands.items(), *cli.job_verbs.commands.items()]:
         assert command.help, name
         assert "--json" in {option for parameter in command.params for option in parameter.opts}
+
+
+def test_hl7_goes_by_the_same_verbs(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "x.hl7"
+    file.write_bytes(b"MSH|^~\\&|W||||20261128||ORU^R01^ORU_R01|C1|P|2.5.1\r")
+    with ehr() as peer:
+        place = f"EHR@{peer.destination.url}"
+        code, out, _ = run("echo", place)
+        assert (code, "takes connections; no message was sent" in out) == (0, True)
+        code, out, _ = run("send", place, file)
+        assert (code, out.split()[0], peer.got) == (0, "0x0000", [file.read_bytes()])
+
+
+def test_doctor_warns_of_patients_in_plain_text() -> None:
+    def found(url: str) -> list[tuple[bool, bool]]:
+        rows = doctor._record(Destination("EHR", url=url))
+        return [(row.ok, row.optional) for row in rows]
+
+    assert found("mllp://127.0.0.1:2575") == found("mllps://ehr.example:2575") == [(True, False)]
+    assert found("mllp://ehr.example:2575") == [(False, True)]
+    assert found("https://pacs.example/dicom-web") == []

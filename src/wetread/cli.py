@@ -522,17 +522,17 @@ def destination_of(settings: Settings, text: str) -> Destination:
 @json_option
 @click.pass_context
 def echo(context: click.Context, destination: str, as_json: bool) -> None:
-    """C-ECHO a DICOM node: AE@host:port, or the AE title of a destination in the settings, TLS included."""
-    from wetread.wire import dimse
+    """C-ECHO AE@host:port, connect to NAME@mllp://host:port, or try a destination of the settings by its name."""
+    from wetread.wire.deliver import echo
 
     settings = settings_of(context)
     start = time.perf_counter()
-    dimse.echo(destination_of(settings, destination), settings.ae_title, settings.peer_timeout_s)
+    did = echo(destination_of(settings, destination), settings.ae_title, settings.peer_timeout_s)
     ms = (time.perf_counter() - start) * 1e3
     if as_json:
         emit({"destination": destination, "ok": True, "ms": round(ms, 1)})
     else:
-        click.echo(f"{destination} answers ({ms:.0f} ms)")
+        click.echo(f"{destination} {did} ({ms:.0f} ms)")
 
 
 @commands.command()
@@ -541,14 +541,14 @@ def echo(context: click.Context, destination: str, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def send(context: click.Context, destination: str, paths: tuple[Path, ...], as_json: bool) -> None:
-    """Send files or folders of DICOM to AE@host:port (C-STORE), NAME@URL (STOW-RS) or a destination's AE title."""
+    """Send files to AE@host:port (C-STORE), NAME@URL (STOW-RS, or HL7 by mllp://) or a destination's AE title."""
     from wetread.wire.deliver import STORED, deliver
 
     settings = settings_of(context)
     files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
     files = [file for file in files if file.is_file()]
     if not files:
-        raise BadInput(f"{paths[0]}: expected a DICOM file or a folder of them, found no file")
+        raise BadInput(f"{paths[0]}: expected a file or a folder of them, found none")
     place, items = destination_of(settings, destination), [file.read_bytes() for file in files]
     statuses = deliver(place, items, settings.ae_title, settings.peer_timeout_s)
     rows = [{"file": str(file), "status": f"0x{status:04X}"} for file, status in zip(files, statuses, strict=True)]

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
 
 import pytest
 
+from tests.jobs.test_flow import Clock
 from tests.jobs.test_store import admit, arrive, store, take
+from tests.wire.ehr import Ehr, ack, ehr
+from wetread.jobs.delivery import Outbox
+from wetread.jobs.retry import Backoff
 from wetread.jobs.store import Store
+from wetread.jobs.watch import Watch
 from wetread.records import Document, Filed
+from wetread.settings import Destination, Settings
+from wetread.wire.hl7 import encode, parse
+from wetread.wire.mllpstore import send
 
 __all__ = ["store"]
 _numbers = itertools.count(1)
@@ -78,6 +88,64 @@ def test_what_is_signed_is_not_followed_by_what_is_not(store: Store, delivered: 
     while following := deliver(store):
         sent += following
     assert sent == [*([] if delivered else ["preliminary", "final"]), "other film", "corrected"]
+
+
+def message(control: str, patient: str) -> Document:
+    head = ("MSH", "WETREAD", "", "", "", "20261128", "", ("ORU", "R01", "ORU_R01"), control, "P", "2.5.1")
+    data = encode([head, ("PID", "1", "", (patient,))])
+    return Document("ORU", "x.hl7", data, filed=Filed(control, patient, control))
+
+
+def by_mllp(to: Destination, items: Sequence[bytes], on_status: Callable[[int, int], None]) -> None:
+    send(to, items, 5.0, on_status)
+
+
+def moods(peer: Ehr, bad: set[str]) -> Callable[[bytes], bytes | None]:
+    """An answer that is missing, wrong or a rejection the first time, for those who are told."""
+
+    def answer(data: bytes) -> bytes | None:
+        control = parse(data).header.text(10)
+        if control not in bad:
+            return ack(data)
+        bad.remove(control)
+        kind = int(control[1:]) % 4
+        return (b"", ack(data, control="other"), ack(data, "AE"), ack(data, "AR"))[kind]
+
+    return answer
+
+
+def test_a_record_that_is_away_for_a_day_gets_everything_once_and_in_order(tmp_path: Path) -> None:
+    """Sixty messages of twelve patients; then it is back, and in the mood for mistakes."""
+    store, clock, random = Store(tmp_path), Clock(), Random(17)
+    settings = Settings(retry_first_s=1.0, retry_most_s=300.0)
+    sent = [(f"P{random.randrange(12)}", f"C{number}") for number in range(60)]
+    with ehr() as peer:
+        name, place = f"EHR@{peer.destination.url}", peer.destination
+    backoff = Backoff(1.0, 300.0, Random(1))
+    box = Outbox(name, place, store, by_mllp, settings, Watch(), clock, backoff)
+    for at in range(0, len(sent), 10):
+        read(store, *(message(control, patient) for patient, control in sent[at : at + 10]), to=(name,))
+        end = clock.now + 4 * 3600
+        while clock.now < end:
+            clock.now += box.step() or 1.0
+    back = Ehr(port=int(place.url.rpartition(":")[2]))
+    try:
+        back.answer = moods(back, {f"C{number}" for number in range(0, 60, 3)})
+        end = clock.now + 600
+        while clock.now < end and store.parcels.destinations():
+            clock.now += box.step() or 1.0
+    finally:
+        back.close()
+    assert store.parcels.destinations() == []
+    took = [parse(one) for one in back.got]
+    kept = dict.fromkeys(
+        (one.all("PID")[0].text(3), one.header.text(10)) for one in took
+    )  # by MSH-10, as a record does
+    assert sorted(kept) == sorted(sent)
+    for patient in {patient for patient, _ in sent}:
+        assert [one for one in kept if one[0] == patient] == [one for one in sent if one[0] == patient]
+    assert len(took) == len(sent) + 20  # nothing again but what was not acknowledged
+    store.close()
 
 
 def test_the_page_and_the_json_go_nowhere(store: Store) -> None:

@@ -158,6 +158,7 @@ class Outbox:
             self._sent(parcel, "stored", status)
             self._ended(parcel, state)
         elif status in NO_ROOM:
+            self._retry.failed(parcel.id, self._clock())  # others first, where it has no room for this one only
             self._failed(parcel, "full", f"0x{status:04X}: no room", status)
         else:
             self._answers()  # it is there, it only does not want this one

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from wetread import __version__, infer
 from wetread.errors import SettingsError, WetreadError
 from wetread.routes import named_models, shadowed
 from wetread.settings import Destination, Settings
-from wetread.wire.access import check_exposure, who_may_call
+from wetread.wire.access import check_exposure, is_loopback, who_may_call
 from wetread.wire.tls import Files, ends_at
 
 
@@ -139,6 +140,8 @@ def _doors(settings: Settings) -> Iterator[Row]:
     owners: tuple[Settings | Destination, ...] = (settings, *called)
     for owner in owners:
         yield from _certificate(owner)
+    for place in settings.destinations:
+        yield from _record(place)
     try:
         check_exposure(settings)
         yield Row(
@@ -146,6 +149,18 @@ def _doors(settings: Settings) -> Iterator[Row]:
         )
     except SettingsError as error:
         yield Row("doors", False, "the node would not start", str(error))
+
+
+def _record(place: Destination) -> Iterator[Row]:
+    """What is said to a record names patients."""
+    parts = urlsplit(place.url)
+    if place.protocol == "hl7":
+        what, kinds = f"record {place.ae_title}", ", ".join(place.documents)
+        if parts.scheme == "mllps" or is_loopback(parts.hostname or ""):
+            yield Row(what, True, f"{kinds} by HL7; try it: wetread echo {place.ae_title}")
+        else:
+            found = f"{kinds} by HL7 without TLS: whoever is on the way can read it"
+            yield Row(what, False, found, "use mllps://, or a network that nobody else is on", optional=True)
 
 
 def _certificate(owner: Settings | Destination) -> Iterator[Row]:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 from wetread.errors import SettingsError
 from wetread.settings import Destination
-from wetread.wire import dimse, webstore
+from wetread.wire import dimse, mllpstore, webstore
 from wetread.wire.dimse import STORED
 
-__all__ = ["STORED", "deliver"]
+__all__ = ["STORED", "deliver", "echo"]
 
 
 def deliver(
@@ -48,4 +48,21 @@ def deliver(
             return dimse.send(destination, items, calling_ae, timeout_s, on_status)
         case "dicomweb":
             return webstore.send(destination, items, timeout_s, on_status)
+        case "hl7":
+            return mllpstore.send(destination, items, timeout_s, on_status)
     raise SettingsError(f"destination {destination.ae_title}: {destination.protocol} is not spoken yet")
+
+
+def echo(destination: Destination, calling_ae: str = "WETREAD", timeout_s: float = 10.0) -> str:
+    """Try a destination without an effect on it: C-ECHO, or by HL7 a connection; return what it did.
+
+    Raises
+    ------
+    PeerUnreachable, PeerRefused, SettingsError
+        As `echo` of the protocol's module.
+    """
+    if destination.protocol == "hl7":
+        mllpstore.echo(destination, timeout_s)
+        return "takes connections; no message was sent"
+    dimse.echo(destination, calling_ae, timeout_s)
+    return "answers"

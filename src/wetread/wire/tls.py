@@ -151,6 +151,26 @@ def connect_context(destination: Destination) -> ssl.SSLContext | None:
     return files.context(server=False)
 
 
+def client_context(destination: Destination) -> ssl.SSLContext:
+    """Return the context for a destination's URL: the system's authorities, or its own; our certificate if named.
+
+    Raises
+    ------
+    SettingsError
+        A file cannot be used.
+    """
+    authority = destination.tls_authority
+    try:
+        made = ssl.create_default_context(cafile=None if authority == Path() else authority.expanduser())
+        made.minimum_version = ssl.TLSVersion.TLSv1_2
+        if destination.tls_certificate != Path():
+            certificate, key = destination.tls_certificate.expanduser(), destination.tls_key.expanduser()
+            made.load_cert_chain(certificate, key, password="")  # an empty password fails at once
+    except OSError as error:
+        raise SettingsError(f"TLS of {destination.ae_title}: a file cannot be used: {reason(error)}") from error
+    return made
+
+
 def reason(error: OSError) -> str:
     """Return in plain words why a connection or a file failed."""
     if isinstance(error, ssl.SSLCertVerificationError):

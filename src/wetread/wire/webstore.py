@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import ssl
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -24,7 +23,7 @@ from wetread.settings import Destination
 from wetread.wire import media
 from wetread.wire.command import Status
 from wetread.wire.part10 import meta
-from wetread.wire.tls import reason
+from wetread.wire.tls import client_context, reason
 
 MOST_ANSWER = 1 << 20  # bytes
 PATIENCE = 6  # timeouts that a whole answer may take
@@ -96,21 +95,9 @@ def _connection(destination: Destination, timeout_s: float) -> http.client.HTTPC
     assert parts.hostname is not None
     if parts.scheme == "http":
         return http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout_s)
-    return http.client.HTTPSConnection(parts.hostname, parts.port, timeout=timeout_s, context=_context(destination))
-
-
-def _context(destination: Destination) -> ssl.SSLContext:
-    """The system's authorities, or the destination's; our certificate where one is named."""
-    authority = destination.tls_authority
-    try:
-        made = ssl.create_default_context(cafile=None if authority == Path() else authority.expanduser())
-        made.minimum_version = ssl.TLSVersion.TLSv1_2
-        if destination.tls_certificate != Path():
-            certificate, key = destination.tls_certificate.expanduser(), destination.tls_key.expanduser()
-            made.load_cert_chain(certificate, key, password="")  # an empty password fails at once
-    except OSError as error:
-        raise SettingsError(f"TLS of {destination.ae_title}: a file cannot be used: {reason(error)}") from error
-    return made
+    return http.client.HTTPSConnection(
+        parts.hostname, parts.port, timeout=timeout_s, context=client_context(destination)
+    )
 
 
 def _authorization(token: Path) -> dict[str, str]:

@@ -19,6 +19,7 @@ _BACK: dict[int, tuple[str, ...]] = {
         "ALTER TABLE outbox DROP COLUMN patient",
         *(f"ALTER TABLE documents DROP COLUMN {name}" for name in ("identity", "about", "signed")),
     ),
+    6: tuple(f"DROP TABLE {name}" for name in ("workitems", "subscriptions", "events")),
 }
 
 

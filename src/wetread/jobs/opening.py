@@ -49,6 +49,7 @@ _ADDED: dict[int, tuple[str, ...]] = {
         "CREATE INDEX ix_documents_about ON documents (about)",
         "CREATE INDEX outbox_patient ON outbox (patient, destination, state, id)",
     ),
+    6: (),  # knew no work items
 }
 
 

@@ -9,7 +9,8 @@ so that the same object sent again is known, answered as stored, and not read ag
 Two steps, each of which may be the last of a process: the index forgets the blobs, then they are removed.  What
 is left between them is removed at the next start.
 
-Notices (IAN, MPPS) go after the same time, unless their study is on its way.
+Notices (IAN, MPPS) go after the same time, unless their study is on its way; work items that ended, too, unless a
+subscriber holds them by a deletion lock.
 """
 
 from __future__ import annotations
@@ -89,9 +90,13 @@ class Retention:
         return 0.0
 
     def _forget(self) -> None:
-        """Forget old notices and requests; not within a day, as studies may come long after what was said of them."""
-        if self._keep_s and (number := self._store.removals.forget(max(self._keep_s, DAY_S))):
+        """Forget old notices, requests and work items; not within a day: studies may come long after their notices."""
+        if not self._keep_s:
+            return
+        if number := self._store.removals.forget(max(self._keep_s, DAY_S)):
             log.info("notices forgotten", extra={"count": number})
+        if number := self._store.worklist.forget(max(self._keep_s, DAY_S)):
+            log.info("work items forgotten", extra={"count": number})
 
     def _one(self) -> bool:
         """Delete the blobs of the study that ended first, if that is due; return whether it was."""

@@ -26,6 +26,8 @@ from wetread.jobs.removals import Removals
 from wetread.jobs.requests import Requests
 from wetread.jobs.spool import DamagedBlob, Spool, file_name, make_folder
 from wetread.jobs.studies import Studies
+from wetread.jobs.subscriptions import Subscriptions
+from wetread.jobs.worklist import Worklist
 from wetread.records import Stored
 from wetread.settings import Settings
 
@@ -42,7 +44,8 @@ class Store:
     ----------
     spool, made
         The blobs of what was received, and of what was made of it.
-    instances, studies, announced, commitments, requests, parcels, removals, leases, overview, held
+    instances, studies, announced, commitments, requests, parcels, removals, leases, overview, held,
+    worklist, subscriptions
         The index, by what it is asked for.
     found
         What was found when it was opened; None where other processes use it too.
@@ -116,6 +119,8 @@ class Store:
         self.parcels = Parcels(self._index, self._deadlines, self._reached)
         self.overview = Overview(self._index)
         self.held = Held(self._index, self.spool, self.made)
+        self.subscriptions = Subscriptions(self._index)
+        self.worklist = Worklist(self._index, self.subscriptions)
         self.found: opening.Found | None = None
         rebuild = opening.match(self._index, self.spool, self.made)
         if self._lock.alone:

@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from wetread.wire.queryable import ATTRIBUTES, KEYS
 
-SCHEMA = 6
+SCHEMA = 7
 
 metadata = MetaData()
 
@@ -177,6 +177,42 @@ notices = Table(
     Column("state", String(16), nullable=False),  # Performed Procedure Step Status (0040,0252)
     Column("instances", String, nullable=False),  # their SOP Instance UIDs, parted by spaces
     Column("at", Float, nullable=False),
+)
+
+#: Work items: unified procedure steps that somebody put on our list.
+workitems = Table(
+    "workitems",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("uid", String(64), nullable=False, unique=True),  # SOP Instance UID
+    Column("state", String(16), nullable=False, index=True),  # `wetread.wire.ups.StepState`
+    Column("transaction_uid", String(64), nullable=False, server_default=""),  # of who claimed it; nobody is told
+    Column("content", String, nullable=False),  # DICOM JSON, without the Transaction UID
+    Column("base", String, nullable=False),  # URL under which its creator knows us
+    Column("created_at", Float, nullable=False),
+    Column("changed_at", Float, nullable=False),
+)
+
+#: Who is told of which work items.
+subscriptions = Table(
+    "subscriptions",
+    metadata,
+    Column("ae_title", String(16), primary_key=True),
+    Column("workitem", String(64), primary_key=True),  # "": of all that are to come
+    Column("locked", Integer, nullable=False),  # 1: it must not be forgotten when it has ended
+    Column("filter", String, nullable=False),  # of those to come: matching keys, JSON; "": all
+    Index("subscribers", "workitem"),
+)
+
+#: What subscribers are to be told; a number is never given twice.
+events = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("ae_title", String(16), nullable=False, index=True),
+    Column("report", String, nullable=False),  # DICOM JSON
+    Column("at", Float, nullable=False, index=True),
+    sqlite_autoincrement=True,
 )
 
 #: What a person may have to look into.

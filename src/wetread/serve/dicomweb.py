@@ -1,4 +1,4 @@
-"""DICOMweb over what the node holds: searches (QIDO-RS), retrieval (WADO-RS), and the way in (STOW-RS).
+"""DICOMweb: searches (QIDO-RS) and retrieval (WADO-RS) of what the node holds, the way in (STOW-RS), the worklist.
 
 Answers come from the store; headers are parsed by a child (`wetread.contain.viewer`).
 
@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain, islice
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -23,35 +21,34 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from wetread.contain.viewer import Viewer
 from wetread.errors import BadInput, DecoderDied, NotRead, StoreError
 from wetread.jobs.held import Blob
 from wetread.jobs.store import Store
 from wetread.serve import stow
+from wetread.serve.channels import Channels
 from wetread.serve.pictures import Pictures
-from wetread.serve.related import choose, related, related_type
+from wetread.serve.related import EITHER, JSON, base_of, choose, related, related_type, started, xml
 from wetread.serve.stow import RETRY_AFTER
+from wetread.serve.worklist import Worklist
 from wetread.settings import Settings
-from wetread.wire import media, native, qido
+from wetread.wire import media, qido
 from wetread.wire.media import Media
 from wetread.wire.queryable import KEYS, Level
 from wetread.wire.web import CHALLENGE, WebAccess
 
 log = logging.getLogger("wetread.serve")
 
-PREFIX = "/dicomweb"
 #: Requests at a time: fewer than there are threads, so that some are left for /metrics.
 MOST_REQUESTS = 32
+MOST = {"http": MOST_REQUESTS, "websocket": 64}
 TOLD_TOGETHER = 8  # objects of which a child is asked at a time
 
-_JSON = (Media(media.JSON), Media("application/json"))
-_EITHER = (*_JSON, Media(media.MULTIPART, media.XML))
 _FILES = (Media(media.MULTIPART, media.DICOM),)
 _FILE = (*_FILES, Media(media.DICOM))
 _NAMES = ("study", "series", "instance")
-
-Part = TypeVar("Part", str, bytes)
 
 
 class DicomWeb:
@@ -92,16 +89,16 @@ class DicomWeb:
         return made + Pictures(self._store, self._viewer, lambda request: self._blobs(request)[0]).routes(instance)
 
     async def _take(self, request: Request) -> Response:
-        offer, _ = choose(request, (*_JSON, Media(media.XML)))
-        return await self._taking(request, _base(request), offer.type == media.XML)
+        offer, _ = choose(request, (*JSON, Media(media.XML)))
+        return await self._taking(request, base_of(request), offer.type == media.XML)
 
     def _search(self, request: Request, level: Level) -> Response:
-        offer, _ = choose(request, _EITHER)
+        offer, _ = choose(request, EITHER)
         given = [(name, value) for name, value in request.query_params.multi_items() if name != "accept"]
         asked = qido.asked(level, given, _uids(request))
         most = min(qido.MOST, asked.limit) if asked.limit is not None else qido.MOST
         rows = self._store.held.search(asked, most + 1)
-        base = _base(request)
+        base = base_of(request)
         headers = []
         if len(rows) > most and (asked.limit is None or asked.limit > most):
             headers.append('299 wetread: "There are additional results that can be requested"')
@@ -110,7 +107,7 @@ class DicomWeb:
                 '299 wetread: "The fuzzymatching parameter is not supported. Only literal matching has been performed."'
             )
         body = [qido.match_json(row, level, asked.whole, base) for row in rows[:most]]
-        made = _xml(body) if offer.inner == media.XML else Response(json.dumps(body), media_type=media.JSON)
+        made = xml(body) if offer.inner == media.XML else Response(json.dumps(body), media_type=media.JSON)
         for warning in headers:
             made.headers.append("Warning", warning)
         return made
@@ -123,22 +120,22 @@ class DicomWeb:
             raise HTTPException(406, "objects are given in the transfer syntax in which they are kept: ask for *")
         if offer.type == media.DICOM:
             return Response(self._store.held.get(blobs[0]), media_type=media.DICOM)
-        base = _base(request)
+        base = base_of(request)
         boundary, kind = related_type(media.DICOM)
         files = (
             (f"{media.DICOM}; transfer-syntax={blob.transfer_syntax}", _url(base, blob), self._store.held.get(blob))
             for blob in blobs
         )
-        return StreamingResponse(_started(related(files, boundary)), media_type=kind)
+        return StreamingResponse(started(related(files, boundary)), media_type=kind)
 
     def _metadata(self, request: Request) -> Response:
-        offer, _ = choose(request, _EITHER)
-        blobs, base = self._blobs(request), _base(request)
+        offer, _ = choose(request, EITHER)
+        blobs, base = self._blobs(request), base_of(request)
         batches = (blobs[start : start + TOLD_TOGETHER] for start in range(0, len(blobs), TOLD_TOGETHER))
         texts = (text for batch in batches for text in self._told(batch, base))
         if offer.inner == media.XML:
-            return _xml(json.loads(text) for text in texts)
-        return StreamingResponse(_started(_array(texts)), media_type=media.JSON)
+            return xml(json.loads(text) for text in texts)
+        return StreamingResponse(started(_array(texts)), media_type=media.JSON)
 
     def _told(self, blobs: list[Blob], base: str) -> list[str]:
         texts = self._viewer.metadata((_url(base, blob), self._store.held.get(blob)) for blob in blobs)
@@ -159,32 +156,37 @@ class Guard:
     def __init__(self, app: ASGIApp, access: WebAccess) -> None:
         self._app = app
         self._access = access
-        self._running = 0
+        self._running = dict.fromkeys(MOST, 0)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass on."""
-        caller = HTTPConnection(scope)
-        address = caller.client.host if caller.client else ""
-        host, shown = caller.headers.get("host", ""), caller.headers.get("authorization", "")
-        refused = self._access.refusal(address, host, shown)
-        if refused is None and self._running < MOST_REQUESTS:
-            self._running += 1
+        kind, most = str(scope["type"]), MOST[scope["type"]]
+        refusal = self._refusal(HTTPConnection(scope))
+        if refusal is None and self._running[kind] < most:
+            self._running[kind] += 1
             try:
                 await self._app(scope, receive, send)
             finally:
-                self._running -= 1
+                self._running[kind] -= 1
             return
+        answer = refusal or PlainTextResponse(f"more than {most} requests at a time; ask again\n", 503, RETRY_AFTER)
+        if kind == "websocket":
+            await WebSocket(scope, receive, send).send_denial_response(answer)
+        else:
+            await answer(scope, receive, send)
+
+    def _refusal(self, caller: HTTPConnection) -> Response | None:
+        address = caller.client.host if caller.client else ""
+        host, shown, origin = (caller.headers.get(name, "") for name in ("host", "authorization", "origin"))
+        refused = self._access.refusal(address, host, shown, origin)
         if refused is None:
-            busy = PlainTextResponse(f"more than {MOST_REQUESTS} requests at a time; ask again\n", 503, RETRY_AFTER)
-            await busy(scope, receive, send)
-            return
+            return None
         status, text = refused
-        headers = {"WWW-Authenticate": CHALLENGE} if status == 401 else None
-        await PlainTextResponse(text + "\n", status, headers)(scope, receive, send)
+        return PlainTextResponse(text + "\n", status, {"WWW-Authenticate": CHALLENGE} if status == 401 else None)
 
 
-def application(store: Store, viewer: Viewer, taking: stow.Store, settings: Settings) -> Starlette:
-    """Return the application to mount at `PREFIX`.
+def application(store: Store, viewer: Viewer, taking: stow.Store, settings: Settings, channels: Channels) -> Starlette:
+    """Return the application to mount at `wetread.serve.related.PREFIX`: DICOMweb's studies and worklist services.
 
     Raises
     ------
@@ -195,20 +197,21 @@ def application(store: Store, viewer: Viewer, taking: stow.Store, settings: Sett
     guards = [Middleware(Guard, WebAccess(settings))]
     if origins:  # asked first: a preflight shows no token
         headers = ["Accept", "Authorization", "Content-Type"]
-        cors = Middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=headers)
+        methods = ["GET", "POST", "PUT", "DELETE"]
+        exposed = ["Content-Location", "Location", "Warning"]
+        cors = Middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=methods,
+            allow_headers=headers,
+            expose_headers=exposed,
+        )
         guards.insert(0, cors)
     return Starlette(
-        routes=DicomWeb(store, viewer, taking).routes(),
+        routes=[*DicomWeb(store, viewer, taking).routes(), *Worklist(store, channels).routes()],
         middleware=guards,
         exception_handlers=_ANSWERS,
     )
-
-
-def _xml(datasets: Iterable[Mapping[str, Any]]) -> Response:
-    """One part of XML each."""
-    boundary, kind = related_type(media.XML)
-    parts = ((media.XML, "", native.xml(one)) for one in datasets)
-    return StreamingResponse(_started(related(parts, boundary)), media_type=kind)
 
 
 def _array(texts: Iterable[str]) -> Iterator[str]:
@@ -218,20 +221,10 @@ def _array(texts: Iterable[str]) -> Iterator[str]:
     yield "]"
 
 
-def _started(parts: Iterator[Part]) -> Iterator[Part]:
-    """Begin before a status is sent, so that what fails at once is answered with its own."""
-    first = list(islice(parts, 2))
-    return chain(first, parts)
-
-
 def _uids(request: Request) -> dict[str, str]:
     return {
         key: request.path_params[name] for key, name in zip(KEYS, _NAMES, strict=True) if name in request.path_params
     }
-
-
-def _base(request: Request) -> str:
-    return f"{request.url.scheme}://{request.url.netloc}{PREFIX}"
 
 
 def _url(base: str, blob: Blob) -> str:

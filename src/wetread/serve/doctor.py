@@ -40,6 +40,7 @@ PACKAGES: dict[str, tuple[str, str, bool]] = {
     "pylibjpeg-rle": ("fast RLE pixels", "pip install wetread", False),
     "sqlalchemy": ("wetread serve", "pip install 'wetread[serve]'", True),
     "uvicorn": ("/health, /ready, /metrics", "pip install 'wetread[serve]'", True),
+    "websockets": ("events of the worklist", "pip install 'wetread[serve]'", True),
     "opentelemetry-exporter-otlp-proto-http": ("spans for a collector", "pip install 'wetread[tracing]'", True),
     "torch": ("wetread lab: training", "pip install 'wetread[lab]'", True),
 }

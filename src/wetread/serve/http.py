@@ -14,10 +14,11 @@ from starlette.routing import Mount, Route
 
 from wetread.errors import SettingsError
 from wetread.jobs.store import Store
-from wetread.serve import dicomweb
 from wetread.serve.metrics import Metrics
+from wetread.serve.related import PREFIX
 
 GRACE_S = 5  # what is asked for when the node stops may take so long, s
+MOST_MESSAGE = 1 << 16  # bytes that a client may send over a WebSocket
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -74,7 +75,7 @@ def application(
             Route("/ready", readiness),
             Route("/metrics", prometheus),
             Route("/studies/{uid}", study),
-            *([Mount(dicomweb.PREFIX, web)] if web is not None else []),
+            *([Mount(PREFIX, web)] if web is not None else []),
         ]
     )
 
@@ -96,7 +97,13 @@ class HttpServer:
             raise SettingsError(f"HTTP port: {host}:{port} cannot be bound: {error.strerror}") from error
         self.port = int(self._socket.getsockname()[1])
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=GRACE_S
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="websockets-sansio",
+            ws_max_size=MOST_MESSAGE,
+            timeout_graceful_shutdown=GRACE_S,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(

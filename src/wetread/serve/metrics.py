@@ -278,6 +278,10 @@ class _Depths(Collector):
         asked, since_s = self._store.requests.depth()
         yield GaugeMetricFamily("wetread_commitment_requests", "Requests for commitment without a report", float(asked))
         yield GaugeMetricFamily("wetread_commitment_requests_oldest_seconds", "Age of the oldest of them", since_s)
+        items = GaugeMetricFamily("wetread_workitems", "Work items on the list of the node, by state", labels=["state"])
+        for state, number in self._store.worklist.depths().items():
+            items.add_metric([state], number)
+        yield items
         dead = GaugeMetricFamily(
             "wetread_outbox_dead", "Documents given up, until a person sends them again", labels=["destination"]
         )

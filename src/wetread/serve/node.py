@@ -17,6 +17,7 @@ from wetread.jobs.runner import Runner
 from wetread.jobs.store import Store
 from wetread.jobs.worker import Reader
 from wetread.serve import dicomweb, logs, stow
+from wetread.serve.channels import Channels
 from wetread.serve.http import HttpServer, application
 from wetread.serve.metrics import Metrics
 from wetread.settings import Settings
@@ -114,7 +115,9 @@ class Node:
             self._taking = stow.Store(
                 settings, self._runner.receive, self._runner.association_ended, self.metrics.answered
             )
-            web = dicomweb.application(self.store, self._viewer, self._taking, settings)
+            self._channels = Channels(self.store.subscriptions, self.store.shared)
+            self.store.worklist.told.append(self._channels.wake)
+            web = dicomweb.application(self.store, self._viewer, self._taking, settings, self._channels)
             app = application(self.store, self.metrics, self.missing, lambda: self._runner.strain.steps, web)
             self._http = HttpServer(app, settings.http_host, settings.http_port)
             undo.callback(self._http.stop)
@@ -186,6 +189,7 @@ class Node:
             self._loading.join(LOADING_S)
         self._taking.close()
         self._runner.stop(grace_s / 2)
+        self._channels.close()
         self._http.stop()
         self._viewer.close()
         self.store.close()

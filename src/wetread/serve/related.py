@@ -8,13 +8,23 @@ PS3.18 Sections 8.6.1 (multipart) and 8.7.5 (selection of a media type); RFC 238
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, islice
+from typing import Any, TypeVar
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
 
-from wetread.wire import media
+from wetread.wire import media, native
 from wetread.wire.media import Media
+
+#: Where the services are mounted.
+PREFIX = "/dicomweb"
+JSON = (Media(media.JSON), Media("application/json"))
+EITHER = (*JSON, Media(media.MULTIPART, media.XML))
+
+Part = TypeVar("Part", str, bytes)
 
 
 def choose(request: Request, offers: tuple[Media, ...]) -> tuple[Media, Media]:
@@ -49,3 +59,21 @@ def related(parts: Iterable[tuple[str, str, bytes]], boundary: str) -> Iterator[
         yield data
         yield b"\r\n"
     yield f"--{boundary}--\r\n".encode()
+
+
+def xml(datasets: Iterable[Mapping[str, Any]]) -> Response:
+    """Return an answer with one part of XML for each data set."""
+    boundary, kind = related_type(media.XML)
+    parts = ((media.XML, "", native.xml(one)) for one in datasets)
+    return StreamingResponse(started(related(parts, boundary)), media_type=kind)
+
+
+def started(parts: Iterator[Part]) -> Iterator[Part]:
+    """Begin before a status is sent, so that what fails at once is answered with its own."""
+    first = list(islice(parts, 2))
+    return chain(first, parts)
+
+
+def base_of(request: Request) -> str:
+    """Return the URL of the services, as the client knows it."""
+    return f"{request.url.scheme}://{request.url.netloc}{PREFIX}"

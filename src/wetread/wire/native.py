@@ -1,4 +1,4 @@
-"""The DICOM JSON of an object as XML.
+"""The DICOM JSON of an object as XML, and back.
 
 References
 ----------
@@ -14,6 +14,8 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from pydicom.datadict import keyword_for_tag
+
+from wetread.errors import BadInput
 
 NAMESPACE = "http://dicom.nema.org/PS3.19/models/NativeDICOM"
 
@@ -54,3 +56,64 @@ def _value(made: Element, vr: str, number: str, value: Any) -> None:
                     SubElement(held, part).text = _FORBIDDEN.sub("?", text)
     elif value is not None:
         SubElement(made, "Value", {"number": number}).text = _FORBIDDEN.sub("?", str(value))
+
+
+def parsed(body: bytes) -> dict[str, Any]:
+    """Return the DICOM JSON of a data set in XML; `wetread.wire.dicomjson.checked` is to judge what it holds.
+
+    Raises
+    ------
+    BadInput
+        It is no XML in UTF-8, declares a document type (whose entities may grow without end), or is another document.
+    """
+    try:
+        text = body.decode("utf-8-sig")
+        if "<!DOCTYPE" in text or "<!ENTITY" in text:
+            raise BadInput("Native DICOM Model: expected no document type declaration, got one")
+        root = ElementTree.fromstring(text.encode())  # noqa: S314 - declares no entities
+    except (UnicodeDecodeError, ElementTree.ParseError, ValueError) as error:
+        raise BadInput("Native DICOM Model: expected XML in UTF-8, got something else") from error
+    if _name(root) != "NativeDicomModel":
+        raise BadInput("Native DICOM Model: expected the element NativeDicomModel, got another")
+    return _read(root)
+
+
+def _name(element: Element) -> str:
+    """The name of an element, with or without the namespace of the model."""
+    return element.tag.removeprefix(f"{{{NAMESPACE}}}")
+
+
+def _read(parent: Element) -> dict[str, Any]:
+    return {one.get("tag", ""): _attribute(one) for one in parent if _name(one) == "DicomAttribute"}
+
+
+def _attribute(element: Element) -> dict[str, Any]:
+    vr = element.get("vr", "")
+    made: dict[str, Any] = {"vr": vr}
+    for one in element:
+        name = _name(one)
+        if name == "BulkData":
+            made["BulkDataURI"] = one.get("uri", "")
+        elif name == "InlineBinary":
+            made["InlineBinary"] = (one.text or "").strip()
+        elif name in ("Value", "PersonName", "Item"):
+            made.setdefault("Value", []).append(_read_value(one, vr, name))
+    return made
+
+
+def _read_value(element: Element, vr: str, name: str) -> Any:
+    if name == "Item":
+        return _read(element)
+    if name == "PersonName":
+        return {_name(group): _person(group) for group in element}
+    text = element.text or ""
+    if vr in ("US", "SS", "UL", "SL", "UV", "SV"):
+        return int(text) if re.fullmatch(r"\s*[+-]?\d{1,20}\s*", text) else text
+    if vr in ("FL", "FD"):
+        return float(text) if re.fullmatch(r"\s*[+-]?[\d.]+([eE][+-]?\d+)?\s*", text) else text
+    return text
+
+
+def _person(group: Element) -> str:
+    parts = {_name(one): one.text or "" for one in group}
+    return "^".join(parts.get(part, "") for part in _PARTS).rstrip("^")

@@ -24,7 +24,7 @@ class WebAccess:
     Parameters
     ----------
     settings
-        `dicomweb_tokens` and `open_doors` are used.
+        `dicomweb_tokens`, `dicomweb_origins` and `open_doors` are used.
 
     Raises
     ------
@@ -35,8 +35,9 @@ class WebAccess:
     def __init__(self, settings: Settings) -> None:
         self._open = "dicomweb" in settings.open_doors.split("+")
         self._tokens = _tokens(settings.dicomweb_tokens) if settings.dicomweb_tokens != Path() else ()
+        self._origins = {one.strip() for one in settings.dicomweb_origins.split(",")}
 
-    def refusal(self, address: str, host: str, authorization: str) -> tuple[int, str] | None:
+    def refusal(self, address: str, host: str, authorization: str, origin: str = "") -> tuple[int, str] | None:
         """Return the status and the text by which a caller is refused; None lets it in.
 
         Parameters
@@ -47,6 +48,8 @@ class WebAccess:
             The Host header: a web page that had its own name point to this machine gives another.
         authorization
             The Authorization header.
+        origin
+            The Origin header: the web page for which a browser on this machine asks.
         """
         if self._open:
             return None
@@ -58,7 +61,9 @@ class WebAccess:
                 return None
             return 401, "expected Authorization: Bearer and a token of dicomweb_tokens, got none of them"
         if is_loopback(address) and is_loopback(_name(host)):
-            return None
+            if not origin or origin in self._origins or origin.partition("://")[2] == host:
+                return None
+            return 403, "expected a web page of dicomweb_origins, got another"
         return 403, (
             "DICOMweb answers this machine only, as 127.0.0.1 or localhost; name a file of tokens in dicomweb_tokens, "
             'or, on a closed network, say so: open_doors = "dicomweb"'

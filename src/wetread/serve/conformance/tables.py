@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from pydicom._uid_dict import UID_dictionary
 from pydicom.uid import UID
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
 from wetread.acquire.deidentify import OPTIONS
 from wetread.acquire.deidentify.profile import BASIC
@@ -21,6 +21,7 @@ from wetread.acquire.syntaxes import SYNTAXES
 from wetread.report.characters import TERMS
 from wetread.report.context import KINDS
 from wetread.serve import dicomweb
+from wetread.serve.channels import Channels
 from wetread.serve.conformance.names import class_name
 from wetread.settings import Settings
 from wetread.uids import IMPLEMENTATION_CLASS_UID
@@ -41,6 +42,8 @@ from wetread.wire.queryable import ATTRIBUTES, Level
 from wetread.wire.requestor import OUR_MAX_PDU
 from wetread.wire.tls import SUITES
 from wetread.wire.transport import AbortReason
+from wetread.wire.ups import MEANINGS, TRANSITIONS, Action, StepState, StepStatus, http_status
+from wetread.wire.workitem import RULES
 
 _EITHER = (EXPLICIT_LITTLE, IMPLICIT_LITTLE)
 #: What we ask others for: SOP class -> by what, and the transfer syntaxes that we propose.
@@ -187,9 +190,10 @@ def resources() -> str:
 def _routes() -> Iterator[tuple[str, str]]:
     found: dict[str, set[str]] = {}
     nothing = cast(Any, None)
-    for route in dicomweb.application(nothing, nothing, nothing, Settings()).routes:
-        assert isinstance(route, Route)
-        found.setdefault(route.path, set()).update(set(route.methods or ()) - {"HEAD"})
+    for route in dicomweb.application(nothing, nothing, nothing, Settings(), Channels(nothing, shared=False)).routes:
+        assert isinstance(route, Route | WebSocketRoute)
+        methods = route.methods if isinstance(route, Route) else {"WebSocket"}
+        found.setdefault(route.path, set()).update(set(methods or ()) - {"HEAD"})
     for path, methods in found.items():
         yield f"`{path}`", ", ".join(sorted(methods))
 
@@ -213,6 +217,32 @@ def keys() -> str:
 def reasons() -> str:
     """Return the failure reasons of our reports of commitments."""
     return ", ".join(f"0x{one.value:04X}" for one in commitment.Failure)
+
+
+def step_states() -> str:
+    """Return what a work item answers in each state: PS3.4 Table CC.1.1-2, as the server goes by it."""
+    heads = "|".join(("asked", "with its Transaction UID", "none here", *StepState))
+    rows = (
+        (action.value, "yes" if correct else "no", *(_cell(action, status) for status in row))
+        for (action, correct), row in TRANSITIONS.items()
+    )
+    return table(heads, rows)
+
+
+def _cell(action: Action, status: StepStatus) -> str:
+    shown = "done" if status is StepStatus.SUCCESS else f"{status:04X}"
+    return f"{shown}, {http_status(action, status)}"
+
+
+def step_statuses() -> str:
+    """Return what the statuses of work items mean."""
+    return table("status|meaning", ((f"{status:04X}", meaning) for status, meaning in MEANINGS.items()))
+
+
+def step_attributes() -> str:
+    """Return what a work item must hold when."""
+    rows = ((rule.keyword, rule.create, rule.change, rule.final) for rule in RULES)
+    return table("attribute|created|changed|ended", rows)
 
 
 def settings_of_the_network() -> str:

@@ -18,6 +18,7 @@ test: $(VENV)/.dev peers check      ## lint, types, import contracts and all fas
 	@$(BIN)/python -m pytest -n 2 -m "not slow"
 
 test-all: $(VENV)/.dev peers check      ## the slow and thorough tests too
+	@tests/install-peers viewer
 	@$(BIN)/python -m pytest
 
 check: $(VENV)/.dev      ## lint, types, import contracts
@@ -47,6 +48,10 @@ torture: $(VENV)/.dev      ## 234 times kill -9 and 200 power cuts, every promis
 
 audit: $(VENV)/.dev      ## leaks, shortcuts and trivial rivals of the training data: docs/evidence/audit.md
 	@$(BIN)/python -m wetread.lab.audit.reference --out docs/evidence
+
+viewer: $(VENV)/.dev      ## OHIF in Chromium on a node's film and CT; what was seen: out/ohif
+	@tests/install-peers viewer
+	@$(BIN)/python -m pytest tests/serve/test_ohif.py
 
 lab-env: $(VENV)/.dev      ## everything that training needs
 

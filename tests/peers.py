@@ -34,8 +34,9 @@ def require(program: str, package: str, places: str = PLACES) -> str:
     return found
 
 
-def _missing(what: str, package: str) -> NoReturn:
-    message = f"{what} is missing: install the package {package} (tests/install-peers does)"
+def _missing(what: str, package: str, more: str = "") -> NoReturn:
+    how = f"tests/install-peers {more}".strip()
+    message = f"{what} is missing: install the package {package} ({how} does)"
     if os.environ.get("CI") == "true":
         pytest.fail(message)
     pytest.skip(message)
@@ -54,6 +55,22 @@ def node_program(module: str) -> str:
     found = shutil.which("node", path=f"{Path(sys.prefix) / 'bin'}:{PLACES}")
     if found is None or not (Path(__file__).parent / "npm/node_modules" / module).is_dir():
         _missing(f"node 20 with {module}", "nodejs and npm")
+    return found
+
+
+def ohif() -> Path:
+    """Return the folder of the web viewer OHIF; without it as `require`."""
+    path = next(Path(__file__).parents[1].glob(".peers/ohif/package/dist"), None)
+    if path is None:
+        _missing("OHIF", "@ohif/app", "viewer")
+    return path
+
+
+def chromium() -> str:
+    """Return the path of a Chromium; without it as `require`."""
+    found = shutil.which("chromium", path=PLACES)
+    if found is None:
+        _missing("chromium", "chromium", "viewer")
     return found
 
 

@@ -178,6 +178,7 @@ class Settings:
     http_port: int = _setting(8042, "port of /health, /ready, /metrics and /dicomweb; 0: one from the system")
     dicomweb_tokens: Path = _setting(Path(), "file of tokens, one a line; given, DICOMweb clients must show one")
     dicomweb_origins: str = _setting("", "origins of web viewers that may call /dicomweb (CORS), comma-separated")
+    viewer: Path = _setting(Path(), "folder of a web viewer (dist of @ohif/app), shown at / of the HTTP port")
     destinations: tuple[Destination, ...] = _setting(
         (), "where results go: AE@host:port, or NAME@URL of DICOMweb, MLLP or FHIR, with commas"
     )

@@ -10,7 +10,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 
 from wetread.errors import SettingsError
 from wetread.jobs.store import Store
@@ -28,6 +28,7 @@ def application(
     ready: Callable[[], str],
     degraded: Callable[[], Sequence[str]] = tuple,
     web: Starlette | None = None,
+    viewer: Sequence[BaseRoute] = (),
 ) -> Starlette:
     """Return the application.
 
@@ -39,6 +40,8 @@ def application(
         Names the steps that are in force, as studies are late.
     web
         DICOMweb.
+    viewer
+        What is asked last.
     """
 
     async def health(_request: Request) -> Response:  # waits for no thread: viewers may have all of them
@@ -76,6 +79,7 @@ def application(
             Route("/metrics", prometheus),
             Route("/studies/{uid}", study),
             *([Mount(PREFIX, web)] if web is not None else []),
+            *viewer,
         ]
     )
 

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Container
 from contextlib import ExitStack
+from pathlib import Path
 
 from wetread.contain.children import Children
 from wetread.contain.viewer import Viewer
@@ -16,7 +17,7 @@ from wetread.jobs.lanes import deadlines_s
 from wetread.jobs.runner import Runner
 from wetread.jobs.store import Store
 from wetread.jobs.worker import Reader
-from wetread.serve import dicomweb, logs, stow
+from wetread.serve import dicomweb, logs, stow, viewer
 from wetread.serve.channels import Channels
 from wetread.serve.http import HttpServer, application
 from wetread.serve.metrics import Metrics
@@ -118,7 +119,8 @@ class Node:
             self._channels = Channels(self.store.subscriptions, self.store.shared)
             self.store.worklist.told.append(self._channels.wake)
             web = dicomweb.application(self.store, self._viewer, self._taking, settings, self._channels)
-            app = application(self.store, self.metrics, self.missing, lambda: self._runner.strain.steps, web)
+            shown = viewer.routes(settings.viewer) if settings.viewer != Path() else ()
+            app = application(self.store, self.metrics, self.missing, lambda: self._runner.strain.steps, web, shown)
             self._http = HttpServer(app, settings.http_host, settings.http_port)
             undo.callback(self._http.stop)
             self._http.start()

@@ -74,6 +74,26 @@ def chromium() -> str:
     return found
 
 
+@contextmanager
+def fhir_server(*tls: str | Path) -> Iterator[int]:
+    """Medplum's FHIR R4 router and validators, in memory; by TLS with certificate, key and authority."""
+    program = node_program("@medplum/fhir-router")
+    command = [program, str(Path(__file__).parent / "npm/fhir-server.mjs"), *map(str, tls)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the FHIR server ended with {process.wait()}")
+        yield int(line)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+
+
 def free_port() -> int:
     """Return a port that is free now."""
     with socket.socket() as sock:

@@ -747,6 +747,16 @@ def demo(context: click.Context, film: Path | None, out: Path, as_json: bool) ->
     click.secho(NOTICE, dim=True)
 
 
+@commands.command()
+@click.argument("key", type=click.Path(path_type=Path))
+@json_option
+def jwks(key: Path, as_json: bool) -> None:
+    """Print the public half of a client key, always as JSON, to register us with a record's authorization server."""
+    from wetread.wire.smart import jwks as public
+
+    emit(public(key))
+
+
 @commands.group(epilog="Needs the extra `lab`: pip install 'wetread[lab]'.")
 def lab() -> None:
     """Train, prune, quantize, export, certify and evaluate models; long work goes on where it was cut off."""

@@ -18,6 +18,7 @@
     ├── StoreError               the durable store cannot promise durability
     └── WireError                a peer refused, broke off or did not answer
         ├── PeerUnreachable      no connection or no answer in time
+        ├── PeerBusy             the peer has no room now; may say for how long
         └── PeerRefused          the peer answered with a failure status
 
 A message says what was expected, what came, where, and what to do.  It never
@@ -122,6 +123,20 @@ class WireError(WetreadError):
 
 class PeerUnreachable(WireError):
     """No connection to the peer, or no answer in time."""
+
+
+class PeerBusy(WireError):
+    """The peer has no room now, whatever is sent.
+
+    Parameters
+    ----------
+    retry_after_s
+        How long it asks to be left alone, s; 0: it does not say.
+    """
+
+    def __init__(self, message: str, retry_after_s: float = 0.0) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
 
 
 class PeerRefused(WireError):

@@ -213,7 +213,8 @@ class Reader:
 
     def _written(self, result: Result, kinds: Collection[str] = ()) -> tuple[Document, ...]:
         settings = self.settings
-        return report.documents(result, settings.institution, kinds, settings.public_url, settings.hl7_character_set)
+        more = (settings.public_url, settings.hl7_character_set, report.site_of(settings))
+        return report.documents(result, settings.institution, kinds, *more)
 
     def _row(self, image: Image, blank: Result, clock: Clock, decision: Decision = UNROUTED) -> Result:
         """Outlines first, then the classifiers on what they bound; film and volume go the same way.

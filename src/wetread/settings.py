@@ -53,6 +53,10 @@ class Destination:
     commitment: bool = False  # ask it to commit itself to what it was sent; until it did, nothing of it is deleted
     url: str = ""  # without host and port: https:// of a DICOMweb service, mllp:// or fhir+https:// of a record
     token: Path = Path()  # file of the token that it is shown: Authorization: Bearer
+    client_id: str = ""  # of FHIR: our name at its authorization server, which gives tokens (SMART Backend Services)
+    client_key: Path = Path()  # our private key there, PEM: RSA or P-384
+    token_url: str = ""  # its token endpoint; empty: what the FHIR server names
+    scope: str = ""  # that is asked for; empty: system/*.cruds
 
     def __post_init__(self) -> None:
         """Refuse a kind that does not exist: it would never be sent, without a word."""
@@ -104,9 +108,18 @@ def _check_address(destination: Destination) -> None:
         )
     if destination.host or destination.port or destination.commitment or destination.tls:
         raise SettingsError(f"{where}: url: expected no host, port, tls or commitment beside it")
-    secret = parts.scheme.endswith("https") or parts.hostname in ("127.0.0.1", "localhost")
-    if destination.token != Path() and not secret:
+    by_smart = bool(destination.client_id), destination.client_key != Path()
+    if any(by_smart) and not (all(by_smart) and parts.scheme.startswith("fhir+") and destination.token == Path()):
+        raise SettingsError(f"{where}: client_id: expected client_key with it, a url of FHIR, and no token")
+    shown = any(by_smart) or destination.token != Path()
+    if shown and not all(map(is_secret, filter(None, (destination.url, destination.token_url)))):
         raise SettingsError(f"{where}: token: expected https, as anyone on the way could read it")
+
+
+def is_secret(url: str) -> bool:
+    """Whether nobody on the way can read what is sent to a URL."""
+    parts = urlsplit(url)
+    return parts.scheme.endswith("https") or parts.hostname in ("127.0.0.1", "localhost")
 
 
 #: What a node may leave out while it is behind its deadlines, what is missed least first.
@@ -235,6 +248,10 @@ class Settings:
     institution: str = _setting("", "Institution Name (0008,0080) of our documents")
     public_url: str = _setting("", "where others reach the HTTP port, https://host:port, for links; empty: no links")
     hl7_character_set: str = _setting("UNICODE UTF-8", "of HL7 messages (Table 0211); what does not fit goes as UTF-8")
+    fhir: str = _setting("", "FHIR version of bundles, kept and served at /fhir: R4, R4B or R5; empty: R4, not served")
+    fhir_systems: tuple[tuple[str, str], ...] = _setting(
+        (), "AUTHORITY=URI, comma-separated: FHIR systems of identifiers; PATIENT, ACCESSION: of those without one"
+    )
     otlp_endpoint: str = _setting("", "OpenTelemetry collector that gets spans by OTLP, http://host:4318; empty: none")
     log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR")
 
@@ -253,7 +270,7 @@ class Settings:
         """The kinds of documents that some destination gets; without any destination the usual ones."""
         ruled = (kind for rule in self.routes for kinds in rule.documents.values() for kind in kinds)
         asked = (kind for place in self.destinations for kind in place.documents)
-        return frozenset((*asked, *ruled)) or frozenset(USUAL)
+        return (frozenset((*asked, *ruled)) or frozenset(USUAL)) | ({"FHIR"} if self.fhir else set())
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -357,6 +374,28 @@ def _character_set(raw: Any) -> str:
     return str(raw)
 
 
+def _fhir(raw: Any) -> str:
+    """Version of FHIR, or none."""
+    version = str(raw).upper()
+    if version not in ("", "R4", "R4B", "R5"):
+        raise SettingsError(f"setting fhir: expected R4, R4B, R5 or nothing, got {raw!r}")
+    return version
+
+
+def _systems(raw: Any) -> tuple[tuple[str, str], ...]:
+    """Pairs of authority and URI, from text or a table of a settings file."""
+    if isinstance(raw, str):
+        raw = [part.strip().split("=", 1) for part in raw.split(",") if part.strip()]
+    pairs = tuple(
+        (str(one[0]).strip(), str(one[-1]).strip()) for one in (raw.items() if isinstance(raw, dict) else raw)
+    )
+    if not all(name and uri.startswith(("urn:", "http://", "https://")) for name, uri in pairs):
+        raise SettingsError(
+            "setting fhir_systems: expected AUTHORITY=URI such as PATIENT=urn:oid:1.2.3, with commas; got another"
+        )
+    return pairs
+
+
 def _value(name: str, kind: Any, raw: Any) -> Any:
     """Turn a raw value into the type of its setting, or say what was expected."""
     try:
@@ -403,6 +442,8 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "otlp_endpoint": _base_url("otlp_endpoint"),
     "public_url": _base_url("public_url"),
     "hl7_character_set": _character_set,
+    "fhir": _fhir,
+    "fhir_systems": _systems,
 }
 
 
@@ -435,12 +476,16 @@ def _record(item: Any, kind: type[Any], parse: Callable[[str], Any]) -> Any:
     return kind(**{name: _field(name, value) for name, value in item.items()})
 
 
+#: Fields of records that name files.
+FILES = ("tls_certificate", "tls_key", "tls_authority", "token", "client_key")
+
+
 def _field(name: str, value: Any) -> Any:
     if name == "documents" and not value:
         raise SettingsError("destination, documents: expected at least one kind, got none")
     if isinstance(value, list):
         return tuple(value)
-    return Path(value) if name in ("tls_certificate", "tls_key", "tls_authority", "token") else value
+    return Path(value) if name in FILES else value
 
 
 def load(

@@ -13,7 +13,7 @@ import pytest
 
 from tests.jobs import fake
 from tests.wire.objects import CR, film
-from wetread.errors import NotRead, PeerUnreachable, StoreError
+from wetread.errors import NotRead, PeerBusy, PeerUnreachable, StoreError
 from wetread.jobs import worker as worker_module
 from wetread.jobs.completion import OPEN_FACTOR, Completion
 from wetread.jobs.delivery import Outbox
@@ -65,6 +65,7 @@ class Pacs:
 
     def __init__(self) -> None:
         self.away = False
+        self.busy_s = 0.0
         self.status: Callable[[str], int] = lambda instance: 0
         self.stored: list[str] = []
         self.calls = 0
@@ -73,6 +74,8 @@ class Pacs:
         self.calls += 1
         if self.away:
             raise PeerUnreachable("PACS: no connection")
+        if self.busy_s:
+            raise PeerBusy("PACS: no room", self.busy_s)
         for i, file in enumerate(files):
             instance = meta(file).sop_instance_uid
             status = self.status(instance)
@@ -399,6 +402,21 @@ def test_a_document_that_is_refused_too_often_is_given_up_with_an_alarm(
         clock.now += wait
     assert seen.outcomes == ["rejected", "stored", "rejected", "dead"]
     assert seen.terminal == [State.FAILED]
+
+
+def test_a_destination_is_left_alone_for_as_long_as_it_asks(
+    store: Store, outbox: Outbox, pacs: Pacs, seen: Seen, clock: Clock
+) -> None:
+    receive(store, "1.1", "1.1.1")
+    read_all(store)
+    pacs.busy_s = 900.0
+    assert outbox.step() == 900.0
+    assert seen.outcomes == ["full"]
+    pacs.busy_s = 0.0
+    clock.now += 900.0
+    outbox.step()
+    outbox.step()
+    assert seen.terminal == [State.DELIVERED]
 
 
 def test_a_destination_without_room_is_asked_with_one_document_at_a_time(

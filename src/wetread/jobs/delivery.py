@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from wetread.errors import StoreError, WetreadError
+from wetread.errors import PeerBusy, StoreError, WetreadError
 from wetread.jobs.parcels import Parcel
 from wetread.jobs.retry import Backoff, Breaker, RetryClock
 from wetread.jobs.spool import DamagedBlob
@@ -108,13 +108,16 @@ class Outbox:
             self._send(self._destination, files, answered)
         except StoreError:
             raise
+        except PeerBusy as error:
+            with following(left[0].trace_id if left else ""):
+                self._failed(left[0] if left else None, "full", str(error), NO_ROOM.start, error.retry_after_s)
         except WetreadError as error:
             with following(left[0].trace_id if left else ""):
                 self._failed(left[0] if left else None, "unreachable", str(error))
 
-    def _failed(self, parcel: Parcel | None, outcome: str, reason: str, status: int = 0) -> None:
+    def _failed(self, parcel: Parcel | None, outcome: str, reason: str, status: int = 0, least_s: float = 0.0) -> None:
         """It is away or full; that may show when nothing is under way any more."""
-        self._breaker.failed(self._clock())
+        self._breaker.failed(self._clock(), least_s)
         self._watch.away(self.name, True)
         self._sent(parcel, outcome, status)
         log.warning("destination failed", extra={"destination": self.name, "reason": reason})

@@ -86,10 +86,10 @@ class Breaker:
         self._until = 0.0
         self.failures = 0  # in a row; 0: closed
 
-    def failed(self, now: float) -> None:
-        """The peer is away, or says that it has no room."""
+    def failed(self, now: float, least_s: float = 0.0) -> None:
+        """The peer is away, or says that it has no room, and perhaps for how long at least."""
         self.failures += 1
-        self._until = now + self._backoff.wait_s(self.failures)
+        self._until = now + max(least_s, self._backoff.wait_s(self.failures))
 
     def succeeded(self) -> None:
         """The peer took something."""

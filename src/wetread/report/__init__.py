@@ -1,7 +1,7 @@
 """Result -> clinical documents.
 
 Reads a `Result` and says it as DICOM SEG, SR, PM and SC, on demand as KOS, GSPS, PDF and
-label map, as HL7 message, as one HTML page and as JSON.  It decides nothing clinical: labels,
+label map, as HL7 message and FHIR transaction, as one HTML page and as JSON.  It decides nothing clinical: labels,
 codes and thresholds come with the model.
 Every document passes our own checker before it leaves, or nothing leaves.
 """
@@ -15,17 +15,18 @@ from itertools import chain
 
 from wetread.errors import DocumentError
 from wetread.records import Document, Result
-from wetread.report import gsps, kos, labelmap, oru, page, pdf, pm, sc, seg, sr, together
+from wetread.report import fhir, gsps, kos, labelmap, oru, page, pdf, pm, sc, seg, sr, together
 from wetread.report.checker import check, judged
 from wetread.report.context import Context, context_of, left_out
 from wetread.report.elements import Item, decode, encode, get
+from wetread.report.fhir.site import Site, site_of
 from wetread.report.problem import Problem
 from wetread.report.revision import Earlier, earlier, revision
 from wetread.report.summary import encoded as encoded_summary
 from wetread.report.summary import summary
 from wetread.wire.hl7 import UTF_8
 
-__all__ = ["Earlier", "Problem", "check", "documents", "earlier", "revision", "summary"]
+__all__ = ["Earlier", "Problem", "Site", "check", "documents", "earlier", "revision", "site_of", "summary"]
 
 
 def _datasets(context: Context) -> Iterator[tuple[str, Item]]:
@@ -80,12 +81,17 @@ def _checked(written: dict[str, bytes], context: Context) -> None:
         raise DocumentError(f"documents: expected none with a problem, got {len(found)}: {said}")
 
 
+#: What is not known of the site where nobody says it.
+_ANYWHERE = Site()
+
+
 def documents(
     result: Result,
     institution: str = "",
     kinds: Collection[str] = (),
     public_url: str = "",
     character_set: str = UTF_8,
+    site: Site = _ANYWHERE,
 ) -> tuple[Document, ...]:
     """Write every document of a result.
 
@@ -98,17 +104,19 @@ def documents(
         Institution Name (0008,0080) of the documents; "" leaves it out.
     kinds
         What is made beside SEG, PM, SR and SC: "KOS", "GSPS", "PDF", "LABELMAP", "ORU",
-        "ORU-PDF"; others are ignored.
+        "ORU-PDF", "FHIR"; others are ignored.
     public_url
-        Where this node's HTTP port can be reached, for links in HL7 messages; "" leaves them out.
+        Where this node's HTTP port can be reached, for links; "" leaves them out.
     character_set
         Of HL7 messages: HL7 Table 0211.
+    site
+        What FHIR needs to know of the site.
 
     Returns
     -------
     tuple of Document
         SEG, PM, SR, SC, then those asked for, as far as the result calls for them; then HL7
-        messages, HTML and JSON.
+        messages, FHIR, HTML and JSON.
         Two results that differ in their timings only give the same DICOM bytes.
 
     Raises
@@ -126,6 +134,10 @@ def documents(
             if kind in kinds and context is not None:
                 message = oru.document(context, kind, stem, public_url, character_set)
                 made += [message] if message is not None else []
-        made.append(Document("HTML", f"{stem}-page.html", html.result()))
+        page_ = html.result()
+    if context is not None and "FHIR" in kinds and oru.patients(context):  # a record files nothing about nobody
+        data = fhir.bundle(context, site, public_url, [one for one in made if one.sop_class_uid], page_)
+        made.append(Document("FHIR", f"{stem}-fhir.json", data, filed=oru.filed_of(context, "FHIR")))
+    made.append(Document("HTML", f"{stem}-page.html", page_))
     made.append(Document("JSON", f"{stem}-result.json", encoded_summary(result)))
     return tuple(made)

@@ -28,16 +28,21 @@ def _style() -> str:
     return (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 
 
-def _picture(picture: Picture, doubtful: bool) -> str:
+def jpeg(picture: Picture) -> bytes:
+    """Encode a picture."""
     grey = picture.name == "film"
     pixels = picture.rgb[..., 0] if grey else cv2.cvtColor(picture.rgb, cv2.COLOR_RGB2BGR)
     _, data = cv2.imencode(".jpg", pixels, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
+    return data.tobytes()
+
+
+def _picture(picture: Picture, doubtful: bool) -> str:
     height, width = picture.rgb.shape[:2]
     caption = escape(picture.caption)
     badge = '<b class="badge">Not trustworthy</b>' if doubtful and picture.name == "heat" else ""
     return (
         f'<figure><img width="{width}" height="{height}" alt="{caption}" '
-        f'src="data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"><figcaption>{badge}{caption}</figcaption></figure>'
+        f'src="data:image/jpeg;base64,{base64.b64encode(jpeg(picture)).decode()}"><figcaption>{badge}{caption}</figcaption></figure>'
     )
 
 

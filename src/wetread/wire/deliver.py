@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from wetread.errors import SettingsError
 from wetread.settings import Destination
-from wetread.wire import dimse, mllpstore, webstore
+from wetread.wire import dimse, fhir, mllpstore, webstore
 from wetread.wire.dimse import STORED
 
 __all__ = ["STORED", "deliver", "echo"]
@@ -40,7 +39,7 @@ def deliver(
 
     Raises
     ------
-    BadInput, PeerUnreachable, PeerRefused, SettingsError
+    BadInput, PeerUnreachable, PeerBusy, PeerRefused, SettingsError
         As `send` of the protocol's module.
     """
     match destination.protocol:
@@ -50,7 +49,7 @@ def deliver(
             return webstore.send(destination, items, timeout_s, on_status)
         case "hl7":
             return mllpstore.send(destination, items, timeout_s, on_status)
-    raise SettingsError(f"destination {destination.ae_title}: {destination.protocol} is not spoken yet")
+    return fhir.send(destination, items, timeout_s, on_status)
 
 
 def echo(destination: Destination, calling_ae: str = "WETREAD", timeout_s: float = 10.0) -> str:

@@ -14,18 +14,17 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from wetread.errors import PeerRefused, PeerUnreachable, SettingsError
+from wetread.errors import PeerRefused, PeerUnreachable
 from wetread.settings import Destination
 from wetread.wire import media
 from wetread.wire.command import Status
+from wetread.wire.https import bearer, connect, read
 from wetread.wire.part10 import meta
-from wetread.wire.tls import client_context, reason
+from wetread.wire.tls import reason
 
-MOST_ANSWER = 1 << 20  # bytes
 PATIENCE = 6  # timeouts that a whole answer may take
 _FULL = (429, 503, 507)  # it has no room now, whatever is sent
 _UNWANTED = (400, 406, 409, 413, 415, 422)  # it does not want this object
@@ -68,8 +67,8 @@ def send(
         The token or a TLS file cannot be used.
     """
     uids = [meta(item).sop_instance_uid for item in items]
-    connection = _connection(destination, timeout_s)
-    headers = {"Accept": media.JSON, **_authorization(destination.token)}
+    connection = connect(destination, timeout_s)
+    headers = {"Accept": media.JSON, **bearer(destination.token)}
     path = urlsplit(destination.url).path.rstrip("/") + "/studies"
     statuses = []
     try:
@@ -78,7 +77,7 @@ def send(
             headers["Content-Type"] = f'{media.MULTIPART}; type="{media.DICOM}"; boundary={boundary}'
             connection.request("POST", path, _body(item, boundary), headers)
             with connection.getresponse() as response:
-                answer = _read(response, time.monotonic() + PATIENCE * timeout_s)
+                answer = read(response, time.monotonic() + PATIENCE * timeout_s)
             statuses.append(_status(destination.ae_title, response, answer, uids[index]))
             if on_status is not None:
                 on_status(index, statuses[-1])
@@ -90,41 +89,9 @@ def send(
     return statuses
 
 
-def _connection(destination: Destination, timeout_s: float) -> http.client.HTTPConnection:
-    parts = urlsplit(destination.url)
-    assert parts.hostname is not None
-    if parts.scheme == "http":
-        return http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout_s)
-    return http.client.HTTPSConnection(
-        parts.hostname, parts.port, timeout=timeout_s, context=client_context(destination)
-    )
-
-
-def _authorization(token: Path) -> dict[str, str]:
-    if token == Path():
-        return {}
-    try:
-        text = token.expanduser().read_text(encoding="ascii").strip()
-    except (OSError, UnicodeError) as error:
-        raise SettingsError(f"token {token}: cannot be read ({type(error).__name__})") from error
-    if not text.isprintable() or not text:
-        raise SettingsError(f"token {token}: expected one line")
-    return {"Authorization": f"Bearer {text}"}
-
-
 def _body(item: bytes, boundary: str) -> bytes:
     head = f"--{boundary}\r\nContent-Type: {media.DICOM}\r\n\r\n".encode()
     return b"".join((head, item, f"\r\n--{boundary}--\r\n".encode()))
-
-
-def _read(response: http.client.HTTPResponse, until: float) -> bytes:
-    """Read an answer that is neither endless nor slow without end."""
-    answer = b""
-    while chunk := response.read1(1 << 16):
-        answer += chunk
-        if len(answer) > MOST_ANSWER or time.monotonic() > until:
-            raise http.client.HTTPException("the answer is too long, or too slow")
-    return answer
 
 
 def _status(name: str, response: http.client.HTTPResponse, answer: bytes, instance: str) -> int:

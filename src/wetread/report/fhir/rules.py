@@ -1,0 +1,72 @@
+"""Which elements our resources must have and may have, by version.
+
+References
+----------
+FHIR R4 (4.0.1), R4B (4.3.0), R5 (5.0.0): the definitions of the resources; what is more than optional there or for us
+is required here.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Rule(NamedTuple):
+    """The elements of one kind of resource."""
+
+    required: frozenset[str]
+    known: frozenset[str]
+
+
+def _rule(required: str, optional: str = "") -> Rule:
+    must = frozenset(required.split())
+    return Rule(must, must | frozenset(optional.split()) | {"resourceType"})
+
+
+_BOTH = {
+    "Observation": _rule(
+        "identifier partOf status category code subject effectiveDateTime issued device",
+        "basedOn valueQuantity valueCodeableConcept dataAbsentReason interpretation note bodySite method hasMember "
+        "derivedFrom component",
+    ),
+    "Task": _rule("identifier status intent priority code focus for authoredOn requester", "basedOn description"),
+    "Provenance": _rule("meta target recorded agent entity"),
+}
+_REPORT = "identifier text status category code subject effectiveDateTime issued conclusion"
+_REPORT_MAY = "extension basedOn performer resultsInterpreter result media conclusionCode presentedForm"
+_STUDY = "identifier status modality subject started"
+_DEVICE = "identifier status manufacturer modelNumber version type"
+
+R4 = _BOTH | {
+    "DiagnosticReport": _rule(f"{_REPORT} imagingStudy", _REPORT_MAY),
+    "ImagingStudy": _rule(_STUDY, "basedOn endpoint series"),
+    "Endpoint": _rule("identifier status connectionType payloadType address", "payloadMimeType"),
+    "Device": _rule(f"{_DEVICE} deviceName", "parent"),
+    "BodyStructure": _rule("identifier patient", "description morphology location locationQualifier"),
+    "Media": _rule(
+        "identifier partOf status type subject createdDateTime issued device content", "basedOn height width"
+    ),
+    "AuditEvent": _rule("meta type recorded agent source", "action outcome entity"),
+}
+R5 = _BOTH | {
+    "DiagnosticReport": _rule(f"{_REPORT} study", _REPORT_MAY),
+    "ImagingStudy": _rule(_STUDY, "basedOn endpoint series"),
+    "Endpoint": _rule("identifier status connectionType payload address"),
+    "Device": _rule(f"{_DEVICE} name", "parent"),
+    "BodyStructure": _rule("identifier patient includedStructure", "description morphology"),
+    "DocumentReference": _rule("identifier status docStatus type subject date author content"),
+    "AuditEvent": _rule("meta code recorded agent source", "action outcome entity"),
+}
+#: What a required code may be for us, by resource and element.
+CODES = {
+    ("Observation", "status"): {"preliminary", "final", "corrected"},
+    ("DiagnosticReport", "status"): {"preliminary", "final", "corrected"},
+    ("ImagingStudy", "status"): {"available"},
+    ("Endpoint", "status"): {"active"},
+    ("Device", "status"): {"active"},
+    ("Media", "status"): {"completed"},
+    ("DocumentReference", "status"): {"current"},
+    ("Task", "status"): {"requested", "completed"},
+    ("Task", "intent"): {"proposal"},
+    ("Task", "priority"): {"routine", "urgent", "stat"},
+}

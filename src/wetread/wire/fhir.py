@@ -1,0 +1,158 @@
+"""Sends FHIR transactions to a server, each in a request of its own, on one connection.
+
+A bundle counts as stored only where the answer says so of every entry: a page that says 200 has stored nothing.
+
+References
+----------
+FHIR R4, RESTful API Sections 3.1.0.11 (transaction) and 3.1.0.1.6 (Prefer); RFC 9110 Section 10.2.3 (Retry-After).
+"""
+
+from __future__ import annotations
+
+import email.utils
+import http.client
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from wetread.errors import PeerBusy, PeerRefused, PeerUnreachable
+from wetread.settings import Destination
+from wetread.wire import smart
+from wetread.wire.command import Status
+from wetread.wire.https import bearer, connect, read
+from wetread.wire.tls import reason
+
+log = logging.getLogger("wetread.wire")
+
+JSON = "application/fhir+json"
+PATIENCE = 6  # timeouts that a whole answer may take
+MOST_ANSWER = 1 << 24  # bytes: some servers give everything back
+MOST_WAIT_S = 3600.0  # however long a server says
+_FULL = (429, 503, 507)  # it has no room now, whatever is sent
+_UNWANTED = (400, 409, 410, 412, 413, 415, 422)  # it does not want this bundle
+
+
+def send(
+    destination: Destination,
+    items: Sequence[bytes],
+    timeout_s: float = 10.0,
+    on_status: Callable[[int, int], None] | None = None,
+) -> list[int]:
+    """Send bundles.
+
+    Parameters
+    ----------
+    destination
+        `url`, `token` or `client_id` and `client_key`, and its TLS files are used.
+    items
+        Transactions in JSON; they leave byte for byte.
+    timeout_s
+        How long the server may be silent.
+    on_status
+        Called with index and status of an item as soon as it is answered.
+
+    Returns
+    -------
+    list of int
+        The status of each item, as C-STORE would have it: 0x0000 where every entry succeeded, else 0xC000.
+
+    Raises
+    ------
+    PeerUnreachable
+        No connection, no answer in time, or the server broke off.
+    PeerBusy
+        It has no room now (429, 503, 507).
+    PeerRefused
+        It answered with a status that is not about the bundle, or said 200 without a transaction's answer.
+    SettingsError
+        A token, key or TLS file cannot be used.
+    """
+    connection = connect(destination, timeout_s)
+    statuses = []
+    try:
+        for index, item in enumerate(items):
+            statuses.append(_post(destination, connection, item, timeout_s))
+            if on_status is not None:
+                on_status(index, statuses[-1])
+    except (OSError, http.client.HTTPException) as error:
+        why = reason(error) if isinstance(error, OSError) else type(error).__name__
+        raise PeerUnreachable(f"{destination.ae_title}: no answer by FHIR: {why}") from error
+    finally:
+        connection.close()
+    return statuses
+
+
+def _post(destination: Destination, connection: http.client.HTTPConnection, item: bytes, timeout_s: float) -> int:
+    """Send one bundle; a token that is refused is fetched anew, once."""
+    path = urlsplit(destination.url).path or "/"
+    for again in (destination.client_id != "", False):
+        token = smart.bearer(destination, timeout_s) if destination.client_id else bearer(destination.token)
+        headers = {"Accept": JSON, "Content-Type": JSON, "Prefer": "return=minimal", **token}
+        connection.request("POST", path, item, headers)
+        with connection.getresponse() as response:
+            answer = read(response, time.monotonic() + PATIENCE * timeout_s, MOST_ANSWER)
+        if response.status == 401 and again:
+            smart.forget(destination)
+            continue
+        break
+    return _status(destination.ae_title, response, answer, item)
+
+
+def _status(name: str, response: http.client.HTTPResponse, answer: bytes, item: bytes) -> int:
+    """Return what became of a bundle; what the server says in words may name a patient, and is not repeated."""
+    told = _parsed(answer)
+    if response.status in _FULL:
+        wait_s = retry_after_s(response.headers.get("Retry-After", ""))
+        raise PeerBusy(f"{name}: FHIR: no room now, status {response.status}", wait_s)
+    if response.status in (200, 201) and told.get("type") == "transaction-response":
+        entries = told.get("entry")
+        statuses = [_entry(one) for one in entries] if isinstance(entries, list) else []
+        if len(statuses) == len(_parsed(item).get("entry", ())) and all(_good(one) for one in statuses):
+            return Status.SUCCESS
+        return _unwanted(name, [one for one in statuses if not _good(one)], told)
+    if response.status in _UNWANTED and told.get("resourceType") == "OperationOutcome":
+        return _unwanted(name, [str(response.status)], told)
+    raise PeerRefused(
+        f"{name}: FHIR: expected 200 and the answer of a transaction in {JSON}; got {response.status}; "
+        "is its base URL right, and may we write there?"
+    )
+
+
+def _unwanted(name: str, statuses: Sequence[str], told: dict[str, Any]) -> int:
+    issues = told.get("issue", ())
+    codes = [str(one.get("code", "")) for one in issues if isinstance(one, dict)] if isinstance(issues, list) else []
+    said = sorted({code for code in codes if code.replace("-", "").isalpha() and len(code) < 32})
+    kept = sorted({status[:3] for status in statuses if status[:3].isdigit()})
+    log.warning("bundle refused", extra={"destination": name, "reason": " ".join([*kept, *said]) or "entries missing"})
+    return Status.CANNOT_UNDERSTAND
+
+
+def _entry(one: Any) -> str:
+    found = one.get("response") if isinstance(one, dict) else None
+    return str(found.get("status", "")) if isinstance(found, dict) else ""
+
+
+def _good(status: str) -> bool:
+    return status[:1] == "2" or status[:3] == "304"
+
+
+def _parsed(data: bytes) -> dict[str, Any]:
+    try:
+        made = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    return made if isinstance(made, dict) else {}
+
+
+def retry_after_s(value: str) -> float:
+    """Return how long a Retry-After asks to wait, s: 0 where it says nothing that counts."""
+    if value.strip().isdigit():
+        return min(float(value), MOST_WAIT_S)
+    try:
+        at = email.utils.parsedate_to_datetime(value).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
+    return max(0.0, min(at - time.time(), MOST_WAIT_S))

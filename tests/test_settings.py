@@ -35,10 +35,15 @@ def test_wrong_value_says_what_was_expected(environ: dict[str, str], said: str) 
         load(environ=environ)
 
 
-@pytest.mark.parametrize("name", ["archives", "worklists"])
-def test_who_is_asked_by_c_find_is_no_url(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [("worklists", "WEB@https://pacs.example/dicom-web"), ("archives", "EHR@mllp://ehr.example:2575")],
+)
+def test_who_is_asked_speaks_what_is_asked_by(name: str, place: str) -> None:
     with pytest.raises(SettingsError, match=f"{name}: expected AE@host:port"):
-        load(environ={f"WETREAD_{name.upper()}": "WEB@https://pacs.example/dicom-web"})
+        load(environ={f"WETREAD_{name.upper()}": place})
+    made = load(environ={"WETREAD_ARCHIVES": "WEB@https://pacs.example/dicom-web"})
+    assert made.archives[0].protocol == "dicomweb"
 
 
 @pytest.mark.parametrize("text", ["prot = 3", "port = [", "port = 'x'"])

@@ -585,21 +585,22 @@ SELECTS = {
 def pull(
     context: click.Context, /, archive: str, folder: Path | None, dry_run: bool, as_json: bool, **given: Any
 ) -> None:
-    """Fetch studies from an archive: AE@host:port, or the AE title of one in the settings.
+    """Fetch studies from an archive: AE@host:port, NAME@URL of DICOMweb, or the AE title of one in the settings.
 
-    Into the node by C-MOVE: the archive must know its AE title, host and port.  Into a folder by C-GET.
+    Into the node by C-MOVE: the archive must know its AE title, host and port.  Into a folder by C-GET.  From a
+    URL by WADO-RS, into the node through its HTTP port.
     """
     from rich.progress import Progress
 
     from wetread.acquire import SYNTAXES
-    from wetread.serve.pull import IntoFolder, IntoNode, Way, matching
+    from wetread.serve.pull import matching, way
     from wetread.wire.retrieve import Archive
 
     settings = settings_of(context)
     limits = settings.idle_timeout_s, settings.max_object_bytes
     peer = Archive(destination_of(settings, archive), settings.ae_title, *limits)
+    bring = way(peer, settings, folder, tuple(SYNTAXES))
     studies = matching(peer, {keyword: given[name] for name, keyword in SELECTS.items()}, given["most"])
-    way: Way = IntoNode(peer, settings.ae_title) if folder is None else IntoFolder(peer, folder, tuple(SYNTAXES))
     with Progress(console=console(to_error=True), disable=as_json or dry_run, transient=True) as bar:
         for study in () if dry_run else studies:
             task = bar.add_task(f"{study.study_date} {study.modalities}", total=study.expected or None)
@@ -607,7 +608,7 @@ def pull(
             def tell(now: Pulled, task: Any = task) -> None:
                 bar.update(task, completed=now.completed + now.failed, total=now.expected or None)
 
-            way(study, tell)
+            bring(study, tell)
     if as_json:
         emit([dataclasses.asdict(study) for study in studies])
     else:

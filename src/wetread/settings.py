@@ -196,7 +196,8 @@ class Settings:
         (), "where results go: AE@host:port, or NAME@URL of DICOMweb, MLLP or FHIR, with commas"
     )
     archives: tuple[Destination, ...] = _setting(
-        (), "who is asked how many objects a study has, and pulled from: AE@host:port, comma-separated"
+        (),
+        "who is asked how many objects a study has, and pulled from: AE@host:port, or NAME@URL, with commas",
     )
     worklists: tuple[Destination, ...] = _setting(
         (), "whose orders put studies into faster lanes, by their priority: AE@host:port, comma-separated"
@@ -526,9 +527,10 @@ def load(
         raise SettingsError(f"unknown setting {unknown[0]!r}; known are {', '.join(kinds)}")
     made = replace(Settings(), **{name: _value(name, kinds[name], value) for name, value in raw.items()})
     _check_routes(made)
-    for name in ("archives", "worklists"):
-        if any(one.url for one in getattr(made, name)):
-            raise SettingsError(f"{name}: expected AE@host:port, as {name} are asked by C-FIND; got a url")
+    if any(one.url for one in made.worklists):
+        raise SettingsError("worklists: expected AE@host:port, as worklists are asked by C-FIND; got a url")
+    if any(one.protocol not in ("dimse", "dicomweb") for one in made.archives):
+        raise SettingsError("archives: expected AE@host:port or NAME@URL of DICOMweb, got another protocol")
     return replace(
         made,
         destinations=tuple(with_files(one, made) for one in made.destinations),

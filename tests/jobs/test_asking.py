@@ -231,23 +231,26 @@ def test_archives_in_the_settings(tmp_path: Path) -> None:
 
 
 @pytest.mark.peer
-@pytest.mark.parametrize("kind", ["orthanc", "dcmqrscp"])
+@pytest.mark.parametrize("kind", ["orthanc", "dcmqrscp", "web"])
 def test_a_node_asks_an_archive(kind: str, tmp_path: Path) -> None:
     """The archive has three; the third comes late, and by another way."""
     films = [film("1.2.3", f"1.2.3.1.{n}") for n in range(3)]
-    if kind == "orthanc":
-        context = peers.orthanc(tmp_path / kind, DicomAlwaysAllowFind=True)
+    if kind != "dcmqrscp":
+        plugins = [peers.dicomweb_plugin()] if kind == "web" else []
+        context = peers.orthanc(tmp_path / kind, DicomAlwaysAllowFind=True, Plugins=plugins)
     with peers.dcmqrscp(tmp_path / kind) if kind == "dcmqrscp" else context as running:
         port = running.port if isinstance(running, peers.Orthanc) else running
         archive = Destination(kind.upper(), "127.0.0.1", port)
         assert send(archive, films) == [0] * 3
+        if kind == "web" and isinstance(running, peers.Orthanc):
+            archive = Destination("WEB", url=f"http://127.0.0.1:{running.http_port}/dicom-web")
         given = {"state": tmp_path / "state", "port": 0, "http_port": 0, "archives": (archive,)}
         node = Node(replace(SETTINGS, **given), lambda: fake.READER)  # type: ignore[arg-type]
         node.start()
         try:
             here = Destination("WETREAD", "127.0.0.1", node.port)
             assert send(here, films[:2]) == [0, 0]
-            told = f'wetread_queries_total{{archive="{kind.upper()}@127.0.0.1:{port}",outcome="told"}} 1.0'
+            told = f'wetread_queries_total{{archive="{archive.names[0]}",outcome="told"}} 1.0'
             until(lambda: told in node.metrics.text().decode())
             assert node.store.studies.incomplete() == ["1.2.3"]
             assert send(here, films[2:]) == [0]

@@ -10,19 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dicomweb_client import DICOMwebClient
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import dcmread
 from pynetdicom import AE, evt
 
 from tests import peers
+from tests.jobs import fake
+from tests.serve.stage import until
 from tests.wire.objects import CR, film
 from wetread import cli
 from wetread.acquire import SYNTAXES
-from wetread.errors import BadInput, PeerRefused
-from wetread.serve.pull import IntoFolder, IntoNode, Pulled, matching
+from wetread.errors import BadInput, PeerRefused, PeerUnreachable
+from wetread.serve.node import Node
+from wetread.serve.pull import IntoFolder, IntoNode, Pulled, Way, matching, way
 from wetread.serve.receiver import Receiver
-from wetread.settings import Destination
+from wetread.settings import Destination, Settings
+from wetread.wire.archive import Series, fetch
 from wetread.wire.dimse import send
 from wetread.wire.part10 import EXPLICIT_LITTLE, meta
 from wetread.wire.query import STUDY_ROOT_FIND
@@ -30,6 +35,7 @@ from wetread.wire.retrieve import STUDY_ROOT_GET, STUDY_ROOT_MOVE, Archive, Fetc
 
 FILMS = [film("1.2.3", f"1.2.3.1.{n}") for n in range(3)] + [film("1.2.4", "1.2.4.1.1")]
 PATIENT = {"PatientID": "CANARY-ID-77"}
+WEB: dict[str, Destination] = {}
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +49,22 @@ def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
 
 @pytest.fixture(scope="module")
 def orthanc(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Archive]:
-    allowed = dict.fromkeys(("DicomAlwaysAllowFind", "DicomAlwaysAllowGet", "DicomAlwaysAllowMove"), True)
+    allowed: dict[str, Any] = dict.fromkeys(
+        ("DicomAlwaysAllowFind", "DicomAlwaysAllowGet", "DicomAlwaysAllowMove"), True
+    )
     modalities = {"node": ["WETREAD", "127.0.0.1", receiver.port]}
+    allowed |= {"Plugins": [peers.dicomweb_plugin()]}
     with peers.orthanc(tmp_path_factory.mktemp("orthanc"), DicomModalities=modalities, **allowed) as running:
         archive = Destination("ORTHANC", "127.0.0.1", running.port)
         assert send(archive, FILMS) == [0] * 4
+        WEB["orthanc"] = Destination("WEB", url=f"http://127.0.0.1:{running.http_port}/dicom-web")
         yield Archive(archive)
+
+
+@pytest.fixture(scope="module")
+def web(orthanc: Archive) -> Archive:
+    """The same Orthanc by its DICOMweb plug-in."""
+    return Archive(WEB["orthanc"])
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +75,7 @@ def dcmqrscp(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> It
         yield Archive(archive)
 
 
-@pytest.fixture(params=["orthanc", "dcmqrscp"])
+@pytest.fixture(params=["orthanc", "dcmqrscp", "web"])
 def archive(request: pytest.FixtureRequest) -> Archive:
     found: Archive = request.getfixturevalue(request.param)
     return found
@@ -89,7 +105,9 @@ def test_a_study_comes_into_a_folder(archive: Archive, tmp_path: Path) -> None:
 
 
 @pytest.mark.peer
-def test_studies_of_a_patient_come_into_the_node(archive: Archive, receiver: Receiver) -> None:
+@pytest.mark.parametrize("name", ["orthanc", "dcmqrscp"])
+def test_studies_of_a_patient_come_into_the_node(name: str, receiver: Receiver, request: pytest.FixtureRequest) -> None:
+    archive: Archive = request.getfixturevalue(name)
     receiver.receipts.clear()
     studies = matching(archive, PATIENT, 10)
     assert {one.study_uid for one in studies} == {"1.2.3", "1.2.4"}
@@ -108,7 +126,9 @@ def test_what_does_not_match_is_not_there(archive: Archive) -> None:
 
 
 @pytest.mark.peer
-def test_a_node_that_the_archive_does_not_know_is_named(archive: Archive) -> None:
+@pytest.mark.parametrize("name", ["orthanc", "dcmqrscp"])
+def test_a_node_that_the_archive_does_not_know_is_named(name: str, request: pytest.FixtureRequest) -> None:
+    archive = request.getfixturevalue(name)
     with pytest.raises(PeerRefused, match=r"STRANGER|status 0x"):
         move(archive, {"StudyInstanceUID": "1.2.3"}, "STRANGER")
 
@@ -117,6 +137,67 @@ def test_a_node_that_the_archive_does_not_know_is_named(archive: Archive) -> Non
 def test_a_study_must_be_selected(keys: dict[str, str]) -> None:
     with pytest.raises(BadInput, match="expected a Study Instance UID, accession number or Patient ID"):
         matching(Archive(Destination("PACS", "127.0.0.1", 1)), keys, 10)
+
+
+@contextmanager
+def node(state: Path, **given: Any) -> Iterator[Node]:
+    settings = Settings(state=state, port=0, quiet_s=0.2, **{"http_port": peers.free_port(), **given})
+    made = Node(settings, lambda: fake.READER)
+    made.start()
+    try:
+        yield made
+    finally:
+        made.stop(2.0)
+
+
+@pytest.mark.peer
+def test_studies_of_a_dicomweb_server_come_into_the_node(web: Archive, tmp_path: Path) -> None:
+    """Its objects stay byte for byte: between two Orthancs, and between two nodes."""
+    tokens = tmp_path / "tokens"
+    tokens.write_text("t" * 24 + "\n" + "u" * 24 + "\n")
+    with node(tmp_path / "one", dicomweb_tokens=tokens) as one, node(tmp_path / "two") as two:
+        into_one, into_two = (pull_way(archive, here) for archive, here in ((web, one), (web_of(one, tokens), two)))
+        for study in matching(web, PATIENT, 10):
+            into_one(study, lambda now: None)
+            assert (study.completed, study.failed) == (study.expected, 0)
+        bodies = {blob.sop_instance_uid: one.store.held.get(blob) for blob in one.store.held.blobs({}) if blob.received}
+        assert {uid: body(data).PixelData for uid, data in bodies.items()} == {
+            meta(data).sop_instance_uid: body(data).PixelData for data in FILMS
+        }
+        until(lambda: one.store.overview.counts()["DELIVERED"] == 2)
+        (study,) = matching(web_of(one, tokens), {"StudyInstanceUID": "1.2.3"}, 10)
+        into_two(study, lambda now: None)  # images, and results of the first node
+        held = {blob.sop_instance_uid: two.store.held.get(blob) for blob in two.store.held.blobs({})}
+        assert study.completed == study.expected > 3
+        for n in range(3):
+            assert held[f"1.2.3.1.{n}"] == bodies[f"1.2.3.1.{n}"]
+        client = DICOMwebClient(f"http://127.0.0.1:{one.http_port}/dicomweb", headers=BEARER)
+        ours: dict[str, bytes] = {}
+        fetch(web_of(one, tokens), "1.2.3", Series("1.2.3.1", 3), (), ours.__setitem__)
+        theirs = {one.SOPInstanceUID: one.PixelData for one in client.retrieve_series("1.2.3", "1.2.3.1")}
+        assert {uid: body(data).PixelData for uid, data in ours.items()} == theirs
+
+
+BEARER = {"Authorization": "Bearer " + "u" * 24}
+
+
+def web_of(here: Node, tokens: Path = Path()) -> Archive:
+    return Archive(Destination("NODE", url=f"http://127.0.0.1:{here.http_port}/dicomweb", token=tokens))
+
+
+def pull_way(archive: Archive, here: Node) -> Way:
+    return way(archive, here.settings, None, ())
+
+
+def test_a_node_that_takes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="set http_port"):
+        way(Archive(Destination("WEB", url="http://127.0.0.1:1")), Settings(http_port=0), None, ())
+    with node(tmp_path / "state") as here:
+        assert send(Destination("WETREAD", "127.0.0.1", here.port), FILMS[:1]) == [0]
+        settings = Settings(http_port=peers.free_port())  # nobody listens there
+        bring = way(web_of(here), settings, None, ())
+        with pytest.raises(PeerUnreachable):
+            bring(Pulled("1.2.3"), lambda now: None)
 
 
 Run = Callable[..., tuple[int, str]]

@@ -85,7 +85,7 @@ def server(status: int, body: bytes, headers: dict[str, str] | None = None, paus
 
     made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     made.daemon_threads = True
-    threading.Thread(target=made.serve_forever, daemon=True).start()
+    threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield made.server_address[1]
     finally:
@@ -146,7 +146,7 @@ def test_silence_nobody_and_no_end() -> None:
     with pytest.raises(PeerUnreachable):
         webstore.send(web(peers.free_port()), [ITEM], 0.5)
     endless = {"Content-Length": str(1 << 30)}
-    with server(200, b" " * (2 << 20), endless) as port, pytest.raises(PeerUnreachable, match="HTTPException"):
+    with server(200, b" " * (2 << 20), endless) as port, pytest.raises(PeerUnreachable, match="too long"):
         webstore.send(web(port), [ITEM], 2.0)
 
 
@@ -173,8 +173,6 @@ def test_an_address_as_text() -> None:
     made = parse_destination("WEB@https://pacs.example:8443/dicom-web")
     assert (made.ae_title, made.url) == ("WEB", "https://pacs.example:8443/dicom-web")
     assert parse_destination(made.names[0]) == made
-    with pytest.raises(SettingsError, match="C-FIND"):
-        load(environ={}, archives="WEB@https://pacs.example/dicom-web")
 
 
 @pytest.mark.peer

@@ -15,9 +15,10 @@ from tests import peers
 from tests.wire.objects import film
 from wetread.errors import BadInput, PeerRefused, PeerUnreachable
 from wetread.settings import Destination
+from wetread.wire.archive import number_of_instances
 from wetread.wire.dimse import send
 from wetread.wire.part10 import EXPLICIT_LITTLE, IMPLICIT_LITTLE
-from wetread.wire.query import STUDY_ROOT_FIND, Query, find, number_of_instances
+from wetread.wire.query import STUDY_ROOT_FIND, Query, find
 
 FILMS = [film("1.2.3", f"1.2.3.1.{n}") for n in range(5)] + [film("1.2.4", "1.2.4.1.1")]
 ASKED = {"StudyInstanceUID": "", "PatientID": "", "PatientName": ""}

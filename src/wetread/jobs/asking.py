@@ -17,7 +17,7 @@ from wetread.jobs.loop import Loop
 from wetread.jobs.panel import Panel
 from wetread.jobs.watch import Watch
 from wetread.settings import Destination, Settings
-from wetread.wire.query import number_of_instances
+from wetread.wire.archive import number_of_instances
 
 log = logging.getLogger("wetread.jobs")
 
@@ -40,7 +40,7 @@ class Asking:
     settings
         `archives`, `ae_title`, `peer_timeout_s` and `retry_*` are used.
     ask
-        How an archive is asked; C-FIND by default.
+        How an archive is asked; by default C-FIND, or QIDO-RS where it has a URL.
     clock
         Monotonic seconds.
     """

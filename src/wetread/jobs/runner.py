@@ -60,7 +60,7 @@ class Runner:
     turns
         What the reader pauses by, so that a STAT study goes before what is being read.
     ask
-        How archives are asked; C-FIND by default.
+        How archives are asked; by default C-FIND, or QIDO-RS where one has a URL.
     """
 
     def __init__(

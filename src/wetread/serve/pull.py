@@ -1,24 +1,29 @@
-"""Fetches studies that a person names from an archive: into a folder by C-GET, into the node by C-MOVE."""
+"""Fetches studies that a person names from an archive: into a folder, or into the node.
+
+By DIMSE into a folder by C-GET and into the node by C-MOVE.  A DICOMweb server sends nothing of itself: there
+everything comes by WADO-RS, and what is for the node goes on to its own HTTP port by STOW-RS.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from wetread.errors import BadInput
-from wetread.wire.query import MOST_INSTANCES, Query, number_of
-from wetread.wire.retrieve import Archive, Fetched, get, move
+from wetread.errors import BadInput, PeerRefused
+from wetread.settings import Destination, Settings
+from wetread.wire.archive import fetch, opened, series_of
+from wetread.wire.command import STORED
+from wetread.wire.query import number_of
+from wetread.wire.retrieve import Archive, Fetched, Keep, move
+from wetread.wire.webstore import Sender
 
 #: Attributes that a study is asked for, beside those that select it.
 TOLD = ("StudyDate", "ModalitiesInStudy", "StudyDescription", "NumberOfStudyRelatedInstances")
 #: What selects a study: every one that is given must be equal in what the archive answers, as some pass over keys.
 EXACT = ("StudyInstanceUID", "AccessionNumber", "PatientID")
-#: Storage classes that are proposed where an archive does not tell its own: CR, DX, CT, MR, enhanced CT and MR.
-USUAL_CLASSES = tuple(f"1.2.840.10008.5.1.4.1.1.{arc}" for arc in ("1", "1.1", "2", "4", "2.1", "4.1"))
-MOST_CLASSES = 7  # of one series: each is proposed in every transfer syntax
 
 OnProgress = Callable[["Pulled"], None]
 
@@ -49,13 +54,13 @@ def matching(archive: Archive, keys: Mapping[str, str], most: int) -> list[Pulle
     BadInput
         Nothing selects a study, a value holds a wildcard, or more than `most` match.
     PeerUnreachable, PeerRefused
-        As `wetread.wire.query.Query`.
+        As `wetread.wire.archive.opened`.
     """
     given = {key: value for key, value in keys.items() if value}
     exact = {key: given[key] for key in EXACT if key in given}
     if not exact or any(set("*?\\") & set(value) for value in exact.values()):
         raise BadInput("pull: expected a Study Instance UID, accession number or Patient ID, without * and ?")
-    with Query(archive.peer, archive.calling_ae, archive.timeout_s) as query:
+    with opened(archive.peer, archive.calling_ae, archive.timeout_s) as query:
         asked = {**dict.fromkeys((*EXACT, *TOLD), ""), **given}
         found = query.find("STUDY", asked, most + 1)
     rows = [row for row in found.rows if all(row.get(key, "").strip() == value for key, value in exact.items())]
@@ -81,6 +86,25 @@ class Way(Protocol):
         """Pull one study and count in it what came."""
 
 
+def way(archive: Archive, settings: Settings, folder: Path | None, syntaxes: tuple[str, ...]) -> Way:
+    """Return how studies of an archive come into a folder, or without one into the node of the settings.
+
+    Raises
+    ------
+    BadInput
+        The node is to get studies of a DICOMweb server, and nobody knows its HTTP port.
+    """
+    if folder is not None:
+        return IntoFolder(archive, folder, syntaxes)
+    if not archive.peer.url:
+        return IntoNode(archive, settings.ae_title)
+    if not settings.http_port:
+        raise BadInput("pull: from a URL into the node goes through its HTTP port: set http_port, or name --to FOLDER")
+    host = settings.http_host if settings.http_host not in ("", "0.0.0.0", "::") else "127.0.0.1"  # noqa: S104
+    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.http_port}/dicomweb"
+    return ThroughNode(archive, Destination(settings.ae_title, url=url, token=settings.dicomweb_tokens))
+
+
 @dataclass(frozen=True, slots=True)
 class IntoNode:
     """The archive sends to a node that it knows: the objects come by its own door."""
@@ -95,13 +119,44 @@ class IntoNode:
 
 
 @dataclass(frozen=True, slots=True)
+class ThroughNode:
+    """Every object is fetched, and handed on to a node of this machine by STOW-RS.
+
+    Attributes
+    ----------
+    node
+        Its DICOMweb service.
+    """
+
+    archive: Archive
+    node: Destination
+
+    def __call__(self, study: Pulled, on_progress: OnProgress) -> None:
+        """Pull one study, series by series.
+
+        Raises
+        ------
+        PeerUnreachable, PeerRefused
+            The archive, or the node, is away or lets us do nothing.
+        """
+        with Sender(self.node, self.archive.timeout_s) as sender:
+
+            def hand_on(sop_instance_uid: str, data: bytes) -> None:
+                status = sender.store(data)
+                if status not in STORED:
+                    raise OSError(f"the node answered with 0x{status:04X}")  # counts as failed
+
+            _fetched(self.archive, study, (), hand_on, on_progress)
+
+
+@dataclass(frozen=True, slots=True)
 class IntoFolder:
     """Every object becomes a file, named by its SOP Instance UID; one that is there already stays.
 
     Attributes
     ----------
     syntaxes
-        Transfer syntaxes to propose.
+        Transfer syntaxes to propose for C-GET.
     """
 
     archive: Archive
@@ -112,26 +167,7 @@ class IntoFolder:
     def __call__(self, study: Pulled, on_progress: OnProgress) -> None:
         """Pull one study, series by series."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        series = list(self._series(study.study_uid))
-        study.expected = study.expected or sum(number for _, number, _ in series)
-        done = Fetched()
-        for series_uid, _, classes in series:
-            pairs = [(one, syntax) for one in classes[:MOST_CLASSES] for syntax in self.syntaxes]
-            keys = {"StudyInstanceUID": study.study_uid, "SeriesInstanceUID": series_uid}
-            done = _sum(done, get(self.archive, keys, pairs, self._keep, _telling(study, on_progress, done)))
-            _count(study, done)
-
-    def _series(self, study_uid: str) -> Iterator[tuple[str, int, Sequence[str]]]:
-        """Yield UID, number of objects and storage classes of each series."""
-        with Query(self.archive.peer, self.archive.calling_ae, self.archive.timeout_s) as query:
-            above = {"StudyInstanceUID": study_uid}
-            for row in query.find("SERIES", {**above, "SeriesInstanceUID": ""}).rows:
-                if row.get("StudyInstanceUID", study_uid) != study_uid:
-                    continue
-                keys = {**above, "SeriesInstanceUID": row["SeriesInstanceUID"], "SOPInstanceUID": "", "SOPClassUID": ""}
-                images = query.find("IMAGE", keys, MOST_INSTANCES).rows
-                classes = sorted({image.get("SOPClassUID", "") for image in images} - {""})
-                yield row["SeriesInstanceUID"], len(images), classes or USUAL_CLASSES
+        _fetched(self.archive, study, self.syntaxes, self._keep, on_progress)
 
     def _keep(self, sop_instance_uid: str, data: bytes) -> None:
         path = self.folder / f"{sop_instance_uid}.dcm"
@@ -140,6 +176,22 @@ class IntoFolder:
             temporary.write_bytes(data)
             os.replace(temporary, path)
         self.written.append(path)
+
+
+def _fetched(archive: Archive, study: Pulled, syntaxes: Sequence[str], keep: Keep, on_progress: OnProgress) -> None:
+    """Fetch a study series by series; one that fails as a whole counts as failed, once anything has come."""
+    series = list(series_of(archive, study.study_uid))
+    study.expected = study.expected or sum(one.number for one in series)
+    done = Fetched()
+    for one in series:
+        tell = _telling(study, on_progress, done)
+        try:
+            done = _sum(done, fetch(archive, study.study_uid, one, syntaxes, keep, tell))
+        except PeerRefused:
+            if not done.completed:
+                raise
+            done = _sum(done, Fetched(failed=max(1, one.number)))
+        _count(study, done)
 
 
 def _telling(study: Pulled, on_progress: OnProgress, before: Fetched = Fetched()) -> Callable[[Fetched], None]:  # noqa: B008 - frozen

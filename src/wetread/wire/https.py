@@ -1,4 +1,4 @@
-"""Connections to HTTP servers that take results: TLS, tokens, and answers that are bounded.
+"""Connections to HTTP servers: TLS, tokens, and answers that are bounded.
 
 References
 ----------
@@ -17,6 +17,11 @@ from wetread.settings import Destination
 from wetread.wire.tls import client_context
 
 MOST_ANSWER = 1 << 20  # bytes
+CHUNK = 1 << 16  # bytes that are read at once
+
+
+class Endless(http.client.HTTPException):
+    """More comes than may, or it comes too slowly."""
 
 
 def connect(destination: Destination, timeout_s: float, url: str = "") -> http.client.HTTPConnection:
@@ -37,7 +42,7 @@ def connect(destination: Destination, timeout_s: float, url: str = "") -> http.c
 
 
 def bearer(token: Path) -> dict[str, str]:
-    """Return the header that shows the token of a file; none without a file.
+    """Return the header that shows the first token of a file; none without a file.
 
     Raises
     ------
@@ -47,11 +52,12 @@ def bearer(token: Path) -> dict[str, str]:
     if token == Path():
         return {}
     try:
-        text = token.expanduser().read_text(encoding="ascii").strip()
+        lines = token.expanduser().read_text(encoding="ascii").split("\n")
     except (OSError, UnicodeError) as error:
         raise SettingsError(f"token {token}: cannot be read ({type(error).__name__})") from error
+    text = next((line.strip() for line in lines if line.strip()), "")
     if not text.isprintable() or not text:
-        raise SettingsError(f"token {token}: expected one line")
+        raise SettingsError(f"token {token}: expected a line with the token")
     return {"Authorization": f"Bearer {text}"}
 
 
@@ -64,10 +70,15 @@ def read(response: http.client.HTTPResponse, until: float, most: int = MOST_ANSW
         Monotonic seconds.
     most
         Bytes.
+
+    Raises
+    ------
+    Endless
+        It is.
     """
-    answer = b""
-    while chunk := response.read1(1 << 16):
+    answer = bytearray()
+    while chunk := response.read1(CHUNK):
         answer += chunk
         if len(answer) > most or time.monotonic() > until:
-            raise http.client.HTTPException("the answer is too long, or too slow")
-    return answer
+            raise Endless("the answer is too long, or too slow")
+    return bytes(answer)

@@ -45,6 +45,8 @@ class Multipart:
         Of the Content-Type header.
     most_bytes
         Of one part.
+    most_parts
+        Of the body.
 
     Raises
     ------
@@ -52,13 +54,14 @@ class Multipart:
         The boundary is missing or malformed.
     """
 
-    def __init__(self, boundary: str, most_bytes: int) -> None:
+    def __init__(self, boundary: str, most_bytes: int, most_parts: int = MAX_PARTS) -> None:
         if not _BOUNDARY.fullmatch(boundary):
             raise BadInput(
                 f"multipart: expected a boundary of 1 to {MOST_BOUNDARY} characters in Content-Type, got another"
             )
         self._delimiter = f"\r\n--{boundary}".encode("ascii", "replace")
         self._most = most_bytes
+        self._most_parts = most_parts
         self._buffer = bytearray(b"\r\n")  # the first delimiter may begin the body
         self._searched = 0  # up to here no delimiter begins
         self._headers: dict[str, str] | None = None  # of the part that arrives; None: none has begun
@@ -136,8 +139,8 @@ class Multipart:
                 raise TooLarge(f"multipart: the headers of a part have more than {MAX_HEADERS} bytes")
             return False
         self.count += 1
-        if self.count > MAX_PARTS:
-            raise TooLarge(f"multipart: more than {MAX_PARTS} parts; send them in several requests")
+        if self.count > self._most_parts:
+            raise TooLarge(f"multipart: more than {self._most_parts} parts; send them in several requests")
         lines = bytes(self._buffer[:at]).decode("latin-1").split("\r\n")[:-1]
         self._headers = {}
         for line in lines:

@@ -9,7 +9,6 @@ levels), Tables C.6-5 to C.6-7 (attributes of each level); PS3.7 Section 9.1.2 (
 from __future__ import annotations
 
 import io
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -30,7 +29,7 @@ STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 Row = TypeVar("Row")
 
 MOST = 1000  # matches of one query
-MOST_INSTANCES = 50_000  # of one series that are counted one by one
+MOST_INSTANCES = 50_000  # of one series
 
 #: What pydicom raises over an identifier that is none.
 _FOREIGN = (ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError)
@@ -176,65 +175,6 @@ def find(
     """Ask one question on an association of its own; see `Query`."""
     with Query(archive, calling_ae, timeout_s) as query:
         return query.find(level, keys, most, cancel)
-
-
-def number_of_instances(
-    archive: Destination, study_uid: str, calling_ae: str = "WETREAD", timeout_s: float = 10.0
-) -> int | None:
-    """Return how many instances an archive has of a study, or None if it does not say or has none.
-
-    It is asked for Number of Study Related Instances (0020,1208); if it does not return that, for its series and
-    their numbers (0020,1209), and where these lack, for each instance.
-
-    Parameters
-    ----------
-    timeout_s
-        How long the archive may take for each answer, and for all of them together before the query is canceled.
-
-    Raises
-    ------
-    PeerUnreachable, PeerRefused
-        As `Query` and `Query.find`.
-    """
-    with Query(archive, calling_ae, timeout_s) as query:
-        return _Count(query, study_uid, time.monotonic() + timeout_s).of_study()
-
-
-class _Count:
-    """The instances of one study, counted by as few questions as the archive needs."""
-
-    def __init__(self, query: Query, study_uid: str, end: float) -> None:
-        self._query = query
-        self._study_uid = study_uid
-        self._end = end
-
-    def of_study(self) -> int | None:
-        rows = self._rows("STUDY", {"NumberOfStudyRelatedInstances": ""})
-        if not rows:
-            return None
-        return number_of(rows[0].get("NumberOfStudyRelatedInstances", "")) or self._of_all_series()
-
-    def _of_all_series(self) -> int | None:
-        rows = self._rows("SERIES", {"SeriesInstanceUID": "", "NumberOfSeriesRelatedInstances": ""})
-        total = 0
-        for row in rows or ():
-            told = number_of(row.get("NumberOfSeriesRelatedInstances", ""))
-            number = told or self._of_series(row.get("SeriesInstanceUID", ""))
-            if not number:
-                return None
-            total += number
-        return total or None
-
-    def _of_series(self, series_uid: str) -> int | None:
-        rows = self._rows("IMAGE", {"SeriesInstanceUID": series_uid, "SOPInstanceUID": ""})
-        return None if rows is None else len({row.get("SOPInstanceUID", "") for row in rows})
-
-    def _rows(self, level: str, keys: Mapping[str, str]) -> list[dict[str, str]] | None:
-        """What is about the study: some archives pass over keys. None if time ran out or there is too much."""
-        asked = {"StudyInstanceUID": self._study_uid, **keys}
-        found = self._query.find(level, asked, MOST_INSTANCES, lambda: time.monotonic() > self._end)
-        fixed = {key: value for key, value in asked.items() if value}.items()
-        return [row for row in found.rows if fixed <= row.items()] if found.whole else None
 
 
 def number_of(text: str) -> int:

@@ -11,23 +11,66 @@ from __future__ import annotations
 
 import http.client
 import json
-import time
 import uuid
 from collections.abc import Callable, Sequence
+from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit
 
-from wetread.errors import PeerRefused, PeerUnreachable
+from wetread.errors import PeerRefused
 from wetread.settings import Destination
 from wetread.wire import media
 from wetread.wire.command import Status
-from wetread.wire.https import bearer, connect, read
+from wetread.wire.https import MOST_ANSWER
 from wetread.wire.part10 import meta
-from wetread.wire.tls import reason
+from wetread.wire.webclient import WebClient
 
-PATIENCE = 6  # timeouts that a whole answer may take
 _FULL = (429, 503, 507)  # it has no room now, whatever is sent
 _UNWANTED = (400, 406, 409, 413, 415, 422)  # it does not want this object
+
+
+class Sender:
+    """One connection over which objects are stored; use it in a ``with`` statement.
+
+    Parameters
+    ----------
+    destination
+        `url`, `token` and its TLS files are used.
+    timeout_s
+        How long the server may be silent.
+
+    Raises
+    ------
+    SettingsError
+        The token or a TLS file cannot be used.
+    """
+
+    def __init__(self, destination: Destination, timeout_s: float = 10.0) -> None:
+        self._client = WebClient(destination, timeout_s)
+
+    def store(self, item: bytes) -> int:
+        """Store one DICOM file; return its status, as `send`.
+
+        Raises
+        ------
+        BadInput, PeerUnreachable, PeerRefused
+            As `send`.
+        """
+        instance, boundary = meta(item).sop_instance_uid, uuid.uuid4().hex
+        headers = {
+            "Accept": media.JSON,
+            "Content-Type": f'{media.MULTIPART}; type="{media.DICOM}"; boundary={boundary}',
+        }
+        with self._client.ask("POST", "/studies", headers, _body(item, boundary)) as response:
+            answer = self._client.read(response, MOST_ANSWER)
+        return _status(self._client.name, response, answer, instance)
+
+    def __enter__(self) -> Sender:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._client.__exit__(kind, error, traceback)
 
 
 def send(
@@ -66,26 +109,14 @@ def send(
     SettingsError
         The token or a TLS file cannot be used.
     """
-    uids = [meta(item).sop_instance_uid for item in items]
-    connection = connect(destination, timeout_s)
-    headers = {"Accept": media.JSON, **bearer(destination.token)}
-    path = urlsplit(destination.url).path.rstrip("/") + "/studies"
+    for item in items:
+        meta(item)  # none is sent if one is no DICOM file
     statuses = []
-    try:
+    with Sender(destination, timeout_s) as sender:
         for index, item in enumerate(items):
-            boundary = uuid.uuid4().hex
-            headers["Content-Type"] = f'{media.MULTIPART}; type="{media.DICOM}"; boundary={boundary}'
-            connection.request("POST", path, _body(item, boundary), headers)
-            with connection.getresponse() as response:
-                answer = read(response, time.monotonic() + PATIENCE * timeout_s)
-            statuses.append(_status(destination.ae_title, response, answer, uids[index]))
+            statuses.append(sender.store(item))
             if on_status is not None:
                 on_status(index, statuses[-1])
-    except (OSError, http.client.HTTPException) as error:
-        why = reason(error) if isinstance(error, OSError) else type(error).__name__
-        raise PeerUnreachable(f"{destination.ae_title}: no answer by DICOMweb: {why}") from error
-    finally:
-        connection.close()
     return statuses
 
 

@@ -129,8 +129,8 @@ LEFT_OUT = {"documents": ("PM", "GSPS", "PDF", "LABELMAP"), "pictures": ("SC",)}
 
 
 #: What a peer may be allowed to do: C-ECHO, C-STORE, notices (IAN, MPPS, commitments), to ask us for commitments;
-#: `query` has no service yet.
-RIGHTS = ("echo", "store", "notify", "commit", "query")
+#: to send orders (HL7); `query` has no service yet.
+RIGHTS = ("echo", "store", "notify", "commit", "order", "query")
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +187,7 @@ class Settings:
     ae_title: str = _setting("WETREAD", "our DICOM application entity title")
     host: str = _setting("127.0.0.1", "address to listen on")
     port: int = _setting(11112, "DICOM port; 0: one from the operating system")
+    hl7_port: int = _setting(0, "port of orders, HL7 v2 by MLLP, on the address of `host`; 0: none")
     http_host: str = _setting("127.0.0.1", "address of the HTTP port")
     http_port: int = _setting(8042, "port of /health, /ready, /metrics and /dicomweb; 0: one from the system")
     dicomweb_tokens: Path = _setting(Path(), "file of tokens, one a line; given, DICOMweb clients must show one")
@@ -220,7 +221,7 @@ class Settings:
     tls_key: Path = _setting(Path(), "its private key, PEM, without a password")
     tls_authority: Path = _setting(Path(), "certificates of the authority that signed those of our peers, PEM")
     open_doors: str = _setting(
-        "", "doors that anyone may use, unasked who they are: dicom, http, dicomweb; joined by +"
+        "", "doors that anyone may use, unasked who they are: dicom, hl7, http, dicomweb; joined by +"
     )
     index_url: str = _setting("", "PostgreSQL that several nodes share, postgresql://...; empty: SQLite in `state`")
     lease_s: float = _setting(60.0, "a node that shares the index and is silent for so long has lost its work", "s")
@@ -336,9 +337,11 @@ def parse_peer(text: str) -> Peer:
 
 def _doors(raw: Any) -> str:
     """Doors of `open_doors`, or say which there are."""
-    unknown = set(str(raw).split("+")) - {"dicom", "http", "dicomweb", ""}
+    unknown = set(str(raw).split("+")) - {"dicom", "hl7", "http", "dicomweb", ""}
     if unknown:
-        raise SettingsError(f"setting open_doors: expected some of dicom, http and dicomweb, joined by +, got {raw!r}")
+        raise SettingsError(
+            f"setting open_doors: expected some of dicom, hl7, http and dicomweb, joined by +, got {raw!r}"
+        )
     return str(raw)
 
 

@@ -237,9 +237,11 @@ def test_a_wrong_peer_says_the_form(text: str) -> None:
 
 
 def test_a_wrong_right_or_door_is_said() -> None:
-    with pytest.raises(SettingsError, match="expected rights of echo, store, notify, commit, query, got 'delete'"):
+    with pytest.raises(
+        SettingsError, match="expected rights of echo, store, notify, commit, order, query, got 'delete'"
+    ):
         Peer("CT1", HERE, ("delete",))
-    with pytest.raises(SettingsError, match="expected some of dicom, http and dicomweb"):
+    with pytest.raises(SettingsError, match="expected some of dicom, hl7, http and dicomweb"):
         load(environ={"WETREAD_OPEN_DOORS": "yes"})
 
 

@@ -24,6 +24,8 @@
     native      data sets as XML                                PS3.19 Annex A
     hl7         HL7 v2 messages, read and written       HL7 v2.5.1 Chapter 2
     mllp        their framing                           HL7 v2.5.1 Appendix C
+    mllp_listen takes messages: the HL7 port
+    acknowledge what is said of a message: AA, AE, AR   HL7 v2.5.1 Section 2.9
     web         who may use DICOMweb
     access      who may call
     guard       sockets that have not yet asked for an association

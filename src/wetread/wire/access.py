@@ -19,8 +19,11 @@ from wetread.wire.tls import Files
 #: Associations that each line of the list has for itself, whatever the others hold.
 RESERVE = 2
 
-THIS_MACHINE = Peer("*", ("127.0.0.0/8", "::1/128"))
-ANYONE = Peer("*", ("0.0.0.0/0", "::/0"))
+#: Whoever may call without being listed may not ask for commitments, as nobody knows where to tell them.
+UNLISTED = ("echo", "store", "order")
+THIS_MACHINE = Peer("*", ("127.0.0.0/8", "::1/128"), UNLISTED)
+CERTIFIED = Peer("*", ("0.0.0.0/0", "::/0"), UNLISTED)  # anyone whose certificate our authority signed
+ANYONE = Peer("*", CERTIFIED.addresses)
 
 
 class Refusal(StrEnum):
@@ -59,7 +62,7 @@ def listed(settings: Settings) -> tuple[Peer, ...]:
     """
     if "dicom" in settings.open_doors.split("+"):
         return (*settings.peers, ANYONE)
-    return settings.peers or ((ANYONE,) if Files.of(settings) else (THIS_MACHINE,))
+    return settings.peers or ((CERTIFIED,) if Files.of(settings) else (THIS_MACHINE,))
 
 
 def who_may_call(settings: Settings) -> str:
@@ -94,6 +97,8 @@ def check_exposure(settings: Settings) -> None:
     doors = settings.open_doors.split("+")
     if not (is_loopback(settings.host) or "dicom" in doors or Files.of(settings)):
         _check_list(settings)
+    if settings.hl7_port and "hl7" not in doors:
+        _check_orders(settings)
     if not is_loopback(settings.http_host) and "http" not in doors:
         raise SettingsError(
             f"http_host: {settings.http_host or 'every address'} can be reached from other machines, and /metrics and "
@@ -116,6 +121,21 @@ def _check_list(settings: Settings) -> None:
             raise SettingsError(f"{where}, and the list lets everyone in ({peer.addresses[0]}). {what_to_do}")
 
 
+def _check_orders(settings: Settings) -> None:
+    """Refuse an HL7 port at which nobody may send, or everybody."""
+    lines = [peer for peer in listed(settings) if "order" in peer.may]
+    what_to_do = (
+        "In the settings file give the line of peers of whoever sends orders the right: "
+        'may = ["order"]; or, on a closed network, say that anyone may send them: open_doors = "hl7"'
+    )
+    if not lines:
+        raise SettingsError(f"hl7_port: expected somebody who may send orders, found nobody. {what_to_do}")
+    if is_loopback(settings.host) or Files.of(settings):
+        return
+    if any(ipaddress.ip_network(one).prefixlen == 0 for peer in lines for one in peer.addresses):
+        raise SettingsError(f"hl7_port: anyone could send orders without TLS. {what_to_do}")
+
+
 class Access:
     """The list, ready to be asked.
 
@@ -127,6 +147,7 @@ class Access:
 
     def __init__(self, settings: Settings) -> None:
         self._called = settings.ae_title
+        self._open = {"order"} if "hl7" in settings.open_doors.split("+") else set()
         self._also_called = [pattern for rule in settings.routes for pattern in rule.called_ae if pattern != "*"]
         self._lines = [
             (peer, [ipaddress.ip_network(address) for address in peer.addresses]) for peer in listed(settings)
@@ -135,6 +156,12 @@ class Access:
     def knows(self, address: str) -> bool:
         """Whether any line holds this address."""
         return any(_within(address, networks) for _, networks in self._lines)
+
+    def may(self, address: str, right: str) -> bool:
+        """Whether a line lets an address do something where no AE title is told: "order"."""
+        if right in self._open:
+            return True
+        return any(right in peer.may and _within(address, networks) for peer, networks in self._lines)
 
     def admit(self, called: str, calling: str, address: str) -> Peer | Refusal:
         """Return the line that lets a caller in, or why none does.

@@ -427,6 +427,45 @@ def cancel_job(context: click.Context, job: int, as_json: bool) -> None:
         say(as_json, "state", {"job": job, "state": desk.cancel(job)})
 
 
+@commands.group("withheld")
+def withheld_verbs() -> None:
+    """Results that go nowhere, as an order is about another patient: list, and release or discard after a look."""
+
+
+@withheld_verbs.command("list")
+@json_option
+@click.pass_context
+def list_withheld(context: click.Context, as_json: bool) -> None:
+    """List what is withheld: the study, and the order that contradicts it."""
+    with desk_of(context) as desk:
+        rows = desk.withheld()
+    if as_json:
+        emit(rows)
+    for row in () if as_json else rows:
+        said = f"{row['documents']} documents of study {row['study_uid']}, order {row['placer']} {row['accession']}"
+        click.echo(f"{row['job']:>6} {row['reason']}  {said}, {row['age_s']:.0f} s ago")
+
+
+@withheld_verbs.command("release")
+@click.argument("job", type=int)
+@json_option
+@click.pass_context
+def release_withheld(context: click.Context, job: int, as_json: bool) -> None:
+    """Deliver what is withheld of a job, without the order: the study is right as it is."""
+    with desk_of(context) as desk:
+        say(as_json, "state", {"job": job, "state": desk.release(job)})
+
+
+@withheld_verbs.command("discard")
+@click.argument("job", type=int)
+@json_option
+@click.pass_context
+def discard_withheld(context: click.Context, job: int, as_json: bool) -> None:
+    """Never deliver what is withheld of a job; the images stay."""
+    with desk_of(context) as desk:
+        say(as_json, "state", {"job": job, "state": desk.discard(job)})
+
+
 @commands.command()
 @click.argument("studies", nargs=-1, required=True, metavar="STUDY...")
 @click.option("--explain", is_flag=True, help="Show each rule: whether it fits, and which condition does not hold.")

@@ -297,6 +297,7 @@ def test_an_object_that_contradicts_another_is_not_taken_in(tmp_path: Path) -> N
     store.close()
 
 
+#: Takes from a store what schema 6 added, and what schema 5 did.
 def test_another_schema_is_refused(tmp_path: Path) -> None:
     Store(tmp_path).close()
     with sqlite3.connect(tmp_path / "index.sqlite") as connection:

@@ -1,4 +1,4 @@
-"""What a person asks of a store, and tells it, while the node runs: list, show, retry, cancel.
+"""What a person asks of a store, and tells it, while the node runs: list, show, retry, cancel, release, discard.
 
 It uses the index alone, in transactions of its own; the node looks again every few seconds.
 """
@@ -8,15 +8,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, case, delete, func, select, update
+from sqlalchemy import Connection, Select, case, delete, func, select, update
 
-from wetread.errors import BadInput
+from wetread.errors import REFUSALS, BadInput
 from wetread.jobs.index import FILE, Index
-from wetread.jobs.moves import move, note
+from wetread.jobs.matching import order_of
+from wetread.jobs.moves import move, note, settle
 from wetread.jobs.spool import Spool, file_name
 from wetread.jobs.states import PROCEDURE_STEP, Delivery, State
 from wetread.jobs.studies import objects_of, sender_of
-from wetread.jobs.tables import aside, audit, documents, instances, jobs, outbox, removed
+from wetread.jobs.tables import aside, audit, documents, instances, jobs, orders, outbox, removed, withheld
 from wetread.records import Sender
 
 Row = dict[str, Any]
@@ -123,10 +124,12 @@ class Desk:
         Raises
         ------
         BadInput
-            There is no such job, or nothing of it failed.
+            There is no such job, nothing of it failed, or its documents are withheld.
         """
         with self._index.writing() as connection:
             state = State(self._row(connection, job).state)
+            if connection.execute(_undecided(job)).first() is not None:
+                raise BadInput(f"job {job}: is withheld; look at order and images, then `wetread withheld release` it")
             again = connection.execute(
                 update(outbox)
                 .where(outbox.c.job == job, outbox.c.state == Delivery.DEAD)
@@ -179,6 +182,86 @@ class Desk:
             note(connection, now, "canceled", job, {"documents": gone})
         return state
 
+    def withheld(self) -> list[Row]:
+        """Return the jobs whose documents wait for a person to look, the oldest first, without naming a patient."""
+        waits = func.sum(case((outbox.c.state == Delivery.WITHHELD, 1), else_=0)).label("documents")
+        asked = (
+            select(withheld, jobs.c.study_uid, orders.c.detail, waits)
+            .join(jobs, jobs.c.id == withheld.c.job)
+            .outerjoin(orders, orders.c.id == withheld.c.order_id)
+            .outerjoin(outbox, outbox.c.job == jobs.c.id)
+            .where(withheld.c.decided == "")
+            .group_by(withheld.c.job, jobs.c.study_uid, orders.c.detail)
+            .order_by(withheld.c.job)
+        )
+        with self._index.reading() as connection:
+            rows = connection.execute(asked).all()
+        return [self._withheld(row) for row in rows]
+
+    def _withheld(self, row: Any) -> Row:
+        order = order_of(row.detail) if row.detail else None
+        return {
+            "job": row.job,
+            "reason": row.reason,
+            "study_uid": row.study_uid,
+            "accession": order.accession.value if order else "",
+            "placer": order.placer.value if order else "",
+            "documents": int(row.documents),
+            "age_s": round(max(0.0, self._index.now() - row.at), 1),
+        }
+
+    def release(self, job: int) -> State:
+        """Let withheld documents leave: a person has looked, and the study is right as it is.
+
+        They leave without the order, on which they do not rest.
+
+        Returns
+        -------
+        State
+            The job's new state.
+
+        Raises
+        ------
+        BadInput
+            There is no such job, or nothing of it is withheld.
+        """
+        with self._index.writing() as connection:
+            row, now = self._decide(connection, job, "released"), self._index.now()
+            waits = (outbox.c.job == job) & (outbox.c.state == Delivery.WITHHELD)
+            connection.execute(update(outbox).where(waits).values(state=Delivery.QUEUED, queued_at=now))
+            if row.reason and row.reason not in REFUSALS:  # its reading had failed: the documents only say so
+                return State.FAILED
+            move(connection, job, State.READ, now)
+            return settle(connection, job, now) or State.READ
+
+    def discard(self, job: int) -> State:
+        """Give up withheld documents: a person has looked, and they must not leave; what was received stays.
+
+        Returns
+        -------
+        State
+            CANCELED.
+
+        Raises
+        ------
+        BadInput
+            As `release`.
+        """
+        with self._index.writing() as connection:
+            self._decide(connection, job, "discarded")
+            waits = (outbox.c.job == job) & (outbox.c.state == Delivery.WITHHELD)
+            connection.execute(update(outbox).where(waits).values(state=Delivery.CANCELED))
+            move(connection, job, State.CANCELED, self._index.now())
+        return State.CANCELED
+
+    def _decide(self, connection: Connection, job: int, decision: str) -> Any:
+        row = self._row(connection, job)
+        if connection.execute(_undecided(job)).first() is None:
+            raise BadInput(f"job {job}: expected one that is withheld; `wetread withheld list` shows them")
+        connection.execute(update(withheld).where(withheld.c.job == job).values(decided=decision))
+        note(connection, self._index.now(), decision, job, {})
+        return row
+
     def _row(self, connection: Connection, job: int) -> Any:
         row = connection.execute(select(jobs).where(jobs.c.id == job)).first()
         if row is None:
@@ -195,3 +278,7 @@ class Desk:
             "reason": row.reason,
             "age_s": round(max(0.0, self._index.now() - row.created_at), 1),
         }
+
+
+def _undecided(job: int) -> Select[Any]:
+    return select(withheld.c.job).where(withheld.c.job == job, withheld.c.decided == "")

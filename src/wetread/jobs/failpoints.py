@@ -21,6 +21,7 @@ NAMES = (
     "recorded",  # the confirmation is recorded
     "commitment-asked",  # a peer's request for commitment is recorded, it has no answer
     "commitment-reported",  # the peer took our report, that is not recorded
+    "order-kept",  # an HL7 message is committed, its sender has no answer
     "forgotten",  # the index knows a study's blobs no more, they are still there
 )
 

@@ -20,7 +20,7 @@ from wetread.errors import BadInput, StoreError
 from wetread.jobs.index import Index
 from wetread.jobs.removals import living
 from wetread.jobs.spool import Spool
-from wetread.jobs.tables import described, documents, instances, removed
+from wetread.jobs.tables import described, documents, instances, removed, withheld
 from wetread.wire import queryable
 from wetread.wire.part10 import meta
 from wetread.wire.qido import Asked
@@ -29,7 +29,8 @@ from wetread.wire.queryable import ATTRIBUTES, KEYS, Level
 BATCH = 256  # blobs that are described in one transaction
 
 _object = exists().where(instances.c.digest == described.c.digest, instances.c.job.not_in(select(removed.c.job)))
-_paper = exists().where(documents.c.digest == described.c.digest)
+_withheld = select(withheld.c.job).where(withheld.c.decided.in_(("", "discarded")))
+_paper = exists().where(documents.c.digest == described.c.digest, documents.c.job.not_in(_withheld))
 _UNKNOWN = (
     select(instances.c.digest, literal(1).label("received"))
     .where(instances.c.job.not_in(select(removed.c.job)), ~exists().where(described.c.digest == instances.c.digest))

@@ -12,6 +12,7 @@ from wetread.errors import StoreError
 from wetread.jobs import failpoints
 from wetread.jobs.index import Index
 from wetread.jobs.lanes import Lane
+from wetread.jobs.matching import Identity
 from wetread.jobs.moves import move, note
 from wetread.jobs.spool import Spool
 from wetread.jobs.states import State
@@ -34,6 +35,7 @@ class Arrival:
     series_uid: str = ""
     trace_id: str = ""  # of its association, "" when an index that was lost knew it
     called: str = ""  # AE title that the source called us by
+    identity: Identity = Identity()
 
 
 # Built once, as every object that arrives asks these.
@@ -166,6 +168,9 @@ class _Batch:
                 "series_uid": arrival.series_uid,
                 "source": arrival.source,
                 "called": arrival.called,
+                "accession": arrival.identity.accession,
+                "patient": arrival.identity.patient,
+                "authority": arrival.identity.authority,
                 "job": job,
                 "received_at": self.now,
             }

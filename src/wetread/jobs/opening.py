@@ -21,6 +21,7 @@ from wetread.jobs import tables
 from wetread.jobs.index import FILE, CorruptIndex, Index
 from wetread.jobs.instances import Arrival, Effect, Instances
 from wetread.jobs.lanes import facts_of, lane_of
+from wetread.jobs.matching import identity_of
 from wetread.jobs.moves import note
 from wetread.jobs.spool import DamagedBlob, Spool, sync_folder
 from wetread.jobs.tables import described, documents, instances, jobs, removed
@@ -50,6 +51,11 @@ _ADDED: dict[int, tuple[str, ...]] = {
         "CREATE INDEX outbox_patient ON outbox (patient, destination, state, id)",
     ),
     6: (),  # knew no work items
+    7: (  # knew no orders: what is here answers none
+        *(f"ALTER TABLE instances ADD COLUMN {name} VARCHAR NOT NULL DEFAULT ''" for name in ("accession", "patient")),
+        "ALTER TABLE instances ADD COLUMN authority VARCHAR NOT NULL DEFAULT ''",
+        "CREATE INDEX ix_instances_accession ON instances (accession)",
+    ),
 }
 
 
@@ -199,7 +205,8 @@ def _arrivals(spool: Spool, digests: Iterable[str], found: Found) -> Iterator[Ar
         uids = (known.sop_class_uid, known.sop_instance_uid, known.study_uid)
         seen = glance(body, head.transfer_syntax)
         lane = lane_of(facts_of(seen, Sender()), ())  # who sent it is not known any more
-        yield Arrival(*uids, head.transfer_syntax, "", digest, len(data), lane, seen.get(Tag.SERIES, ""))
+        series, identity = seen.get(Tag.SERIES, ""), identity_of(seen)
+        yield Arrival(*uids, head.transfer_syntax, "", digest, len(data), lane, series, identity=identity)
 
 
 def _batches(arrivals: Iterator[Arrival]) -> Iterator[list[Arrival]]:

@@ -34,9 +34,15 @@ class Parcel:
 
 
 def enclose(
-    connection: Connection, job: int, document: Document, digest: str, destinations: Destinations, now: float
+    connection: Connection,
+    job: int,
+    document: Document,
+    digest: str,
+    destinations: Destinations,
+    now: float,
+    state: Delivery = Delivery.QUEUED,
 ) -> None:
-    """Index one document and queue it for whoever gets its kind, has not been given it, and has nothing better."""
+    """Index one document; queue or withhold it for who gets its kind, was not given it, and has nothing better."""
     same = _same(document)
     queued = select(outbox.c.destination).join(documents, outbox.c.document == documents.c.id)
     known = set(destinations) if same is None else set(connection.scalars(queued.where(same)))
@@ -50,7 +56,7 @@ def enclose(
             "document": made.inserted_primary_key[0],
             "job": job,
             "destination": destination,
-            "state": Delivery.QUEUED.value,
+            "state": state.value,
             "queued_at": now,
             "patient": filed.patient,
         }

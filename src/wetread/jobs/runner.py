@@ -19,6 +19,8 @@ from wetread.jobs.expecting import Expecting
 from wetread.jobs.instances import Arrival, Effect
 from wetread.jobs.lanes import Lane, facts_of, lane_of, local
 from wetread.jobs.loop import Loop
+from wetread.jobs.matching import identity_of
+from wetread.jobs.ordering import Ordering
 from wetread.jobs.orders import Orders
 from wetread.jobs.receipt import Receipts
 from wetread.jobs.reporting import Reporting
@@ -93,8 +95,9 @@ class Runner:
             if one.commitment
         ]
         self._orders = Orders(store.studies, self._hastened, settings, self._watch, clock=clock)
+        self.ordering = Ordering(store, self._hastened, self._watch)
         self._reporting = Reporting(store, settings, self._watch, clock=clock)
-        self._askers = [self._asking.loop] + ([self._orders.loop] if settings.worklists else [])
+        self._askers = [self._asking.loop, self.ordering.loop] + ([self._orders.loop] if settings.worklists else [])
         self._others: Loop | None = None
         self._keeping = Loop("wetread-retention", Retention(store, settings, self._watch, clock).step)
         self._lock = threading.Lock()  # of the next line and of who begins to read
@@ -217,12 +220,14 @@ class Runner:
             seen.get(Tag.SERIES, ""),
             trace_id(),
             received.called_ae,
+            identity_of(seen),
         )
         effect = self._receipts.admit(arrival)
         self._completion.touch(received.study_uid, received.association)
         self._watch.admitted(effect)
         if effect is Effect.NEW:
             self._expecting.arrived(arrival)
+            self.ordering.arrived(received.study_uid, arrival.identity.accession, lane)
             self._orders.arrived(received.study_uid, seen.get(Tag.ACCESSION, ""), lane)
         if effect is Effect.CONFLICT:
             log.warning("same SOP Instance UID with other bytes: the first is kept, see the audit table")
@@ -279,7 +284,7 @@ class Runner:
                 log.warning("announcements not read", extra={"reason": str(error)})
 
     def _hastened(self, study_uid: str) -> None:
-        """A study is in a faster lane now."""
+        """A study is in a faster lane now, or is read again."""
         self._look_at([study_uid])
         for loop in (*self._reading, *self._outboxes):
             loop.wake()

@@ -9,6 +9,8 @@
                                  READING ---------> FAILED       needs a person: alarm; its refusals
                                                                  are delivered, and change nothing
 
+What an order contradicts is FAILED too, and its documents are withheld (`wetread.jobs.withholding`).
+
 A person may send a FAILED job round again (COMPLETE, or READ if only its delivery failed), and may end one
 that waits as CANCELED.
 
@@ -46,7 +48,8 @@ MAY_FOLLOW: dict[State, frozenset[State]] = {
     State.DELIVERED: frozenset((State.READ,)),
     State.REFUSED: frozenset((State.READ,)),
     State.FAILED: frozenset((State.READING, State.READ)),
-    State.CANCELED: frozenset((State.RECEIVED, State.COMPLETE, State.READ)),
+    # A FAILED one only if its documents are withheld, and a person discards them.
+    State.CANCELED: frozenset((State.RECEIVED, State.COMPLETE, State.READ, State.FAILED)),
 }
 
 #: The standard's word for each state.
@@ -68,4 +71,5 @@ class Delivery(StrEnum):
     QUEUED = "QUEUED"
     SENT = "SENT"  # the destination confirmed it
     DEAD = "DEAD"  # rejected so often that only a person can send it again
+    WITHHELD = "WITHHELD"  # an order is about another patient: it waits for a person
     CANCELED = "CANCELED"  # a person gave it up

@@ -20,6 +20,7 @@ from wetread.jobs.lanes import Lane, deadlines_s
 from wetread.jobs.leases import Leases
 from wetread.jobs.locks import Lock
 from wetread.jobs.moves import Job
+from wetread.jobs.ordered import Ordered
 from wetread.jobs.overview import Overview
 from wetread.jobs.parcels import Parcels
 from wetread.jobs.removals import Removals
@@ -27,6 +28,7 @@ from wetread.jobs.requests import Requests
 from wetread.jobs.spool import DamagedBlob, Spool, file_name, make_folder
 from wetread.jobs.studies import Studies
 from wetread.jobs.subscriptions import Subscriptions
+from wetread.jobs.withholding import Withholding
 from wetread.jobs.worklist import Worklist
 from wetread.records import Stored
 from wetread.settings import Settings
@@ -44,8 +46,8 @@ class Store:
     ----------
     spool, made
         The blobs of what was received, and of what was made of it.
-    instances, studies, announced, commitments, requests, parcels, removals, leases, overview, held,
-    worklist, subscriptions
+    instances, studies, announced, commitments, requests, parcels, ordered, withholding, removals, leases, overview,
+    held, worklist, subscriptions
         The index, by what it is asked for.
     found
         What was found when it was opened; None where other processes use it too.
@@ -111,7 +113,9 @@ class Store:
         self._index = Index(state, url, now)
         self.leases = Leases(self._index, lease_s)
         self.instances = Instances(self._index, self.spool, self._reached)
-        self.studies = Studies(self._index, self.made, self.leases, self._deadlines, self._reached)
+        self.ordered = Ordered(self._index, self._reached)
+        self.withholding = Withholding(self._index, self.ordered)
+        self.studies = Studies(self._index, self.made, self.leases, self._deadlines, self.withholding, self._reached)
         self.announced = Announced(self._index)
         self.commitments = Commitments(self._index)
         self.requests = Requests(self._index, self.spool, self._reached)

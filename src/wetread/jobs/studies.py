@@ -16,8 +16,9 @@ from wetread.jobs.leases import Leases
 from wetread.jobs.moves import Job, job_of, move, note, settle
 from wetread.jobs.parcels import Addressed, enclose
 from wetread.jobs.spool import Spool
-from wetread.jobs.states import TERMINAL, State
+from wetread.jobs.states import TERMINAL, Delivery, State
 from wetread.jobs.tables import aside, documents, instances, jobs, removed
+from wetread.jobs.withholding import Withholding
 from wetread.records import Sender
 
 
@@ -53,6 +54,8 @@ class Studies:
         Holds the blobs of documents.
     deadlines
         Seconds from the first object of a study to its result, by lane.
+    withholding
+        Says whose documents must not leave.
     failpoint
         See `wetread.jobs.failpoints`.
     """
@@ -63,8 +66,10 @@ class Studies:
         made: Spool,
         leases: Leases,
         deadlines: Mapping[Lane, float],
+        withholding: Withholding,
         failpoint: failpoints.Failpoint,
     ) -> None:
+        self._withholding = withholding
         self._index = index
         self._made = made
         self._leases = leases
@@ -200,7 +205,7 @@ class Studies:
         Returns
         -------
         State
-            READ, or the terminal state if there is nothing to deliver.
+            READ, or the terminal state if there is nothing to deliver; FAILED if the documents are withheld.
 
         Raises
         ------
@@ -213,11 +218,23 @@ class Studies:
                 raise StoreError(f"job {job}: its lease ran out and another process took it; this reading is dropped")
             now = self._index.now()
             move(connection, job, State.READ, now, reason=refusal, **({"lane": Lane.STAT.value} if critical else {}))
-            for (document, destinations), digest in zip(made, digests, strict=True):
-                enclose(connection, job, document, digest, destinations, now)
-            state = settle(connection, job, now)
+            if self._enclosed(connection, job, made, digests):
+                state = settle(connection, job, now)
+            else:
+                state = State.FAILED
+                move(connection, job, state, now)
         self._failpoint("documents-stored")
         return state or State.READ
+
+    def _enclosed(self, connection: Connection, job: int, made: Sequence[Addressed], digests: Sequence[str]) -> bool:
+        """Index the documents of a job; return whether they may leave."""
+        now = self._index.now()
+        stays = self._withholding.check(connection, job, now)
+        for (document, destinations), digest in zip(made, digests, strict=True):
+            enclose(
+                connection, job, document, digest, destinations, now, Delivery.WITHHELD if stays else Delivery.QUEUED
+            )
+        return not stays
 
     def _spooled(self, made: Sequence[Addressed]) -> list[str]:
         """Make the blobs of documents durable; return their digests."""
@@ -286,6 +303,5 @@ class Studies:
         digests = self._spooled(made)
         with self._index.writing() as connection:
             if connection.execute(delete(aside).where(aside.c.job == job)).rowcount == 1:  # else another answered
-                for (document, destinations), digest in zip(made, digests, strict=True):
-                    enclose(connection, job, document, digest, destinations, self._index.now())
+                self._enclosed(connection, job, made, digests)
         self._failpoint("documents-stored")

@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from wetread.wire.queryable import ATTRIBUTES, KEYS
 
-SCHEMA = 7
+SCHEMA = 8
 
 metadata = MetaData()
 
@@ -64,6 +64,10 @@ instances = Table(
     Column("source", String(16), nullable=False),  # AE title of who sent it
     Column("called", String(16), nullable=False, server_default=""),  # AE title that it called us by
     Column("received_at", Float, nullable=False),
+    # Whom it is about, to be held against orders: (0008,0050), (0010,0020) and (0010,0021); "" not told
+    Column("accession", String, nullable=False, server_default="", index=True),
+    Column("patient", String, nullable=False, server_default=""),
+    Column("authority", String, nullable=False, server_default=""),
 )
 
 #: What one process has taken for itself: a job that it reads, a destination that it sends to.
@@ -213,6 +217,62 @@ events = Table(
     Column("report", String, nullable=False),  # DICOM JSON
     Column("at", Float, nullable=False, index=True),
     sqlite_autoincrement=True,
+)
+
+#: Every order that is known and was not cancelled.
+orders = Table(
+    "orders",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("placer", String, nullable=False, index=True),  # its parts, joined by ^
+    Column("filler", String, nullable=False, index=True),
+    Column("accession", String, nullable=False, index=True),  # without its issuer
+    Column("study_uid", String(64), nullable=False, index=True),  # "" where the order names none
+    Column("detail", String, nullable=False),  # `wetread.records.Order` as JSON
+    Column("fresh", Integer, nullable=False, index=True),  # 1: studies that are here have not been held against it yet
+    Column("at", Float, nullable=False),
+)
+
+#: The patients of orders, by each of their identifiers.
+subjects = Table(
+    "subjects",
+    metadata,
+    Column("order_id", Integer, ForeignKey("orders.id"), primary_key=True),
+    Column("value", String, primary_key=True),
+    Column("authority", String, primary_key=True),  # as `wetread.jobs.matching.authority` joins it
+    Index("subjects_by_value", "value"),
+)
+
+#: Identifiers that were merged into others, by HL7 A40.
+merges = Table(
+    "merges",
+    metadata,
+    Column("value", String, primary_key=True),
+    Column("authority", String, primary_key=True),
+    Column("survivor", String, nullable=False),  # `wetread.records.Identifier` as JSON
+    Column("at", Float, nullable=False),
+)
+
+#: HL7 messages that were acknowledged with AA: the same one again changes nothing.
+messages = Table(
+    "messages",
+    metadata,
+    Column("sender", String, primary_key=True),  # MSH-3 and MSH-4
+    Column("control_id", String, primary_key=True),  # MSH-10
+    Column("digest", String(64), nullable=False),  # some senders count anew: another message is no repetition
+    Column("at", Float, nullable=False),
+)
+
+#: Every job whose documents go nowhere until a person has looked.
+withheld = Table(
+    "withheld",
+    metadata,
+    Column("job", Integer, ForeignKey("jobs.id"), primary_key=True),
+    Column("reason", String(32), nullable=False),
+    Column("evidence", String(64), nullable=False),  # digest of what contradicts: the same again was decided already
+    Column("order_id", Integer, nullable=False),  # the order that it contradicts; it may be gone
+    Column("decided", String(16), nullable=False, server_default=""),  # "", "released", "discarded", "resolved"
+    Column("at", Float, nullable=False),
 )
 
 #: What a person may have to look into.

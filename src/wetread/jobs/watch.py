@@ -29,6 +29,9 @@ class Watch:
     def heard(self, kind: str, status: int) -> None:
         """One notice was answered: an IAN, an N-CREATE or N-SET of an MPPS, a commitment or a request for one."""
 
+    def messaged(self, kind: str, code: str) -> None:
+        """One HL7 message was acknowledged: its type and event, and AA, AE or AR."""
+
     def reported(self, kept: int, failed: int) -> None:
         """A peer took our report: we commit ourselves to so many instances, and not to so many others."""
 

@@ -21,6 +21,7 @@ from wetread.jobs.states import TERMINAL, State
 from wetread.jobs.store import Store
 from wetread.jobs.strain import Strain
 from wetread.jobs.watch import Watch
+from wetread.jobs.withholding import WITHHELD
 from wetread.memory import LARGE, give_back
 from wetread.records import USUAL, Circumstances, Reading, Stored
 from wetread.routes import UNROUTED, Decision
@@ -73,7 +74,10 @@ def addressed(readings: Iterable[Reading], settings: Settings) -> list[Addressed
 def circumstances(store: Store, settings: Settings, job: Job) -> Circumstances:
     """Return under which circumstances a job is read."""
     senders = store.studies.senders(job.id) if settings.routes else {}
-    return Circumstances(store.earlier(job), store.studies.lost(job), routes=settings.routes, senders=senders)
+    order = store.withholding.match(job.id).order
+    return Circumstances(
+        store.earlier(job), store.studies.lost(job), routes=settings.routes, senders=senders, order=order
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +183,8 @@ class Worker:
         self._retry.succeeded(job.id)
         about = {"job": job.id, "state": state, "documents": len(made.documents), "refusal": made.refusal}
         log.info("job read", extra=about)
+        if state is State.FAILED:
+            log.error(WITHHELD, extra={"job": job.id})
         self._timed(job)
         if state in TERMINAL:
             self._watch.ended(state)

@@ -59,6 +59,7 @@ def application(
 
     def study(request: Request) -> Response:
         versions = store.overview.versions(request.path_params["uid"])
+        withheld = store.withholding.undecided()
         jobs = [
             {
                 "job": job.id,
@@ -68,6 +69,7 @@ def application(
                 "reason": job.reason,
                 "trace_id": job.trace_id,
             }
+            | ({"withheld": withheld[job.id]} if job.id in withheld else {})
             for job in versions
         ]
         return JSONResponse({"jobs": jobs}, status_code=200 if jobs else 404)

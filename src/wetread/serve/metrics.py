@@ -87,6 +87,12 @@ class Metrics(Watch):
             ["kind", "status"],
             registry=registry,
         )
+        self._messages = Counter(
+            "wetread_hl7_messages", "HL7 messages by their acknowledgement", ["type", "ack"], registry=registry
+        )
+        self._cut_off = Counter(
+            "wetread_hl7_connections_refused", "HL7 connections that were cut off", ["reason"], registry=registry
+        )
         self._commitments = Counter(
             "wetread_commitments", "Instances that peers were told we keep, or not", ["outcome"], registry=registry
         )
@@ -174,6 +180,14 @@ class Metrics(Watch):
     def heard(self, kind: str, status: int) -> None:
         """One notice was answered."""
         self._notices.labels(kind, f"0x{status:04X}").inc()
+
+    def messaged(self, kind: str, code: str) -> None:
+        """One HL7 message was acknowledged."""
+        self._messages.labels(kind, code).inc()
+
+    def cut_off(self, refusal: Refusal) -> None:
+        """One HL7 connection was cut off."""
+        self._cut_off.labels(refusal.value).inc()
 
     def reported(self, kept: int, failed: int) -> None:
         """A peer took our report."""
@@ -282,6 +296,8 @@ class _Depths(Collector):
         for state, number in self._store.worklist.depths().items():
             items.add_metric([state], number)
         yield items
+        kept_back = float(len(self._store.withholding.undecided()))
+        yield GaugeMetricFamily("wetread_withheld", "Jobs whose documents wait for a person to look", kept_back)
         dead = GaugeMetricFamily(
             "wetread_outbox_dead", "Documents given up, until a person sends them again", labels=["destination"]
         )

@@ -24,6 +24,7 @@ from wetread.serve.metrics import Metrics
 from wetread.settings import Settings
 from wetread.trace import Span
 from wetread.turns import Turns
+from wetread.wire import mllp_listen
 from wetread.wire.access import check_exposure
 from wetread.wire.dimse import Listener
 
@@ -110,6 +111,7 @@ class Node:
                 self._runner.hear,
                 self.metrics.span,
             )
+            self._orders = mllp_listen.Listener(settings, self._runner.ordering.take, self.metrics.cut_off)
             self.metrics.observe(self.store, lambda: self.ready, lambda: self._listener.associations)
             self._viewer = Viewer(settings)
             undo.callback(self._viewer.close)
@@ -127,6 +129,9 @@ class Node:
             self._runner.start()
             undo.callback(self._runner.stop)
             self._listener.start()
+            undo.callback(self._listener.stop)
+            if settings.hl7_port:
+                self._orders.start()
             undo.pop_all()
         self.port, self.http_port = self._listener.port, self._http.port
         self._loading.start()
@@ -185,6 +190,7 @@ class Node:
         if self._stopped:
             return
         self._stopped = True
+        self._orders.stop(grace_s / 2)
         self._listener.stop(grace_s / 2)
         # An engine that still compiles a model while the interpreter ends aborts the process.
         if self._loading.is_alive():

@@ -1,0 +1,305 @@
+"""What the index knows of orders and of patients who were merged, and what a message changes of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, delete, insert, or_, select, update
+
+from wetread.jobs import failpoints
+from wetread.jobs.index import Index
+from wetread.jobs.matching import Candidate, joined, order_of, order_text, same_authority
+from wetread.jobs.tables import instances, jobs, merges, messages, orders, subjects
+from wetread.records import Identifier, Order
+from wetread.wire.ordering import Change, Ended, Known, Merged, Placed, Prioritised
+
+MOST_MERGES = 20  # that are followed from one identifier
+
+#: A later word of the same order counts less.
+URGENCY = ("STAT", "URGENT", "ROUTINE", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A message that was understood."""
+
+    sender: str  # MSH-3 and MSH-4
+    control_id: str  # MSH-10
+    digest: str  # SHA-256 of its bytes, hex
+    changes: Sequence[Change]
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """An order against which studies that are here must be held."""
+
+    id: int
+    order: Order
+    at: float
+
+
+class Ordered:
+    """The orders of a store.
+
+    Parameters
+    ----------
+    failpoint
+        See `wetread.jobs.failpoints`.
+    """
+
+    def __init__(self, index: Index, failpoint: failpoints.Failpoint) -> None:
+        self._index = index
+        self._failpoint = failpoint
+
+    def keep(self, taken: Taken) -> bool:
+        """Keep what a message says; afterwards it may be acknowledged.
+
+        Returns
+        -------
+        bool
+            Whether it is new: one that was acknowledged before changes nothing.
+
+        Raises
+        ------
+        StoreError
+            Nothing of it is kept.
+        """
+        named = {"sender": taken.sender, "control_id": taken.control_id}
+        with self._index.writing() as connection:
+            known = connection.scalar(select(messages.c.digest).filter_by(**named))
+            if known == taken.digest:
+                return False
+            now = self._index.now()
+            for change in taken.changes:
+                apply(connection, change, now)
+            connection.execute(delete(messages).filter_by(**named))
+            connection.execute(insert(messages).values(digest=taken.digest, at=now, **named))
+        self._failpoint("order-kept")
+        return True
+
+    def learn(self, found: Iterable[Order]) -> None:
+        """Keep orders that a worklist or record told, as they are now.
+
+        Raises
+        ------
+        StoreError
+            They are not kept.
+        """
+        with self._index.writing() as connection:
+            for order in found:
+                apply(connection, Placed(order, new=False), self._index.now())
+
+    # ---- for whoever matches --------------------------------------------------------------
+
+    def candidates(self, connection: Connection, study_uid: str, accessions: Iterable[str]) -> list[Candidate]:
+        """Return the orders that may be a study's: those that name it first, then the most urgent."""
+        numbers = [one for one in accessions if one]
+        named = or_(orders.c.study_uid == study_uid, orders.c.accession.in_(numbers))
+        rows = connection.execute(select(orders).where(named).order_by(orders.c.id)).all()
+        found = [(row.id, order_of(row.detail)) for row in rows]
+        found.sort(key=lambda one: (one[1].study_uid != study_uid, URGENCY.index(one[1].priority)))
+        return [Candidate(number, order, followed(connection, order.patient)) for number, order in found]
+
+    def of(self, study_uid: str, accession: str) -> list[Order]:
+        """Return the orders that may be a study's, whoever the patient is: how urgent it is, a mistake may decide."""
+        with self._index.reading() as connection:
+            return [one.order for one in self.candidates(connection, study_uid, [accession])]
+
+    def any(self, connection: Connection) -> bool:
+        """Whether any order is known."""
+        return connection.scalar(select(orders.c.id).limit(1)) is not None
+
+    def fresh(self) -> Fresh | None:
+        """Return the oldest order against which studies that are here must be held."""
+        with self._index.reading() as connection:
+            first = select(orders).where(orders.c.fresh == 1).order_by(orders.c.at, orders.c.id).limit(1)
+            row = connection.execute(first).first()
+        return None if row is None else Fresh(row.id, order_of(row.detail), row.at)
+
+    def studies(self, order: Order) -> list[str]:
+        """Return the studies that are here and may answer an order."""
+        by_number = select(jobs.c.study_uid).join(instances).where(instances.c.accession == order.accession.value)
+        found: list[str] = []
+        with self._index.reading() as connection:
+            if order.accession.value:
+                found += connection.scalars(by_number.distinct())
+            if order.study_uid:
+                found += connection.scalars(
+                    select(jobs.c.study_uid).where(jobs.c.study_uid == order.study_uid).distinct()
+                )
+        return list(dict.fromkeys(found))
+
+    def held_against(self, fresh: Fresh) -> None:
+        """Remember that studies were held against an order, unless it has changed meanwhile."""
+        with self._index.writing() as connection:
+            same = (orders.c.id == fresh.id) & (orders.c.at == fresh.at)
+            connection.execute(update(orders).where(same).values(fresh=0))
+
+    def forget(self, age_s: float) -> int:
+        """Forget orders, merges and messages of which nothing was heard for so long, s; return how many orders."""
+        with self._index.writing() as connection:
+            until = self._index.now() - age_s
+            old = list(connection.scalars(select(orders.c.id).where(orders.c.at <= until, orders.c.fresh == 0)))
+            connection.execute(delete(subjects).where(subjects.c.order_id.in_(old)))
+            connection.execute(delete(orders).where(orders.c.id.in_(old)))
+            for table in (merges, messages):
+                connection.execute(delete(table).where(table.c.at <= until))
+        return len(old)
+
+
+# ---- inside a transaction -----------------------------------------------------------------
+
+
+def apply(connection: Connection, change: Change, now: float) -> None:
+    """Let one thing that a message says be so from now on."""
+    match change:
+        case Placed():
+            _place(connection, change, now)
+        case Ended():
+            _end(connection, change)
+        case Prioritised():
+            row = _find(connection, change.order)
+            if row is not None:
+                _write(connection, row.id, replace(order_of(row.detail), priority=change.order.priority), now)
+        case Known():
+            _know(connection, change, now)
+        case Merged():
+            _merge(connection, change, now)
+
+
+def _place(connection: Connection, change: Placed, now: float) -> None:
+    row = _find(connection, change.order)
+    before = order_of(row.detail) if row is not None and not change.new else None
+    order = _changed(before, change)
+    order = replace(order, patient=_surviving(connection, order.patient))
+    _write(connection, row.id if row is not None else None, order, now)
+
+
+def _end(connection: Connection, change: Ended) -> None:
+    row = _find(connection, change.order)
+    if row is not None:
+        connection.execute(delete(subjects).where(subjects.c.order_id == row.id))
+        connection.execute(delete(orders).where(orders.c.id == row.id))
+
+
+def _know(connection: Connection, change: Known, now: float) -> None:
+    """Further identifiers of a patient whose order is here; whose they are, only an authority's number tells."""
+    for row in _of_patient(connection, change.patient):
+        order = order_of(row.detail)
+        patient = tuple(dict.fromkeys((*order.patient, *_surviving(connection, change.patient))))
+        if patient != order.patient:
+            _write(connection, row.id, replace(order, patient=patient), now)
+
+
+def _merge(connection: Connection, change: Merged, now: float) -> None:
+    for prior in change.prior:
+        into = next((one for one in change.patient if same_authority(one, prior)), change.patient[0])
+        if into == prior:
+            continue
+        connection.execute(delete(merges).where(_named(prior)))
+        connection.execute(delete(merges).where(_named(into)))  # it is in use, whatever was said before
+        told = {"survivor": json.dumps(asdict(into), ensure_ascii=False), "at": now}
+        connection.execute(insert(merges).values(value=prior.value, authority=joined(prior), **told))
+    for row in _of_patient(connection, (*change.prior, *change.patient)):
+        order = order_of(row.detail)
+        _write(connection, row.id, replace(order, patient=_surviving(connection, order.patient)), now)
+
+
+def _number(one: Identifier) -> str:
+    """An order's number with who gave it, as one text."""
+    return f"{one.value}^{joined(one)}".rstrip("^") if one.value else ""
+
+
+def _find(connection: Connection, order: Order) -> Row[Any] | None:
+    """The row of an order that is known already: by its placer's number, else its filler's, else its accession."""
+    keys = ((orders.c.placer, _number(order.placer)), (orders.c.filler, _number(order.filler)))
+    if not order.placer.value and not order.filler.value:
+        keys = ((orders.c.accession, order.accession.value),) * 2
+    for column, number in keys:
+        row = connection.execute(select(orders).where(column == number)).first() if number else None
+        if row is not None:
+            return row
+    return None
+
+
+def _changed(before: Order | None, change: Placed) -> Order:
+    """What a message does not name stays; an order without an accession number has its filler's, else its placer's."""
+    order = change.order
+    if before is not None:
+        told = {one.name: getattr(order, one.name) for one in fields(Order)}
+        kept = {
+            name: getattr(before, name)
+            for name, value in told.items()
+            if not (value.value if isinstance(value, Identifier) else value) and name not in change.cleared
+        }
+        order = replace(order, **kept)
+    if not order.accession.value:
+        order = replace(order, accession=order.filler if order.filler.value else order.placer)
+    return order
+
+
+def _write(connection: Connection, number: int | None, order: Order, now: float) -> None:
+    row = {
+        "placer": _number(order.placer),
+        "filler": _number(order.filler),
+        "accession": order.accession.value,
+        "study_uid": order.study_uid,
+        "detail": order_text(order),
+        "fresh": 1,
+        "at": now,
+    }
+    if number is None:
+        made = connection.execute(insert(orders).values(**row))
+        assert made.inserted_primary_key is not None
+        number = int(made.inserted_primary_key[0])
+    else:
+        connection.execute(update(orders).where(orders.c.id == number).values(**row))
+        connection.execute(delete(subjects).where(subjects.c.order_id == number))
+    keys = dict.fromkeys((one.value, joined(one)) for one in order.patient)
+    if keys:
+        rows = [{"order_id": number, "value": value, "authority": authority} for value, authority in keys]
+        connection.execute(insert(subjects), rows)
+
+
+def _of_patient(connection: Connection, patient: Sequence[Identifier]) -> list[Row[Any]]:
+    """The rows of the orders of a patient: one of whose identifiers the same authority gave."""
+    given = {(one.value, joined(one)) for one in patient if joined(one)}
+    values = {value for value, _ in given}
+    rows = connection.execute(select(subjects).where(subjects.c.value.in_(values))).all()
+    found = sorted({row.order_id for row in rows if (row.value, row.authority) in given})
+    return list(connection.execute(select(orders).where(orders.c.id.in_(found)).order_by(orders.c.id)).all())
+
+
+def _named(one: Identifier) -> ColumnElement[bool]:
+    return (merges.c.value == one.value) & (merges.c.authority == joined(one))
+
+
+def _surviving(connection: Connection, some: Iterable[Identifier]) -> tuple[Identifier, ...]:
+    """Return what identifiers were merged into at last, or themselves."""
+    return tuple(dict.fromkeys(followed(connection, [one])[-1] for one in some))
+
+
+def followed(connection: Connection, some: Iterable[Identifier]) -> tuple[Identifier, ...]:
+    """Return identifiers, each followed by what it was merged into."""
+    found: dict[Identifier, None] = {}
+    for given in some:
+        one: Identifier | None = given
+        for _ in range(MOST_MERGES):
+            if one is None:
+                break
+            found[one] = None
+            one = _into(connection, one)
+    return tuple(found)
+
+
+def _into(connection: Connection, one: Identifier) -> Identifier | None:
+    rows = connection.execute(select(merges).where(merges.c.value == one.value)).all()
+    told = (row.survivor for row in rows if same_authority(one, _prior(row.value, row.authority)) is not False)
+    return next((Identifier(**json.loads(text)) for text in told), None)
+
+
+def _prior(value: str, authority: str) -> Identifier:
+    return Identifier(value, *(*authority.split("&"), "", "")[:3])

@@ -1,0 +1,148 @@
+"""Documents that go nowhere until a person has looked, because an order is about another patient than the images.
+
+What is decided inside the transaction that queues documents holds for all of them: either they are queued, or their
+job is FAILED and they are withheld, with an alarm.  A person releases or discards them; a merge or a correction of the
+order after which both sides agree has the study read again, with its order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Select, delete, insert, select, update
+
+from wetread.jobs.index import Index
+from wetread.jobs.matching import Identity, Match, match
+from wetread.jobs.moves import Job, job_of, move, note
+from wetread.jobs.ordered import Ordered, followed
+from wetread.jobs.states import Delivery, State
+from wetread.jobs.tables import documents, instances, jobs, outbox, withheld
+
+MISMATCH = "PATIENT-MISMATCH"
+WITHHELD = "withheld: its order is about another patient"  # for the log
+#: What may have been sent, of a study that an order contradicts afterwards.
+_GONE = (State.DELIVERED.value, State.REFUSED.value)
+
+
+class Withholding:
+    """What of a store is withheld.
+
+    Parameters
+    ----------
+    ordered
+        The orders.
+    """
+
+    def __init__(self, index: Index, ordered: Ordered) -> None:
+        self._index = index
+        self._ordered = ordered
+
+    def match(self, job: int) -> Match:
+        """Return what the orders say of the study of a job.
+
+        Raises
+        ------
+        StoreError
+            The index cannot be read now.
+        """
+        with self._index.reading() as connection:
+            return self._match(connection, job)
+
+    def _match(self, connection: Connection, job: int) -> Match:
+        if not self._ordered.any(connection):
+            return Match()
+        told = select(instances.c.accession, instances.c.patient, instances.c.authority).distinct()
+        study_uid = connection.execute(select(jobs.c.study_uid).where(jobs.c.id == job)).scalar_one()
+        rows = connection.execute(told.join(jobs).where(jobs.c.study_uid == study_uid, jobs.c.id <= job)).all()
+        candidates = self._ordered.candidates(connection, study_uid, {row.accession for row in rows})
+        if not candidates:
+            return Match()
+        images = dict.fromkeys(Identity(*row).identifier for row in sorted(rows))
+        return match(candidates, [followed(connection, [one]) for one in images])
+
+    def check(self, connection: Connection, job: int, now: float) -> bool:
+        """Whether the documents of a job must be withheld, which is then noted, with those of earlier versions.
+
+        Whoever queues documents calls it in the transaction in which it does, and moves the job itself.
+        """
+        found = self._match(connection, job)
+        if not found.contradicts or self._decided(connection, job, found.evidence):
+            return False
+        self._note(connection, job, found, now)
+        for row in connection.execute(_versions(job).where(jobs.c.state == State.READ, jobs.c.id != job)).all():
+            self._stop(connection, row.id, found, now)
+        return True
+
+    def _decided(self, connection: Connection, job: int, evidence: str) -> bool:
+        """Whether a person released the study already, when the same contradicted it."""
+        same = select(withheld.c.job).where(withheld.c.evidence == evidence, withheld.c.decided == "released")
+        return (
+            connection.scalar(same.where(withheld.c.job.in_(_versions(job).with_only_columns(jobs.c.id)))) is not None
+        )
+
+    def _note(self, connection: Connection, job: int, found: Match, now: float) -> None:
+        connection.execute(delete(withheld).where(withheld.c.job == job))
+        told = {"reason": MISMATCH, "evidence": found.evidence, "order_id": found.contradicts, "at": now}
+        connection.execute(insert(withheld).values(job=job, **told))
+        note(connection, now, "withheld", job, {"reason": MISMATCH, "order": found.contradicts})
+
+    def _stop(self, connection: Connection, job: int, found: Match, now: float) -> None:
+        """Withhold what is still queued of a job that was read."""
+        queued = (outbox.c.job == job) & (outbox.c.state == Delivery.QUEUED)
+        connection.execute(update(outbox).where(queued).values(state=Delivery.WITHHELD))
+        self._note(connection, job, found, now)
+        move(connection, job, State.FAILED, now)
+
+    def undecided(self) -> dict[int, str]:
+        """Return the jobs whose documents are withheld, each with its reason."""
+        with self._index.reading() as connection:
+            rows = connection.execute(select(withheld.c.job, withheld.c.reason).where(withheld.c.decided == ""))
+            return {row.job: row.reason for row in rows}
+
+    def hold_against(self, study_uid: str) -> tuple[list[Job], list[Job], list[Job]]:
+        """Hold what is here of a study against its orders, which have changed.
+
+        Returns
+        -------
+        tuple of list of Job
+            Those that are withheld now, those that agree now and are read again, and those whose documents are
+            delivered and are contradicted.
+
+        Raises
+        ------
+        StoreError
+            The index cannot be read or written now.
+        """
+        stopped, resolved, late = [], [], []
+        of_study = select(jobs).where(jobs.c.study_uid == study_uid).order_by(jobs.c.id)
+        with self._index.writing() as connection:
+            now = self._index.now()
+            undecided = set(connection.scalars(select(withheld.c.job).where(withheld.c.decided == "")))
+            for job in map(job_of, connection.execute(of_study).all()):
+                found = self._match(connection, job.id)
+                if job.id in undecided and found.order is not None:
+                    self._resolve(connection, job, now)
+                    resolved.append(job)
+                elif found.contradicts and not self._decided(connection, job.id, found.evidence):
+                    if job.state == State.READ:
+                        self._stop(connection, job.id, found, now)
+                        stopped.append(job)
+                    elif job.state in _GONE:
+                        note(connection, now, "mismatch-delivered", job.id, {"order": found.contradicts})
+                        late.append(job)
+        return stopped, resolved, late
+
+    def _resolve(self, connection: Connection, job: Job, now: float) -> None:
+        """Forget what was made without the order, and have the study read again with it."""
+        kept = select(outbox.c.document).where(outbox.c.job == job.id, outbox.c.state != Delivery.WITHHELD)
+        connection.execute(delete(outbox).where(outbox.c.job == job.id, outbox.c.state == Delivery.WITHHELD))
+        connection.execute(delete(documents).where(documents.c.job == job.id, documents.c.id.not_in(kept)))
+        connection.execute(update(withheld).where(withheld.c.job == job.id).values(decided="resolved"))
+        note(connection, now, "mismatch-resolved", job.id, {})
+        move(connection, job.id, State.COMPLETE, now, tries=0, reason="")
+
+
+def _versions(job: int) -> Select[Any]:
+    """All versions of the study of a job."""
+    study = select(jobs.c.study_uid).where(jobs.c.id == job).scalar_subquery()
+    return select(jobs).where(jobs.c.study_uid == study)

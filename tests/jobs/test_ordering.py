@@ -1,0 +1,445 @@
+"""Orders and patients: what is kept of messages, which study answers which order, and who is stopped."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.jobs import fake
+from tests.jobs.test_flow import Pacs, Seen, state
+from tests.wire.objects import CR, element, film
+from tests.wire.test_ordering import message
+from wetread.errors import BadInput, StoreError
+from wetread.jobs.delivery import Outbox
+from wetread.jobs.desk import Desk
+from wetread.jobs.instances import Arrival
+from wetread.jobs.lanes import Lane
+from wetread.jobs.matching import Verdict, identity_of, verdict
+from wetread.jobs.ordering import Ordering
+from wetread.jobs.states import State
+from wetread.jobs.store import Store
+from wetread.jobs.worker import Worker
+from wetread.records import Circumstances, Identifier, Order, Reading, Stored
+from wetread.settings import Destination, Settings
+from wetread.wire.acknowledge import acknowledgement
+from wetread.wire.glance import glance
+from wetread.wire.part10 import EXPLICIT_LITTLE, header
+
+PACS = Destination("PACS", "pacs.invalid", 104, ("SR", "SEG"))
+SETTINGS = Settings(destinations=(PACS,), max_tries=3)
+
+
+def named(study: str, instance: str, accession: str, patient: str, authority: str = "", size: int = 64) -> bytes:
+    """A film of a patient, for an order."""
+    rows = [
+        (0x00080016, "UI", CR.encode()),
+        (0x00080018, "UI", instance.encode()),
+        (0x00080050, "SH", accession.encode()),
+        (0x00080060, "CS", b"CR"),
+        (0x00100010, "PN", b"Canary^Patient"),
+        (0x00100020, "LO", patient.encode()),
+        *((0x00100021, "LO", authority.encode()) for _ in range(bool(authority))),
+        (0x0020000D, "UI", study.encode()),
+        (0x0020000E, "UI", f"{study}.1".encode()),
+        (0x7FE00010, "OW", bytes(size)),
+    ]
+    return header(CR, instance, EXPLICIT_LITTLE) + b"".join(element(*row) for row in rows)
+
+
+class Remembers(fake.Fake):
+    """Reads, and remembers with which orders."""
+
+    orders: dict[str, Order | None] = {}  # noqa: RUF012
+
+    def read_blobs(
+        self,
+        blobs: object,
+        given: Circumstances = Circumstances(),  # noqa: B008
+    ) -> tuple[Reading, ...]:
+        files: list[tuple[str, bytes | Stored]] = list(blobs)  # type: ignore[call-overload]
+        readings = fake.read([(name, fake.content(held)) for name, held in files])
+        self.orders[readings[0].result.study_uid] = given.order
+        return readings
+
+
+class Bench:
+    """A store with orders, a reader and a PACS."""
+
+    def __init__(self, folder: Path, url: str = "") -> None:
+        self.folder = folder
+        self.store = Store(folder, url=url)
+        self.seen = Seen()
+        self.pacs = Pacs()
+        self.moved: list[str] = []
+        self.ordering = Ordering(self.store, self.moved.append, self.seen)
+        self.worker = Worker(self.store, Remembers(), SETTINGS, self.seen)
+        self.outbox = Outbox(PACS.names[0], PACS, self.store, self.pacs, SETTINGS, self.seen)
+        self._controls = itertools.count(1)
+
+    def tell(self, kind: str, *segments: str, control: str = "") -> str:
+        data = message(kind, *segments, control=control or f"M{next(self._controls)}")
+        (answer,) = self.ordering.take(data, "127.0.0.1")
+        return acknowledgement(answer)[0]
+
+    def order(self, accession: str, *patient: str, control: str = "NW", priority: str = "", zds: str = "") -> str:
+        segments = [f"PID|1||{'~'.join(patient)}", f"ORC|{control}|P{accession}^RIS|||||^^^^^{priority}"]
+        segments.append(f"OBR|1|P{accession}^RIS||CT^Head^L" + "|" * 14 + accession)
+        return self.tell("ORM^O01", *segments, *([f"ZDS|{zds}"] if zds else []))
+
+    def send(self, study: str, accession: str, patient: str, authority: str = "", number: int = 1) -> None:
+        data = named(study, f"{study}.1.{number}", accession, patient, authority)
+        seen = glance(data[data.index(b"DICM") + 4 :], EXPLICIT_LITTLE) or {}
+        body = data[len(header(CR, f"{study}.1.{number}", EXPLICIT_LITTLE)) :]
+        seen = glance(body, EXPLICIT_LITTLE)
+        uids = (CR, f"{study}.1.{number}", study, EXPLICIT_LITTLE)
+        blob = self.store.spool.put(data)
+        self.store.instances.admit([Arrival(*uids, "T", blob, len(data), identity=identity_of(seen))])
+        self.ordering.arrived(study, accession, Lane.ROUTINE)
+
+    def read(self, study: str) -> State:
+        self.store.studies.complete(study)
+        while self.worker.step():
+            pass
+        return state(self.store, study)
+
+    def settle(self) -> None:
+        while self.ordering.step() == 0.0:
+            pass
+
+    def deliver(self) -> list[str]:
+        while self.outbox.step() == 0.0:
+            pass
+        return self.pacs.stored
+
+    @property
+    def orders(self) -> dict[str, Order | None]:
+        return Remembers.orders
+
+    def desk(self) -> Desk:
+        return Desk(self.folder)
+
+
+#: For the tests whose SQL could differ between the two databases.
+BOTH = pytest.mark.parametrize("bench", ["sqlite", "postgres"], indirect=True)
+
+
+@pytest.fixture
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    Remembers.orders = {}
+    url = request.getfixturevalue("database") if getattr(request, "param", "") == "postgres" else ""
+    made = Bench(tmp_path / "state", url)
+    yield made
+    made.store.close()
+
+
+# ---- who agrees with whom -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("order", "image", "expected"),
+    [
+        ("123^HOSP", "123^HOSP", Verdict.AGREE),
+        ("123^HOSP", "123^hosp", Verdict.AGREE),
+        ("123^HOSP", "124^HOSP", Verdict.CONTRADICT),
+        ("123^HOSP", "123", Verdict.AGREE),
+        ("123^HOSP", "124", Verdict.CONTRADICT),
+        ("123", "123^HOSP", Verdict.AGREE),
+        ("123", "124^HOSP", Verdict.CONTRADICT),
+        ("123^HOSP", "123^OTHER", Verdict.UNKNOWN),
+        ("123^HOSP", "", Verdict.UNKNOWN),
+        ("", "123^HOSP", Verdict.UNKNOWN),
+        ("123^HOSP 9^REG", "9^REG", Verdict.AGREE),
+        ("123^HOSP 9^REG", "9", Verdict.AGREE),
+        ("124^HOSP 123", "123^HOSP", Verdict.CONTRADICT),
+        ("123^HOSP&1.2.3&ISO", "123^HOSP&1.2.4&ISO", Verdict.UNKNOWN),
+        ("123^HOSP&1.2.3&ISO", "124^OLD&1.2.3&ISO", Verdict.CONTRADICT),
+        ("123^&1.2.3&ISO", "123^HOSP", Verdict.UNKNOWN),
+    ],
+)
+def test_identifiers_decide_where_they_can_be_compared(order: str, image: str, expected: Verdict) -> None:
+    def one(text: str) -> Identifier:
+        value, _, authority = text.partition("^")
+        return Identifier(value, *(*authority.split("&"), "", "")[:3])
+
+    assert verdict([one(text) for text in order.split(" ")], [one(image)]) is expected
+
+
+# ---- messages -----------------------------------------------------------------------------------
+
+
+def test_an_order_is_found_by_its_study(bench: Bench) -> None:
+    assert bench.order("A1", "123^^^HOSP", "9^^^REG") == "AA"
+    bench.send("1.1", "A1", "123", "HOSP")
+    assert bench.read("1.1") is State.READ
+    order = bench.orders["1.1"]
+    assert order is not None
+    assert (order.accession.value, order.placer, order.source) == ("A1", Identifier("PA1", "RIS"), "hl7")
+    assert order.patient == (Identifier("123", "HOSP"), Identifier("9", "REG"))
+    assert len(bench.deliver()) == 2
+
+
+def test_a_study_without_an_order_is_read(bench: Bench) -> None:
+    bench.order("A1", "123^^^HOSP")
+    for study, accession, patient, authority in (
+        ("1.1", "", "123", "HOSP"),
+        ("1.2", "A2", "5", ""),
+        ("1.3", "A1", "", ""),
+    ):
+        bench.send(study, accession, patient, authority)
+        assert bench.read(study) is State.READ
+        assert bench.orders[study] is None
+    bench.send("1.4", "A1", "123", "OTHER")  # whose number that is, nobody can say
+    assert bench.read("1.4") is State.READ
+    assert bench.orders["1.4"] is None
+    assert len(bench.deliver()) == 8
+
+
+def test_an_order_may_name_the_study(bench: Bench) -> None:
+    bench.order("A1", "123", zds="1.1")
+    bench.send("1.1", "", "123")
+    bench.read("1.1")
+    assert bench.orders["1.1"] is not None
+
+
+@BOTH
+def test_orders_change_and_end(bench: Bench) -> None:
+    bench.order("A1", "123", priority="S")
+    bench.tell("ORM^O01", "PID|1||123", "ORC|XO|PA1^RIS|F9^PACS", "OBR|1|PA1^RIS||MR^Brain^L" + "|" * 27 + "^Fall")
+    bench.send("1.1", "A1", "123")
+    bench.read("1.1")
+    order = bench.orders["1.1"]
+    assert order is not None
+    assert (order.accession.value, order.filler.value, order.priority) == ("A1", "F9", "STAT")  # as it was
+    assert order.procedure is not None
+    assert (order.procedure.value, order.indication) == ("MR", "Fall")
+    assert bench.tell("ORM^O01", "PID|1||123", "ORC|CA|PA1^RIS") == "AA"
+    assert bench.tell("ORM^O01", "PID|1||123", "ORC|CA|PA7^RIS") == "AA"  # nothing is left of it either way
+    bench.send("1.2", "A1", "123")
+    bench.read("1.2")
+    assert bench.orders["1.2"] is None
+
+
+def test_a_repeated_message_changes_nothing_and_is_answered_the_same(bench: Bench) -> None:
+    new = ("ORM^O01", "PID|1||123", "ORC|NW|P1", "OBR|1|P1||CT" + "|" * 14 + "A1")
+    assert bench.tell(*new, control="M1") == "AA"
+    assert bench.tell("ORM^O01", "PID|1||123", "ORC|CA|P1", control="M2") == "AA"
+    assert bench.tell(*new, control="M1") == "AA"  # an old one again must not bring the order back
+    bench.send("1.1", "A1", "123")
+    bench.read("1.1")
+    assert bench.orders["1.1"] is None
+    other = ("ORM^O01", "PID|1||124", "ORC|NW|P2", "OBR|1|P2||CT" + "|" * 14 + "A2")
+    assert bench.tell(*other, control="M1") == "AA"  # another message: the sender counts anew
+    bench.send("1.2", "A2", "124")
+    bench.read("1.2")
+    assert bench.orders["1.2"] is not None
+
+
+def test_a_wrong_message_is_answered_and_keeps_nothing(bench: Bench) -> None:
+    assert bench.tell("ORM^O01", "PID|1||123", "ORC|NW|P1", "OBR|1|P1", "ORC|ZZ|P2") == "AE"
+    assert bench.tell("ADT^A02", "PID|1||123") == "AR"
+    (answer,) = bench.ordering.take(b"GET / HTTP/1.1", "127.0.0.1")
+    assert acknowledgement(answer)[0] == "AE"
+    assert bench.store.ordered.fresh() is None
+
+
+def test_what_cannot_be_kept_is_rejected(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(taken: object) -> bool:
+        raise StoreError("index: cannot be used now")
+
+    monkeypatch.setattr(bench.store.ordered, "keep", fail)
+    assert bench.order("A1", "123") == "AR"
+
+
+# ---- how urgent it is ---------------------------------------------------------------------------
+
+
+@BOTH
+def test_an_order_decides_the_lane_before_and_after_its_study(bench: Bench) -> None:
+    bench.order("A1", "123", priority="S")
+    bench.send("1.1", "A1", "123")
+    bench.send("1.2", "A2", "124")
+    bench.settle()
+    assert [bench.store.overview.versions(one)[0].lane for one in ("1.1", "1.2")] == [Lane.STAT, Lane.ROUTINE]
+    bench.order("A2", "124")
+    bench.tell("SIU^S12", "SCH|1|2" + "|" * 24 + "PA2^RIS", "TQ1|1||||||||A")
+    bench.settle()
+    assert bench.store.overview.versions("1.2")[0].lane is Lane.URGENT
+    assert bench.moved == ["1.1", "1.2"]
+
+
+# ---- merges -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("first", ["order", "merge"])
+@pytest.mark.parametrize(("image", "ordered"), [("T7", "999"), ("999", "T7"), ("T7", "T7"), ("999", "999")])
+def test_a_merge_is_followed_from_both_sides(bench: Bench, first: str, image: str, ordered: str) -> None:
+    steps: list[Callable[[], str]] = [
+        lambda: bench.order("A1", f"{ordered}^^^HOSP"),
+        lambda: bench.tell("ADT^A40", "PID|1||999^^^HOSP", "MRG|T7^^^HOSP"),
+    ]
+    for step in steps if first == "order" else reversed(steps):
+        assert step() == "AA"
+    bench.send("1.1", "A1", image, "HOSP")
+    assert bench.read("1.1") is State.READ
+    order = bench.orders["1.1"]
+    assert order is not None
+    assert order.patient == (Identifier("999", "HOSP"),)
+
+
+@BOTH
+def test_merges_are_followed_one_after_the_other_and_taken_back(bench: Bench) -> None:
+    bench.tell("ADT^A40", "PID|1||2^^^HOSP", "MRG|1^^^HOSP")
+    bench.tell("ADT^A40", "PID|1||3^^^HOSP", "MRG|2^^^HOSP")
+    bench.order("A1", "3^^^HOSP")
+    bench.send("1.1", "A1", "1")
+    bench.read("1.1")
+    assert bench.orders["1.1"] is not None
+    bench.tell("ADT^A40", "PID|1||1^^^HOSP", "MRG|3^^^HOSP")  # round in a circle
+    bench.order("A2", "3^^^HOSP")
+    bench.send("1.2", "A2", "1", "HOSP")
+    bench.read("1.2")
+    order = bench.orders["1.2"]
+    assert order is not None
+    assert order.patient == (Identifier("1", "HOSP"),)
+
+
+@BOTH
+def test_an_update_tells_further_identifiers(bench: Bench) -> None:
+    bench.order("A1", "123^^^HOSP")
+    bench.tell("ADT^A08", "PID|1||123^^^HOSP~77^^^REG")
+    bench.send("1.1", "A1", "77", "REG")
+    bench.read("1.1")
+    assert bench.orders["1.1"] is not None
+
+
+# ---- who is stopped -----------------------------------------------------------------------------
+
+
+def test_a_contradiction_stops_everything_until_a_person_released_it(bench: Bench) -> None:
+    bench.order("A1", "123^^^HOSP")
+    bench.send("1.1", "A1", "124", "HOSP")
+    assert bench.read("1.1") is State.FAILED
+    assert bench.orders["1.1"] is None
+    assert bench.deliver() == []
+    assert bench.seen.terminal == [State.FAILED]
+    assert list(bench.store.withholding.undecided().values()) == ["PATIENT-MISMATCH"]
+    assert bench.store.removals.due() is None
+
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> Iterator[Bench]:
+    """A study that is withheld."""
+    made = Bench(tmp_path / "state")
+    made.order("A1", "123^^^HOSP")
+    made.send("1.1", "A1", "124", "HOSP")
+    assert made.read("1.1") is State.FAILED
+    made.settle()
+    yield made
+    made.store.close()
+
+
+def test_a_person_releases(stopped: Bench) -> None:
+    desk = stopped.desk()
+    (row,) = desk.withheld()
+    assert (row["study_uid"], row["reason"], row["documents"]) == ("1.1", "PATIENT-MISMATCH", 2)
+    assert "12" not in str({key: value for key, value in row.items() if key != "age_s"})
+    with pytest.raises(BadInput, match="withheld release"):
+        desk.retry(row["job"])
+    assert desk.release(row["job"]) is State.READ
+    assert desk.withheld() == []
+    with pytest.raises(BadInput):
+        desk.discard(row["job"])
+    desk.close()
+    assert len(stopped.deliver()) == 2
+    assert state(stopped.store, "1.1") is State.DELIVERED
+    stopped.send("1.1", "A1", "124", "HOSP", number=2)  # late: the same was decided already
+    assert stopped.read("1.1") is State.READ
+    stopped.order("A1", "125^^^HOSP")  # but this is another contradiction
+    stopped.settle()
+    assert state(stopped.store, "1.1") is State.FAILED
+    assert [one[0] for one in stopped.store.overview.audits()][-2:] == ["mismatch-delivered", "withheld"]
+
+
+def test_a_person_discards(stopped: Bench) -> None:
+    desk = stopped.desk()
+    (row,) = desk.withheld()
+    assert desk.discard(row["job"]) is State.CANCELED
+    desk.close()
+    assert stopped.deliver() == []
+    assert stopped.store.removals.due() == row["job"]
+
+
+def test_a_merge_resolves_it(stopped: Bench) -> None:
+    stopped.tell("ADT^A40", "PID|1||123^^^HOSP", "MRG|124^^^HOSP")
+    stopped.settle()
+    assert stopped.moved == ["1.1"]
+    assert stopped.read("1.1") is State.READ
+    assert stopped.orders["1.1"] is not None
+    assert len(stopped.deliver()) == 2
+    assert state(stopped.store, "1.1") is State.DELIVERED
+    assert stopped.store.withholding.undecided() == {}
+
+
+@BOTH
+def test_an_order_that_comes_late_stops_what_is_queued(bench: Bench) -> None:
+    bench.send("1.1", "A1", "124", "HOSP")
+    assert bench.read("1.1") is State.READ
+    bench.order("A1", "123^^^HOSP")
+    bench.settle()
+    assert bench.deliver() == []
+    assert state(bench.store, "1.1") is State.FAILED
+
+
+def test_one_object_of_another_patient_stops_the_study(bench: Bench) -> None:
+    bench.order("A1", "123^^^HOSP")
+    bench.send("1.1", "A1", "123", "HOSP")
+    bench.send("1.1", "A1", "124", "HOSP", number=2)
+    assert bench.read("1.1") is State.FAILED
+
+
+def test_of_two_orders_with_one_number_the_patient_decides(bench: Bench) -> None:
+    bench.tell("ORM^O01", "PID|1||5^^^B", "ORC|NW|P5^SITE_B", "OBR|1|P5^SITE_B||CT" + "|" * 14 + "A1")
+    bench.order("A1", "123^^^A")
+    bench.send("1.1", "A1", "123", "A")
+    bench.read("1.1")
+    order = bench.orders["1.1"]
+    assert order is not None
+    assert order.placer.value == "PA1"
+
+
+@BOTH
+def test_a_given_up_study_is_withheld_too(bench: Bench) -> None:
+    from wetread.jobs.aside import Aside
+
+    bench.order("A1", "123^^^HOSP")
+    data = film("1.1", "1.1.1.1", fake.CRASHING_BYTES)
+    blob = bench.store.spool.put(data)
+    identity = identity_of({0x00080050: "A1", 0x00100020: "124", 0x00100021: "HOSP"})
+    arrival = Arrival(CR, "1.1.1.1", "1.1", EXPLICIT_LITTLE, "T", blob, len(data), identity=identity)
+    bench.store.instances.admit([arrival])
+    bench.store.studies.complete("1.1")
+    clock = itertools.count(0, 1000)
+    worker = Worker(bench.store, Remembers(), SETTINGS, bench.seen, clock=lambda: float(next(clock)))
+    while worker.step():
+        pass
+    assert state(bench.store, "1.1") is State.FAILED
+    assert Aside(bench.store, Remembers(), SETTINGS, bench.seen).step()
+    assert bench.deliver() == []
+    assert list(bench.store.withholding.undecided()) == [1]
+    if not bench.store.shared:
+        desk = bench.desk()
+        assert desk.release(1) is State.FAILED  # as it was: but its refusals leave
+        desk.close()
+        assert bench.deliver()
+
+
+@BOTH
+def test_old_orders_are_forgotten(bench: Bench) -> None:
+    bench.order("A1", "123")
+    bench.tell("ADT^A40", "PID|1||2", "MRG|1")
+    bench.settle()
+    assert bench.store.ordered.forget(3600.0) == 0
+    assert bench.store.ordered.forget(-1.0) == 1

@@ -19,11 +19,11 @@ _BACK: dict[int, tuple[str, ...]] = {
         "ALTER TABLE outbox DROP COLUMN patient",
         *(f"ALTER TABLE documents DROP COLUMN {name}" for name in ("identity", "about", "signed")),
     ),
+    6: tuple(f"DROP TABLE {name}" for name in ("workitems", "subscriptions", "events")),
     7: (
         "DROP INDEX ix_instances_accession",
         *(f"ALTER TABLE instances DROP COLUMN {name}" for name in ("accession", "patient", "authority")),
     ),
-    6: tuple(f"DROP TABLE {name}" for name in ("workitems", "subscriptions", "events")),
 }
 
 

@@ -23,6 +23,7 @@ from wetread.jobs.receipt import Receipts
 from wetread.jobs.spool import DamagedBlob, Spool
 from wetread.jobs.states import MAY_FOLLOW, PROCEDURE_STEP, TERMINAL, State
 from wetread.jobs.store import Store
+from wetread.jobs.tables import SCHEMA
 from wetread.records import Document
 
 TO = {"PACS@127.0.0.1:104": ("SR",)}
@@ -303,7 +304,7 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "index.sqlite") as connection:
         connection.execute("UPDATE store SET schema = 99")
     connection.close()
-    with pytest.raises(StoreError, match="expected schema 6, got 99"):
+    with pytest.raises(StoreError, match=f"expected schema {SCHEMA}, got 99"):
         Store(tmp_path)
 
 

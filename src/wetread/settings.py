@@ -203,6 +203,9 @@ class Settings:
     worklists: tuple[Destination, ...] = _setting(
         (), "whose orders put studies into faster lanes, by their priority: AE@host:port, comma-separated"
     )
+    workitem_codes: str = _setting(
+        "110004, 110003", "codes (DCM) of work items that the node performs itself, comma-separated; empty: none"
+    )
     routes: tuple[Route, ...] = _setting((), "rules: what reads a series, in which lane, where results go; file only")
     critical: str = _setting("", "code values of findings that put their study into the lane STAT, comma-separated")
     stat_deadline_s: float = _setting(60.0, "lane STAT: a result is late after this time", "s")

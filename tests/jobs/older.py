@@ -24,6 +24,10 @@ _BACK: dict[int, tuple[str, ...]] = {
         "DROP INDEX ix_instances_accession",
         *(f"ALTER TABLE instances DROP COLUMN {name}" for name in ("accession", "patient", "authority")),
     ),
+    8: (
+        "DROP TABLE performing",
+        *(f"ALTER TABLE documents DROP COLUMN {name}" for name in ("sop_class_uid", "series_uid")),
+    ),
 }
 
 

@@ -39,7 +39,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     with ExitStack() as stack:
 
         def make(**given: Any) -> Node:
-            settings = Settings(state=tmp_path / "state", port=0, http_port=0, peer_timeout_s=2.0)
+            settings = Settings(state=tmp_path / "state", port=0, http_port=0, peer_timeout_s=2.0, workitem_codes="")
             node = Node(replace(settings, **given), nothing_is_read)
             node.start()
             stack.callback(node.stop, 2.0)

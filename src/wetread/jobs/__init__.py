@@ -15,6 +15,9 @@
     requests        what peers ask us to commit ourselves to
     held            what of all this viewers may search and fetch
     removals        studies whose blobs may go
+    worklist        work items that others put on our list
+    subscriptions   who is told of them
+    tasks           those that this node performs
     leases          what one of several processes has taken for itself
     overview        counts and ages, for people and metrics
     desk        what a person asks and tells: list, show, retry, cancel
@@ -28,6 +31,8 @@
     panel       peers that are asked one after the other, until one tells
     asking      archives that are asked where nothing was announced
     orders      worklists that are asked how urgent an order is
+    fetching    archives that send what is to be read
+    performer   work items: claimed, read, ended
     expecting   what was announced, held against what arrives
     worker      reads complete studies
     aside       answers for the studies that were given up

@@ -56,6 +56,10 @@ _ADDED: dict[int, tuple[str, ...]] = {
         "ALTER TABLE instances ADD COLUMN authority VARCHAR NOT NULL DEFAULT ''",
         "CREATE INDEX ix_instances_accession ON instances (accession)",
     ),
+    8: (  # did not know of what series its documents are
+        "ALTER TABLE documents ADD COLUMN sop_class_uid VARCHAR(64) NOT NULL DEFAULT ''",
+        "ALTER TABLE documents ADD COLUMN series_uid VARCHAR(64) NOT NULL DEFAULT ''",
+    ),
 }
 
 

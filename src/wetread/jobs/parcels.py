@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, insert, or_, select, update
 
+from wetread.errors import BadInput
 from wetread.jobs import failpoints
 from wetread.jobs.index import Index
 from wetread.jobs.lanes import Lane, due
@@ -14,6 +15,8 @@ from wetread.jobs.moves import settle
 from wetread.jobs.states import Delivery, State
 from wetread.jobs.tables import documents, jobs, outbox
 from wetread.records import Document, Filed
+from wetread.wire.glance import Tag, glance
+from wetread.wire.part10 import meta
 
 #: Name of a destination -> the kinds of documents that it gets.
 Destinations = Mapping[str, tuple[str, ...]]
@@ -48,7 +51,8 @@ def enclose(
     known = set(destinations) if same is None else set(connection.scalars(queued.where(same)))
     filed = document.filed or Filed("", "", "")
     values = {"identity": filed.identity, "about": filed.about, "signed": int(filed.signed)}
-    values |= {"kind": document.kind, "name": document.name, "sop_instance_uid": document.sop_instance_uid}
+    values |= {"sop_class_uid": document.sop_class_uid, "sop_instance_uid": document.sop_instance_uid}
+    values |= {"kind": document.kind, "name": document.name, "series_uid": _series_of(document)}
     made = connection.execute(insert(documents).values(job=job, digest=digest, **values))
     assert made.inserted_primary_key is not None
     rows = [
@@ -79,6 +83,15 @@ def _same(document: Document) -> ColumnElement[bool] | None:
     filed = document.filed
     better = and_(documents.c.about == filed.about, documents.c.signed > int(filed.signed))
     return or_(documents.c.identity == filed.identity, better)
+
+
+def _series_of(document: Document) -> str:
+    """Series Instance UID; "" of what is no DICOM object."""
+    try:
+        head = meta(document.data)
+        return glance(memoryview(document.data)[head.offset :], head.transfer_syntax).get(Tag.SERIES, "")
+    except BadInput:
+        return ""
 
 
 class Parcels:

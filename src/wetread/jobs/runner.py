@@ -16,12 +16,14 @@ from wetread.jobs.committing import Committing
 from wetread.jobs.completion import Completion
 from wetread.jobs.delivery import Outbox, Send
 from wetread.jobs.expecting import Expecting
+from wetread.jobs.fetching import Fetching
 from wetread.jobs.instances import Arrival, Effect
 from wetread.jobs.lanes import Lane, facts_of, lane_of, local
 from wetread.jobs.loop import Loop
 from wetread.jobs.matching import identity_of
 from wetread.jobs.ordering import Ordering
 from wetread.jobs.orders import Orders
+from wetread.jobs.performer import OwnList, Performer
 from wetread.jobs.receipt import Receipts
 from wetread.jobs.reporting import Reporting
 from wetread.jobs.retention import Retention
@@ -53,7 +55,8 @@ class Runner:
         Open; the caller closes it after `stop`.
     settings
         `destinations`, `archives`, `worklists`, `routes`, `critical`, the deadlines by lane, `degrade`,
-        `degrade_after_s`, `quiet_s`, `expect_s`, `max_tries`, `retry_*`, `ae_title`, `peers` and `peer_timeout_s` are
+        `degrade_after_s`, `workitem_codes`, `quiet_s`, `expect_s`, `max_tries`, `retry_*`, `ae_title`, `peers`,
+        `peer_timeout_s`, `idle_timeout_s` and `max_object_bytes` are
         used.
     deliver
         How documents leave; by default C-STORE, or STOW-RS where the destination has a URL.
@@ -97,6 +100,10 @@ class Runner:
         self._orders = Orders(store.studies, self._hastened, settings, self._watch, clock=clock)
         self.ordering = Ordering(store, self._hastened, self._watch)
         self._reporting = Reporting(store, settings, self._watch, clock=clock)
+        self._fetching = Fetching(settings, self.receive, self.association_ended, clock=clock)
+        self._performer = Performer(
+            store, settings, self._fetching, self._hastened, self._watch, [OwnList(store)], clock
+        )
         self._askers = [self._asking.loop, self.ordering.loop] + ([self._orders.loop] if settings.worklists else [])
         self._others: Loop | None = None
         self._keeping = Loop("wetread-retention", Retention(store, settings, self._watch, clock).step)
@@ -149,6 +156,9 @@ class Runner:
                     Loop("wetread-worker", partial(self._read, every, Aside(*common))),
                     Loop("wetread-worker-stat", partial(self._read, stat, None)),  # never behind a long one
                 ]
+                if self._settings.workitem_codes:
+                    self._store.worklist.told.append(self._performer.loop.wake)
+                    self._reading += [self._fetching.loop, self._performer.loop]
                 if self._settings.steps:  # the first: what waited for the models to load may be late already
                     self._reading.insert(0, Loop("wetread-strain", self._look_behind))
                 for loop in self._reading:

@@ -28,6 +28,7 @@ from wetread.jobs.requests import Requests
 from wetread.jobs.spool import DamagedBlob, Spool, file_name, make_folder
 from wetread.jobs.studies import Studies
 from wetread.jobs.subscriptions import Subscriptions
+from wetread.jobs.tasks import Tasks
 from wetread.jobs.withholding import Withholding
 from wetread.jobs.worklist import Worklist
 from wetread.records import Stored
@@ -47,7 +48,7 @@ class Store:
     spool, made
         The blobs of what was received, and of what was made of it.
     instances, studies, announced, commitments, requests, parcels, ordered, withholding, removals, leases, overview,
-    held, worklist, subscriptions
+    held, worklist, subscriptions, tasks
         The index, by what it is asked for.
     found
         What was found when it was opened; None where other processes use it too.
@@ -124,7 +125,8 @@ class Store:
         self.overview = Overview(self._index)
         self.held = Held(self._index, self.spool, self.made)
         self.subscriptions = Subscriptions(self._index)
-        self.worklist = Worklist(self._index, self.subscriptions)
+        self.tasks = Tasks(self._index)
+        self.worklist = Worklist(self._index, self.subscriptions, self.tasks)
         self.found: opening.Found | None = None
         rebuild = opening.match(self._index, self.spool, self.made)
         if self._lock.alone:

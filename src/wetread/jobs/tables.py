@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from wetread.wire.queryable import ATTRIBUTES, KEYS
 
-SCHEMA = 8
+SCHEMA = 9
 
 metadata = MetaData()
 
@@ -108,6 +108,8 @@ documents = Table(
     Column("identity", String(64), nullable=False, server_default="", index=True),  # `records.Filed`; "" of DICOM
     Column("about", String(64), nullable=False, server_default="", index=True),
     Column("signed", Integer, nullable=False, server_default="0"),
+    Column("sop_class_uid", String(64), nullable=False, server_default=""),
+    Column("series_uid", String(64), nullable=False, server_default=""),  # "" not known, or no DICOM object
 )
 
 #: What a blob says of itself, for searches; filled when somebody searches, see `wetread.jobs.held`.
@@ -195,6 +197,22 @@ workitems = Table(
     Column("base", String, nullable=False),  # URL under which its creator knows us
     Column("created_at", Float, nullable=False),
     Column("changed_at", Float, nullable=False),
+)
+
+#: Work items that this node performs.
+performing = Table(
+    "performing",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("manager", String, nullable=False),  # whose list it stands on; "": ours
+    Column("workitem", String(64), nullable=False),  # SOP Instance UID
+    Column("transaction_uid", String(64), nullable=False),
+    Column("content", String, nullable=False),  # DICOM JSON, as it was when it was found
+    Column("claimed", Integer, nullable=False, server_default="0"),
+    Column("canceling", String, nullable=False, server_default=""),  # DICOM JSON: somebody wants it canceled, and why
+    Column("told", String, nullable=False, server_default=""),  # the progress that was told last
+    Column("begun_at", Float, nullable=False),
+    UniqueConstraint("manager", "workitem"),
 )
 
 #: Who is told of which work items.

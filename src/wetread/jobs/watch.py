@@ -9,6 +9,7 @@ from wetread.jobs.lanes import Lane
 from wetread.jobs.states import State
 from wetread.records import Reading
 from wetread.trace import Span
+from wetread.wire.ups import StepState
 
 
 class Watch:
@@ -52,6 +53,9 @@ class Watch:
 
     def ended(self, state: State) -> None:
         """One job reached a terminal state; FAILED is an alarm."""
+
+    def performed(self, state: StepState) -> None:
+        """One work item that we performed ended: COMPLETED or CANCELED."""
 
     def removed(self, why: str) -> None:
         """The blobs of one study were deleted, for their "age" or for "space"."""

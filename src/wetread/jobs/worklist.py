@@ -20,6 +20,7 @@ from wetread.errors import BadInput
 from wetread.jobs.index import Index
 from wetread.jobs.subscriptions import Subscriptions
 from wetread.jobs.tables import subscriptions, workitems
+from wetread.jobs.tasks import Tasks
 from wetread.uids import new_uid
 from wetread.wire import upsevents, workitem
 from wetread.wire.dicomjson import DataSet, tag, text, values
@@ -44,11 +45,14 @@ class Worklist:
     ----------
     subscribed
         Who is told.
+    tasks
+        Those that this node performs itself.
     """
 
-    def __init__(self, index: Index, subscribed: Subscriptions) -> None:
+    def __init__(self, index: Index, subscribed: Subscriptions, tasks: Tasks) -> None:
         self._index = index
         self._subscribed = subscribed
+        self._tasks = tasks
         self.told: list[Callable[[], None]] = []  # called when something was created, changed or asked for
 
     def create(self, uid: str, given: DataSet, base: str = "") -> Answer:
@@ -86,6 +90,12 @@ class Worklist:
         with self._index.reading() as connection:
             row = self._row(connection, uid)
         return None if row is None else _data(row)
+
+    def base(self, uid: str) -> str:
+        """Return the URL under which the creator of a work item knows us, or ""."""
+        with self._index.reading() as connection:
+            row = self._row(connection, uid)
+        return "" if row is None else str(row.base)
 
     def search(self, wanted: Wanted, most: int) -> list[DataSet]:
         """Return at most so many of the work items that match, the oldest first."""
@@ -176,7 +186,7 @@ class Worklist:
             heard = self._subscribed.tell(connection, uid, told)
             if row.state == StepState.SCHEDULED:
                 self._cancel(connection, uid, _data(row), given)
-            elif not heard:
+            elif not self._tasks.ask_to_cancel(connection, "", uid, given) and not heard:
                 return Answer(StepStatus.NO_PERFORMER)
         self._changed()
         return Answer(StepStatus.SUCCESS)

@@ -19,6 +19,7 @@ from wetread.records import Reading
 from wetread.settings import STEPS
 from wetread.trace import Span
 from wetread.wire.dimse import STORED, Refusal
+from wetread.wire.ups import StepState
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -122,6 +123,9 @@ class Metrics(Watch):
         for why in DECODER_ENDS:
             self._decoders.labels(why)
         self._ended = Counter("wetread_jobs_ended", "Jobs by terminal state", ["state"], registry=registry)
+        self._performed = Counter(
+            "wetread_workitems_performed", "Work items that the node performed", ["state"], registry=registry
+        )
         self._sent = Counter(
             "wetread_deliveries", "Deliveries by destination", ["destination", "outcome"], registry=registry
         )
@@ -230,6 +234,10 @@ class Metrics(Watch):
     def ended(self, state: State) -> None:
         """One job reached a terminal state."""
         self._ended.labels(state.value).inc()
+
+    def performed(self, state: StepState) -> None:
+        """One work item that we performed ended."""
+        self._performed.labels(state.value).inc()
 
     def removed(self, why: str) -> None:
         """The blobs of one study were deleted."""

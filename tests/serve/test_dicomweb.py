@@ -24,7 +24,7 @@ from dicomweb_client import DICOMwebClient
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
-from pydicom.uid import ExplicitVRBigEndian
+from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRBigEndian
 
 from tests import peers, phantoms, slices, toy
 from tests.jobs import fake
@@ -564,6 +564,27 @@ def test_pictures_in_colour_inverse_and_of_nothing(start: Start) -> None:
     assert ask(node, "/studies/1.7/series/1.7.1/instances/1.7.1/rendered")[0] == 404
     assert ask(node, f"{address(rgb)}/bulkdata/00100010")[0] == 404
     assert ask(node, f"{address(rgb)}/bulkdata/x")[0] == 404
+
+
+def test_what_is_large_is_told_by_its_address(start: Start) -> None:
+    node = start()
+    one = ct()
+    document, overlay = b"%PDF-" + bytes(range(1, 255)) * 400, bytes(range(250)) * 400
+    for name in ("PixelData", "Rows", "Columns"):
+        del one[name]
+    one.SOPClassUID = one.file_meta.MediaStorageSOPClassUID = EncapsulatedPDFStorage
+    one.EncapsulatedDocument, one.EncapsulatedDocumentLength = document + b"\0", len(document)
+    one.add_new(0x60003000, "OW", overlay)
+    give(node, to_bytes(one))
+    (told,) = json.loads(ask(node, f"{address(one)}/metadata")[2])
+    for tag, value in (("00420011", document + b"\0"), ("60003000", overlay)):
+        uri = told[tag]["BulkDataURI"].partition("/dicomweb")[2]
+        assert ask(node, uri, Accept="application/octet-stream")[2] == value
+        assert client(node).retrieve_bulkdata(told[tag]["BulkDataURI"]) == [value]
+    status, headers, body = ask(node, f"{address(one)}/rendered")
+    assert (status, headers["content-type"], body) == (200, "application/pdf", document)
+    assert ask(node, f"{address(one)}/rendered", Accept="image/jpeg")[0] == 406
+    assert ask(node, f"{address(one)}/thumbnail")[0] == 404
 
 
 def test_true_results_are_shown(start: Start, tmp_path: Path) -> None:

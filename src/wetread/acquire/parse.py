@@ -78,7 +78,7 @@ def looks_like_dicom(data: bytes) -> bool:
     return data[4:6] in (b"UL", b"CS", b"UI", b"OB", b"DA", b"TM", b"SH", b"SQ") or 0 < length <= 64
 
 
-def parse(data: bytes, max_bytes: int, known: Known | None = None) -> Parsed:
+def parse(data: bytes, max_bytes: int, known: Known | None = None, everything: bool = False) -> Parsed:
     """Take a DICOM file apart.
 
     Parameters
@@ -90,6 +90,8 @@ def parse(data: bytes, max_bytes: int, known: Known | None = None) -> Parsed:
     known
         Values that earlier files held, see `wetread.acquire.settle.settle`; the slices of a
         series share most.
+    everything
+        Keep also what nobody needs to read an image, however large: documents, overlays, curves.
 
     Raises
     ------
@@ -115,7 +117,7 @@ def parse(data: bytes, max_bytes: int, known: Known | None = None) -> Parsed:
         raise NotRead("DAMAGED-FILE", "The data set holds no element that can be parsed.")
     pixel = _pixel_element(data, end, bool(header.original_encoding[0]), little)
     header.file_meta = FileMetaDataset(meta)
-    return Parsed(header, syntax, little, data, pixel, settle(header, known, recalled))
+    return Parsed(header, syntax, little, data, pixel, settle(header, known, recalled, everything))
 
 
 def _encoding(syntax: str, data: bytes, start: int) -> tuple[bool, bool]:

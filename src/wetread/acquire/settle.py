@@ -46,7 +46,9 @@ class Recalled:
     done: set[BaseTag] = field(default_factory=set)  # what is, and stands in the data set already
 
 
-def settle(dataset: Dataset, known: Known | None = None, recalled: Recalled | None = None) -> frozenset[int]:
+def settle(
+    dataset: Dataset, known: Known | None = None, recalled: Recalled | None = None, everything: bool = False
+) -> frozenset[int]:
     """Convert every element now, drop what is heavy or cannot be converted; name the latter.
 
     Whoever looks into the header later meets no surprise.
@@ -61,6 +63,8 @@ def settle(dataset: Dataset, known: Known | None = None, recalled: Recalled | No
         elements are shared: a header is read-only.
     recalled
         What was found among them already; looked up here if it was not.
+    everything
+        Keep what is heavy, too.
 
     Returns
     -------
@@ -84,7 +88,7 @@ def settle(dataset: Dataset, known: Known | None = None, recalled: Recalled | No
                 budget -= _items_inside(inner, tag)
                 if budget < 0:
                     raise NotRead("DAMAGED-FILE", f"The header has more than {MAX_ITEMS} sequence items.")
-                if tag >> 16 == 0 or _is_heavy(inner, tag):
+                if tag >> 16 == 0 or (not everything and _is_heavy(inner, tag)):
                     del inner[tag]
                     continue
                 element = inner[tag]

@@ -52,7 +52,7 @@ def metadata(data: bytes, url: str, settings: Settings) -> str:
         As `wetread.acquire.parse.parse`.
     """
     with quiet():
-        parsed = parse(data, max_file_bytes(settings))
+        parsed = _whole(data, settings)
         made = {}
         for tag in sorted(parsed.header.keys()):
             try:
@@ -66,6 +66,14 @@ def metadata(data: bytes, url: str, settings: Settings) -> str:
     if parsed.pixel is not None:
         made[_pixel_tag(parsed)] = {"vr": parsed.pixel.vr, "BulkDataURI": f"{url}/bulkdata/{_pixel_tag(parsed)}"}
     return json.dumps(made)
+
+
+def _whole(data: bytes, settings: Settings) -> Parsed:
+    """Parse with all that is in it; if that is too much, without what is heavy."""
+    try:
+        return parse(data, max_file_bytes(settings), everything=True)
+    except NotRead:
+        return parse(data, max_file_bytes(settings))
 
 
 def _pixel_tag(parsed: Parsed) -> str:
@@ -90,7 +98,7 @@ def bulk(data: bytes, tag: int, settings: Settings) -> list[bytes]:
         MISSING-TAG: the object has none; and what `wetread.acquire.parse.parse` raises.
     """
     with quiet():
-        parsed = parse(data, max_file_bytes(settings))
+        parsed = _whole(data, settings)
         if parsed.pixel is not None and tag == int(_pixel_tag(parsed), 16):
             if parsed.pixel.length is None:
                 return split(parsed.data, parsed.pixel.offset, _count(parsed))

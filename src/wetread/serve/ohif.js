@@ -99,7 +99,7 @@ window.config = {
         supportsWildcard: true,
         qidoSupportsIncludeField: true,
         bulkDataURI: { enabled: true },
-        singlepart: 'bulkdata,pdf,video',
+        singlepart: 'bulkdata', // a PDF is asked for like every other request, too
       },
     },
   ],

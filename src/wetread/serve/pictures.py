@@ -35,6 +35,9 @@ THUMBNAIL = (128, 128)
 
 _NATIVE = (IMPLICIT_LITTLE, EXPLICIT_LITTLE, DEFLATED_LITTLE, EXPLICIT_BIG)
 _PICTURES = (Media("image/jpeg"), Media("image/png"))
+_PDF = "application/pdf"
+_ENCAPSULATED_PDF = "1.2.840.10008.5.1.4.1.1.104.1"
+_ENCAPSULATED_DOCUMENT = 0x00420011
 #: Media types of compressed frames, PS3.18 Table 8.7.3-4, by the beginning of the transfer syntax.
 _KINDS = (
     ("1.2.840.10008.1.2.4.5", "image/jpeg"),
@@ -96,15 +99,22 @@ class Pictures:
         if not re.fullmatch(r"[0-9A-Fa-f]{8}", tag):
             raise HTTPException(404, "bulk data is named by the eight digits of its tag")
         blob = self._blob(request)
-        offers = (Media(media.MULTIPART, media.OCTETS), Media(media.MULTIPART, kind_of(blob.transfer_syntax)))
-        choose(request, offers)
-        made = self._viewer.bulk(self._store.held.get(blob), int(tag, 16))
         frames = tag.upper() == "7FE00010" and blob.transfer_syntax not in _NATIVE
+        offers = (Media(media.MULTIPART, media.OCTETS), Media(media.MULTIPART, kind_of(blob.transfer_syntax)))
+        offer, _ = choose(request, offers if frames else (*offers, Media(media.OCTETS)))
+        made = self._viewer.bulk(self._store.held.get(blob), int(tag, 16))
+        if offer.type == media.OCTETS:
+            return Response(made[0], media_type=media.OCTETS)
         kept = kind_of(blob.transfer_syntax) if frames else media.OCTETS
         return _parts(request, made, kept, blob.transfer_syntax if frames else EXPLICIT_LITTLE)
 
     def _rendered(self, request: Request) -> Response:
-        return self._picture(request, None)
+        blob = self._blob(request)
+        if blob.sop_class_uid != _ENCAPSULATED_PDF or "frames" in request.path_params:
+            return self._picture(request, None)
+        choose(request, (Media(_PDF),))
+        (document,) = self._viewer.bulk(self._store.held.get(blob), _ENCAPSULATED_DOCUMENT)
+        return Response(document.removesuffix(b"\0"), media_type=_PDF)  # of an even length it was, as DICOM wants it
 
     def _thumbnail(self, request: Request) -> Response:
         return self._picture(request, THUMBNAIL)

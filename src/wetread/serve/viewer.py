@@ -11,7 +11,7 @@ from pathlib import Path
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
@@ -42,7 +42,7 @@ def routes(folder: Path) -> list[BaseRoute]:
     folder = folder.expanduser()
     if not (folder / "index.html").is_file():
         raise SettingsError(f"viewer: {folder}: expected the folder dist of @ohif/app with its index.html, found none")
-    return [Route("/app-config.js", _config), Mount("/", _Page(directory=folder))]
+    return [Route("/app-config.js", _config), Route("/{path:path}", _Page(directory=folder))]
 
 
 async def _config(_request: Request) -> Response:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from tests import slices
 from tests.peers import dcmtk, orthanc, require
 from tests.report import phantom, series
 from tests.report.conftest import HEADERS, WANTED
+from tests.report.others import dcmqi
 from wetread.records import FULL_SCALE, Document, Result
 
 pytestmark = pytest.mark.peer
@@ -117,17 +116,6 @@ def test_dsrdump_has_nothing_to_say_against_the_report(kind: str, documents_of: 
     assert text in done.stdout
 
 
-def _dcmqi(program: str, *arguments: str) -> None:
-    path = Path(sys.executable).parent / program
-    if not path.exists():
-        message = f"{program} is missing: install the Python package dcmqi"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    done = subprocess.run([str(path), *arguments], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stdout[-2000:]
-
-
 def _nrrd(path: Path) -> np.ndarray[Any, Any]:
     """Read a volume that dcmqi wrote, axes (z, y, x)."""
     head, _, body = path.read_bytes().partition(b"\n\n")
@@ -141,7 +129,7 @@ def test_dcmqi_reads_the_segmentation_voxel_for_voxel(
     documents_of: Documents, result_of: Results, tmp_path: Path
 ) -> None:
     path = written(tmp_path, documents_of("spacing"))["SEG"]
-    _dcmqi(
+    dcmqi(
         "segimage2itkimage",
         *("--inputDICOM", str(path), "--outputDirectory", str(tmp_path), "--outputType", "nrrd", "--prefix", "q"),
     )
@@ -158,7 +146,7 @@ def test_dcmqi_reads_a_series_voxel_for_voxel_in_its_place(
 ) -> None:
     """It writes the slices from the first frame to the last, with their place in the patient."""
     path = written(tmp_path, documents_of(kind))["SEG"]
-    _dcmqi(
+    dcmqi(
         "segimage2itkimage",
         *("--inputDICOM", str(path), "--outputDirectory", str(tmp_path), "--outputType", "nrrd", "--prefix", "q"),
     )
@@ -185,7 +173,7 @@ def test_dcmqi_reads_the_report_of_a_series(
     kind: str, documents_of: Documents, result_of: Results, tmp_path: Path
 ) -> None:
     path, told = written(tmp_path, documents_of(kind))["SR"], tmp_path / "report.json"
-    _dcmqi("tid1500reader", "--inputDICOM", str(path), "--outputMetadata", str(told))
+    dcmqi("tid1500reader", "--inputDICOM", str(path), "--outputMetadata", str(told))
     groups = {one["TrackingUniqueIdentifier"]: one for one in json.loads(told.read_text())["Measurements"]}
     given = result_of(kind)
     assert set(groups) == {one.tracking_uid for one in given.findings} | {one.tracking_uid for one in given.regions}

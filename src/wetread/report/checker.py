@@ -1,7 +1,8 @@
 """The checker: judges a document by the table of rules before it may leave.
 
 It judges the bytes, not what we meant to write.  It knows our own eight kinds of
-document; another SOP class is a problem of its own.
+document; another SOP class is a problem of its own.  What other software made is judged
+by the standard and by AIR, not by our habits.
 
 References
 ----------
@@ -16,11 +17,13 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydicom.errors import InvalidDicomError
 
 from wetread.errors import DocumentError
 from wetread.report import enclosed, numbered, presented, raster, revision, selected, together, tree, values
 from wetread.report.characters import codecs_of
+from wetread.report.codes import PROCESSING_EQUIPMENT
 from wetread.report.context import KINDS
 from wetread.report.elements import (
     CHARACTER_SET,
@@ -33,9 +36,11 @@ from wetread.report.elements import (
     sequence,
     walk,
 )
+from wetread.report.equipment import MANUFACTURER, MODEL_NAME
 from wetread.report.identity import OPTIONAL, REQUIRED, Source, identify
-from wetread.report.problem import Problem
+from wetread.report.problem import HABIT, Problem
 from wetread.report.rules import RULES, Rule
+from wetread.uids import IMPLEMENTATION_CLASS_UID
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -53,9 +58,18 @@ _UNREADABLE = (
     ValueError,
     struct.error,
 )
+EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 _FRAMES = "PerFrameFunctionalGroupsSequence"
 _EVIDENCE = "CurrentRequestedProcedureEvidenceSequence"
 _KIND_OF = {kind.sop_class_uid: name for name, kind in KINDS.items()}
+#: Classes of other software that are judged as ours: Basic Text, Enhanced and Comprehensive SR, multi-frame captures.
+_KIND_OF |= {f"1.2.840.10008.5.1.4.1.1.88.{number}": "SR" for number in ("11", "22", "33")}
+_KIND_OF |= {f"1.2.840.10008.5.1.4.1.1.7.{number}": "SC" for number in ("1", "2", "3", "4")}
+#: What images of floating point numbers do not have.
+_INTEGER = (
+    *("BitsStored", "HighBit", "PixelRepresentation", "PixelData"),
+    *("RealWorldValueFirstValueMapped", "RealWorldValueLastValueMapped"),
+)
 
 
 def check(data: bytes | Dataset, source: Dataset | None = None) -> tuple[Problem, ...]:
@@ -109,15 +123,29 @@ def _explicit(encoded: bytes) -> bytes:
     from pydicom.uid import UID
 
     try:
-        dataset = dcmread(io.BytesIO(encoded))
+        dataset: Any = dcmread(io.BytesIO(encoded))
         if dataset.file_meta.TransferSyntaxUID.is_compressed and "PixelData" in dataset:
             dataset.decompress()
+        dataset = _turned(dataset) if dataset.file_meta.TransferSyntaxUID == EXPLICIT_BIG else dataset
         dataset.file_meta.TransferSyntaxUID = UID(EXPLICIT_LE)
         target = io.BytesIO()
         dataset.save_as(target, implicit_vr=False, little_endian=True, enforce_file_format=True)
     except _UNREADABLE as error:
         raise DocumentError(f"file: expected a DICOM file that can be read: {error}") from error
     return target.getvalue()
+
+
+def _turned(dataset: Any) -> Dataset:
+    """Return a big endian data set as one that can be written little endian: pydicom leaves the order of words."""
+    from pydicom.dataset import Dataset
+
+    made = Dataset()
+    for element in dataset:
+        if element.VR == "OW":
+            element.value = np.frombuffer(element.value, ">u2").astype("<u2").tobytes()
+        made.add(element)
+    made.file_meta = dataset.file_meta
+    return made
 
 
 def problems_of(encoded: bytes, source: Source | None) -> tuple[Problem, ...]:
@@ -134,16 +162,26 @@ def problems_of(encoded: bytes, source: Source | None) -> tuple[Problem, ...]:
 def judged(decoded: tuple[Item, Item], source: Source | None) -> tuple[Problem, ...]:
     """Judge what `wetread.report.elements.decode` made of a file, as `problems_of`."""
     meta, data = decoded
+    if _is_ours(meta, data):
+        return tuple(_problems(meta, data, source))
+    return tuple(one for one in _problems(meta, _foreign(data), source) if one.clause != HABIT)
+
+
+def _problems(meta: Item, data: Item, source: Source | None) -> list[Problem]:
+    """Judge a data set by the standard, by AIR and by our habits."""
     kind = _KIND_OF.get(get(data, "SOPClassUID", ""))
     if kind is None:
-        return (Problem("SOPClassUID", f"expected that of {', '.join(KINDS)}, got another", "Wetread documents"),)
+        return [Problem("SOPClassUID", f"expected that of {', '.join(KINDS)}, got another", "wetread check")]
     found = [*values.misplaced(data)]
     if found:
-        return tuple(found)
+        return found
     found = [*_file(meta, data)]
+    if kind == "SR" and get(data, "SOPClassUID") != KINDS["SR"].sop_class_uid:
+        found.append(Problem("SOPClassUID", "expected Comprehensive 3D SR, got another SR", "AIR"))
     data = _spread(data) if kind == "SEG" else data
     for rule in RULES[kind]:
-        found += _ruled(rule, [("", data)], 0)
+        if not (raster.is_floating(data) and rule.path.endswith(_INTEGER)):
+            found += _ruled(rule, [("", data)], 0)
     modules, uids = ({}, frozenset()) if source is None else (source.modules, source.uids)
     found += values.problems(data, modules, uids)
     found += _equipment(data)
@@ -152,7 +190,33 @@ def judged(decoded: tuple[Item, Item], source: Source | None) -> tuple[Problem, 
     if source is not None:
         found += _same(kind, data, source)
         found += together.habits(kind, data, source)
-    return tuple(found)
+    return found
+
+
+def _is_ours(meta: Item, data: Item) -> bool:
+    """Whether we wrote a file, or an archive wrote it anew and left the equipment as it was."""
+    made = (get(data, "Manufacturer"), get(data, "ManufacturerModelName"))
+    return get(meta, "ImplementationClassUID") == IMPLEMENTATION_CLASS_UID or made == (MANUFACTURER, MODEL_NAME)
+
+
+def _foreign(data: Item) -> Item:
+    """Leave what the standard gives others a choice of where our rules look for it.
+
+    Functional groups may be shared or of each frame; equipment that acquired the image may have contributed too.
+    """
+    items = sequence(data, "ContributingEquipmentSequence")
+    if items:
+        kept = [one for one in items if _purpose(one) in ("", PROCESSING_EQUIPMENT.value)]
+        data = data | item(ContributingEquipmentSequence=kept)
+    shared, frames = sequence(data, "SharedFunctionalGroupsSequence")[:1], sequence(data, _FRAMES)
+    if not (shared and frames):
+        return data
+    whole = [shared[0] | frame for frame in frames]
+    return data | item(**{_FRAMES: whole, "SharedFunctionalGroupsSequence": [whole[0] | shared[0]]})
+
+
+def _purpose(equipment: Item) -> str:
+    return next((get(one, "CodeValue", "") for one in sequence(equipment, "PurposeOfReferenceCodeSequence")), "")
 
 
 def _spread(data: Item) -> Item:

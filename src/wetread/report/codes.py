@@ -17,7 +17,13 @@ from wetread.report.elements import Item, item
 PRIVATE_SCHEME = "99WETREAD"
 #: Coding schemes of PS3.16 Section 8 that results use; private ones begin with 99.
 SCHEMES = frozenset(
-    ("DCM", "FMA", "ICD10", "LN", "MA", "NCIt", "RADLEX", "RADELEMENT", "RFC5646", "SCT", "SRT", "UCUM", "UMLS")
+    (
+        *("ACR", "ASTM-sigpurpose", "BARI", "BI", "C4", "CD10", "CD2", "CTV3", "DC", "DCM", "DCMUID", "FMA", "HPC"),
+        *("I10P", "I11", "I9", "I9C", "I9CDX", "I9CP", "IBSI", "ICD10", "ICDO3", "ISO3166_1", "ISO639_1", "ISO639_2"),
+        *("ITIS_TSN", "LN", "MA", "MAYOASRG", "MDC", "MDNS", "MGI", "MSH", "MVX", "NCIt", "NDC", "NEU", "NICIP"),
+        *("NYUMCCG", "PATHLEX", "POS", "PUBCHEM_CID", "RADELEMENT", "RADLEX", "RFC3066", "RFC5646", "RFC6838", "RO"),
+        *("SCT", "SNM3", "SRT", "UBERON", "UCUM", "UMLS", "UNS", "UPC"),
+    )
 )
 #: Identifies the private scheme in Coding Scheme Identification: PS3.3 Section C.12.1.1.14.
 PRIVATE_SCHEME_UID = "2.25.97241372518263184910925342271637310247"
@@ -49,6 +55,7 @@ LANGUAGE = _dcm("121049", "Language of Content Item and Descendants")
 ENGLISH = Code("en", "RFC5646", "English")
 OBSERVER_TYPE = _dcm("121005", "Observer Type")
 DEVICE = _dcm("121007", "Device")
+PERSON_NAME = _dcm("121008", "Person Observer Name")
 DEVICE_UID = _dcm("121012", "Device Observer UID")
 DEVICE_NAME = _dcm("121013", "Device Observer Name")
 DEVICE_MANUFACTURER = _dcm("121014", "Device Observer Manufacturer")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from wetread.report.elements import Item, get
-from wetread.report.problem import Problem
+from wetread.report.problem import HABIT, Problem
 
 _CLAUSE = "PS3.3 C.24.2"
 #: What makes a viewer act, by the names of ISO 32000-1 Section 12.6.
@@ -37,4 +37,4 @@ def ours(data: Item) -> Iterator[Problem]:
         if not get(data, keyword):
             yield Problem(keyword, "expected a value, got none", _CLAUSE)
     if b'pdfaid:part="2"' not in bytes(get(data, "EncapsulatedDocument", b"")):
-        yield Problem("EncapsulatedDocument", "expected PDF/A-2, got no such claim", "Wetread documents")
+        yield Problem("EncapsulatedDocument", "expected PDF/A-2, got no such claim", HABIT)

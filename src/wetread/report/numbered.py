@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from wetread.report.elements import PIXEL_DATA, Item, get, sequence
-from wetread.report.problem import Problem
+from wetread.report.problem import HABIT, Problem
 
 _FRAMES = "PerFrameFunctionalGroupsSequence"
 
@@ -50,7 +50,7 @@ def ours(data: Item) -> Iterator[Problem]:
     """Judge what our own have: the background, and a tracking identifier for all else."""
     described = sequence(data, "SegmentSequence")
     if [_first(one, "SegmentNumber") for one in described] != list(range(len(described))):
-        yield Problem("SegmentSequence", "expected segments 0, 1, 2 and so on", "Wetread documents")
+        yield Problem("SegmentSequence", "expected segments 0, 1, 2 and so on", HABIT)
     if _first(data, "PixelPaddingValue") != 0:
         yield Problem("PixelPaddingValue", "expected 0, the background", "PS3.3 C.8.20.2")
     for number, one in enumerate(described[1:], 2):

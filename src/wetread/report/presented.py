@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 
 from wetread.report.elements import Item, get, sequence
-from wetread.report.problem import Problem
+from wetread.report.problem import HABIT, Problem
 from wetread.report.sc import WARNING
 
 _ANNOTATIONS = "GraphicAnnotationSequence"
@@ -118,11 +118,11 @@ def ours(data: Item) -> Iterator[Problem]:
         for text in sequence(one, "TextObjectSequence")
     ]
     if len(texts) != 1 or not texts[0].startswith(WARNING):
-        yield Problem(_ANNOTATIONS, "expected the warning on every image, got none", "Wetread documents")
+        yield Problem(_ANNOTATIONS, "expected the warning on every image, got none", HABIT)
     used = {get(one, "GraphicLayer") for one in sequence(data, _ANNOTATIONS)}
     if used != {get(one, "GraphicLayer") for one in sequence(data, "GraphicLayerSequence")}:
-        yield Problem("GraphicLayerSequence", "expected something on every layer, got nothing", "Wetread documents")
+        yield Problem("GraphicLayerSequence", "expected something on every layer, got nothing", HABIT)
     for number, one in enumerate(sequence(data, _ANNOTATIONS), 1):
         images, graphics = sequence(one, "ReferencedImageSequence"), sequence(one, "GraphicObjectSequence")
         if bool(images) != bool(graphics) or not sequence(one, "TextObjectSequence"):
-            yield Problem(f"{_ANNOTATIONS}[{number}]", "expected outlines with name and image", "Wetread documents")
+            yield Problem(f"{_ANNOTATIONS}[{number}]", "expected outlines with name and image", HABIT)

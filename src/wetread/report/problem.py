@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: Clause of what our own documents have beyond the standard: other software's are not judged by it.
+HABIT = "Wetread documents"
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:

@@ -13,12 +13,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from wetread.report.codes import RATIO
-from wetread.report.elements import PIXEL_DATA, Item, get, sequence
-from wetread.report.problem import Problem
+from wetread.report.elements import Item, get, sequence
+from wetread.report.problem import HABIT, Problem
 
 _REFERENCES = ("ReferencedSOPInstanceUID", "ReferencedSOPClassUID")
 _MAPPED = ("Slope", "Intercept", "FirstValueMapped", "LastValueMapped")
 _FRAMES = "PerFrameFunctionalGroupsSequence"
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
 def first(data: Item, keyword: str) -> float:
@@ -34,22 +35,31 @@ def _number(data: Item, keyword: str) -> int:
     return int(value) if isinstance(value, str) and value.strip().isdigit() else 0
 
 
+def is_floating(data: Item) -> bool:
+    """Whether pixels are floating point numbers (PS3.3 Sections C.7.6.24 and C.7.6.25)."""
+    return any(get(data, keyword) is not None for keyword in _PIXELS[1:])
+
+
 def pixels(data: Item) -> Iterator[Problem]:
     """Judge the length of the pixel data and the bits (PS3.5 Section 8)."""
     rows, columns, samples, bits = (
         _number(data, keyword) for keyword in ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
     )
     frames = _number(data, "NumberOfFrames") or 1
-    expected = (rows * columns * samples * frames * bits + 7) // 8
-    got = len(data[PIXEL_DATA][1]) if PIXEL_DATA in data else 0
+    photometric = get(data, "PhotometricInterpretation", "")
+    samples_held = 2 if photometric == "YBR_FULL_422" else samples
+    expected = (rows * columns * samples_held * frames * bits + 7) // 8
+    got = next((len(value) for value in (get(data, keyword) for keyword in _PIXELS) if value is not None), 0)
     if got != expected + expected % 2 or not expected:
         yield Problem("PixelData", f"expected {expected + expected % 2} bytes, got {got}", "PS3.5 Section 8.1.1")
-    stored = _number(data, "BitsStored")
+    stored = bits if is_floating(data) else _number(data, "BitsStored")
+    if is_floating(data):
+        return
     if not 0 < stored <= bits or _number(data, "HighBit") != stored - 1:
         yield Problem("HighBit", "expected one less than Bits Stored, which fits Bits Allocated", "PS3.5 Section 8.1.1")
-    colour = get(data, "PhotometricInterpretation") == "RGB"
+    colour = photometric.startswith(("RGB", "YBR"))
     if colour != (samples == 3) or (colour and get(data, "PlanarConfiguration") not in ((0,), (1,))):
-        yield Problem("PhotometricInterpretation", "expected RGB exactly with three samples", "PS3.3 C.7.6.3")
+        yield Problem("PhotometricInterpretation", "expected a colour exactly with three samples", "PS3.3 C.7.6.3")
     ratio, method = get(data, "LossyImageCompressionRatio"), get(data, "LossyImageCompressionMethod")
     if bool(ratio) != bool(method):  # a source may tell neither; then nobody knows
         yield Problem("LossyImageCompression", "expected ratio and method together", "PS3.3 C.7.6.1.1.5")
@@ -113,7 +123,7 @@ def _planes(data: Item, shown: list[Item]) -> Iterator[Problem]:
                 yield Problem("ImageOrientationPatient", "expected six values", "PS3.3 C.7.6.16.2.4")
         for one in sequence(group, "PixelMeasuresSequence"):
             if one and not (get(one, "PixelSpacing", "").count("\\") == 1 and get(one, "SliceThickness")):
-                yield Problem("PixelMeasuresSequence", "expected spacing and thickness", "PS3.3 C.7.6.16.2.1")
+                yield Problem("PixelMeasuresSequence", "expected spacing and thickness", HABIT)
 
 
 def _ranks(data: Item, shown: list[Item]) -> Iterator[Problem]:
@@ -130,9 +140,9 @@ def _ranks(data: Item, shown: list[Item]) -> Iterator[Problem]:
     ]
     pairs = {(place, index[-1]) for place, index in zip(places, indices, strict=False) if index}
     if not len(pairs) == len({place for place, _ in pairs}) == len({index for _, index in pairs}):
-        yield Problem(_FRAMES, "expected one index for each position", "PS3.3 C.7.6.17")
+        yield Problem(_FRAMES, "expected one index for each position", HABIT)
     elif not _rises([place for place, _ in sorted(pairs, key=lambda pair: pair[1])], data):
-        yield Problem(_FRAMES, "expected positions above each other, in the order of their index", "PS3.3 C.7.6.17")
+        yield Problem(_FRAMES, "expected positions above each other, in the order of their index", HABIT)
     if not all(sequence(group, "PixelMeasuresSequence") for group in sequence(data, "SharedFunctionalGroupsSequence")):
         yield Problem("PixelMeasuresSequence", "expected the spacing of a volume, got none", "PS3.3 C.7.6.16.2.1")
 
@@ -173,16 +183,18 @@ def segments(data: Item) -> Iterator[Problem]:
         for frame in sequence(data, _FRAMES)
         for one in sequence(frame, "SegmentIdentificationSequence")
     ]
-    if set(shown) != set(numbers):
-        yield Problem(_FRAMES, "expected a frame for every segment", "PS3.3 C.8.20.3.1")
+    if set(shown) - set(numbers):
+        yield Problem(_FRAMES, "expected segments that are described, got others", "PS3.3 C.8.20.3.1")
+    if set(numbers) - set(shown):
+        yield Problem(_FRAMES, "expected a frame for every segment", HABIT)
     for frame in sequence(data, _FRAMES):
         index = [get(one, "DimensionIndexValues", ()) for one in sequence(frame, "FrameContentSequence")]
         number = [_number(one, "ReferencedSegmentNumber") for one in sequence(frame, "SegmentIdentificationSequence")]
         if [values[:1] for values in index] != [tuple(number)]:
-            yield Problem(_FRAMES, "expected the index of the frame's segment", "PS3.3 C.7.6.17")
+            yield Problem(_FRAMES, "expected the index of the frame's segment", HABIT)
     tracked = [get(one, "TrackingUID") for one in described]
     if len(set(tracked)) != len(tracked):
-        yield Problem("SegmentSequence", "expected a Tracking UID of its own for each segment", "PS3.3 C.8.20.4")
+        yield Problem("SegmentSequence", "expected a Tracking UID of its own for each segment", HABIT)
     keywords = ("AlgorithmName", "AlgorithmVersion", "AlgorithmSource")
     contributed = _contributed(data)
     for number_, segment in enumerate(described, 1):
@@ -190,6 +202,8 @@ def segments(data: Item) -> Iterator[Problem]:
         automatic = get(segment, "SegmentAlgorithmType") != "MANUAL"
         if automatic and not get(segment, "SegmentAlgorithmName"):
             yield Problem(where, "expected a Segment Algorithm Name, got none", "PS3.3 C.8.20.4")
+        if bool(get(segment, "TrackingID")) != bool(get(segment, "TrackingUID")):
+            yield Problem(where, "expected Tracking ID and Tracking UID together", "PS3.3 C.8.20.4")
         for one in sequence(segment, "SegmentationAlgorithmIdentificationSequence"):
             if tuple(get(one, keyword) for keyword in keywords) not in contributed:
                 yield Problem(where, "expected the algorithm among the contributing equipment", "AIR")
@@ -217,9 +231,9 @@ def mapping(data: Item) -> Iterator[Problem]:
         for one in sequence(group, "RealWorldValueMappingSequence"):
             slope, _, low, high = (first(one, f"RealWorldValue{name}") for name in _MAPPED)
             if slope <= 0 or low >= high:
-                yield Problem(where, "expected a rising map of stored values", "PS3.3 C.7.6.16.2.11")
+                yield Problem(where, "expected a rising map of stored values", HABIT)
             elif get(one, "LUTLabel") == "SALIENCY" and not _zero_to_one(one):
-                yield Problem(where, "expected a saliency of 0 to 1", "Wetread documents")
+                yield Problem(where, "expected a saliency of 0 to 1", HABIT)
             parts = sequence(one, "QuantityDefinitionSequence")
             for part in parts:
                 holder = {"CODE": "ConceptCodeSequence", "TEXT": "TextValue"}.get(get(part, "ValueType", ""))

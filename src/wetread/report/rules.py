@@ -4,7 +4,8 @@ A row reads: path, type, kinds, clause, allowed values, condition.  A path is a
 chain of keywords; each item of a sequence on the way is judged, and a rule below a
 sequence that is not there says nothing.  Type 1 is there with a value, type 2 is
 there, type 3 may be absent.  A sequence of type 1 has at least one item.  AIR is
-IHE AIR Rev 1.3, Section 6.5.3.1; other clauses are of PS3.3.
+IHE AIR Rev 1.3, Section 6.5.3.1; "Wetread documents" is what ours have beyond the
+standard, by which others are not judged; other clauses are of PS3.3.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wetread.report.elements import entry_of
+from wetread.report.problem import HABIT
 
 ALL = ("SEG", "PM", "SR", "SC", "KOS", "GSPS", "PDF", "LABELMAP")
 IMAGES = ("SEG", "PM", "SC", "LABELMAP")
@@ -78,7 +80,8 @@ TABLE: tuple[Row, ...] = (
     ("ContributingEquipmentSequence.SoftwareVersions", "1", ALL, "AIR", ()),
     ("ContributingEquipmentSequence.DeviceUID", "1", ALL, "AIR", ()),
     # Pixels.
-    ("ImageType", "1", ("PM", "SC"), "C.7.6.1, C.8.32.2", ()),
+    ("ImageType", "1", _PM, "C.8.32.2", ()),
+    ("ImageType", "1", _SC, HABIT, ()),
     ("ImageType", "1", _SEGS, "C.8.20.2", ("DERIVED\\PRIMARY",)),
     ("SamplesPerPixel", "1", FRAMES, "C.8.20.2, C.8.32.2", ("1",)),
     ("SamplesPerPixel", "1", _SC, "C.7.6.3", ("1", "3")),
@@ -90,19 +93,22 @@ TABLE: tuple[Row, ...] = (
     ("BitsAllocated", "1", _SEG, "C.8.20.2", ("1", "8", "16")),
     ("BitsAllocated", "1", _MAP, "C.8.20.2", ("8", "16")),
     ("BitsAllocated", "1", _PM, "C.8.32.2", ("16", "32", "64")),
-    ("BitsAllocated", "1", _SC, "C.7.6.3", ("8", "16")),
+    ("BitsAllocated", "1", _SC, "C.7.6.3", ()),
+    ("BitsAllocated", "1", _SC, HABIT, ("8", "16")),
     ("BitsStored", "1", IMAGES, "C.7.6.3", ()),
     ("HighBit", "1", IMAGES, "C.7.6.3", ()),
     ("PixelRepresentation", "1", FRAMES, "C.8.20.2, C.8.32.2", ("0",)),
-    ("PixelRepresentation", "1", _SC, "C.7.6.3", ("0",)),
+    ("PixelRepresentation", "1", _SC, "C.7.6.3", ("0", "1")),
+    ("PixelRepresentation", "1", _SC, HABIT, ("0",)),
     ("PixelData", "1", IMAGES, "C.7.6.3", ()),
     ("LossyImageCompression", "1", FRAMES, "C.8.20.2, C.8.32.2", ("00", "01")),
     ("LossyImageCompression", "3", _SC, "C.7.6.1", ("00", "01")),
     ("PatientOrientation", "2", _SC, "C.7.6.1", ()),
     ("BurnedInAnnotation", "1", _PM, "C.8.32.2", ("NO",)),
-    ("BurnedInAnnotation", "1", _SC, "C.7.6.1", ("YES", "NO")),
+    ("BurnedInAnnotation", "3", _SC, "C.7.6.1", ("YES", "NO")),
+    ("BurnedInAnnotation", "1", _SC, HABIT, ()),
     ("ConversionType", "1", _SC, "C.8.6.1", ("DV", "DI", "DF", "WSD", "SD", "SI", "DRW", "SYN")),
-    ("SourceImageSequence", "1", _SC, "C.7.6.1", ()),
+    ("SourceImageSequence", "1", _SC, HABIT, ()),
     ("SourceImageSequence.ReferencedSOPClassUID", "1", _SC, "Table 10-11", ()),
     ("SourceImageSequence.ReferencedSOPInstanceUID", "1", _SC, "Table 10-11", ()),
     # Several frames.
@@ -126,7 +132,7 @@ TABLE: tuple[Row, ...] = (
     ("ContentDescription", "2", (*FRAMES, "GSPS"), "Table 10-12", ()),
     ("ContentCreatorName", "2", (*FRAMES, "GSPS"), "Table 10-12", ()),
     *(
-        (f"{group}.{_DERIVED}{path}", kind, kinds, "C.7.6.16.2.6", values)
+        (f"{group}.{_DERIVED}{path}", kind, kinds, "C.7.6.16.2.6" if path else HABIT, values)
         for group, kinds in ((_GROUPS, _SEGS), (_SHARED, _PM))
         for path, kind, values in (
             ("", "1", ()),
@@ -148,9 +154,9 @@ TABLE: tuple[Row, ...] = (
     ("SegmentSequence.SegmentAlgorithmType", "1", _SEGS, "C.8.20.4", ("AUTOMATIC", "SEMIAUTOMATIC", "MANUAL")),
     ("SegmentSequence.SegmentedPropertyCategoryCodeSequence", "1", _SEGS, "C.8.20.4", ()),
     ("SegmentSequence.SegmentedPropertyTypeCodeSequence", "1", _SEGS, "C.8.20.4", ()),
-    ("SegmentSequence.TrackingID", "1", _SEG, "C.8.20.4", ()),
-    ("SegmentSequence.TrackingUID", "1", _SEG, "C.8.20.4", ()),
-    (_ALGORITHM, "1", _SEG, "C.8.20.4, AIR", ()),
+    ("SegmentSequence.TrackingID", "1", _SEG, HABIT, ()),
+    ("SegmentSequence.TrackingUID", "1", _SEG, HABIT, ()),
+    (_ALGORITHM, "1", _SEG, HABIT, ()),
     (f"{_ALGORITHM}.AlgorithmFamilyCodeSequence", "1", _SEGS, "Table 10-19", ()),
     (f"{_ALGORITHM}.AlgorithmName", "1", _SEGS, "Table 10-19", ()),
     (f"{_ALGORITHM}.AlgorithmVersion", "1", _SEGS, "Table 10-19", ()),
@@ -183,7 +189,7 @@ TABLE: tuple[Row, ...] = (
     (f"{_MAPPING}.LUTExplanation", "1", _PM, "C.7.6.16.2.11", ()),
     (f"{_MAPPING}.LUTLabel", "1", _PM, "C.7.6.16.2.11", ()),
     (f"{_MAPPING}.MeasurementUnitsCodeSequence", "1", _PM, "C.7.6.16.2.11", ()),
-    (f"{_MAPPING}.QuantityDefinitionSequence", "1", _PM, "C.7.6.16.2.11, AIR", ()),
+    (f"{_MAPPING}.QuantityDefinitionSequence", "1", _PM, "AIR", ()),
     (f"{_MAPPING}.QuantityDefinitionSequence.ValueType", "1", _PM, "Table 10-2", ("CODE", "NUMERIC", "TEXT")),
     (f"{_MAPPING}.QuantityDefinitionSequence.ConceptNameCodeSequence", "1", _PM, "Table 10-2", ()),
     (f"{_SHARED}.FrameVOILUTSequence.WindowCenter", "1", _PM, "C.7.6.16.2.10", ()),
@@ -191,7 +197,8 @@ TABLE: tuple[Row, ...] = (
     # Structured report.
     ("CompletionFlag", "1", _SR, "C.17.2", ("COMPLETE", "PARTIAL")),
     ("VerificationFlag", "1", _SR, "C.17.2", ("UNVERIFIED", "VERIFIED")),
-    ("PreliminaryFlag", "1", _SR, "C.17.2, AIR", ("PRELIMINARY", "FINAL")),
+    ("PreliminaryFlag", "3", _SR, "C.17.2", ("PRELIMINARY", "FINAL")),
+    ("PreliminaryFlag", "1", _SR, HABIT, ()),
     ("ReferencedPerformedProcedureStepSequence", "2", TREES, "C.17.1", ()),
     ("PerformedProcedureCodeSequence", "2", _SR, "C.17.2", ()),
     (f"{_EVIDENCE}.StudyInstanceUID", "1", TREES, "Table C.17-3a", ()),
@@ -231,9 +238,10 @@ TABLE: tuple[Row, ...] = (
             ".ReferencedSeriesSequence.ReferencedSOPSequence.ReferencedSOPInstanceUID",
         )
     ),
-    ("ContentTemplateSequence", "1", TREES, "C.18.8", ()),
+    ("ContentTemplateSequence", "1", _SR, "AIR", ()),
+    ("ContentTemplateSequence", "1", _KOS, "C.18.8", ()),
     ("ContentTemplateSequence.MappingResource", "1", TREES, "C.18.8", ("DCMR",)),
-    ("ContentTemplateSequence.TemplateIdentifier", "1", _SR, "C.18.8, AIR", ("1500",)),
+    ("ContentTemplateSequence.TemplateIdentifier", "1", _SR, "AIR", ("1500",)),
     ("ContentTemplateSequence.TemplateIdentifier", "1", _KOS, "C.17.6.2", ("2010",)),
     ("ValueType", "1", TREES, "C.17.3", ("CONTAINER",)),
     ("ConceptNameCodeSequence", "1", TREES, "C.17.3", ()),
@@ -299,7 +307,7 @@ def _rules(kind: str) -> tuple[Rule, ...]:
     for path, type_, kinds, clause, values in TABLE:
         if kind in kinds:
             tags = tuple(entry_of(keyword)[0] for keyword in path.split("."))
-            made.append(Rule(path, tags, type_, clause if clause == "AIR" else f"PS3.3 {clause}", values))
+            made.append(Rule(path, tags, type_, clause if clause in ("AIR", HABIT) else f"PS3.3 {clause}", values))
     return tuple(made)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from wetread.report import codes, tree
 from wetread.report.elements import Item, get, sequence
-from wetread.report.problem import Problem
+from wetread.report.problem import HABIT, Problem
 
 _TID = "PS3.16 TID 2010"
 #: Titles of CID 7010 by code; what a machine says may not hide an image, as 113001 would.
@@ -45,5 +45,5 @@ def ours(data: Item) -> Iterator[Problem]:
         if len(tree.named(children, concept)) != 1:
             yield Problem("ContentSequence", f"expected one {concept.meaning}, got another number", _TID)
     if tree.key_of(data) != tree.key(codes.OF_INTEREST):
-        yield Problem("ConceptNameCodeSequence", "expected Of Interest, got another title", "Wetread documents")
+        yield Problem("ConceptNameCodeSequence", "expected Of Interest, got another title", HABIT)
     yield from tree.algorithms(data, children)

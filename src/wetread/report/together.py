@@ -15,7 +15,7 @@ from wetread.report.context import KINDS
 from wetread.report.elements import Item, entry_of, get, sequence
 from wetread.report.equipment import MANUFACTURER, MODEL_NAME
 from wetread.report.identity import Source
-from wetread.report.problem import Problem
+from wetread.report.problem import HABIT, Problem
 from wetread.report.tree import key_of, named, walk_nodes
 
 _EVIDENCE = "CurrentRequestedProcedureEvidenceSequence"
@@ -160,11 +160,11 @@ def habits(kind: str, data: Item, source: Source) -> Iterator[Problem]:
         expected["BurnedInAnnotation"] = "YES"
     for keyword, value in expected.items():
         if data.get(entry_of(keyword)[0], ("", None))[1] != value:
-            yield Problem(keyword, "expected what all our documents have there, got another value", "Wetread documents")
+            yield Problem(keyword, "expected what all our documents have there, got another value", HABIT)
     if kind in _OURS:
         yield from _OURS[kind](data)
     if kind in revision.CHAINED:
         yield from revision.ours(kind, data)
     for keyword in ("DeviceSerialNumber", "SoftwareVersions"):
         if not get(data, keyword):
-            yield Problem(keyword, "expected a value, got none", "Wetread documents")
+            yield Problem(keyword, "expected a value, got none", HABIT)

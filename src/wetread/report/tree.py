@@ -16,7 +16,7 @@ from wetread.records import Code
 from wetread.report import codes
 from wetread.report.context import KINDS
 from wetread.report.elements import Item, get, sequence
-from wetread.report.problem import Problem
+from wetread.report.problem import HABIT, Problem
 
 _TID_1500 = "PS3.16 TID 1500"
 _GROUP = "PS3.16 TID 1501"
@@ -41,10 +41,15 @@ _HOLDERS = {
     "PNAME": "PersonName",
     "SCOORD": "GraphicData",
     "SCOORD3D": "GraphicData",
+    "TABLE": "TabulatedValuesSequence",
+    "TCOORD": "TemporalRangeType",
     "TEXT": "TextValue",
     "TIME": "Time",
     "UIDREF": "UID",
+    "WAVEFORM": "ReferencedSOPSequence",
 }
+#: Value types that need a concept name.
+_NAMED = frozenset(("CODE", "DATE", "DATETIME", "NUM", "PNAME", "TEXT", "TIME", "UIDREF"))
 #: Relationships that our documents give each concept; another one is an error in the template.
 _RELATION_OF = {
     codes.LANGUAGE: "HAS CONCEPT MOD",
@@ -72,6 +77,8 @@ _RELATION_OF = {
     codes.VISUAL_EXPLANATION: "CONTAINS",
 }
 _RELATIONS_BY_CODE = {(code.scheme, code.value): relation for code, relation in _RELATION_OF.items()}
+#: Classes that a segment may be of.
+_SEGMENTED = (KINDS["SEG"].sop_class_uid, KINDS["LABELMAP"].sop_class_uid)
 Key = tuple[str, str]
 
 
@@ -108,15 +115,16 @@ def judged(where: str, node: Item) -> Iterator[Problem]:
     if kind not in _HOLDERS:
         yield Problem(where, "expected a Value Type of PS3.3, got none or another", clause)
         return
-    if not get(node, _HOLDERS[kind]):
+    unknown = kind == "NUM" and sequence(node, "NumericValueQualifierCodeSequence")  # then there may be no value
+    if not get(node, _HOLDERS[kind]) and not unknown:
         yield Problem(where, f"expected {_HOLDERS[kind]} for value type {kind}, got none", clause)
     name = key_of(node)
     if kind == "CONTAINER" and not sequence(node, "ContentSequence") and name[1] != codes.IMAGING_MEASUREMENTS.value:
-        yield Problem(where, "expected something in the container, got nothing", _TID_1500)
+        yield Problem(where, "expected something in the container, got nothing", HABIT)
     if kind == "CONTAINER" and get(node, "ContinuityOfContent") not in ("SEPARATE", "CONTINUOUS"):
         yield Problem(where, "expected SEPARATE or CONTINUOUS, got another value", "PS3.3 C.18.8")
     if kind != "IMAGE" and not name[1]:
-        yield Problem(where, "expected a concept name, got none", clause)
+        yield Problem(where, "expected a concept name, got none", clause if kind in _NAMED else HABIT)
     if _RELATIONS_BY_CODE.get(name, relation) != relation:
         yield Problem(where, f"expected relationship {_RELATIONS_BY_CODE[name]}, got {relation}", "PS3.16 Annex A")
     if kind == "NUM":
@@ -147,9 +155,9 @@ def _root(data: Item, children: list[Item]) -> Iterator[Problem]:
         yield Problem("CodingSchemeIdentificationSequence", "expected every private scheme", "PS3.3 C.12.1")
     unread = [one for one in evaluated if named(sequence(one, "ContentSequence"), codes.READING_STATE)]
     if (get(data, "CompletionFlag") == "PARTIAL") != bool(unread):
-        yield Problem("CompletionFlag", "expected PARTIAL exactly where nothing was read", "PS3.3 C.17.2")
+        yield Problem("CompletionFlag", "expected PARTIAL exactly where nothing was read", HABIT)
     if named(children, codes.IMAGING_MEASUREMENTS) and not named(children, codes.IMAGE_LIBRARY):
-        yield Problem("ContentSequence", "expected the image library, got none", _TID_1500)
+        yield Problem("ContentSequence", "expected the image library, got none", HABIT)
 
 
 def _omissions(children: list[Item]) -> Iterator[Problem]:
@@ -161,12 +169,12 @@ def _omissions(children: list[Item]) -> Iterator[Problem]:
         said = [key_of(one, "ConceptCodeSequence") for one in states or [node]]
         if said != [key(codes.NOT_READ)] or key_of(node) == key(codes.READING_STATE):
             if reasons or states:
-                yield Problem(where, "expected Not read where a reason for it stands", "Wetread documents")
+                yield Problem(where, "expected Not read where a reason for it stands", HABIT)
             continue
         if len(reasons) != 1 or reasons[0][0] != codes.PRIVATE_SCHEME or reasons[0][1] not in REFUSALS:
-            yield Problem(where, "expected one coded reason why it was not read", "Wetread documents")
+            yield Problem(where, "expected one coded reason why it was not read", HABIT)
         if len(named(inner, codes.COMMENT)) != 1:
-            yield Problem(where, "expected one sentence why it was not read", "Wetread documents")
+            yield Problem(where, "expected one sentence why it was not read", HABIT)
 
 
 def _reductions(children: list[Item]) -> Iterator[Problem]:
@@ -174,7 +182,7 @@ def _reductions(children: list[Item]) -> Iterator[Problem]:
     steps = {key(code) for code in codes.STEPS.values()}
     for where, node in walk_nodes(children):
         if key_of(node) == key(codes.REDUCED) and key_of(node, "ConceptCodeSequence") not in steps:
-            yield Problem(where, "expected a step that leaves something out, got another value", "Wetread documents")
+            yield Problem(where, "expected a step that leaves something out, got another value", HABIT)
 
 
 def _private_schemes(data: Item) -> set[str]:
@@ -199,10 +207,11 @@ def algorithms(data: Item, children: list[Item]) -> Iterator[Problem]:
             (codes.DEVICE_MODEL, "TextValue"),
         )
     ]
-    if len({len(column) for column in columns}) != 1 or set(zip(*columns, strict=False)) != contributed:
+    told = any(columns) or not named(children, codes.PERSON_NAME)  # a person's report names no device
+    if told and (len({len(column) for column in columns}) != 1 or set(zip(*columns, strict=False)) != contributed):
         yield Problem("ContentSequence", "expected device observers equal to the contributing equipment", "AIR")
     if len(named(children, codes.DEVICE_NAME)) != len(equipment) or len(named(children, codes.OBSERVER_TYPE)) < 1:
-        yield Problem("ContentSequence", "expected a type and a name for every device observer", "PS3.16 TID 1004")
+        yield Problem("ContentSequence", "expected a type and a name for every device observer", HABIT)
     for where, node in walk_nodes(children):
         inner = sequence(node, "ContentSequence")
         for name in named(inner, codes.ALGORITHM_NAME):
@@ -230,14 +239,14 @@ def _verdict(where: str, group: list[Item]) -> Iterator[Problem]:
     if not numbers and not said:
         return
     if len(numbers) != 2 or len(said) != 1:
-        yield Problem(where, "expected a probability, a threshold and one verdict on the finding", _GROUP)
+        yield Problem(where, "expected a probability, a threshold and one verdict on the finding", HABIT)
         return
     if any(not 0 <= number <= 100 for number in numbers):
         yield Problem(where, "expected percentages of 0 to 100", _GROUP)
     if said[0] not in (codes.PRESENT.value, codes.ABSENT.value):
-        yield Problem(where, "expected Present or Absent", "PS3.16 CID 240")
+        yield Problem(where, "expected Present or Absent", HABIT)
     elif numbers[0] != numbers[1] and (numbers[0] > numbers[1]) != (said[0] == codes.PRESENT.value):
-        yield Problem(where, "expected a verdict that agrees with probability and threshold", _GROUP)
+        yield Problem(where, "expected a verdict that agrees with probability and threshold", HABIT)
 
 
 def _groups(children: list[Item]) -> Iterator[Problem]:
@@ -247,12 +256,12 @@ def _groups(children: list[Item]) -> Iterator[Problem]:
         inner = sequence(node, "ContentSequence")
         if any(get(one, "ValueType") == "IMAGE" and not key_of(one)[1] for one in inner):
             yield Problem(where, "expected a concept name for an image in a group, got none", _GROUP)
-        for concept in (codes.TRACKING_ID, codes.TRACKING_UID, codes.FINDING):
+        for concept, clause in ((codes.TRACKING_ID, _GROUP), (codes.TRACKING_UID, _GROUP), (codes.FINDING, HABIT)):
             if len(named(inner, concept)) != 1:
-                yield Problem(where, f"expected one {concept.meaning}, got another number", _GROUP)
+                yield Problem(where, f"expected one {concept.meaning}, got another number", clause)
         for concept in (codes.ALGORITHM_NAME, codes.ALGORITHM_FAMILY):
             if not named(inner, concept):
-                yield Problem(where, f"expected {concept.meaning} of the algorithm", "PS3.16 TID 4019")
+                yield Problem(where, f"expected {concept.meaning} of the algorithm", HABIT)
         templates = [get(one, "TemplateIdentifier", "") for one in sequence(node, "ContentTemplateSequence")]
         resources = [get(one, "MappingResource", "") for one in sequence(node, "ContentTemplateSequence")]
         if not templates or templates[0] not in ("1410", "1411", "1501") or resources != ["DCMR"]:
@@ -260,7 +269,7 @@ def _groups(children: list[Item]) -> Iterator[Problem]:
         elif templates[0] == "1411":
             yield from _segment(where, inner)
         elif named(inner, codes.TRUST) and not named(inner, codes.COMMENT):
-            yield Problem(where, "expected the sentence about the explanation", "Wetread documents")
+            yield Problem(where, "expected the sentence about the explanation", HABIT)
         else:
             yield from _verdict(where, inner)
 
@@ -270,16 +279,18 @@ def _segment(where: str, inner: list[Item]) -> Iterator[Problem]:
     nodes = named(inner, codes.REFERENCED_SEGMENT)
     references = [one for node in nodes for one in sequence(node, "ReferencedSOPSequence")]
     if len(references) != 1:
-        yield Problem(where, "expected one referenced segment, got another number", clause)
+        drawn = any(get(one, "ValueType") in ("SCOORD", "SCOORD3D", "COMPOSITE") for one in inner)
+        if nodes or not drawn:
+            yield Problem(where, "expected one referenced segment, or a region, got another number", clause)
         return
-    if get(references[0], "ReferencedSOPClassUID") != KINDS["SEG"].sop_class_uid:
+    if get(references[0], "ReferencedSOPClassUID") not in _SEGMENTED:
         yield Problem(where, "expected a reference to a Segmentation, got another class", clause)
     if not get(references[0], "ReferencedSegmentNumber"):
         yield Problem(where, "expected a Referenced Segment Number, got none", "PS3.3 C.18.4")
-    if len(named(inner, codes.SOURCE_IMAGE_FOR_SEGMENTATION) + named(inner, codes.SOURCE_SERIES_FOR_SEGMENTATION)) != 1:
+    if not named(inner, codes.SOURCE_IMAGE_FOR_SEGMENTATION) + named(inner, codes.SOURCE_SERIES_FOR_SEGMENTATION):
         yield Problem(where, "expected the source image or series of the segment, got none", clause)
     if not any(get(node, "ValueType") == "NUM" for node in inner):
-        yield Problem(where, "expected a measurement of the region, got none", clause)
+        yield Problem(where, "expected a measurement of the region, got none", HABIT)
 
 
 def evidence(data: Item, children: list[Item]) -> Iterator[Problem]:
@@ -300,7 +311,7 @@ def evidence(data: Item, children: list[Item]) -> Iterator[Problem]:
                 yield Problem(where, "expected the referenced instance in the evidence, got none", "PS3.3 C.17.2.3")
     if listed - named_in_tree:
         where = "CurrentRequestedProcedureEvidenceSequence"
-        yield Problem(where, "expected every listed instance in the tree, got more", "AIR")
+        yield Problem(where, "expected every listed instance in the tree, got more", HABIT)
 
 
 def problems(data: Item) -> Iterator[Problem]:
@@ -308,9 +319,12 @@ def problems(data: Item) -> Iterator[Problem]:
     children = sequence(data, "ContentSequence")
     for where, node in walk_nodes(children):
         yield from judged(where, node)
+    yield from evidence(data, children)
+    templates = [get(one, "TemplateIdentifier") for one in sequence(data, "ContentTemplateSequence")]
+    if templates != ["1500"]:  # of another template nothing is known here
+        return
     yield from _root(data, children)
     yield from _omissions(children)
     yield from _reductions(children)
     yield from algorithms(data, children)
     yield from _groups(children)
-    yield from evidence(data, children)

@@ -130,7 +130,7 @@ def _code(where: str, code: Item) -> Iterator[Problem]:
     if known is not None and scheme in ("DCM", codes.PRIVATE_SCHEME) and known != meaning.lower():
         yield Problem(where, f"expected the meaning of code {value} of {scheme}, got another", "PS3.16 Annex D")
     known = _VALUES.get((scheme, meaning.lower()))
-    if known is not None and scheme != "UCUM" and known != value:
+    if known is not None and scheme not in ("UCUM", "RFC5646") and known != value:
         yield Problem(where, f"expected code {known} of {scheme} for its meaning, got {value}", "PS3.16 Annex D")
 
 

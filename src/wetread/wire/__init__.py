@@ -35,5 +35,6 @@
     command     DIMSE command sets                              PS3.7 Section 6.3.1
     attributes  data sets from keywords, and back
     glance      a few attributes of an encoded object
+    implicit    data sets in the default transfer syntax        PS3.5 Section 10.1
     part10      files and the three UIDs of an encoded object   PS3.10 Section 7.1
 """

@@ -2,8 +2,9 @@
 
 References
 ----------
-PS3.8 Sections 9.3.2 to 9.3.4 and Annex D (user information), PS3.7 Annex D.3.3 (D.3.3.4: role
-selection); PS3.4 Annexes F, J and R (SOP classes of the notices).
+PS3.8 Sections 9.3.2 to 9.3.4 and Annex D (user information), PS3.7 Annex D.3.3 (D.3.3.3: asynchronous operations;
+D.3.3.4: role selection; D.3.3.5: extended negotiation); PS3.4 Section B.3.1 (what is told of storage), Annexes F, J and
+R (SOP classes of the notices).
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ INSTANCE_AVAILABILITY = "1.2.840.10008.5.1.4.33"
 PERFORMED_STEP = "1.2.840.10008.3.1.2.3.3"
 STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
 MAX_CONTEXTS = 128
+#: Requests under way on one association: they are done one after the other, the next ones wait in the socket.
+WINDOW = 16
+#: What we are as SCP of storage (PS3.4 Table B.3-1): level 2, signatures preserved, nothing coerced.
+_STORES = bytes((2, 0, 3, 0, 0, 0))
 
 ACCEPTED, USER_REJECTION, ABSTRACT_NOT_SUPPORTED, TRANSFER_NOT_SUPPORTED = 0, 1, 3, 4  # PS3.8 Table 9-18
 
@@ -61,6 +66,8 @@ class Associate:
     application: str = APPLICATION_CONTEXT
     reporters: tuple[str, ...] = ()  # SOP classes of which the requestor is the SCP (role selection)
     askers: tuple[str, ...] = ()  # of which it is the SCU; without a role named it is the SCU alone
+    window: tuple[int, int] | None = None  # operations that the requestor may invoke and perform at a time; 0: any
+    extended: tuple[str, ...] = ()  # SOP classes about which more is negotiated
 
 
 def encode(kind: Pdu, associate: Associate) -> bytes:
@@ -75,8 +82,10 @@ def encode(kind: Pdu, associate: Associate) -> bytes:
     user = (
         _item(0x51, struct.pack(">L", associate.max_length))
         + _item(0x52, IMPLEMENTATION_CLASS_UID.encode())
+        + (_item(0x53, struct.pack(">HH", *associate.window)) if associate.window else b"")
         + b"".join(_role(associate, one) for one in dict.fromkeys((*associate.reporters, *associate.askers)))
         + _item(0x55, IMPLEMENTATION_VERSION.encode())
+        + b"".join(_item(0x56, struct.pack(">H", len(one)) + one.encode() + _STORES) for one in associate.extended)
     )
     titles = b"".join(name.encode("ascii", "replace").ljust(16)[:16] for name in (associate.called, associate.calling))
     return pdu(kind, struct.pack(">HH", 1, 0), titles, bytes(32), *items, _item(0x50, user))
@@ -108,6 +117,8 @@ def decode(body: bytes | bytearray | memoryview) -> Associate:
     contexts: list[Context] = []
     application, max_length = "", 0
     roles: list[tuple[str, bytes]] = []
+    window: tuple[int, int] | None = None
+    extended: tuple[str, ...] = ()
     try:
         for kind, value in _items(raw[68:]):
             if kind == 0x10:
@@ -118,6 +129,9 @@ def decode(body: bytes | bytearray | memoryview) -> Associate:
                 lengths = [sub for tag, sub in _items(value) if tag == 0x51]
                 max_length = struct.unpack(">L", lengths[0])[0] if lengths else 0
                 roles = [(uid(sub[2:-2]), sub[-2:]) for tag, sub in _items(value) if tag == 0x54]
+                windows = [struct.unpack(">HH", sub) for tag, sub in _items(value) if tag == 0x53]
+                window = windows[0] if windows else None
+                extended = tuple(_extended(sub) for tag, sub in _items(value) if tag == 0x56)
     except (BadInput, struct.error) as error:
         raise BadPdu(AbortReason.INVALID_PARAMETER, "association: an item is malformed") from error
     ids = [context.id for context in contexts]
@@ -127,7 +141,13 @@ def decode(body: bytes | bytearray | memoryview) -> Associate:
     reporters = tuple(one for one, role in roles if role[1:] == b"\1")
     askers = tuple(one for one, role in roles if role[:1] == b"\1")
     titles = title(raw[4:20]), title(raw[20:36])
-    return Associate(*titles, tuple(contexts), max_length, version, application, reporters, askers)
+    return Associate(*titles, tuple(contexts), max_length, version, application, reporters, askers, window, extended)
+
+
+def _extended(raw: bytes) -> str:
+    """The SOP class of an extended negotiation item, PS3.7 Table D.3-11."""
+    (length,) = struct.unpack_from(">H", raw)
+    return uid(raw[2 : 2 + length])
 
 
 def title(raw: bytes) -> str:
@@ -196,7 +216,10 @@ def answer(
     named = {STORAGE_COMMITMENT} & {one.abstract for one in granted.values()} & {*request.reporters, *request.askers}
     made_of = Associate(request.called, request.calling, tuple(made), max_length)
     reporters, askers = (tuple(named) if right in commitment else () for right in ("notify", "commit"))
-    return replace(made_of, reporters=reporters, askers=askers), granted
+    stored = {one.abstract for one in granted.values() if is_storage(one.abstract)}
+    extended = tuple(one for one in dict.fromkeys(request.extended) if one in stored)
+    window = None if request.window is None else (min(request.window[0] or WINDOW, WINDOW), 1)
+    return replace(made_of, reporters=reporters, askers=askers, window=window, extended=extended), granted
 
 
 def commitment_rights(request: Associate, may: Container[str]) -> frozenset[str]:

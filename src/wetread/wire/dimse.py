@@ -19,13 +19,22 @@ from wetread.settings import Destination, Peer, Settings
 from wetread.trace import Span, following
 from wetread.wire.acceptor import LINGER_S, Association, OnEnd, OnNotice, OnObject, OnStatus, Received, Service, ignore
 from wetread.wire.access import ANSWERS, RESERVE, Access, Refusal
-from wetread.wire.associate import APPLICATION_CONTEXT, MAX_CONTEXTS, VERIFICATION, Associate, decode, reject
+from wetread.wire.associate import (
+    APPLICATION_CONTEXT,
+    MAX_CONTEXTS,
+    VERIFICATION,
+    WINDOW,
+    Associate,
+    decode,
+    reject,
+)
 from wetread.wire.command import STORED, Status
 from wetread.wire.commitment import Request
 from wetread.wire.guard import Guard
+from wetread.wire.implicit import implicit
 from wetread.wire.notices import Commitment, Notice
-from wetread.wire.part10 import IMPLICIT_LITTLE, Meta, meta
-from wetread.wire.requestor import Requestor
+from wetread.wire.part10 import EXPLICIT_LITTLE, IMPLICIT_LITTLE, Meta, meta
+from wetread.wire.requestor import Pair, Requestor
 from wetread.wire.tls import Files, Rotating
 from wetread.wire.transport import BadPdu, Transport, abort
 
@@ -65,12 +74,12 @@ def send(
     timeout_s: float = 10.0,
     on_status: Callable[[int, int], None] | None = None,
 ) -> list[int]:
-    """Send DICOM files by C-STORE, each in the transfer syntax it is encoded in.
+    """Send DICOM files by C-STORE, each in the transfer syntax it is encoded in, else in the default one.
 
     Parameters
     ----------
     items
-        DICOM files (PS3.10); the data sets leave byte for byte.
+        DICOM files (PS3.10); the data sets leave byte for byte, where the peer takes them so.
     on_status
         Called with index and status of an item as soon as the peer has answered it.
 
@@ -93,29 +102,56 @@ def send(
     metas = [meta(item) for item in items]
     statuses = [int(Status.SOP_CLASS_NOT_SUPPORTED)] * len(items)
     for indices in _associations(metas):
-        pairs = dict.fromkeys((metas[i].sop_class_uid, metas[i].transfer_syntax) for i in indices)
-        with Requestor(destination, calling_ae, list(pairs), timeout_s) as peer:
-            for i in indices:
-                pair = (metas[i].sop_class_uid, metas[i].transfer_syntax)
-                if peer.accepts(*pair):
-                    body = memoryview(items[i])[metas[i].offset :]
-                    statuses[i] = peer.store(*pair, metas[i].sop_instance_uid, body)
+        pairs = dict.fromkeys(pair for i in indices for pair in _proposed(metas[i]))
+        with Requestor(destination, calling_ae, list(pairs), timeout_s, window=WINDOW) as peer:
+            for i, status in _stored(peer, indices, metas, items):
+                statuses[i] = status
                 if on_status is not None:
-                    on_status(i, statuses[i])
+                    on_status(i, status)
     return statuses
+
+
+def _proposed(one: Meta) -> tuple[Pair, ...]:
+    """As it is encoded; and in the default transfer syntax, which every peer takes (PS3.5 Section 10.1)."""
+    own = (one.sop_class_uid, one.transfer_syntax)
+    return (own, (one.sop_class_uid, IMPLICIT_LITTLE)) if one.transfer_syntax == EXPLICIT_LITTLE else (own,)
+
+
+def _stored(
+    peer: Requestor, indices: Sequence[int], metas: Sequence[Meta], items: Sequence[bytes]
+) -> Iterator[tuple[int, int]]:
+    """Yield index and status as answers come; as many requests are under way as the peer allows."""
+    asked: dict[int, int] = {}  # Message ID -> index
+    for i in indices:
+        pair = next((one for one in _proposed(metas[i]) if peer.accepts(*one)), None)
+        if pair is None:
+            yield i, Status.SOP_CLASS_NOT_SUPPORTED
+            continue
+        while len(asked) >= peer.window:
+            yield _answered(peer, asked)
+        body = memoryview(items[i])[metas[i].offset :]
+        if pair[1] != metas[i].transfer_syntax:
+            body = memoryview(implicit(body))
+        asked[peer.ask_to_store(*pair, metas[i].sop_instance_uid, body)] = i
+    while asked:
+        yield _answered(peer, asked)
+
+
+def _answered(peer: Requestor, asked: dict[int, int]) -> tuple[int, int]:
+    number, status = peer.stored()
+    return asked.pop(number), status
 
 
 def _associations(metas: Sequence[Meta]) -> Iterator[list[int]]:
     """Split into runs that need at most 128 presentation contexts each."""
     indices: list[int] = []
-    pairs: set[tuple[str, str]] = set()
+    pairs: set[Pair] = set()
     for i, one in enumerate(metas):
-        pair = (one.sop_class_uid, one.transfer_syntax)
-        if pair not in pairs and len(pairs) == MAX_CONTEXTS:
+        if len(pairs.union(_proposed(one))) > MAX_CONTEXTS:
             yield indices
             indices, pairs = [], set()
         indices.append(i)
-        pairs.add(pair)
+        pairs.update(_proposed(one))
     if indices:
         yield indices
 

@@ -3,7 +3,8 @@
 References
 ----------
 PS3.8 Sections 7.1 and 9.3 (association), PS3.7 Sections 9.1.1 (C-STORE), 9.1.2 (C-FIND), 9.1.3 (C-GET), 9.1.4 (C-MOVE)
-and 9.1.5 (C-ECHO), 9.3.2.3 (C-CANCEL), 10.1.1 (N-EVENT-REPORT), 10.1.4 (N-ACTION), Annex D.3.3.4 (role selection).
+and 9.1.5 (C-ECHO), 9.3.2.3 (C-CANCEL), 10.1.1 (N-EVENT-REPORT), 10.1.4 (N-ACTION), Annexes D.3.3.3
+(asynchronous operations) and D.3.3.4 (role selection).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from types import TracebackType
 from wetread.errors import PeerRefused, PeerUnreachable, SettingsError
 from wetread.settings import Destination
 from wetread.wire.acceptor import LINGER_S, UNLIMITED_BYTES
-from wetread.wire.associate import Associate, Context, decode, encode, propose
+from wetread.wire.associate import WINDOW, Associate, Context, decode, encode, propose
 from wetread.wire.command import PENDING, Command, Field, Message, fragments, pdus
 from wetread.wire.part10 import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from wetread.wire.tls import connect_context, reason
@@ -58,6 +59,8 @@ class Requestor:
         How long the peer may take for each answer.
     roles
         SOP classes of which we are the SCP: objects may come to us (C-GET), we report (storage commitment).
+    window
+        Requests that we would like to have under way at a time (PS3.7 Annex D.3.3.3).
 
     Raises
     ------
@@ -76,6 +79,7 @@ class Requestor:
         pairs: Sequence[Pair],
         timeout_s: float,
         roles: Sequence[str] = (),
+        window: int = 1,
     ) -> None:
         if destination.url:
             raise SettingsError(
@@ -85,6 +89,7 @@ class Requestor:
         self._name = destination.names[0]
         self._timeout_s = timeout_s
         self._message_id = 0
+        self._open: set[int] = set()  # C-STOREs that are not answered yet
         context = connect_context(destination)
         try:
             sock = socket.create_connection((destination.host, destination.port), timeout=timeout_s)
@@ -98,7 +103,9 @@ class Requestor:
                 raise PeerUnreachable(f"{self._name}: TLS handshake: {reason(error)}{hint}") from error
         self._transport = Transport(sock, OUR_MAX_PDU)
         try:
-            request = Associate(destination.ae_title, calling_ae, propose(pairs), OUR_MAX_PDU, reporters=tuple(roles))
+            titles = (destination.ae_title, calling_ae)
+            asked = (window, 1) if window > 1 else None
+            request = Associate(*titles, propose(pairs), OUR_MAX_PDU, reporters=tuple(roles), window=asked)
             self._associate(request, destination.tls)
         except BaseException:
             self._transport.close()
@@ -126,6 +133,9 @@ class Requestor:
             for context in accepted.contexts
             if context.result == 0 and context.id in asked
         }
+        allowed = accepted.window[0] if accepted.window else 1
+        #: Requests that may be under way at a time; 0 of the peer means any number.
+        self.window = min(allowed or WINDOW, request.window[0]) if request.window else 1
         self.roles = frozenset(accepted.reporters)  # SOP classes of which the peer may send us objects
         self._room = max(128, min(accepted.max_length or UNLIMITED_BYTES, UNLIMITED_BYTES))
 
@@ -150,10 +160,21 @@ class Requestor:
         """Send a C-ECHO and return its status."""
         return self._ask(self._granted[abstract, transfer], Command(Field.C_ECHO_RQ, sop_class_uid=abstract))
 
-    def store(self, abstract: str, transfer: str, sop_instance_uid: str, data: memoryview) -> int:
-        """Send one encoded data set by C-STORE and return the status of the answer."""
+    def ask_to_store(self, abstract: str, transfer: str, sop_instance_uid: str, data: memoryview) -> int:
+        """Send one encoded data set by C-STORE and return its Message ID; `stored` gives the answer."""
         command = Command(Field.C_STORE_RQ, 0, abstract, sop_instance_uid, data_set=True)
-        return self._ask(self._granted[abstract, transfer], command, data)
+        self._send(self._granted[abstract, transfer], command, data)
+        self._open.add(self._message_id)
+        return self._message_id
+
+    def stored(self) -> tuple[int, int]:
+        """Wait for the next answer to a C-STORE; return Message ID and status."""
+        command = self._message(OUR_MAX_PDU).command
+        assert command is not None
+        if command.message_id not in self._open:
+            raise PeerUnreachable(f"{self._name}: the answer belongs to another message")
+        self._open.remove(command.message_id)
+        return command.message_id, command.status
 
     def action(self, abstract: str, transfer: str, instance: str, type_id: int, data: memoryview) -> int:
         """Send an N-ACTION and return the status of its answer."""

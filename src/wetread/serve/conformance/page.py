@@ -15,6 +15,7 @@ from importlib.resources import files
 from wetread import __version__
 from wetread.serve.conformance import objects, tables
 from wetread.settings import Settings
+from wetread.wire.associate import WINDOW
 
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
 
@@ -27,6 +28,7 @@ def contents(settings: Settings) -> dict[str, Callable[[], str]]:
         "storage": tables.storage,
         "kinds": tables.kinds,
         "association": partial(tables.association, settings),
+        "window": lambda: str(WINDOW),
         "rejections": tables.rejections,
         "aborts": tables.aborts,
         "proposed": tables.proposed,

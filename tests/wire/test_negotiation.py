@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import threading
 from collections.abc import Iterator
@@ -9,9 +10,11 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
+from pydicom import dcmread
 from pynetdicom import AE, evt
 from pynetdicom.pdu_primitives import (
     AsynchronousOperationsWindowNegotiation,
+    SOPClassCommonExtendedNegotiation,
     SOPClassExtendedNegotiation,
 )
 
@@ -155,3 +158,24 @@ def serve(server: socket.socket, nonsense: bool) -> None:
                 sock.sendall(b"".join(command.pdus(granted[0], answer, memoryview(b""), 16384)))
         with suppress(OSError):  # it may be gone, with our answers unread
             read_pdu(sock)
+
+
+PRIVATE = "1.3.12.2.1107.5.9.1"
+
+
+@pytest.mark.parametrize(("service", "accepted"), [("1.2.840.10008.4.2", True), ("1.2.840.10008.5.1.4.41", False)])
+def test_a_private_class_is_kept_if_its_sender_says_that_it_is_stored(
+    bench: Bench, service: str, accepted: bool
+) -> None:
+    common = SOPClassCommonExtendedNegotiation()
+    common.sop_class_uid, common.service_class_uid = PRIVATE, service
+    ae = AE("TEST")
+    ae.add_requested_context(PRIVATE, EXPLICIT_LITTLE)
+    ae.add_requested_context(CR, EXPLICIT_LITTLE)
+    told = ae.associate("127.0.0.1", bench.listener.port, ae_title="WETREAD", ext_neg=[common])
+    assert told.is_established
+    assert (PRIVATE in [str(one.abstract_syntax) for one in told.accepted_contexts]) == accepted
+    if accepted:
+        assert told.send_c_store(dcmread(io.BytesIO(film(sop_class=PRIVATE)), force=True)).Status == 0
+        assert [one.sop_class_uid for one in bench.objects] == [PRIVATE]
+    told.release()

@@ -194,15 +194,18 @@ class Association:
 
     def _most(self, context_id: int) -> int:
         """How many bytes a data set on this context may have."""
-        notices = right_of(self._granted[context_id].abstract) == "notify"
+        notices = self._right(self._granted[context_id]) == "notify"
         return MAX_NOTICE_BYTES if notices else self._settings.max_object_bytes
+
+    def _right(self, context: Context) -> str:
+        return right_of(context.abstract, self._request.stored)
 
     def _handle(self, message: Message) -> None:
         command = message.command
         assert command is not None
         context = self._granted[message.context_id]
         self.busy = True
-        right = right_of(context.abstract)
+        right = self._right(context)
         if command.field == Field.C_STORE_RQ and right == "store":
             status, comment = self._store(command, context, message.data)
             self._objects += 1

@@ -3,8 +3,8 @@
 References
 ----------
 PS3.8 Sections 9.3.2 to 9.3.4 and Annex D (user information), PS3.7 Annex D.3.3 (D.3.3.3: asynchronous operations;
-D.3.3.4: role selection; D.3.3.5: extended negotiation); PS3.4 Section B.3.1 (what is told of storage), Annexes F, J and
-R (SOP classes of the notices).
+D.3.3.4: role selection; D.3.3.5 and D.3.3.6: extended negotiation); PS3.4 Section B.3.1 (what is told of storage),
+Annexes F, J and R (SOP classes of the notices).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ VERIFICATION = "1.2.840.10008.1.1"
 INSTANCE_AVAILABILITY = "1.2.840.10008.5.1.4.33"
 PERFORMED_STEP = "1.2.840.10008.3.1.2.3.3"
 STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
+STORAGE_SERVICE = "1.2.840.10008.4.2"
 MAX_CONTEXTS = 128
 #: Requests under way on one association: they are done one after the other, the next ones wait in the socket.
 WINDOW = 16
@@ -68,6 +69,7 @@ class Associate:
     askers: tuple[str, ...] = ()  # of which it is the SCU; without a role named it is the SCU alone
     window: tuple[int, int] | None = None  # operations that the requestor may invoke and perform at a time; 0: any
     extended: tuple[str, ...] = ()  # SOP classes about which more is negotiated
+    stored: tuple[str, ...] = ()  # those that the requestor says belong to storage, private ones too
 
 
 def encode(kind: Pdu, associate: Associate) -> bytes:
@@ -119,6 +121,7 @@ def decode(body: bytes | bytearray | memoryview) -> Associate:
     roles: list[tuple[str, bytes]] = []
     window: tuple[int, int] | None = None
     extended: tuple[str, ...] = ()
+    services: list[tuple[str, str]] = []
     try:
         for kind, value in _items(raw[68:]):
             if kind == 0x10:
@@ -131,7 +134,8 @@ def decode(body: bytes | bytearray | memoryview) -> Associate:
                 roles = [(uid(sub[2:-2]), sub[-2:]) for tag, sub in _items(value) if tag == 0x54]
                 windows = [struct.unpack(">HH", sub) for tag, sub in _items(value) if tag == 0x53]
                 window = windows[0] if windows else None
-                extended = tuple(_extended(sub) for tag, sub in _items(value) if tag == 0x56)
+                extended = tuple(_counted(sub)[0] for tag, sub in _items(value) if tag == 0x56)
+                services = [_service(sub) for tag, sub in _items(value) if tag == 0x57]
     except (BadInput, struct.error) as error:
         raise BadPdu(AbortReason.INVALID_PARAMETER, "association: an item is malformed") from error
     ids = [context.id for context in contexts]
@@ -140,14 +144,27 @@ def decode(body: bytes | bytearray | memoryview) -> Associate:
     (version,) = struct.unpack_from(">H", raw)
     reporters = tuple(one for one, role in roles if role[1:] == b"\1")
     askers = tuple(one for one, role in roles if role[:1] == b"\1")
-    titles = title(raw[4:20]), title(raw[20:36])
-    return Associate(*titles, tuple(contexts), max_length, version, application, reporters, askers, window, extended)
+    stored = tuple(sop_class for sop_class, service in services if service == STORAGE_SERVICE)
+    return Associate(
+        *(title(raw[4:20]), title(raw[20:36]), tuple(contexts), max_length, version, application),
+        reporters=reporters,
+        askers=askers,
+        window=window,
+        extended=extended,
+        stored=stored,
+    )
 
 
-def _extended(raw: bytes) -> str:
-    """The SOP class of an extended negotiation item, PS3.7 Table D.3-11."""
+def _counted(raw: bytes) -> tuple[str, bytes]:
+    """A UID behind its length, and what follows it: PS3.7 Table D.3-11."""
     (length,) = struct.unpack_from(">H", raw)
-    return uid(raw[2 : 2 + length])
+    return uid(raw[2 : 2 + length]), raw[2 + length :]
+
+
+def _service(raw: bytes) -> tuple[str, str]:
+    """SOP class and service class of a common extended negotiation item, PS3.7 Table D.3-12."""
+    sop_class, rest = _counted(raw)
+    return sop_class, _counted(rest)[0]
 
 
 def title(raw: bytes) -> str:
@@ -206,8 +223,9 @@ def answer(
     granted: dict[int, Context] = {}
     commitment = commitment_rights(request, may)
     for context in request.contexts:
-        chosen = choose(context, preferred)
-        allowed = commitment if context.abstract == STORAGE_COMMITMENT else right_of(context.abstract) in may
+        chosen = choose(context, preferred, request.stored)
+        right = right_of(context.abstract, request.stored)
+        allowed = commitment if context.abstract == STORAGE_COMMITMENT else right in may
         if chosen.result == ACCEPTED and not allowed:
             chosen = replace(chosen, result=USER_REJECTION)
         made.append(chosen)
@@ -216,7 +234,7 @@ def answer(
     named = {STORAGE_COMMITMENT} & {one.abstract for one in granted.values()} & {*request.reporters, *request.askers}
     made_of = Associate(request.called, request.calling, tuple(made), max_length)
     reporters, askers = (tuple(named) if right in commitment else () for right in ("notify", "commit"))
-    stored = {one.abstract for one in granted.values() if is_storage(one.abstract)}
+    stored = {one.abstract for one in granted.values() if right_of(one.abstract, request.stored) == "store"}
     extended = tuple(one for one in dict.fromkeys(request.extended) if one in stored)
     window = None if request.window is None else (min(request.window[0] or WINDOW, WINDOW), 1)
     return replace(made_of, reporters=reporters, askers=askers, window=window, extended=extended), granted
@@ -233,10 +251,10 @@ def commitment_rights(request: Associate, may: Container[str]) -> frozenset[str]
     return frozenset(right for right, held in roles.items() if held and right in may)
 
 
-def choose(context: Context, preferred: Container[str] = ()) -> Context:
+def choose(context: Context, preferred: Container[str] = (), stored: Container[str] = ()) -> Context:
     """Answer one proposed context: the first transfer syntax that is preferred, else the first that we keep."""
     first = context.transfers[:1] or ("",)
-    right = right_of(context.abstract)
+    right = right_of(context.abstract, stored)
     if not right:
         return Context(context.id, context.abstract, first, ABSTRACT_NOT_SUPPORTED)
     taken = is_read if right == "notify" else is_kept
@@ -247,16 +265,21 @@ def choose(context: Context, preferred: Container[str] = ()) -> Context:
     return Context(context.id, context.abstract, (chosen,))
 
 
-def right_of(abstract: str) -> str:
+def right_of(abstract: str, stored: Container[str] = ()) -> str:
     """Return which of `wetread.settings.RIGHTS` a SOP class needs, or "" if we do not have it.
 
     Storage commitment needs "notify" or "commit", by the role: `commitment_rights`.
+
+    Parameters
+    ----------
+    stored
+        Classes that the peer says belong to storage.
     """
     if abstract == VERIFICATION:
         return "echo"
     if abstract in (INSTANCE_AVAILABILITY, PERFORMED_STEP, STORAGE_COMMITMENT):
         return "notify"
-    return "store" if is_storage(abstract) else ""
+    return "store" if is_storage(abstract) or abstract in stored else ""
 
 
 def is_storage(abstract: str) -> bool:

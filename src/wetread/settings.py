@@ -253,7 +253,7 @@ class Settings:
     institution: str = _setting("", "Institution Name (0008,0080) of our documents")
     public_url: str = _setting("", "where others reach the HTTP port, https://host:port, for links; empty: no links")
     hl7_character_set: str = _setting("UNICODE UTF-8", "of HL7 messages (Table 0211); what does not fit goes as UTF-8")
-    fhir: str = _setting("", "FHIR version of bundles, kept and served at /fhir: R4, R4B or R5; empty: R4, not served")
+    fhir: str = _setting("", "FHIR version: R4, R4B or R5; given, /fhir serves results; empty: R4, and only if sent")
     fhir_systems: tuple[tuple[str, str], ...] = _setting(
         (), "AUTHORITY=URI, comma-separated: FHIR systems of identifiers; PATIENT, ACCESSION: of those without one"
     )

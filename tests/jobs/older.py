@@ -28,6 +28,7 @@ _BACK: dict[int, tuple[str, ...]] = {
         "DROP TABLE performing",
         *(f"ALTER TABLE documents DROP COLUMN {name}" for name in ("sop_class_uid", "series_uid")),
     ),
+    9: ("DROP TABLE resources",),
 }
 
 

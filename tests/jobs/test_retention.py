@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from tests.jobs.test_store import TO, admit, arrive, sr, take
 from tests.wire.objects import film
 from wetread.errors import StoreError
 from wetread.jobs.instances import Effect
+from wetread.jobs.parcels import Addressed
+from wetread.jobs.resources import Wanted
 from wetread.jobs.retention import DAY_S, LOOK_S, MOST, Retention
 from wetread.jobs.states import State
 from wetread.jobs.store import Store
+from wetread.jobs.tables import resources
 from wetread.jobs.watch import Watch
+from wetread.records import Document
 from wetread.settings import Settings
 from wetread.wire.associate import INSTANCE_AVAILABILITY
 from wetread.wire.dimse import Notice, Status
@@ -44,13 +50,14 @@ class World:
         settings = Settings(**{"keep_days": 7.0, "least_free_bytes": 1000, **given})  # type: ignore[arg-type]
         return Retention(self.store, settings, watch, lambda: self.monotonic, lambda folder: self.free)
 
-    def study(self, number: int, deliver: bool = True, refusal: str = "") -> int:
+    def study(self, number: int, deliver: bool = True, refusal: str = "", *, more: Addressed | None = None) -> int:
         """Take, read and, if told, deliver a study."""
         uid = f"1.{number}"
         admit(self.store, arrive(self.store, f"{uid}.1", uid))
         self.store.studies.complete(uid)
         job = take(self.store)
-        self.store.studies.finish(job, [(sr(f"{uid}.9", film(uid, f"{uid}.9")), TO)], refusal)
+        made = [(sr(f"{uid}.9", film(uid, f"{uid}.9")), TO), *([more] if more is not None else [])]
+        self.store.studies.finish(job, made, refusal)
         if deliver:
             self.deliver()
         return job
@@ -93,6 +100,24 @@ def test_a_delivered_study_goes_when_its_days_are_over(world: World) -> None:
         State.DELIVERED,
         State.REFUSED,
     }
+
+
+def test_what_a_bundle_says_is_found_until_it_goes(world: World) -> None:
+    url = "urn:uuid:00000000-0000-4000-8000-000000000001"
+    told = {"identifier": [{"system": "urn:x", "value": "a_b"}], "subject": {"identifier": {"value": "4711"}}}
+    report = {"resourceType": "DiagnosticReport", "status": "preliminary", "effectiveDateTime": "2026-11-29", **told}
+    bundle = Document("FHIR", "x.json", json.dumps({"entry": [{"fullUrl": url, "resource": report}]}).encode())
+    job = world.study(1, deliver=False, more=(bundle, {}))
+    found, total = world.store.resources.search(Wanted("DiagnosticReport", patient=("4711",), dates=("ge2026-11",)), 10)
+    assert (total, found) == (1, [{**report, "id": url[-36:]}])
+    wanted = ({"identifiers": ("urn:x|a%",)}, {"identifiers": ("aXb",)}, {"patient": ("|47",)}, {"dates": ("lt2026",)})
+    assert [world.store.resources.search(Wanted("DiagnosticReport", **one), 10)[1] for one in wanted] == [0, 0, 0, 0]
+    world.deliver()
+    world.now += 7 * DAY_S
+    assert world.store.removals.remove(job, "test") == 3
+    assert world.store.resources.search(Wanted("DiagnosticReport"), 10) == ([], 0)
+    with world.store._index.reading() as connection:
+        assert connection.execute(select(resources)).all() == []
 
 
 def test_nothing_goes_before_its_delivery_is_confirmed(world: World) -> None:

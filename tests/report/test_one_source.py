@@ -1,7 +1,6 @@
-"""One source: what stands in the structured report, the HL7 message, the page and the JSON is the same.
+"""One source: what stands in the structured report, HL7 message, FHIR bundle, page and JSON is the same.
 
-Each medium has one function that reads it from its bytes; None stands for what it does not say.  A further medium
-(FHIR) is one more line of `READ`.
+Each medium has one function that reads it from its bytes; None stands for what it does not say.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from pydicom import Dataset, dcmread
 
 from tests.report import chance
 from wetread import report
+from wetread.report.fhir.coding import SYSTEMS
 from wetread.report.words import name
 from wetread.wire.hl7 import Message, Segment, parse
 
@@ -127,7 +127,7 @@ def from_sr(data: bytes) -> Said:
         accession=str(root.AccessionNumber),
         patient=str(root.PatientID),
         report=root.SOPInstanceUID,
-        made=f"{root.ContentDate}{str(root.ContentTime).partition('.')[0]}",
+        made=f"{root.ContentDate}{str(root.ContentTime).partition('.')[0]}".ljust(14, "0"),
     )
 
 
@@ -211,7 +211,7 @@ def from_oru(data: bytes) -> Said:
         accession=request.text(18),
         patient=message.all("PID")[0].text(3),
         report=among(named, "126000").text(5),
-        made=re.sub(r"[+-]\d{4}$|\.\d+", "", among(named, "113014").text(14)),
+        made=re.sub(r"[+-]\d{4}$|\.\d+", "", among(named, "113014").text(14)).ljust(14, "0"),
         read_at=request.text(22).removesuffix("+0000"),
     )
 
@@ -239,6 +239,101 @@ def oru_map(group: Sequence[Segment]) -> tuple[Any, ...]:
     inside = next(one for one in group if one.text(3) in ("INSIDE-SHARE", "INSIDE-BODY"))
     trusted = among(group, "EXPL-TRUST").text(5) == "TRUSTWORTHY"
     return identified(group[0]), trusted, percent(inside.text(5), 2)
+
+
+# ---- the FHIR bundle --------------------------------------------------------------------------
+
+_SCHEMES = {system: scheme for scheme, system in SYSTEMS.items()}
+
+
+def fhir_code(concept: Any) -> tuple[str, str]:
+    return concept["coding"][0]["code"], _SCHEMES[concept["coding"][0]["system"]]
+
+
+def fhir_name(concept: Any) -> str:
+    return name(concept["coding"][0]["display"])
+
+
+def digits(text: str) -> str:
+    return re.sub(r"\D", "", text)
+
+
+def uid_of(resource: Any) -> str:
+    return str(resource["identifier"][0]["value"]).removeprefix("urn:oid:")
+
+
+class Bundle:
+    """A bundle, with what its resources refer to."""
+
+    def __init__(self, data: bytes) -> None:
+        entries = json.loads(data)["entry"]
+        self.by_url = {one["fullUrl"]: one["resource"] for one in entries}
+        self.all = list(self.by_url.values())
+
+    def of(self, kind: str) -> list[Any]:
+        return [one for one in self.all if one["resourceType"] == kind]
+
+    def tracked(self, observation: Any) -> Any:
+        return self.by_url[observation["bodySite"]["extension"][0]["valueReference"]["reference"]]
+
+    def finding(self, one: Any) -> tuple[Any, ...]:
+        parts = {part["code"]["coding"][0]["code"]: part for part in one["component"]}
+        numbers = (percent(str(parts[code]["valueQuantity"]["value"]), 2) for code in ("122157", "THRESHOLD"))
+        present = one["valueCodeableConcept"]["coding"][0]["code"] == "52101004"
+        assert one["interpretation"][0]["coding"][0]["code"] == ("POS" if present else "NEG")
+        body = self.tracked(one)
+        site = fhir_code(one["bodySite"]) if "coding" in one["bodySite"] else None
+        tracking = body["description"], uid_of(body)
+        return fhir_code(one["code"]), fhir_name(one["code"]), present, *numbers, tracking, site
+
+    def size(self, one: Any) -> tuple[Any, ...]:
+        amount, body = one["valueQuantity"], self.tracked(one)
+        side = fhir_code(body["locationQualifier"][0]) if "locationQualifier" in body else ()
+        number = significant(str(amount["value"]), 6)
+        tracking = body["description"], uid_of(body)
+        return fhir_code(one["code"]), fhir_name(one["code"]), number, amount["code"], tracking, side
+
+
+def fhir_map(one: Any) -> tuple[Any, ...]:
+    parts = {part["code"]["coding"][0]["code"]: part for part in one["component"]}
+    inside = next(part for code, part in parts.items() if code.startswith("INSIDE"))["valueQuantity"]["value"]
+    trusted = parts["EXPL-TRUST"]["valueCodeableConcept"]["coding"][0]["code"] == "TRUSTWORTHY"
+    return fhir_code(one["code"]), trusted, percent(str(inside), 2)
+
+
+def from_fhir(data: bytes) -> Said:
+    bundle = Bundle(data)
+    (told,) = bundle.of("DiagnosticReport")
+    observed = bundle.of("Observation")
+    absent = [one for one in observed if "dataAbsentReason" in one]
+    state = [one for one in absent if one["code"]["coding"][0]["code"] == "READING-STATE"]
+    found = [one for one in observed if "valueCodeableConcept" in one]
+    builds = [one for one in bundle.of("Device") if "parent" in one]
+    series = bundle.of("ImagingStudy")[0]["series"][0]["uid"]
+    return Said(
+        study=uid_of(bundle.of("ImagingStudy")[0]),
+        models=None
+        if state
+        else tuple(
+            (one["modelNumber"], one["version"][0]["value"], uid_of(one), one["identifier"][1]["value"])
+            for one in builds
+        ),
+        findings=tuple(map(bundle.finding, found)),
+        sizes=tuple(map(bundle.size, (one for one in observed if "valueQuantity" in one))),
+        maps=tuple(fhir_map(one) for one in found if "EXPL-TRUST" in json.dumps(one)),
+        unread=tuple(
+            (fhir_code(one["code"]), fhir_name(one["code"]), one["dataAbsentReason"]["coding"][1]["code"])
+            for one in absent
+            if one not in state
+        ),
+        refusal=state[0]["dataAbsentReason"]["coding"][1]["code"] if state else "",
+        series=series,
+        accession=told["basedOn"][0]["identifier"]["value"] if "basedOn" in told else "",
+        patient=told["subject"]["identifier"]["value"],
+        report=uid_of(told),
+        made=digits(told["effectiveDateTime"][:19]) if "T" in told["effectiveDateTime"] else None,
+        read_at=digits(told["issued"]),
+    )
 
 
 # ---- the JSON ---------------------------------------------------------------------------------
@@ -350,6 +445,7 @@ def page_size(row: tuple[str, str]) -> tuple[Any, ...]:
 READ: dict[str, Callable[[bytes], Said]] = {
     "SR": from_sr,
     "ORU": from_oru,
+    "FHIR": from_fhir,
     "JSON": from_json,
     "HTML": from_page,
 }
@@ -386,14 +482,15 @@ def differences(said: dict[str, Said]) -> list[str]:
 
 def check(seed: int) -> None:
     result = chance.result(seed)
-    made = {one.kind: one.data for one in report.documents(result, kinds={"ORU"})}
+    made = {one.kind: one.data for one in report.documents(result, kinds={"ORU", "FHIR"})}
     said = {kind: read(made[kind]) for kind, read in READ.items()}
     if result.order is not None:  # DICOM documents keep the identity of the image, a record gets that of the order
         known = {"accession": result.order.accession.value}
         known |= {"patient": result.order.patient[0].value} if result.order.patient else {}
-        for key, value in known.items():
-            assert getattr(said["ORU"], key) == value
-            object.__setattr__(said["ORU"], key, None)
+        for kind in ("ORU", "FHIR"):
+            for key, value in known.items():
+                assert getattr(said[kind], key) == value
+                object.__setattr__(said[kind], key, None)
     assert differences(said) == [], f"seed {seed}"
     assert len(said["JSON"].findings) == len(result.findings)
     assert len(said["JSON"].sizes) == sum(len(one.measurements) for one in result.regions)
@@ -411,12 +508,12 @@ def test_all_media_say_the_same_of_a_thousand_results() -> None:
         check(seed)
 
 
-@pytest.mark.parametrize("kind", ["ORU", "JSON", "HTML"])
+@pytest.mark.parametrize("kind", ["ORU", "FHIR", "JSON", "HTML"])
 def test_a_difference_is_found(kind: str) -> None:
     """The comparison itself is tried: each medium with another number in it."""
     result = next(one for one in map(chance.result, range(100)) if len(one.findings) > 1 and one.regions)
     other = next(one for one in map(chance.result, range(100, 200)) if len(one.findings) > 1)
-    made = {one.kind: one.data for one in report.documents(result, kinds={"ORU"})}
-    wrong = {one.kind: one.data for one in report.documents(other, kinds={"ORU"})}
+    made = {one.kind: one.data for one in report.documents(result, kinds={"ORU", "FHIR"})}
+    wrong = {one.kind: one.data for one in report.documents(other, kinds={"ORU", "FHIR"})}
     said = {one: read((wrong if one == kind else made)[one]) for one, read in READ.items()}
     assert any(line.startswith("findings") for line in differences(said))

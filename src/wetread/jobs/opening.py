@@ -60,6 +60,7 @@ _ADDED: dict[int, tuple[str, ...]] = {
         "ALTER TABLE documents ADD COLUMN sop_class_uid VARCHAR(64) NOT NULL DEFAULT ''",
         "ALTER TABLE documents ADD COLUMN series_uid VARCHAR(64) NOT NULL DEFAULT ''",
     ),
+    9: (),  # looked into no bundles
 }
 
 

@@ -22,6 +22,7 @@ from wetread.jobs.tables import (
     outbox,
     removed,
     requests,
+    resources,
 )
 
 BATCH = 100  # files in one turn at the write lock
@@ -105,6 +106,7 @@ class Removals:
             papers = [digest for digest in _of(connection, documents, job) if digest]
             connection.execute(insert(removed).values(job=job, at=self._index.now()))
             connection.execute(update(documents).where(documents.c.job == job).values(digest=""))
+            connection.execute(delete(resources).where(resources.c.digest.in_(papers)))  # they name patients
             detail = {"why": why, "objects": len(objects), "documents": len(papers)}
             note(connection, self._index.now(), "removed", job, detail)
         self._failpoint("forgotten")

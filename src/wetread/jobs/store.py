@@ -25,6 +25,7 @@ from wetread.jobs.overview import Overview
 from wetread.jobs.parcels import Parcels
 from wetread.jobs.removals import Removals
 from wetread.jobs.requests import Requests
+from wetread.jobs.resources import Resources
 from wetread.jobs.spool import DamagedBlob, Spool, file_name, make_folder
 from wetread.jobs.studies import Studies
 from wetread.jobs.subscriptions import Subscriptions
@@ -124,6 +125,7 @@ class Store:
         self.parcels = Parcels(self._index, self._deadlines, self._reached)
         self.overview = Overview(self._index)
         self.held = Held(self._index, self.spool, self.made)
+        self.resources = Resources(self._index, self.made)
         self.subscriptions = Subscriptions(self._index)
         self.tasks = Tasks(self._index)
         self.worklist = Worklist(self._index, self.subscriptions, self.tasks)

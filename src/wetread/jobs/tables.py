@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from wetread.wire.queryable import ATTRIBUTES, KEYS
 
-SCHEMA = 9
+SCHEMA = 10
 
 metadata = MetaData()
 
@@ -119,6 +119,20 @@ described = Table(
     Column("digest", String(64), primary_key=True),
     Column("received", Integer, nullable=False),  # 1: an object that came, 0: one of our documents
     *(Column(name, String, nullable=False, index=name in KEYS) for name in ATTRIBUTES),
+)
+
+#: What a FHIR bundle says, for searches; filled when somebody asks, see `wetread.jobs.resources`.
+resources = Table(
+    "resources",
+    metadata,
+    Column("digest", String(64), primary_key=True),  # of the bundle
+    Column("type", String(24), primary_key=True),  # "" of a bundle that cannot be read
+    Column("id", String(64), primary_key=True),
+    Column("identifiers", String, nullable=False),  # system|value, each between line feeds
+    Column("patient", String, nullable=False),  # the same, of the patient
+    Column("status", String(24), nullable=False),
+    Column("date", String(32), nullable=False),
+    Index("resources_by_id", "type", "id"),
 )
 
 #: Each document on its way to each destination.

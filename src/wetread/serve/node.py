@@ -9,6 +9,8 @@ from collections.abc import Callable, Container
 from contextlib import ExitStack
 from pathlib import Path
 
+from starlette.routing import BaseRoute
+
 from wetread.contain.children import Children
 from wetread.contain.viewer import Viewer
 from wetread.errors import SettingsError
@@ -17,7 +19,7 @@ from wetread.jobs.lanes import deadlines_s
 from wetread.jobs.runner import Runner
 from wetread.jobs.store import Store
 from wetread.jobs.worker import Reader
-from wetread.serve import dicomweb, logs, stow, viewer
+from wetread.serve import dicomweb, fhir, logs, stow, viewer
 from wetread.serve.channels import Channels
 from wetread.serve.http import HttpServer, application
 from wetread.serve.metrics import Metrics
@@ -121,7 +123,8 @@ class Node:
             self._channels = Channels(self.store.subscriptions, self.store.shared)
             self.store.worklist.told.append(self._channels.wake)
             web = dicomweb.application(self.store, self._viewer, self._taking, settings, self._channels)
-            shown = viewer.routes(settings.viewer) if settings.viewer != Path() else ()
+            shown: list[BaseRoute] = [*fhir.mounted(self.store.resources, settings)]
+            shown += viewer.routes(settings.viewer) if settings.viewer != Path() else ()
             app = application(self.store, self.metrics, self.missing, lambda: self._runner.strain.steps, web, shown)
             self._http = HttpServer(app, settings.http_host, settings.http_port)
             undo.callback(self._http.stop)

@@ -28,7 +28,8 @@ def observations(shared: Shared, pictures: dict[str, Json]) -> Iterator[Json]:
     """Make the entries of everything that the models said, and did not say."""
     result = shared.context.result
     if result.refusal is not None:
-        yield _absent(shared, codes.READING_STATE, result.refusal, f"{result.refusal.sentence} {result.refusal.detail}")
+        text = f"{result.refusal.sentence} {result.refusal.detail}"
+        yield _absent(shared, codes.READING_STATE, result.refusal, text, "")
         return
     for finding in result.findings:
         yield from _finding(shared, finding, pictures.get("heat"))
@@ -36,7 +37,7 @@ def observations(shared: Shared, pictures: dict[str, Json]) -> Iterator[Json]:
         yield from _region(shared, region, str(number))
     for unread in result.not_read:
         for about in unread.about:
-            yield _absent(shared, about, unread.refusal, omitted(unread))
+            yield _absent(shared, about, unread.refusal, omitted(unread), unread.model.device_uid)
 
 
 def _observation(shared: Shared, key: tuple[str, ...], code: Code, by: Algorithm) -> Json:
@@ -77,9 +78,8 @@ def _finding(shared: Shared, finding: Finding, heat: Json | None) -> Iterator[Js
     notes += [one.sentence for one in explained]
     if notes:
         made["note"] = [{"text": one} for one in notes]
-    if site is not None:
-        yield (body := _body(shared, finding.tracking_uid, finding.tracking_id, site, None, finding.code))
-        made["bodySite"] = _site(site, None, body)
+    yield (body := _body(shared, finding.tracking_uid, finding.tracking_id, site, None, finding.code))
+    made["bodySite"] = _site(site, None, body)
     shown = [{"reference": heat["fullUrl"]}] if heat is not None and explained else []
     made |= {**_method(finding.model), "derivedFrom": [shared.study, *shown]}
     made["component"] = [
@@ -104,7 +104,7 @@ def _region(shared: Shared, region: Region, number: str) -> Iterator[Json]:
     morphology = None if region.category.value == ANATOMY else region.type
     site = region.type if morphology is None else codes.BODY_PARTS.get(shared.context.source.body_part)
     body = _body(shared, region.tracking_uid, region.tracking_id, site, region.laterality, morphology)
-    where = {"bodySite": _site(site, region.laterality, body)} if site is not None else {}
+    where = {"bodySite": _site(site, region.laterality, body)}
     yield body
     members = []
     for index, measurement in enumerate(region.measurements):
@@ -130,17 +130,20 @@ def _measurement(shared: Shared, region: Region, one: Measurement, key: tuple[st
     return _entry(made | {"derivedFrom": [shared.study]})
 
 
-def _absent(shared: Shared, code: Code, refusal: Refusal, text: str) -> Json:
+def _absent(shared: Shared, code: Code, refusal: Refusal, text: str, by: str) -> Json:
     """State that nothing is known of something, and why; who did not read did not contribute."""
-    made = _observation(shared, ("absent", code.scheme, code.value, refusal.code), code, software())
+    made = _observation(shared, ("absent", code.scheme, code.value, by), code, software())
     why = coding(codes.private(refusal.code, refusal.sentence))
     reason = term("data-absent-reason", "not-performed", "Not Performed")
     return _entry(made | {"dataAbsentReason": {"coding": [*reason["coding"], why], "text": text.strip()}})
 
 
-def _site(site: Code, laterality: Code | None, body: Json) -> Json:
-    text = f"{laterality.meaning} {site.meaning.lower()}" if laterality is not None else site.meaning
+def _site(site: Code | None, laterality: Code | None, body: Json) -> Json:
+    """Write a place, with what is tracked there; of some findings no place is known."""
     extension = [{"url": BODY_SITE, "valueReference": {"reference": body["fullUrl"]}}]
+    if site is None:
+        return {"extension": extension, "text": "not stated"}
+    text = f"{laterality.meaning} {site.meaning.lower()}" if laterality is not None else site.meaning
     return {"extension": extension, **concept(site, text=text)}
 
 

@@ -30,11 +30,14 @@ _PRIORITIES = {"STAT": "stat", "URGENT": "urgent"}
 
 
 def lines(shared: Shared) -> Iterator[str]:
-    """Say the result, a line at a time."""
+    """Say the result, a line at a time; some readers see nothing else of it."""
     result = shared.context.result
+    yield NOTICE
     if result.refusal is not None:
         yield f"NOT READ. {result.refusal.sentence} {result.refusal.detail}".strip()
         return
+    if not result.findings and not result.not_read:
+        yield "No finding asked for; only regions were outlined."
     yield from (one.line for one in statements(result))
     yield from (one.sentence for one in result.explanations)
     for region in result.regions:
@@ -97,7 +100,7 @@ def _replaced(shared: Shared) -> list[Json]:
 def _narrative(said: Sequence[str]) -> str:
     items = "".join(f"<li>{escape(line)}</li>" for line in said)
     head = "<p>AI result, preliminary: no person has seen it.</p>"
-    return f'<div xmlns="http://www.w3.org/1999/xhtml">{head}<ul>{items}</ul><p>{escape(NOTICE)}</p></div>'
+    return f'<div xmlns="http://www.w3.org/1999/xhtml">{head}<ul>{items}</ul></div>'
 
 
 def task(shared: Shared) -> Json | None:

@@ -38,7 +38,7 @@ def test_the_page_names_every_place_and_no_test_that_is_not_there() -> None:
 
 
 #: Places of which each has a test of its own.
-OTHERS = ("set-aside", "forgotten", "commitment-asked", "commitment-reported")
+OTHERS = ("set-aside", "forgotten", "commitment-asked", "commitment-reported", "order-kept")
 
 
 @pytest.mark.parametrize("place", [name for name in failpoints.NAMES if name not in OTHERS])

@@ -41,6 +41,8 @@ def one_of_each(metrics: Metrics) -> None:
     fallen = replace(phantom.partial(), models=(replace(phantom.partial().models[0], instead_of="cuda"),))
     metrics.read([Reading(fallen, ())], 0.1)
     metrics.answered(0)
+    metrics.messaged("ORM^O01", "AA")
+    metrics.cut_off(Refusal.MALFORMED)
     metrics.answered(0xA700)
     metrics.turned_away(Refusal.ADDRESS)
     metrics.admitted(next(iter(Effect)))

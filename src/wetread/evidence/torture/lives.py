@@ -30,8 +30,10 @@ SENDING, STARTING = "any moment", "any moment of the start"
 NEEDS_CRASH = ("set-aside",)
 #: Places that are reached only when a delivered study is deleted: the disk is then said to be full.
 NEEDS_DELETION = ("forgotten",)
+#: Places that only orders lead to, which nobody sends here.
+NOT_HERE = ("order-kept",)
 #: How the lives of one cycle end: at each named place once, the rest by chance.
-CYCLE = (*failpoints.NAMES, SENDING, SENDING, SENDING, STARTING)
+CYCLE = (*(name for name in failpoints.NAMES if name not in NOT_HERE), SENDING, SENDING, SENDING, STARTING)
 REAL_EVERY = 20  # every so many lives a real film is read by the models that ship
 PATIENCE_S = 8.0  # for a place that is not reached: then it is killed all the same
 MAX_TRIES = 6

@@ -297,6 +297,30 @@ class Revision:
 
 
 @dataclass(frozen=True, slots=True)
+class Followed:
+    """What an earlier report says of something that is followed."""
+
+    tracking_uid: str  # the same as that of the new finding or region
+    tracking_id: str
+    finding: Code
+    values: tuple[Measurement, ...]  # the probability of a finding in %, what was measured of a region
+    present: bool | None  # the verdict on a finding; None of a region
+    algorithm: str  # (111001) and (111003) of what gave them
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """An earlier study of the patient, of the same modality and body part, as our report about it says."""
+
+    study_uid: str
+    date: str  # DICOM Study Date (0008,0020), DA
+    time: str  # DICOM Study Time (0008,0030), TM; "" not known
+    images: tuple[tuple[str, str, str], ...]  # Series, SOP Class and SOP Instance UID of each image
+    groups: tuple[Followed, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Sender:
     """Who sent an object, and when."""
 
@@ -342,6 +366,7 @@ class Circumstances:
     routes: tuple[Route, ...] = ()  # the site's rules, where they apply
     senders: Mapping[str, Sender] = field(default_factory=dict)  # SOP Instance UID -> who sent it
     order: Order | None = None  # that the study answers; None: no order is known
+    priors: tuple[bytes, ...] = ()  # our reports about earlier studies of its patient
 
 
 #: Nothing was said of the study before, no rule applies, and nothing is left out.
@@ -369,6 +394,7 @@ class Result:
     revision: Revision | None = None  # what it replaces
     order: Order | None = None  # that it answers; never part of a DICOM document
     reduced: tuple[str, ...] = ()  # of `Circumstances.reduced`, where something was read
+    priors: tuple[Prior, ...] = ()  # whose values stand beside the new ones, the newest first
     read_at: str = ""  # when, UTC, ISO 8601 to the second; never part of a DICOM document
 
 

@@ -23,8 +23,8 @@ def _result(kind: str) -> Result:
         return phantom.refused()
     if kind == "reduced":
         return phantom.reduced()
-    if kind == "late":
-        return phantom.late()
+    if kind in ("late", "followed"):
+        return phantom.late() if kind == "late" else phantom.followed()
     if kind == "partial":
         return phantom.partial()
     if kind == "negative":

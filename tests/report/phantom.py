@@ -15,6 +15,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
+from wetread import report
 from wetread.records import (
     FULL_SCALE,
     Code,
@@ -230,6 +231,35 @@ def late() -> Result:
         Predecessor("SR", "2.25.73", "1.2.840.10008.5.1.4.1.1.88.34", "2.25.731"),
     )
     return result("real", revision=Revision(1, made))
+
+
+def earlier(number: int = 1, day: str = "20040801", scale: float = 0.9, header: dict[str, str] | None = None) -> Result:
+    """A result about an earlier study of the same patient, with smaller lungs and no pneumonia."""
+    made = result("real", probability=0.352)
+    assert made.image is not None
+    source = copy.deepcopy(made.header)
+    study, series, instance = (f"2.25.{9000 + 10 * number + part}" for part in range(3))
+    source.StudyInstanceUID, source.SeriesInstanceUID, source.SOPInstanceUID = study, series, instance
+    source.StudyDate = day
+    for keyword, value in (header or {}).items():
+        setattr(source, keyword, value)
+    regions = [
+        replace(one, measurements=tuple(replace(size, value=size.value * scale) for size in one.measurements))
+        for one in made.regions
+    ]
+    image = replace(made.image, header=source, study_uid=study, series_uid=series, sop_uids=(instance,))
+    return replace(made, study_uid=study, header=source, image=image, regions=tuple(regions))
+
+
+def reports(*results: Result) -> list[bytes]:
+    """The structured reports about results."""
+    return [one.data for made in results for one in report.documents(made) if one.kind == "SR"]
+
+
+def followed() -> Result:
+    """A result beside which a prior's values stand."""
+    now = result("real")
+    return replace(now, priors=report.priors(now, tuple(report.reported(reports(earlier()))), 1))
 
 
 def refused(kind: str = "real", code: str = "WRONG-BODY-PART", with_header: bool = True) -> Result:

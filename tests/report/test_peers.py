@@ -27,7 +27,7 @@ pytestmark = pytest.mark.peer
 Documents = Callable[[str], dict[str, Document]]
 Results = Callable[[str], Result]
 DICOM = ("SEG", "PM", "SR", "SC", *WANTED)
-CASES = (*HEADERS, "negative", "refused", "partial", "late", "reduced", *series.KINDS)
+CASES = (*HEADERS, "negative", "refused", "partial", "late", "followed", "reduced", *series.KINDS)
 
 #: Warnings of dciodvfy that stay, each with its reason.
 ALLOWED = {
@@ -247,7 +247,7 @@ def test_highdicom_reads_the_parametric_map(kind: str, documents_of: Documents, 
     assert np.abs(values - given / FULL_SCALE).max() <= 1e-7
 
 
-@pytest.mark.parametrize("kind", [*HEADERS, "negative", "late", "reduced", *series.KINDS])
+@pytest.mark.parametrize("kind", [*HEADERS, "negative", "late", "followed", "reduced", *series.KINDS])
 def test_highdicom_reads_the_report(kind: str, documents_of: Documents, result_of: Results) -> None:
     sr = pytest.importorskip("highdicom.sr")
     given, made = result_of(kind), documents_of(kind)

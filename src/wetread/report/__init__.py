@@ -20,13 +20,27 @@ from wetread.report.checker import check, judged
 from wetread.report.context import Context, context_of, left_out
 from wetread.report.elements import Item, decode, encode, get
 from wetread.report.fhir.site import Site, site_of
+from wetread.report.priors import Reported, priors, reported
 from wetread.report.problem import Problem
 from wetread.report.revision import Earlier, earlier, revision
 from wetread.report.summary import encoded as encoded_summary
 from wetread.report.summary import summary
 from wetread.wire.hl7 import UTF_8
 
-__all__ = ["Earlier", "Problem", "Site", "check", "documents", "earlier", "revision", "site_of", "summary"]
+__all__ = [
+    "Earlier",
+    "Problem",
+    "Reported",
+    "Site",
+    "check",
+    "documents",
+    "earlier",
+    "priors",
+    "reported",
+    "revision",
+    "site_of",
+    "summary",
+]
 
 
 def _datasets(context: Context) -> Iterator[tuple[str, Item]]:

@@ -21,7 +21,7 @@ import numpy as np
 from pydicom.errors import InvalidDicomError
 
 from wetread.errors import DocumentError
-from wetread.report import enclosed, numbered, presented, raster, revision, selected, together, tree, values
+from wetread.report import enclosed, numbered, presented, previous, raster, revision, selected, together, tree, values
 from wetread.report.characters import codecs_of
 from wetread.report.codes import PROCESSING_EQUIPMENT
 from wetread.report.context import KINDS
@@ -346,7 +346,7 @@ def _references(data: Item) -> Iterator[Item]:
 _JUDGES: dict[str, tuple[Callable[[Item], Iterator[Problem]], ...]] = {
     "SEG": (raster.pixels, raster.frames, raster.segments),
     "PM": (raster.pixels, raster.frames, raster.mapping),
-    "SR": (tree.problems, revision.problems),
+    "SR": (tree.problems, revision.problems, previous.problems),
     "SC": (raster.pixels,),
     "KOS": (selected.problems,),
     "GSPS": (presented.problems,),

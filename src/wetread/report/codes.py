@@ -88,6 +88,10 @@ SOURCE_OF_MEASUREMENT = _dcm("121112", "Source of Measurement")
 VISUAL_EXPLANATION = _dcm("130401", "Visual explanation")
 COMMENT = _dcm("121106", "Comment")
 PROBABILITY = _dcm("122157", "Probability")
+PREVIOUS_FINDINGS = _dcm("121068", "Previous Findings")
+TIME_POINT = Code("C2348792", "UMLS", "Time Point")
+STUDY_DATE = _dcm("111060", "Study Date")
+STUDY_UID = _dcm("110180", "Study Instance UID")
 PRESENT = _sct("52101004", "Present")
 ABSENT = _sct("272519000", "Absent")
 
@@ -108,6 +112,7 @@ FASTEST_BUILDS = private("BUILDS", "Fastest certified builds")
 STEPS = {"documents": NO_DOCUMENTS, "pictures": NO_PICTURES, "builds": FASTEST_BUILDS}
 MODEL_DIGEST = private("MODEL-DIGEST", "SHA-256 of the model's file")
 WADO = private("WADO-RS", "Where the instance can be retrieved")
+DIFFERENCE = private("DIFFERENCE", "Value of this study minus that of the prior study")
 NOT_READ_REASON = private("NOT-READ-REASON", "Reason why the image was not read")
 
 # What a record gets beside the tree.

@@ -89,6 +89,10 @@ def _texts(result: Result, institution: str) -> list[str]:
         texts += (explanation.method, explanation.sentence)
     for unread in result.not_read:
         texts += (unread.model.id, unread.model.version, unread.refusal.detail, *(one.meaning for one in unread.about))
+    for prior in result.priors:
+        for group in prior.groups:
+            texts += (group.tracking_id, group.finding.meaning, group.algorithm, group.version)
+            texts += (meaning for one in group.values for meaning in (one.code.meaning, one.unit.meaning))
     if result.refusal is not None:
         texts += (result.refusal.sentence, result.refusal.detail)
     return texts

@@ -35,6 +35,11 @@ def fingerprint_of(result: Result, sop_uid: str, institution: str) -> str:
         parts.append(f"{explanation.inside_share:.4f}")
     for unread in result.not_read:
         parts += (unread.model.sha256, unread.refusal.code, unread.refusal.detail)
+    for prior in result.priors:
+        parts += (f"prior {prior.study_uid}", prior.date, prior.time, *(uid for image in prior.images for uid in image))
+        for group in prior.groups:
+            parts += (group.tracking_uid, group.algorithm, group.version, str(group.present))
+            parts += (f"{one.code.value} {one.value:.6g} {one.unit.value}" for one in group.values)
     parts += (f"reduced {step}" for step in result.reduced)
     if result.revision is not None:
         parts += (f"late {result.revision.late}", *(one.sop_instance_uid for one in result.revision.replaced))

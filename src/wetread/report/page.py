@@ -14,9 +14,10 @@ from pathlib import Path
 import cv2
 
 from wetread import __version__
-from wetread.records import Explanation, Picture, Region, Result, Unread
+from wetread.records import Explanation, Picture, Result, Unread
 from wetread.report.context import NOTICE
 from wetread.report.identity import text_of
+from wetread.report.previous import said as said_before
 from wetread.report.sc import WARNING
 from wetread.report.words import Statement, circumstances, measured, name, names, reduction, statements
 
@@ -46,20 +47,26 @@ def _picture(picture: Picture, doubtful: bool) -> str:
     )
 
 
-def _finding(said: Statement) -> str:
+def _finding(result: Result, said: Statement) -> str:
     finding = said.finding
     at, mark = (min(max(value, 0.0), 1.0) * 100 for value in (finding.probability, finding.threshold))
     side = ' class="left"' if mark < 25 else ' class="right"' if mark > 75 else ""
     text = escape(f"Probability of {said.name}")
     slices = f'<p class="slices">{escape(said.slices.capitalize())}</p>' if said.slices else ""
+    priors = _earlier(result, finding.tracking_uid)
     label = escape(f"Probability of {said.name} {said.percent}, threshold {said.threshold}")
     return (
         f'<div class="finding{" is-present" if finding.present else ""}"><div class="said"><span>{text}</span>'
         f'<span class="value">{escape(said.percent)}</span></div>'
         f'<div class="bar" role="img" aria-label="{label}">'
         f'<i style="width:{at:.1f}%"></i><b style="left:{mark:.1f}%"></b>'
-        f'<small{side} style="left:{mark:.1f}%">threshold {escape(said.threshold)}</small></div>{slices}</div>'
+        f'<small{side} style="left:{mark:.1f}%">threshold {escape(said.threshold)}</small></div>{slices}{priors}</div>'
     )
+
+
+def _earlier(result: Result, tracking_uid: str) -> str:
+    """What priors had of it, with their dates."""
+    return "".join(f'<p class="prior">{escape(line)}</p>' for line in said_before(result, tracking_uid))
 
 
 def _trust(explanation: Explanation) -> str:
@@ -100,7 +107,7 @@ def _read(result: Result) -> str:
     said = statements(result)
     kind, headline, lead = _headline(result)
     parts = [f'<section class="{kind}"><h1>{escape(headline)}</h1><p class="lead">{escape(lead)}</p>']
-    parts += [_finding(one) for one in said]
+    parts += [_finding(result, one) for one in said]
     parts += [_trust(one) for one in result.explanations]
     parts += [_unread(one) for one in result.not_read]
     return "".join([*parts, "</section>"])
@@ -133,10 +140,11 @@ def _panel(title: str, body: str, wide: bool = False) -> str:
     return f'<section class="panel{" wide" if wide else ""}"><h2>{escape(title)}</h2>{body}</section>'
 
 
-def _measured(regions: tuple[Region, ...]) -> str:
+def _measured(result: Result) -> str:
     rows = [
-        (f"{region.label}, {name(one.code.meaning).lower()}", escape(measured(one)))
-        for region in regions
+        (f"{region.label}, {name(one.code.meaning).lower()}", escape(measured(one)) + before)
+        for region in result.regions
+        for before in (_earlier(result, region.tracking_uid),)
         for one in region.measurements
     ]
     return _panel("Measured", _rows(rows, number=True)) if rows else ""
@@ -194,7 +202,7 @@ def html(result: Result) -> bytes:
         f'<header class="top"><div class="brand">Wetread <span>{escape(__version__)}</span></div>'
         f'<div class="notice">{WARNING}</div></header>'
         f"{_notice(result)}{head}" + (f'<div class="films">{films}</div>' if films else "") + '<div class="panels">'
-        f"{_measured(result.regions)}{_times(result)}{_models(result)}{_origin(result)}</div>"
+        f"{_measured(result)}{_times(result)}{_models(result)}{_origin(result)}</div>"
         f"<footer>{NOTICE}</footer></main></body></html>\n"
     )
     return page.encode()

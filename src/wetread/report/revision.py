@@ -54,11 +54,11 @@ def earlier(files: Iterable[bytes]) -> Iterator[Earlier]:
         kind = _KIND_OF.get(get(read, "SOPClassUID", ""))
         if kind is not None:
             named = (get(read, name, "") for name in ("SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID"))
-            replaced = frozenset(get(one, "ReferencedSOPInstanceUID", "") for one in _listed(read, PREDECESSORS))
+            replaced = frozenset(get(one, "ReferencedSOPInstanceUID", "") for one in listed(read, PREDECESSORS))
             yield Earlier(Predecessor(kind, *named), get(read, "StudyInstanceUID", ""), _sources(kind, read), replaced)
 
 
-def _listed(data: Item, keyword: str) -> Iterator[Item]:
+def listed(data: Item, keyword: str) -> Iterator[Item]:
     """Visit the instances of a hierarchical reference."""
     for study in sequence(data, keyword):
         for series in sequence(study, "ReferencedSeriesSequence"):
@@ -66,7 +66,7 @@ def _listed(data: Item, keyword: str) -> Iterator[Item]:
 
 
 def _sources(kind: str, data: Item) -> frozenset[str]:
-    named = _listed(data, _EVIDENCE) if kind == "SR" else iter(sequence(data, "SourceInstanceSequence"))
+    named = listed(data, _EVIDENCE) if kind == "SR" else iter(sequence(data, "SourceInstanceSequence"))
     found = {get(one, "ReferencedSOPInstanceUID", ""): get(one, "ReferencedSOPClassUID", "") for one in named}
     return frozenset(uid for uid, class_uid in found.items() if class_uid not in _MADE)
 
@@ -118,18 +118,18 @@ def problems(data: Item) -> Iterator[Problem]:
     """Judge a Predecessor Documents Sequence: something other than the document itself, named once."""
     if get(data, PREDECESSORS) == []:
         yield Problem(PREDECESSORS, "expected at least one document, got none", _CLAUSE)
-    named = [get(one, "ReferencedSOPInstanceUID") for one in _listed(data, PREDECESSORS)]
+    named = [get(one, "ReferencedSOPInstanceUID") for one in listed(data, PREDECESSORS)]
     if get(data, "SOPInstanceUID") in named or len(set(named)) != len(named):
         yield Problem(PREDECESSORS, "expected other documents, each once, got this one or one twice", _CLAUSE)
 
 
 def ours(kind: str, data: Item) -> Iterator[Problem]:
     """Judge what our own have: predecessors of their kind, in the same study, and no part of the evidence."""
-    found = list(_listed(data, PREDECESSORS))
+    found = list(listed(data, PREDECESSORS))
     if any(get(one, "ReferencedSOPClassUID") != KINDS[kind].sop_class_uid for one in found):
         yield Problem(PREDECESSORS, f"expected documents of the kind {kind}, got another", _CLAUSE)
     if any(get(one, "StudyInstanceUID") != get(data, "StudyInstanceUID") for one in sequence(data, PREDECESSORS)):
         yield Problem(PREDECESSORS, "expected documents of the same study, got others", _CLAUSE)
-    listed = {get(one, "ReferencedSOPInstanceUID") for one in _listed(data, _EVIDENCE)}
-    if listed & {get(one, "ReferencedSOPInstanceUID") for one in found}:
+    evidence = {get(one, "ReferencedSOPInstanceUID") for one in listed(data, _EVIDENCE)}
+    if evidence & {get(one, "ReferencedSOPInstanceUID") for one in found}:
         yield Problem(PREDECESSORS, "expected no predecessor in the evidence, got one", _CLAUSE)

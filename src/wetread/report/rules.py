@@ -219,6 +219,17 @@ TABLE: tuple[Row, ...] = (
         "Table 10-11",
         (),
     ),
+    *(
+        (f"PertinentOtherEvidenceSequence{path}", "1", TREES, "Table C.17-3a", ())
+        for path in (
+            ".StudyInstanceUID",
+            ".ReferencedSeriesSequence",
+            ".ReferencedSeriesSequence.SeriesInstanceUID",
+            ".ReferencedSeriesSequence.ReferencedSOPSequence",
+            ".ReferencedSeriesSequence.ReferencedSOPSequence.ReferencedSOPClassUID",
+            ".ReferencedSeriesSequence.ReferencedSOPSequence.ReferencedSOPInstanceUID",
+        )
+    ),
     ("ReferencedRequestSequence.StudyInstanceUID", "1", TREES, "C.17.2", ()),
     ("ReferencedRequestSequence.ReferencedStudySequence", "2", TREES, "C.17.2", ()),
     ("ReferencedRequestSequence.AccessionNumber", "2", TREES, "C.17.2", ()),

@@ -10,8 +10,8 @@ groups), TID 300 (measurement), TID 4019 (algorithm identification).
 
 from __future__ import annotations
 
-from wetread.records import Code, Explanation, Finding, Measurement, Refusal, Region, Unread
-from wetread.report import codes
+from wetread.records import Code, Explanation, Finding, Followed, Measurement, Prior, Refusal, Region, Unread
+from wetread.report import codes, previous
 from wetread.report.codes import coded
 from wetread.report.context import KINDS, Context, beginning, instance_uid, left_out, reference
 from wetread.report.elements import Item, get, item
@@ -207,6 +207,38 @@ def _segmented(context: Context) -> Item:
     return _node("CONTAINS", "IMAGE", codes.SOURCE_IMAGE_FOR_SEGMENTATION, ReferencedSOPSequence=only)
 
 
+def _previous(context: Context) -> list[Item]:
+    """State what priors say of what is followed, each group in its time point: TID 1501, TID 1502."""
+    groups = [_prior(context, prior, group) for prior in context.result.priors for group in prior.groups]
+    return [_container(codes.PREVIOUS_FINDINGS, groups)] if groups else []
+
+
+def _prior(context: Context, prior: Prior, group: Followed) -> Item:
+    children = _tracking(group.tracking_id, group.tracking_uid)
+    children += [
+        _text("HAS OBS CONTEXT", codes.TIME_POINT, f"Prior study of {previous.day(prior)}"),
+        _node("HAS OBS CONTEXT", "DATE", codes.STUDY_DATE, Date=prior.date),
+        _node("HAS OBS CONTEXT", "UIDREF", codes.STUDY_UID, UID=prior.study_uid),
+        _code("CONTAINS", codes.FINDING, group.finding),
+    ]
+    for one in group.values:
+        children.append(_number(one.code, decimal(one.value), one.unit))
+        change = previous.difference(context.result, group, one)
+        children += [] if change is None else [_number(codes.DIFFERENCE, decimal(change), one.unit)]
+    if group.present is not None:
+        children.append(_code("CONTAINS", group.finding, codes.PRESENT if group.present else codes.ABSENT))
+    series_uid, *image = prior.images[0]
+    if len(prior.images) == 1:
+        children.append(
+            _node("CONTAINS", "IMAGE", codes.SOURCE_OF_MEASUREMENT, ReferencedSOPSequence=reference(*image))
+        )
+    else:
+        children.append(_node("CONTAINS", "UIDREF", codes.SERIES_UID, UID=series_uid))
+    # In words: an algorithm that did not contribute to this report stands in no equipment (AIR).
+    children.append(_text("CONTAINS", codes.COMMENT, f"Read by {group.algorithm} {group.version}"))
+    return _container(codes.MEASUREMENT_GROUP, children, "1501")
+
+
 def _refused(refusal: Refusal) -> Item:
     """State that the image was not read, and why."""
     text = f"NOT READ. {refusal.sentence} {refusal.detail}".strip()
@@ -246,6 +278,7 @@ def _tree(context: Context) -> list[Item]:
     if context.source.referable:
         groups += [_region(context, region, number) for number, region in enumerate(result.regions, 1)]
     children.append(_container(codes.IMAGING_MEASUREMENTS, groups))
+    children += _previous(context)
     said = [_code("CONTAINS", codes.REDUCED, codes.STEPS[step]) for step in result.reduced]
     said += [node for unread in result.not_read for node in _unread(unread)]
     return [*children, _container(codes.QUALITATIVE_EVALUATIONS, said)] if said else children
@@ -300,6 +333,7 @@ def dataset(context: Context) -> Item:
     because no person has seen it, and unverified.  Where none read it is partial, with its code.
     """
     made = beginning(context, "SR") | _evidence(context) | requests(context) | _template("1500")
+    made |= previous.evidence(context.result.priors)
     made |= predecessors(context, "SR")
     refusal = context.result.refusal
     made |= item(

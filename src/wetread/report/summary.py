@@ -16,6 +16,7 @@ from wetread.records import (
     Finding,
     Measurement,
     ModelIdentity,
+    Prior,
     Refusal,
     Region,
     Result,
@@ -24,6 +25,7 @@ from wetread.records import (
 )
 from wetread.report.context import NOTICE
 from wetread.report.identity import text_of
+from wetread.report.previous import difference
 
 
 def _code(code: Code | None) -> dict[str, str] | None:
@@ -126,6 +128,26 @@ def _image(result: Result) -> dict[str, Any]:
     return made
 
 
+def _prior(result: Result, prior: Prior) -> dict[str, Any]:
+    values = [
+        {
+            "tracking_uid": group.tracking_uid,
+            "tracking_id": group.tracking_id,
+            "finding": _code(group.finding),
+            "present": group.present,
+            "code": _code(one.code),
+            "value": float(f"{one.value:.6g}"),
+            "unit": _code(one.unit),
+            "difference": difference(result, group, one),
+            "model": group.algorithm,
+            "version": group.version,
+        }
+        for group in prior.groups
+        for one in group.values
+    ]
+    return {"study_uid": prior.study_uid, "study_date": prior.date, "values": values}
+
+
 def _revision(revision: Revision | None) -> dict[str, Any] | None:
     if revision is None:
         return None
@@ -144,7 +166,8 @@ def summary(result: Result) -> dict[str, Any]:
     Returns
     -------
     dict
-        Probabilities and shares are 0..1; measurements carry a UCUM unit; slices are
+        Probabilities and shares are 0..1; measurements carry a UCUM unit, and so do priors' values
+        (probabilities in %) with the difference from them, null where another build gave them; slices are
         counted from 0 in the order of `sop_uids`; times are milliseconds by stage.
     """
     refusal = result.refusal
@@ -160,6 +183,7 @@ def summary(result: Result) -> dict[str, Any]:
         "image": _image(result),
         "findings": [_finding(one) for one in result.findings],
         "regions": [_region(one) for one in result.regions],
+        "priors": [_prior(result, one) for one in result.priors],
         "explanations": [_explanation(one) for one in result.explanations],
         "models": [_model(one) for one in result.models],
         "timings_ms": {one.stage: round(one.ms, 3) for one in result.timings},

@@ -75,6 +75,12 @@ _RELATION_OF = {
     codes.SOURCE_SERIES_FOR_SEGMENTATION: "CONTAINS",
     codes.SOURCE_OF_MEASUREMENT: "CONTAINS",
     codes.VISUAL_EXPLANATION: "CONTAINS",
+    codes.PREVIOUS_FINDINGS: "CONTAINS",
+    codes.TIME_POINT: "HAS OBS CONTEXT",
+    codes.STUDY_DATE: "HAS OBS CONTEXT",
+    codes.STUDY_UID: "HAS OBS CONTEXT",
+    codes.SERIES_UID: "CONTAINS",
+    codes.DIFFERENCE: "CONTAINS",
 }
 _RELATIONS_BY_CODE = {(code.scheme, code.value): relation for code, relation in _RELATION_OF.items()}
 #: Classes that a segment may be of.
@@ -327,4 +333,4 @@ def problems(data: Item) -> Iterator[Problem]:
     yield from _omissions(children)
     yield from _reductions(children)
     yield from algorithms(data, children)
-    yield from _groups(children)
+    yield from _groups([node for node in children if key_of(node) != key(codes.PREVIOUS_FINDINGS)])

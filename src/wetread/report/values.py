@@ -66,6 +66,7 @@ _DISTINCT = frozenset(
         "DerivationCodeSequence",
         "DerivationImageSequence",
         "DimensionOrganizationSequence",
+        "PertinentOtherEvidenceSequence",
         "RealWorldValueMappingSequence",
         "ReferencedInstanceSequence",
         "ReferencedRequestSequence",

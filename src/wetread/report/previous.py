@@ -1,0 +1,146 @@
+"""Priors' values beside new ones: how they differ, how a report states them, and what the checker says of that.
+
+They stand in a section of their own, (121068, DCM, "Previous Findings"), never among the Imaging Measurements: whoever
+gathers what a report measured, some viewers by Tracking Unique Identifier alone, takes no old value for a new one.
+
+References
+----------
+DICOM PS3.16 TID 1500 (extensible), TID 1501 (measurement group), TID 1502 (time point context), CID 7001 (headings of
+diagnostic imaging reports); PS3.3 Section C.17.2.3 (Pertinent Other Evidence Sequence).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from wetread.records import Code, Followed, Measurement, ModelIdentity, Prior, Result
+from wetread.report import codes
+from wetread.report.context import reference
+from wetread.report.elements import Item, get, item, sequence
+from wetread.report.equipment import algorithm
+from wetread.report.problem import Problem
+from wetread.report.tree import key, key_of, named
+from wetread.report.words import decimal, measured, percent
+
+PERTINENT = "PertinentOtherEvidenceSequence"
+_CLAUSE = "PS3.16 TID 1501, TID 1502"
+
+
+def difference(result: Result, followed: Followed, measured: Measurement) -> float | None:
+    """Return a new value minus the earlier one, as both are printed; None where they cannot be compared.
+
+    They can be where the very same build of a model gave both, in the same unit.
+    """
+    for finding in result.findings:
+        if finding.tracking_uid == followed.tracking_uid and key(measured.code) == key(codes.PROBABILITY):
+            return _difference(percent(finding.probability), codes.PERCENT, finding.model, followed, measured)
+    for region in result.regions:
+        for one in region.measurements:
+            if region.tracking_uid == followed.tracking_uid and key(one.code) == key(measured.code):
+                return _difference(decimal(one.value), one.unit, region.model, followed, measured)
+    return None
+
+
+def _difference(now: str, unit: Code, model: ModelIdentity, followed: Followed, measured: Measurement) -> float | None:
+    build = algorithm(model)
+    if (build.name, build.version) != (followed.algorithm, followed.version) or key(unit) != key(measured.unit):
+        return None
+    return float(decimal(float(now) - measured.value))
+
+
+def day(prior: Prior) -> str:
+    """Write the date of a prior as people do."""
+    return f"{prior.date[:4]}-{prior.date[4:6]}-{prior.date[6:]}"
+
+
+def said(result: Result, tracking_uid: str) -> list[str]:
+    """Say in words what priors had of something that is followed: a line a prior and value, the newest first."""
+    return [
+        _line(result, prior, group, one)
+        for prior in result.priors
+        for group in prior.groups
+        if group.tracking_uid == tracking_uid
+        for one in group.values
+    ]
+
+
+def _line(result: Result, prior: Prior, group: Followed, value: Measurement) -> str:
+    verdict = "" if group.present is None else " (present)" if group.present else " (not seen)"
+    line = f"Prior {day(prior)}: {measured(value)}{verdict}"
+    change = difference(result, group, value)
+    if change is None:
+        return f"{line}, by {group.algorithm} {group.version}: not comparable"
+    unit = value.unit.value.strip("{}")
+    return f"{line}, difference {change:+.4g} {unit}"
+
+
+def evidence(priors: Sequence[Prior]) -> Item:
+    """List the images of priors to which the tree refers."""
+    studies = [
+        item(
+            StudyInstanceUID=prior.study_uid,
+            ReferencedSeriesSequence=item(
+                SeriesInstanceUID=prior.images[0][0], ReferencedSOPSequence=reference(*prior.images[0][1:])
+            ),
+        )
+        for prior in priors
+        if len(prior.images) == 1
+    ]
+    return item(**{PERTINENT: studies}) if studies else {}
+
+
+def problems(data: Item) -> Iterator[Problem]:
+    """Judge the section of previous findings: each names its prior, its date, and something that is followed."""
+    children = sequence(data, "ContentSequence")
+    sections = named(children, codes.PREVIOUS_FINDINGS)
+    followed = {
+        get(node, "UID")
+        for measured in named(children, codes.IMAGING_MEASUREMENTS)
+        for group in sequence(measured, "ContentSequence")
+        for node in named(sequence(group, "ContentSequence"), codes.TRACKING_UID)
+    }
+    if len(sections) > 1:
+        yield Problem("ContentSequence", "expected one section of previous findings, got more", "Wetread documents")
+    for section in sections:
+        for number, group in enumerate(sequence(section, "ContentSequence"), 1):
+            where = f"Previous Findings[{number}]"
+            yield from _judged(where, group, followed, get(data, "StudyInstanceUID", ""))
+    studies = [get(one, "StudyInstanceUID") for one in sequence(data, PERTINENT)]
+    if get(data, "StudyInstanceUID") in studies or len(set(studies)) != len(studies):
+        yield Problem(PERTINENT, "expected other studies, each once, got this one or one twice", "PS3.3 C.17.2.3")
+
+
+def _judged(where: str, group: Item, followed: set[str], study_uid: str) -> Iterator[Problem]:
+    inner = sequence(group, "ContentSequence")
+    templates = [get(one, "TemplateIdentifier") for one in sequence(group, "ContentTemplateSequence")]
+    if key_of(group) != key(codes.MEASUREMENT_GROUP) or templates != ["1501"]:
+        yield Problem(where, "expected a measurement group of template 1501", _CLAUSE)
+    once = (
+        codes.TRACKING_ID,
+        codes.TRACKING_UID,
+        codes.TIME_POINT,
+        codes.STUDY_DATE,
+        codes.STUDY_UID,
+        codes.FINDING,
+        codes.COMMENT,
+    )
+    for concept in once:
+        if len(named(inner, concept)) != 1:
+            yield Problem(where, f"expected one {concept.meaning}, got another number", _CLAUSE)
+    if any(get(node, "UID") not in followed for node in named(inner, codes.TRACKING_UID)):
+        yield Problem(where, "expected the tracking identifier of something that is measured now", _CLAUSE)
+    if any(get(node, "UID") == study_uid for node in named(inner, codes.STUDY_UID)):
+        yield Problem(where, "expected another study than this", _CLAUSE)
+    if len(named(inner, codes.SERIES_UID)) + len(named(inner, codes.SOURCE_OF_MEASUREMENT)) != 1:
+        yield Problem(where, "expected the image or the series of the prior", _CLAUSE)
+    values = [node for node in inner if get(node, "ValueType") == "NUM" and key_of(node) != key(codes.DIFFERENCE)]
+    if not values or len(named(inner, codes.DIFFERENCE)) > len(values):
+        yield Problem(where, "expected values, and no more differences than values", _CLAUSE)
+    said = [
+        key_of(node, "ConceptCodeSequence")
+        for finding in named(inner, codes.FINDING)
+        for node in inner
+        if get(node, "ValueType") == "CODE" and key_of(node) == key_of(finding, "ConceptCodeSequence")
+    ]
+    if len(said) != len(named(inner, codes.PROBABILITY)) or set(said) - {key(codes.PRESENT), key(codes.ABSENT)}:
+        yield Problem(where, "expected Present or Absent beside a probability, and nowhere else", _CLAUSE)

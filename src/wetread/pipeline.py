@@ -91,6 +91,7 @@ class Reader:
             What was said of them before: a result that rests on more images than an earlier one names that.
             And what is left out, as otherwise the result would come too late: its documents say so.
             And the site's rules with who sent what; by default no rule applies.
+            And reports about earlier studies of the patient, whose values stand beside the new ones if a rule says so.
         """
         start = time.perf_counter()
         studies = self.decoder.decode(blobs, self.settings)
@@ -104,8 +105,8 @@ class Reader:
         -------
         One reading an image or rejected instance, each with its checked documents.
         """
-        said = tuple(report.earlier(given.earlier))
-        readings = [self._reading(image, before, said, given) for image in study.images]
+        said, known = tuple(report.earlier(given.earlier)), tuple(report.reported(given.priors))
+        readings = [self._reading(image, before, said, known, given) for image in study.images]
         return (*readings, *(self._refused(study.study_uid, item, before, said, given) for item in study.rejected))
 
     def set_aside(
@@ -145,7 +146,12 @@ class Reader:
         return self._row(image, blank, Clock())
 
     def _reading(
-        self, image: Image, before: Sequence[Timing], said: Sequence[report.Earlier], given: Circumstances
+        self,
+        image: Image,
+        before: Sequence[Timing],
+        said: Sequence[report.Earlier],
+        known: Sequence[report.Reported],
+        given: Circumstances,
     ) -> Reading:
         decision = _decided(image, given)
         clock = Clock({timing.stage: timing.ms for timing in before}, self.turns.pause)
@@ -155,6 +161,7 @@ class Reader:
             if image.positions_mm and image.series_uid in given.lost:
                 raise NotRead("MISSING-SLICES", "Slices that came before were deleted when their result was delivered.")
             result = self._row(image, replace(blank, reduced=given.reduced), clock, decision)
+            result = replace(result, priors=report.priors(result, known, decision.priors, decision.priors_days))
             if "pictures" not in given.reduced:
                 with clock.stage("draw"):
                     result = replace(result, pictures=explain.drawn(image, result, self._window(result)))
@@ -189,6 +196,8 @@ class Reader:
             try:
                 documents = self._written(result, self.settings.kinds)
             except DocumentError as error:
+                if result.priors:  # what an old report says must not take the new one away
+                    return self._documented(replace(result, priors=()), clock)
                 result, documents = self._set_aside(result, str(error))
         return Reading(result, documents, clock.timings)
 

@@ -58,6 +58,8 @@ def test_the_first_rule_that_says_something_counts_by_consequence() -> None:
         {"modality": "CT", "lane": "STAT", "models": ["ct-lungs"], "documents": {"PACS": ["SR"]}},
         {"destinations": ["PACS"], "documents": {"PACS": ["SEG"], "VNA": "SEG"}, "models_not": "ct-lungs"},
         {"modality": "MR", "destinations": []},
+        {"priors": 1, "priors_days": 365},
+        {"modality": "CT", "priors": 3},
     )
     found = decide(made, CT)
     assert {said: rule.number for said, rule in found.by.items()} == {
@@ -66,7 +68,9 @@ def test_the_first_rule_that_says_something_counts_by_consequence() -> None:
         "documents PACS": 2,
         "destinations": 3,
         "documents VNA": 3,
+        "priors": 5,
     }
+    assert (found.priors, found.priors_days) == (1, 365)
     assert (found.lane, found.models, found.models_not) == ("URGENT", ("ct-lungs",), ())
     assert found.permits("ct-lungs")
     assert not found.permits("ct-haemorrhage")
@@ -79,6 +83,7 @@ def test_the_first_rule_that_says_something_counts_by_consequence() -> None:
 
 def test_without_rules_nothing_changes() -> None:
     assert decide((), CT) == UNROUTED
+    assert (UNROUTED.priors, UNROUTED.priors_days) == (0, 0)
     assert (UNROUTED.lane, UNROUTED.models, UNROUTED.documents("PACS")) == ("", None, None)
     assert UNROUTED.permits("any")
     assert UNROUTED.goes_to("any")
@@ -87,7 +92,7 @@ def test_without_rules_nothing_changes() -> None:
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        ({"modalty": "CT", "lane": "STAT"}, "unknown key 'modalty'; expected some of calling_ae, .*documents, name"),
+        ({"modalty": "CT", "lane": "STAT"}, "unknown key 'modalty'; expected some of calling_ae, .*documents, .*name"),
         ({"modality": "CT"}, "expected one of lane, models, .*, got none"),
         ({"lane": "FAST"}, "lane: expected one of STAT, URGENT, ROUTINE, got 'FAST'"),
         ({"lane": 1}, "lane: expected text, got 1"),
@@ -96,6 +101,10 @@ def test_without_rules_nothing_changes() -> None:
         ({"models": ["a"], "models_not": ["b"]}, "expected models or models_not, got both"),
         ({"models_not": []}, "models_not: expected at least one value"),
         ({"documents": ["SR"]}, "documents: expected a table"),
+        ({"priors": "1"}, "priors: expected a whole number from 0"),
+        ({"priors": True}, "priors: expected a whole number from 0"),
+        ({"priors": 1, "priors_days": -1}, "priors_days: expected a whole number from 0"),
+        ({"priors_days": 30, "lane": "STAT"}, "priors_days: expected priors beside it"),
         ({"documents": {"PACS": 1}}, "documents PACS: expected text or a list"),
         ({"time": "25:00-26:00", "lane": "STAT"}, "time: expected a span such as"),
         ({"time": "18:00", "lane": "STAT"}, "time: expected a span such as"),

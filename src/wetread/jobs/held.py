@@ -21,11 +21,14 @@ from wetread.jobs.index import Index
 from wetread.jobs.removals import living
 from wetread.jobs.spool import Spool
 from wetread.jobs.tables import described, documents, instances, removed, withheld
+from wetread.report.context import KINDS
 from wetread.wire import queryable
 from wetread.wire.part10 import meta
 from wetread.wire.qido import Asked
 from wetread.wire.queryable import ATTRIBUTES, KEYS, Level
 
+REPORT = KINDS["SR"].sop_class_uid
+MOST_REPORTS = 64  # about one patient that are looked at
 BATCH = 256  # blobs that are described in one transaction
 
 _object = exists().where(instances.c.digest == described.c.digest, instances.c.job.not_in(select(removed.c.job)))
@@ -122,6 +125,26 @@ class Held:
                 asked.order_by(described.c.SeriesInstanceUID, func.length(number), number, described.c.SOPInstanceUID)
             ).all()
         return [Blob(*row[:6], bool(row[6])) for row in rows]
+
+    def reports(self, digest: str, most: int = MOST_REPORTS) -> list[str]:
+        """Return the digests of our reports about earlier studies of the patient of a received blob, the newest first.
+
+        Raises
+        ------
+        StoreError
+            Index or blobs cannot be read now.
+        """
+        about = self._row(digest, True)
+        if not about["PatientID"]:
+            return []
+        self._describe()
+        of = [described.c[key] == about[key] for key in ("PatientID", "IssuerOfPatientID")]
+        of += [described.c.SOPClassUID == REPORT, described.c.StudyInstanceUID != about["StudyInstanceUID"]]
+        written = exists().where(documents.c.digest == described.c.digest)
+        found = select(described.c.digest).where(*of, written, described.c.StudyDate <= about["StudyDate"])
+        order = (described.c.StudyDate.desc(), described.c.StudyTime.desc(), described.c.digest)
+        with self._index.reading() as connection:
+            return list(connection.scalars(found.order_by(*order).limit(most)))
 
     def get(self, blob: Blob) -> bytes:
         """Return the DICOM file of an object.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -183,8 +183,22 @@ class Store:
         StoreError
             The index cannot be read now.
         """
+        return self._papers(job, self.studies.earlier(job) if job.version > 1 else ())
+
+    def priors(self, job: Job) -> tuple[bytes, ...]:
+        """Return our reports about earlier studies of a job's patient, as far as they are here, the newest first.
+
+        Raises
+        ------
+        StoreError
+            Index or blobs cannot be read now.
+        """
+        first = next(iter(self.studies.digests(job.id)), None)
+        return self._papers(job, self.held.reports(first) if first is not None else ())
+
+    def _papers(self, job: Job, digests: Iterable[str]) -> tuple[bytes, ...]:
         found = []
-        for digest in self.studies.earlier(job) if job.version > 1 else ():
+        for digest in digests:
             try:
                 found.append(self.made.get(digest))
             except DamagedBlob as error:  # no reason to keep silent about what is on the images now

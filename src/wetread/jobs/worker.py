@@ -74,9 +74,13 @@ def addressed(readings: Iterable[Reading], settings: Settings) -> list[Addressed
 def circumstances(store: Store, settings: Settings, job: Job) -> Circumstances:
     """Return under which circumstances a job is read."""
     senders = store.studies.senders(job.id) if settings.routes else {}
-    order = store.withholding.match(job.id).order
     return Circumstances(
-        store.earlier(job), store.studies.lost(job), routes=settings.routes, senders=senders, order=order
+        store.earlier(job),
+        store.studies.lost(job),
+        routes=settings.routes,
+        senders=senders,
+        order=store.withholding.match(job.id).order,
+        priors=store.priors(job) if any(rule.priors for rule in settings.routes) else (),
     )
 
 

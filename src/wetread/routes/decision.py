@@ -29,6 +29,16 @@ class Decision:
         """The models that may not read."""
         return (self.by["models"].models_not or ()) if "models" in self.by else ()
 
+    @property
+    def priors(self) -> int:
+        """How many earlier studies stand beside the new one, where they are known."""
+        return (self.by["priors"].priors or 0) if "priors" in self.by else 0
+
+    @property
+    def priors_days(self) -> int:
+        """How many days old they may be; 0: of any age."""
+        return self.by["priors"].priors_days if "priors" in self.by else 0
+
     def permits(self, model: str) -> bool:
         """Whether a model may read."""
         return model not in self.models_not and (self.models is None or model in self.models)

@@ -24,7 +24,7 @@ PATTERNS = (
     "priority",
 )
 CONDITIONS = (*PATTERNS, "time", "weekday")
-CONSEQUENCES = ("lane", "models", "models_not", "destinations", "documents")
+CONSEQUENCES = ("lane", "models", "models_not", "destinations", "documents", "priors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,8 @@ class Route:
     models_not: tuple[str, ...] | None = None  # all but these
     destinations: tuple[str, ...] | None = None  # their AE titles, or AE@host:port; (): nowhere
     documents: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # destination -> kinds
+    priors: int | None = None  # earlier studies of the patient whose values stand beside the new ones; 0: none
+    priors_days: int = 0  # none that is older than so many days before; 0: of any age
     name: str = ""  # for people
     number: int = 0  # its place in the file, from 1
 
@@ -85,6 +87,8 @@ class Route:
             raise self._wrong(f"expected one of {', '.join(CONSEQUENCES)}, got none: it would decide nothing")
         if self.lane and self.lane not in LANES:
             raise self._wrong(f"lane: expected one of {', '.join(LANES)}, got {self.lane!r}")
+        if self.priors is None and self.priors_days:
+            raise self._wrong("priors_days: expected priors beside it, got none")
         if self.models is not None and self.models_not is not None:
             raise self._wrong("expected models or models_not, got both")
         try:
@@ -102,11 +106,12 @@ class Route:
 
     @property
     def says(self) -> tuple[str, ...]:
-        """Return what it decides: "lane", "models", "destinations", "documents NAME"."""
+        """Return what it decides: "lane", "models", "destinations", "priors", "documents NAME"."""
         said = [
             ("lane", bool(self.lane)),
             ("models", self.models is not None or self.models_not is not None),
             ("destinations", self.destinations is not None),
+            ("priors", self.priors is not None),
         ]
         return (*(name for name, given in said if given), *(f"documents {name}" for name in self.documents))
 

@@ -32,6 +32,10 @@ def _value(where: str, key: str, value: Any) -> Any:
         if not isinstance(value, str) or not value:
             raise SettingsError(f"{where}, {key}: expected text, got {value!r}")
         return value.upper() if key == "lane" else value
+    if key.startswith("priors"):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise SettingsError(f"{where}, {key}: expected a whole number from 0, got {value!r}")
+        return value
     if key == "documents":
         if not isinstance(value, Mapping) or not value:
             raise SettingsError(f'{where}, documents: expected a table such as {{PACS = ["SR"]}}, got {value!r}')

@@ -187,3 +187,56 @@ def test_the_old_spelling_of_rules_says_what_to_write(tmp_path: Path) -> None:
         load(environ={"WETREAD_LANES": "STAT=ED"})
     with pytest.raises(SettingsError, match=r"routes: expected tables \[\[routes\]\] in a settings file"):
         load(environ={"WETREAD_ROUTES": "STAT=ED"})
+
+
+ALERTS = """
+public_url = "https://node.example"
+[[destinations]]
+ae_title = "EHR"
+url = "mllp://h:2575"
+[[alerts]]
+name = "bleeding"
+findings = "1386000"
+lanes = ["stat"]
+to = ["EHR", "https://hooks.example/x"]
+secret = "hook.key"
+"""
+
+
+def test_alerts_are_rules(tmp_path: Path) -> None:
+    path = tmp_path / "wetread.toml"
+    path.write_text(ALERTS)
+    (rule,) = load(path, {}).alerts
+    assert (rule.findings, rule.lanes, rule.within_s, rule.secret) == (("1386000",), ("STAT",), 300.0, Path("hook.key"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('name = "bleeding"', "", "expected a name"),
+        ('["stat"]', '["FAST"]', "lanes: expected some of STAT, URGENT, ROUTINE, got 'FAST'"),
+        ('"EHR", "https', '"RIS", "https', "expected EHR, or the https:// URL of a webhook; got 'RIS'"),
+        ("https://hooks", "http://hooks", "expected https://host/path"),
+        ("https://hooks", "https://u:p@hooks", "expected https://host/path"),
+        ('secret = "hook.key"', "", "expected the file of a key"),
+        ('public_url = "https://node.example"', "", "expected public_url beside it"),
+        ("findings", "finding", "unknown key 'finding'"),
+        ('findings = "1386000"', "probability = 2", "expected 0 to 1"),
+        ('findings = "1386000"', 'probability = "much"', "expected a number"),
+        ('findings = "1386000"', "within_s = 0", "expected more than 0"),
+        ('findings = "1386000"', 'acknowledged_by = "nobody"', "expected one of answer, person"),
+        ('findings = "1386000"', "models = [1]", "expected text or a list of texts"),
+        ("[[alerts]]", '[[alerts]]\nname = "bleeding"\n[[alerts]]', "'bleeding' twice"),
+    ],
+)
+def test_an_impossible_alert_is_an_error(tmp_path: Path, old: str, new: str, said: str) -> None:
+    path = tmp_path / "wetread.toml"
+    assert old in ALERTS
+    path.write_text(ALERTS.replace(old, new))
+    with pytest.raises(SettingsError, match=said):
+        load(path, {})
+
+
+def test_critical_is_a_rule_now() -> None:
+    with pytest.raises(SettingsError, match=r"becomes, in a file, \[\[alerts\]\]"):
+        load(environ={"WETREAD_CRITICAL": "1386000"})

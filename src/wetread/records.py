@@ -421,6 +421,17 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
+class Alarm:
+    """What is said of one critical finding, and how it is known again."""
+
+    rule: str  # name of the rule of `[[alerts]]`
+    tracking_uid: str  # of the finding
+    token: str  # by which it is acknowledged; nobody can guess it
+    body: bytes  # JSON, for a webhook
+    message: bytes = b""  # HL7; b"" where nobody knows whose image it is
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """A result together with its documents and the time that everything took."""
 

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from wetread.errors import SettingsError
-from wetread.routes import Route, rule_of
+from wetread.routes import Alert, Route, alerts_of, is_hook, rule_of
 
 #: Kinds of documents that a destination may ask for, and what it gets if it does not say.
 #: Not by default: KOS would stand among the key images that people chose, GSPS is laid over
@@ -207,7 +207,9 @@ class Settings:
         "110004, 110003", "codes (DCM) of work items that the node performs itself, comma-separated; empty: none"
     )
     routes: tuple[Route, ...] = _setting((), "rules: what reads a series, in which lane, where results go; file only")
-    critical: str = _setting("", "code values of findings that put their study into the lane STAT, comma-separated")
+    alerts: tuple[Alert, ...] = _setting(
+        (), "rules: which findings are critical, put their study into STAT, and are told to whom; file only"
+    )
     stat_deadline_s: float = _setting(60.0, "lane STAT: a result is late after this time", "s")
     urgent_deadline_s: float = _setting(600.0, "lane URGENT: a result is late after this time", "s")
     routine_deadline_s: float = _setting(3600.0, "lane ROUTINE: a result is late after this time", "s")
@@ -444,6 +446,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "worklists": _destinations,
     "peers": lambda raw: _records(raw, Peer, parse_peer),
     "routes": _routes,
+    "alerts": alerts_of,
     "open_doors": _doors,
     "degrade": _steps,
     "otlp_endpoint": _base_url("otlp_endpoint"),
@@ -470,10 +473,26 @@ def _check_routes(settings: Settings) -> None:
                 raise SettingsError(f"routes, {rule.label}, documents {name}: {told}")
 
 
+def _check_alerts(settings: Settings) -> None:
+    """Refuse a rule that would tell a destination that there is not, or that takes no message."""
+    places = {name for one in settings.destinations if one.protocol == "hl7" for name in one.names}
+    for rule in settings.alerts:
+        for target in rule.to:
+            if not is_hook(target) and target not in places:
+                expected = ", ".join(sorted(name for name in places if "@" not in name)) or "a destination with mllp://"
+                told = f"expected {expected}, or the https:// URL of a webhook; got {target!r}"
+                raise SettingsError(f"alerts, {rule.name}, to: {told}")
+            if not is_hook(target) and rule.acknowledged_by == "person" and not settings.public_url:
+                told = "expected public_url beside it, as a message must say where a person acknowledges; got none"
+                raise SettingsError(f"alerts, {rule.name}, acknowledged_by: {told}")
+
+
 #: What became of settings that there are no more.
 GONE = {
+    "critical": "critical findings have rules now, which put their study into STAT and may tell somebody: "
+    'critical = "1386000" becomes, in a file, [[alerts]] with name = "bleeding" and findings = "1386000"',
     "lanes": "rules for lanes are routes now: rename each [[lanes]] to [[routes]], its keys stay; "
-    'WETREAD_LANES="STAT=ED_*" becomes, in a file, [[routes]] with lane = "STAT" and calling_ae = "ED_*"'
+    'WETREAD_LANES="STAT=ED_*" becomes, in a file, [[routes]] with lane = "STAT" and calling_ae = "ED_*"',
 }
 
 
@@ -533,6 +552,7 @@ def load(
         raise SettingsError(f"unknown setting {unknown[0]!r}; known are {', '.join(kinds)}")
     made = replace(Settings(), **{name: _value(name, kinds[name], value) for name, value in raw.items()})
     _check_routes(made)
+    _check_alerts(made)
     if any(one.url for one in made.worklists):
         raise SettingsError("worklists: expected AE@host:port, as worklists are asked by C-FIND; got a url")
     if any(one.protocol not in ("dimse", "dicomweb") for one in made.archives):

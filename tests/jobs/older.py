@@ -29,6 +29,7 @@ _BACK: dict[int, tuple[str, ...]] = {
         *(f"ALTER TABLE documents DROP COLUMN {name}" for name in ("sop_class_uid", "series_uid")),
     ),
     9: ("DROP TABLE resources",),
+    10: ("DROP TABLE alerts",),
 }
 
 

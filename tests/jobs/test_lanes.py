@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tests.jobs import fake
 from tests.jobs.older import back_to
+from tests.report.phantom import model
 from tests.wire.objects import CR, film
 from wetread.jobs.delivery import Outbox
 from wetread.jobs.instances import Arrival
@@ -25,7 +26,7 @@ from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
 from wetread.jobs.worker import Worker
 from wetread.records import Code, Finding, Reading, Sender
-from wetread.routes import Route
+from wetread.routes import Alert, Route
 from wetread.settings import Destination, Settings
 from wetread.turns import Turns
 from wetread.wire.dimse import Received
@@ -216,7 +217,7 @@ class Found(Watch):
 
 def finding(value: str, present: bool) -> Finding:
     code = Code(value, "SCT", "Intracranial haemorrhage")
-    return Finding(code, 0.9, 0.5, present, None, "1.2", "A")  # type: ignore[arg-type]
+    return Finding(code, 0.9, 0.5, present, model("ct"), "1.2", "A")
 
 
 @pytest.mark.parametrize(
@@ -229,7 +230,7 @@ def test_a_critical_finding_hastens_what_follows(store: Store, value: str, prese
         return (replace(reading, result=replace(reading.result, findings=(finding(value, present),))),)
 
     receive(store, "1.1")
-    critical = replace(SETTINGS, critical="1386000, 999")
+    critical = replace(SETTINGS, alerts=(Alert("bleeding", ("1386000", "999")),))
     assert Worker(store, fake.Fake(read), critical, Watch()).step()
     receive(store, "1.1", instance="1.1.2")
     assert [job.lane for job in store.overview.versions("1.1")] == [lane, lane]

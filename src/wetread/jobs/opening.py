@@ -61,6 +61,7 @@ _ADDED: dict[int, tuple[str, ...]] = {
         "ALTER TABLE documents ADD COLUMN series_uid VARCHAR(64) NOT NULL DEFAULT ''",
     ),
     9: (),  # looked into no bundles
+    10: (),  # told nobody of critical findings
 }
 
 

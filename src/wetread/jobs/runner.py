@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from wetread.errors import StoreError
+from wetread.jobs.alerting import Alerting
 from wetread.jobs.announced import Outlook
 from wetread.jobs.aside import Aside
 from wetread.jobs.asking import Ask, Asking
@@ -54,7 +55,7 @@ class Runner:
     store
         Open; the caller closes it after `stop`.
     settings
-        `destinations`, `archives`, `worklists`, `routes`, `critical`, the deadlines by lane, `degrade`,
+        `destinations`, `archives`, `worklists`, `routes`, `alerts`, the deadlines by lane, `degrade`,
         `degrade_after_s`, `workitem_codes`, `quiet_s`, `expect_s`, `max_tries`, `retry_*`, `ae_title`, `peers`,
         `peer_timeout_s`, `idle_timeout_s` and `max_object_bytes` are
         used.
@@ -104,7 +105,9 @@ class Runner:
         self._performer = Performer(
             store, settings, self._fetching, self._hastened, self._watch, [OwnList(store)], clock
         )
+        self._alerting = Alerting(store, settings, self._watch, clock=clock)
         self._askers = [self._asking.loop, self.ordering.loop] + ([self._orders.loop] if settings.worklists else [])
+        self._askers += [self._alerting.loop] if settings.alerts else []
         self._others: Loop | None = None
         self._keeping = Loop("wetread-retention", Retention(store, settings, self._watch, clock).step)
         self._lock = threading.Lock()  # of the next line and of who begins to read
@@ -337,7 +340,7 @@ class Runner:
         if not worker.step() and not (aside and aside.step()):
             waits = (worker.next(), aside.next() if aside else None)
             return min((wait for wait in waits if wait is not None), default=None)
-        for loop in self._outboxes:
+        for loop in (*self._outboxes, self._alerting.loop):
             loop.wake()
         return 0.0
 

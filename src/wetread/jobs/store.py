@@ -11,6 +11,7 @@ from pathlib import Path
 
 from wetread.errors import StoreError
 from wetread.jobs import failpoints, opening
+from wetread.jobs.alerts import Alerts
 from wetread.jobs.announced import Announced
 from wetread.jobs.commitments import Commitments
 from wetread.jobs.held import Held
@@ -124,6 +125,7 @@ class Store:
         self.removals = Removals(self._index, self.spool, self.made, self._reached)
         self.parcels = Parcels(self._index, self._deadlines, self._reached)
         self.overview = Overview(self._index)
+        self.alerts = Alerts(self._index)
         self.held = Held(self._index, self.spool, self.made)
         self.resources = Resources(self._index, self.made)
         self.subscriptions = Subscriptions(self._index)

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, or_, select, update
 
 from wetread.errors import StoreError
-from wetread.jobs import failpoints
+from wetread.jobs import alerts, failpoints
 from wetread.jobs.index import Index
 from wetread.jobs.lanes import Lane, due, local
 from wetread.jobs.leases import Leases
@@ -19,7 +19,7 @@ from wetread.jobs.spool import Spool
 from wetread.jobs.states import TERMINAL, Delivery, State
 from wetread.jobs.tables import aside, documents, instances, jobs, removed
 from wetread.jobs.withholding import Withholding
-from wetread.records import Sender
+from wetread.records import Alarm, Sender
 
 
 def lease_of(job: int) -> str:
@@ -190,6 +190,7 @@ class Studies:
         made: Sequence[Addressed],
         refusal: str,
         critical: bool = False,
+        alarms: Sequence[Alarm] = (),
     ) -> State:
         """Store the documents of a job, queue them for their destinations, and record its state.
 
@@ -201,6 +202,8 @@ class Studies:
             The refusal code if nothing was read, else "".
         critical
             Something was found that makes the study STAT from here on.
+        alarms
+            What somebody is told of; what was told of the study before is not told again.
 
         Returns
         -------
@@ -218,7 +221,10 @@ class Studies:
                 raise StoreError(f"job {job}: its lease ran out and another process took it; this reading is dropped")
             now = self._index.now()
             move(connection, job, State.READ, now, reason=refusal, **({"lane": Lane.STAT.value} if critical else {}))
-            if self._enclosed(connection, job, made, digests):
+            leaves = self._enclosed(connection, job, made, digests)
+            # Where it is in doubt who it is, the webhook names nobody, and a message would.
+            alerts.file(connection, job, alarms if leaves else [replace(one, message=b"") for one in alarms], now)
+            if leaves:
                 state = settle(connection, job, now)
             else:
                 state = State.FAILED

@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from wetread.wire.queryable import ATTRIBUTES, KEYS
 
-SCHEMA = 10
+SCHEMA = 11
 
 metadata = MetaData()
 
@@ -305,6 +305,26 @@ withheld = Table(
     Column("order_id", Integer, nullable=False),  # the order that it contradicts; it may be gone
     Column("decided", String(16), nullable=False, server_default=""),  # "", "released", "discarded", "resolved"
     Column("at", Float, nullable=False),
+)
+
+#: Every critical finding that somebody is told of.
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("job", Integer, ForeignKey("jobs.id"), nullable=False, index=True),
+    Column("rule", String, nullable=False),
+    Column("study_uid", String(64), nullable=False),
+    Column("tracking_uid", String(64), nullable=False),
+    Column("token", String(64), nullable=False, unique=True),
+    Column("state", String(16), nullable=False, index=True),  # `wetread.jobs.alerts.Told`
+    Column("step", Integer, nullable=False),  # whose turn it is, of `to`
+    Column("begun_at", Float, nullable=False),  # when that turn began
+    Column("told_at", Float),  # when whose turn it is took it
+    Column("ended_at", Float),
+    Column("body", String, nullable=False),  # JSON for webhooks; "" once it ended
+    Column("message", String, nullable=False),  # HL7, which names the patient; "" once it ended
+    UniqueConstraint("rule", "study_uid", "tracking_uid"),
 )
 
 #: What a person may have to look into.

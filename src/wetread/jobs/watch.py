@@ -66,5 +66,8 @@ class Watch:
     def sent(self, destination: str, outcome: str) -> None:
         """One document was tried: "stored", "rejected", "dead" (for the last time), "full" or "unreachable"."""
 
+    def alerted(self, outcome: str) -> None:
+        """One alert was "told", "failed" (not taken), "acknowledged", "escalated" or "unanswered" (an alarm)."""
+
     def span(self, span: Span) -> None:
         """One piece of work for a study, or an association, is over; it must not wait, nor fail."""

@@ -23,7 +23,7 @@ from wetread.jobs.strain import Strain
 from wetread.jobs.watch import Watch
 from wetread.jobs.withholding import WITHHELD
 from wetread.memory import LARGE, give_back
-from wetread.records import USUAL, Circumstances, Reading, Stored
+from wetread.records import USUAL, Alarm, Circumstances, Reading, Stored
 from wetread.routes import UNROUTED, Decision
 from wetread.settings import Destination, Settings
 from wetread.trace import About, Span, following, step
@@ -91,6 +91,7 @@ class Made:
     documents: list[Addressed]
     refusal: str = ""  # its code, if nothing was read
     critical: bool = False
+    alarms: tuple[Alarm, ...] = ()
 
 
 class Worker:
@@ -133,7 +134,6 @@ class Worker:
         self._strain = strain
         self._mine, self._beside = desks or (threading.Lock(), threading.Lock())
         self._deadlines = deadlines_s(settings)
-        self._critical = frozenset(code.strip() for code in settings.critical.split(","))
         self._max_tries = settings.max_tries
         self._settings = settings
         self._watch = watch
@@ -178,7 +178,7 @@ class Worker:
             self._record(job, partial(self._crashed, job, describe(error)))
             return
         try:
-            state = self._store.studies.finish(job.id, made.documents, made.refusal, made.critical)
+            state = self._store.studies.finish(job.id, made.documents, made.refusal, made.critical, made.alarms)
         except (StoreError, OSError) as error:  # not the study's fault: it does not count as a try
             log.error("documents not stored", extra={"job": job.id, "reason": describe(error)})
             self._retry.failed(job.id, self._clock())
@@ -238,11 +238,23 @@ class Worker:
         codes = [refusal.code for refusal in refusals if refusal is not None]
         made = addressed(readings, self._settings)
         if len(codes) < len(refusals):
-            return Made(made, "", any(self._is_critical(reading) for reading in readings))
+            return Made(made, "", *self._alarms(job, readings))
         return Made(made, codes[0] if codes else "NOT-AN-IMAGE")
 
-    def _is_critical(self, reading: Reading) -> bool:
-        return any(finding.present and finding.code.value in self._critical for finding in reading.result.findings)
+    def _alarms(self, job: Job, readings: Iterable[Reading]) -> tuple[bool, tuple[Alarm, ...]]:
+        """Whether anything is critical, and what is told of it."""
+        if not self._settings.alerts:
+            return False, ()
+        from wetread import report  # the documents' libraries load with the models, not with the ports
+
+        settings, lane = self._settings, job.lane.name
+        found = [
+            (reading.result, *one)
+            for reading in readings
+            for one in report.critical_findings(reading.result, settings.alerts, lane)
+        ]
+        about = settings.institution, settings.public_url, settings.hl7_character_set
+        return bool(found), tuple(report.alarm(*one, *about) for one in found if one[1].to)
 
     def _record(self, job: Job, what: Callable[[], None]) -> None:
         self._unrecorded = (job, what)

@@ -16,6 +16,7 @@ from itertools import chain
 from wetread.errors import DocumentError
 from wetread.records import Document, Result
 from wetread.report import fhir, gsps, kos, labelmap, oru, page, pdf, pm, sc, seg, sr, together
+from wetread.report.alarm import alarm, critical_findings
 from wetread.report.checker import check, judged
 from wetread.report.context import Context, context_of, left_out
 from wetread.report.elements import Item, decode, encode, get
@@ -32,7 +33,9 @@ __all__ = [
     "Problem",
     "Reported",
     "Site",
+    "alarm",
     "check",
+    "critical_findings",
     "documents",
     "earlier",
     "priors",

@@ -111,6 +111,7 @@ FASTEST_BUILDS = private("BUILDS", "Fastest certified builds")
 #: The steps of the setting `degrade` that change documents.
 STEPS = {"documents": NO_DOCUMENTS, "pictures": NO_PICTURES, "builds": FASTEST_BUILDS}
 MODEL_DIGEST = private("MODEL-DIGEST", "SHA-256 of the model's file")
+ACKNOWLEDGE = private("ACKNOWLEDGE", "Where a person acknowledges the critical finding")
 WADO = private("WADO-RS", "Where the instance can be retrieved")
 DIFFERENCE = private("DIFFERENCE", "Value of this study minus that of the prior study")
 NOT_READ_REASON = private("NOT-READ-REASON", "Reason why the image was not read")

@@ -25,7 +25,7 @@ _SYSTEMS = {"ICD10": "I10", "NCIt": "NCI"}
 PRELIMINARY = "P"
 #: Of what only names something: Table 0085, order detail without a result.
 DETAIL = "O"
-ABNORMAL, NORMAL = "A", "N"
+ABNORMAL, NORMAL, VERY_ABNORMAL = "A", "N", "AA"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,23 @@ def observations(context: Context, base: str = "") -> Iterator[Observation]:
         yield from _grouped(f"N{number_}", None, _unread(unread))
     for number_, model in enumerate(result.models, 1):
         yield from _grouped(f"A{number_}", model, _algorithm(model))
+
+
+def critical(context: Context, finding: Finding, base: str, link: str) -> Iterator[Observation]:
+    """Say one finding of a result as a critical one, in a group of its own: the result itself comes too.
+
+    Parameters
+    ----------
+    link
+        Where it is acknowledged; "" says nothing of it.
+    """
+    line = next(one.line for one in statements(context.result) if one.finding is finding)
+    yield Observation("TX", codes.FINDINGS_TEXT, [f"CRITICAL: {line}", NOTICE], "C", flag=VERY_ABNORMAL)
+    yield from _named(context, base)
+    if link:
+        yield Observation("RP", codes.ACKNOWLEDGE, (link, "WETREAD", "AP", "HTML"), "C", status=DETAIL)
+    for one in _grouped("C", finding.model, _finding(context, finding)):
+        yield replace(one, flag=VERY_ABNORMAL) if one.code == finding.code else one
 
 
 def lines(context: Context) -> list[str]:

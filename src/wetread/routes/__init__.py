@@ -7,6 +7,7 @@ is left to the rules below it, and in the end to the settings.
 Conditions on text are patterns as in `fnmatch`: `*`, `?` and `[abc]`, in either case.
 """
 
+from wetread.routes.alerts import Alert, alerts_of, is_hook
 from wetread.routes.decision import UNROUTED, Decision, decide, named_models, shadowed
 from wetread.routes.rule import LANES, PATTERNS, Check, Facts, Route, fits
 from wetread.routes.table import rule_of
@@ -15,12 +16,15 @@ __all__ = [
     "LANES",
     "PATTERNS",
     "UNROUTED",
+    "Alert",
     "Check",
     "Decision",
     "Facts",
     "Route",
+    "alerts_of",
     "decide",
     "fits",
+    "is_hook",
     "named_models",
     "rule_of",
     "shadowed",

@@ -14,10 +14,11 @@ from urllib.parse import urlsplit
 
 from wetread import __version__, infer
 from wetread.errors import SettingsError, WetreadError
-from wetread.routes import named_models, shadowed
+from wetread.routes import is_hook, named_models, shadowed
 from wetread.settings import Destination, Settings
 from wetread.wire.access import check_exposure, is_loopback, who_may_call
 from wetread.wire.tls import Files, ends_at
+from wetread.wire.webhook import key_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,7 @@ def _doors(settings: Settings) -> Iterator[Row]:
         yield from _certificate(owner)
     for place in settings.destinations:
         yield from _record(place)
+    yield from _alerts(settings)
     try:
         check_exposure(settings)
         yield Row(
@@ -150,6 +152,19 @@ def _doors(settings: Settings) -> Iterator[Row]:
         )
     except SettingsError as error:
         yield Row("doors", False, "the node would not start", str(error))
+
+
+def _alerts(settings: Settings) -> Iterator[Row]:
+    """Who is told of critical findings, and whether webhooks can be signed."""
+    for rule in settings.alerts:
+        told = ", then ".join(urlsplit(one).hostname or one if is_hook(one) else one for one in rule.to)
+        found = f"STAT, and {told or 'nobody is told'}"
+        try:
+            if rule.secret != Path():
+                key_of(rule.secret)
+            yield Row(f"alert {rule.name}", True, found)
+        except SettingsError as error:
+            yield Row(f"alert {rule.name}", False, found, str(error))
 
 
 def _record(place: Destination) -> Iterator[Row]:

@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from wetread.errors import SettingsError
 from wetread.jobs.store import Store
+from wetread.serve import alerts
 from wetread.serve.metrics import Metrics
 from wetread.serve.related import PREFIX
 
@@ -80,6 +81,7 @@ def application(
             Route("/ready", readiness),
             Route("/metrics", prometheus),
             Route("/studies/{uid}", study),
+            *alerts.routes(store.alerts, lambda: metrics.alerted("acknowledged")),
             *([Mount(PREFIX, web)] if web is not None else []),
             *viewer,
         ]

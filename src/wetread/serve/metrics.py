@@ -97,6 +97,7 @@ class Metrics(Watch):
         self._commitments = Counter(
             "wetread_commitments", "Instances that peers were told we keep, or not", ["outcome"], registry=registry
         )
+        self._alerts = Counter("wetread_alerts", "Critical findings: told, or not", ["outcome"], registry=registry)
         self._queries = Counter(
             "wetread_queries",
             "Questions for the size of a study, or for its order",
@@ -201,6 +202,10 @@ class Metrics(Watch):
     def degraded(self, step: str, yes: bool) -> None:
         """One step begins or ends."""
         self._degraded.labels(step).set(yes)
+
+    def alerted(self, outcome: str) -> None:
+        """One alert went on."""
+        self._alerts.labels(outcome).inc()
 
     def asked(self, archive: str, outcome: str) -> None:
         """One archive was asked."""

@@ -27,6 +27,7 @@
     mllp_listen takes messages: the HL7 port
     acknowledge what is said of a message: AA, AE, AR   HL7 v2.5.1 Section 2.9
     web         who may use DICOMweb
+    webhook     posts signed JSON                       Standard Webhooks 1.0.0
     access      who may call
     guard       sockets that have not yet asked for an association
     transport   PDUs on a socket, with every length checked before it is read

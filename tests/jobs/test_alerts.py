@@ -1,0 +1,371 @@
+"""Critical findings: told at once, to one after the other, until somebody acknowledges; never twice."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.jobs import fake
+from tests.jobs.test_flow import Clock, receive
+from tests.report import phantom
+from tests.wire.ehr import ack, ehr
+from tests.wire.hook import Hook, hook
+from wetread.errors import PeerUnreachable
+from wetread.jobs.alerting import Alerting, Tell
+from wetread.jobs.alerts import Pending, Told
+from wetread.jobs.lanes import Lane
+from wetread.jobs.store import Store
+from wetread.jobs.watch import Watch
+from wetread.jobs.worker import Worker
+from wetread.records import Code, Reading, Result
+from wetread.routes import Alert
+from wetread.serve.http import HttpServer, application
+from wetread.serve.metrics import Metrics
+from wetread.settings import Destination, Settings
+from wetread.wire.hl7 import parse
+
+EHR = Destination("EHR", url="mllp://ehr.invalid:2575")
+RULE = Alert("pneumonia", ("233604007",), to=("EHR", "http://127.0.0.1:1/hook"), secret=Path("hook.key"))
+SETTINGS = Settings(destinations=(EHR,), alerts=(RULE,), retry_first_s=1.0, retry_most_s=60.0)
+
+
+class Seen(Watch):
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def alerted(self, outcome: str) -> None:
+        self.told.append(outcome)
+
+
+@dataclass
+class Targets:
+    """Takes what it is told, but from those who are away."""
+
+    away: set[str] = field(default_factory=set)
+    told: list[tuple[str, str]] = field(default_factory=list)  # target, token
+
+    def __call__(self, target: str, rule: Alert, alert: Pending) -> None:
+        if target in self.away:
+            raise PeerUnreachable(f"{target}: is away")
+        self.told.append((target, alert.token))
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _ in self.told]
+
+
+class Bench:
+    """A store with its clock, and what tells of alerts; `restart` makes it anew."""
+
+    def __init__(self, folder: Path, settings: Settings = SETTINGS, tell: Tell | None = None) -> None:
+        self.clock, self.seen, self.targets = Clock(), Seen(), Targets()
+        self.settings, self._folder, self._tell = settings, folder, tell
+        self.store = Store(folder, now=self.clock)
+        self._made()
+
+    def _made(self) -> None:
+        self.alerting = Alerting(self.store, self.settings, self.seen, self._tell or self.targets, self.clock)
+
+    def restart(self, away_s: float = 0.0) -> None:
+        self.store.close()
+        self.clock.now += away_s
+        self.store = Store(self._folder, now=self.clock)
+        self._made()
+
+    def read(self, *results: Result, study: str = "1.1", instance: str = "") -> None:
+        """Read a study whose images give these results."""
+        receive(self.store, study, instance or f"{study}.1")
+        readings = tuple(Reading(replace(one, study_uid=study), ()) for one in results)
+        assert Worker(self.store, fake.Fake(lambda files: readings), self.settings, Watch(), self.clock).step()
+
+    def run(self, seconds: float = 0.0) -> None:
+        """Let time pass, in the steps that it asks for."""
+        end = self.clock.now + seconds
+        self.alerting.step()
+        while (wait := self.alerting.step()) is not None and self.clock.now + wait <= end:
+            self.clock.now += wait
+        self.clock.now = end
+        self.alerting.step()
+
+    @property
+    def lanes(self) -> list[Lane]:
+        return [job.lane for job in self.store.overview.versions("1.1")]
+
+    def state(self) -> Told:
+        known = self.store.alerts.known(self.targets.told[0][1])
+        assert known is not None
+        return known[1]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path / "state")
+    yield made
+    made.store.close()
+
+
+PRESENT = phantom.result("real")
+ABSENT = phantom.result("real", probability=0.2)
+
+
+def test_the_first_is_told_at_once_and_the_study_is_urgent(bench: Bench) -> None:
+    bench.read(PRESENT)
+    bench.run()
+    assert bench.targets.names == ["EHR"]
+    assert bench.seen.told == ["told"]
+    assert bench.lanes == [Lane.STAT]
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        (Alert("a", ("233604007",), to=("EHR",)), True),
+        (Alert("a", to=("EHR",)), True),
+        (Alert("a", ("1386000",), to=("EHR",)), False),
+        (Alert("a", models=("cxr-pneumonia",), to=("EHR",)), True),
+        (Alert("a", models=("cxr-lungs",), to=("EHR",)), False),
+        (Alert("a", lanes=("ROUTINE",), to=("EHR",)), True),
+        (Alert("a", lanes=("STAT", "URGENT"), to=("EHR",)), False),
+        (Alert("a", probability=0.97, to=("EHR",)), True),
+        (Alert("a", probability=0.98, to=("EHR",)), False),
+    ],
+)
+def test_a_rule_tells_what_fits(tmp_path: Path, rule: Alert, told: bool) -> None:
+    bench = Bench(tmp_path, replace(SETTINGS, alerts=(rule,)))
+    bench.read(PRESENT, ABSENT)
+    bench.run()
+    assert bench.targets.names == ["EHR"] * told
+    assert bench.lanes == [Lane.STAT if told else Lane.ROUTINE]
+    bench.store.close()
+
+
+def test_what_is_absent_or_not_read_is_not_told(bench: Bench) -> None:
+    bench.read(ABSENT, phantom.refused())
+    bench.run(1000.0)
+    assert bench.targets.told == []
+    assert bench.lanes == [Lane.ROUTINE]
+
+
+def test_a_rule_without_a_target_is_only_urgent(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, replace(SETTINGS, alerts=(replace(RULE, to=()),)))
+    bench.read(PRESENT)
+    bench.run(1000.0)
+    assert (bench.targets.told, bench.lanes) == ([], [Lane.STAT])
+    bench.store.close()
+
+
+def test_nobody_acknowledges(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR)
+    bench.read(PRESENT)
+    bench.run(299.0)
+    assert bench.targets.names == ["EHR"]
+    bench.run(2.0)
+    assert bench.targets.names == ["EHR", RULE.to[1]]
+    bench.run(301.0)
+    assert bench.seen.told == ["told", "escalated", "told", "unanswered"]
+    assert bench.state() is Told.UNANSWERED
+    assert [record.getMessage() for record in caplog.records] == ["alert not acknowledged by anyone"]
+    assert bench.store.alerts.acknowledge(bench.targets.told[0][1])  # late, but somebody knows
+    assert bench.state() is Told.ACKNOWLEDGED
+    events = [event for event, *_ in bench.store.overview.audits()]
+    assert events == ["alert-escalated", "alert-unanswered", "alert-acknowledged"]
+
+
+def test_who_acknowledges_ends_it(bench: Bench) -> None:
+    bench.read(PRESENT)
+    bench.run(10.0)
+    assert bench.store.alerts.acknowledge(bench.targets.told[0][1])
+    bench.run(1000.0)
+    assert bench.targets.names == ["EHR"]
+    assert bench.state() is Told.ACKNOWLEDGED
+    assert not bench.store.alerts.acknowledge("no such token")
+
+
+def test_an_answer_may_be_enough(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, replace(SETTINGS, alerts=(replace(RULE, acknowledged_by="answer"),)))
+    bench.read(PRESENT)
+    bench.run(1000.0)
+    assert (bench.targets.names, bench.seen.told) == (["EHR"], ["told", "acknowledged"])
+    assert bench.state() is Told.ACKNOWLEDGED
+    bench.store.close()
+
+
+def test_a_target_that_is_away_is_tried_until_the_next_is_told(bench: Bench) -> None:
+    bench.targets.away = {"EHR"}
+    bench.read(PRESENT)
+    bench.run(301.0)
+    assert bench.targets.names == [RULE.to[1]]
+    assert bench.seen.told.count("failed") > 5
+    assert bench.seen.told[-2:] == ["escalated", "told"]
+
+
+def test_a_target_that_comes_back_in_time_is_told(bench: Bench) -> None:
+    bench.targets.away = {"EHR"}
+    bench.read(PRESENT)
+    bench.run(100.0)
+    bench.targets.away = set()
+    bench.run(100.0)
+    assert bench.targets.names == ["EHR"]
+
+
+def test_nothing_is_told_twice(bench: Bench) -> None:
+    bench.read(PRESENT)
+    bench.run()
+    bench.read(PRESENT, instance="1.1.2")  # more of it came late: a second version
+    bench.restart()
+    bench.run(10.0)
+    assert bench.targets.names == ["EHR"]
+    second = replace(PRESENT.findings[0], tracking_uid="2.25.2001")
+    bench.read(replace(PRESENT, findings=(*PRESENT.findings, second)), instance="1.1.3")
+    bench.run(1.0)
+    assert bench.targets.names == ["EHR", "EHR"]  # the new one only
+
+
+def test_a_restart_keeps_whose_turn_it_is(bench: Bench) -> None:
+    bench.read(PRESENT)
+    bench.run(200.0)
+    bench.restart(away_s=50.0)
+    bench.run(40.0)
+    assert bench.targets.names == ["EHR"]
+    bench.run(20.0)
+    assert bench.targets.names == ["EHR", RULE.to[1]]
+    bench.restart(away_s=1000.0)
+    bench.run(1.0)
+    assert bench.seen.told[-1] == "unanswered"
+
+
+def test_who_was_down_when_it_was_found_still_tells_the_first(bench: Bench) -> None:
+    bench.read(PRESENT)
+    bench.restart(away_s=5000.0)
+    bench.run(1.0)
+    assert bench.targets.names == ["EHR"]
+
+
+def test_what_ended_names_no_patient_any_more(bench: Bench) -> None:
+    bench.read(PRESENT)
+    (pending,) = bench.store.alerts.pending()
+    assert b"9RG1" in pending.message
+    assert b"9RG1" not in pending.body
+    assert b"CompressedSamples" not in pending.body
+    bench.store.alerts.acknowledge(pending.token)
+    with bench.store._index.reading() as connection:
+        assert connection.exec_driver_sql("SELECT body, message FROM alerts").all() == [("", "")]
+
+
+def test_a_rule_that_is_gone_ends_its_alerts(bench: Bench) -> None:
+    bench.read(PRESENT)
+    bench.settings = replace(SETTINGS, alerts=(replace(RULE, name="other"),))
+    bench.restart()
+    bench.run()
+    assert (bench.targets.told, bench.seen.told) == ([], ["unanswered"])
+
+
+# ---- by the wire ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    path = tmp_path / "hook.key"
+    path.write_text("a" * 32)
+    return path
+
+
+def told_by(tmp_path: Path, settings: Settings) -> Bench:
+    bench = Bench(tmp_path / "state", settings)
+    bench.alerting = Alerting(bench.store, settings, bench.seen, None, bench.clock)
+    bench.read(PRESENT)
+    bench.run(2.0)
+    return bench
+
+
+def test_by_hl7(tmp_path: Path) -> None:
+    rule = replace(RULE, to=("EHR",), acknowledged_by="answer")
+    settings = replace(SETTINGS, alerts=(rule,), public_url="https://node.example")
+    with ehr() as peer:
+        bench = told_by(tmp_path, replace(settings, destinations=(peer.destination,)))
+        message = parse(peer.got[0])
+    assert bench.seen.told == ["told", "acknowledged"]
+    assert (message.all("PID")[0].text(3), message.all("TQ1")[0].text(9)) == ("9RG1", "S")
+    first = message.all("OBX")[0]
+    assert first.text(5).startswith("CRITICAL: Pneumonia: present")
+    (finding,) = [one for one in message.all("OBX") if one.text(3) == "233604007"]
+    assert (finding.text(5), finding.text(8), finding.text(11)) == ("52101004", "AA", "P")
+    (link,) = [one.text(5) for one in message.all("OBX") if one.text(3) == "ACKNOWLEDGE"]
+    assert link.startswith("https://node.example/alerts/")
+    bench.store.close()
+
+
+def test_a_rejection_is_no_acknowledgement(tmp_path: Path) -> None:
+    rule = replace(RULE, to=("EHR",), acknowledged_by="answer")
+    with ehr(lambda message: ack(message, "AE")) as peer:
+        bench = told_by(tmp_path, replace(SETTINGS, alerts=(rule,), destinations=(peer.destination,)))
+    assert set(bench.seen.told) == {"failed"}
+    assert len({parse(one).header.text(10) for one in peer.got}) == 1
+    bench.store.close()
+
+
+def settings_of(hook: Hook, key: Path, by: str) -> Settings:
+    return replace(SETTINGS, alerts=(replace(RULE, to=(hook.url,), secret=key, acknowledged_by=by),))
+
+
+def test_by_webhook(tmp_path: Path, key: Path) -> None:
+    with hook("a" * 32) as other:
+        bench = told_by(tmp_path, settings_of(other, key, "answer"))
+    ((identifier, told),) = other.got
+    assert bench.seen.told == ["told", "acknowledged"]
+    assert told["finding"]["code"] == "233604007"
+    assert told["study_uid"] == "1.1"
+    assert told["acknowledge"].startswith("/alerts/")
+    assert identifier.startswith("alert_")
+    bench.store.close()
+
+
+@pytest.mark.parametrize("status", [301, 404, 500])
+def test_another_answer_of_a_webhook_is_none(tmp_path: Path, key: Path, status: int) -> None:
+    with hook("a" * 32, [status]) as other:
+        bench = told_by(tmp_path, settings_of(other, key, "answer"))
+    assert bench.seen.told == ["failed", "told", "acknowledged"]
+    assert len({identifier for identifier, _ in other.got}) == 1
+    bench.store.close()
+
+
+def test_a_key_that_is_not_there_stops_nothing_but_itself(tmp_path: Path) -> None:
+    with hook("a" * 32) as other:
+        bench = told_by(tmp_path, settings_of(other, tmp_path / "none", "answer"))
+    assert set(bench.seen.told) == {"failed"}
+    assert other.got == []
+    bench.store.close()
+
+
+def test_a_person_acknowledges_by_the_address(bench: Bench, request: pytest.FixtureRequest) -> None:
+    metrics = Metrics()
+    server = HttpServer(application(bench.store, metrics, lambda: ""), "127.0.0.1", 0)
+    server.start()
+    request.addfinalizer(server.stop)
+    client = httpx.Client(base_url=f"http://127.0.0.1:{server.port}")
+    request.addfinalizer(client.close)
+    bench.read(PRESENT)
+    bench.run()
+    path = json.loads(bench.store.alerts.pending()[0].body)["acknowledge"]
+    page = client.get(path)
+    assert (page.status_code, "I know of it" in page.text) == (200, True)
+    assert bench.state() is Told.OPEN  # a program that follows links acknowledges nothing
+    done = client.post(path, headers={"accept": "text/html"})
+    assert (done.status_code, "It is acknowledged" in done.text, "<form" in done.text) == (200, True, False)
+    assert client.post(path).json() == {"state": "ACKNOWLEDGED"}
+    assert bench.state() is Told.ACKNOWLEDGED
+    assert 'wetread_alerts_total{outcome="acknowledged"} 1.0' in metrics.text().decode()
+    assert client.post("/alerts/other").status_code == client.get("/alerts/other").status_code == 404
+
+
+def test_another_code_is_another_finding(bench: Bench) -> None:
+    finding = replace(PRESENT.findings[0], code=Code("1386000", "SCT", "Intracranial hemorrhage"))
+    bench.read(replace(PRESENT, findings=(finding,)))
+    bench.run()
+    assert bench.targets.told == []

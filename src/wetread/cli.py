@@ -340,7 +340,8 @@ def serve(
             click.echo(json.dumps({"ae_title": settings.ae_title, "port": node.port, "http_port": node.http_port}))
         else:
             click.echo(f"{settings.ae_title} listens on {settings.host}:{node.port}; ", nl=False)
-            click.echo(f"health and metrics on http://{settings.http_host}:{node.http_port}; Ctrl-C ends it.")
+            scheme = "https" if settings.http_tls else "http"
+            click.echo(f"health and metrics on {scheme}://{settings.http_host}:{node.http_port}; Ctrl-C ends it.")
             click.echo(who_may_call(settings))
             click.secho(NOTICE, dim=True)
 

@@ -190,6 +190,9 @@ class Settings:
     hl7_port: int = _setting(0, "port of orders, HL7 v2 by MLLP, on the address of `host`; 0: none")
     http_host: str = _setting("127.0.0.1", "address of the HTTP port")
     http_port: int = _setting(8042, "port of /health, /ready, /metrics and /dicomweb; 0: one from the system")
+    http_tls: str = _setting(
+        "", "TLS at the HTTP port, files as tls_certificate: server, or mutual: callers show theirs; empty: none"
+    )
     dicomweb_tokens: Path = _setting(Path(), "file of tokens, one a line; given, DICOMweb clients must show one")
     dicomweb_origins: str = _setting("", "origins of web viewers that may call /dicomweb (CORS), comma-separated")
     viewer: Path = _setting(Path(), "folder of a web viewer (dist of @ohif/app), shown at / of the HTTP port")
@@ -350,6 +353,13 @@ def _doors(raw: Any) -> str:
     return str(raw)
 
 
+def _http_tls(raw: Any) -> str:
+    """Who shows a certificate at the HTTP port, or say what there is."""
+    if str(raw) not in ("", "server", "mutual"):
+        raise SettingsError(f"setting http_tls: expected server, mutual or nothing, got {raw!r}")
+    return str(raw)
+
+
 def _steps(raw: Any) -> str:
     """Steps of `degrade`, each once, or say which there are."""
     named = [part.strip().lower() for part in str(raw).split(",") if part.strip()]
@@ -447,6 +457,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "peers": lambda raw: _records(raw, Peer, parse_peer),
     "routes": _routes,
     "alerts": alerts_of,
+    "http_tls": _http_tls,
     "open_doors": _doors,
     "degrade": _steps,
     "otlp_endpoint": _base_url("otlp_endpoint"),

@@ -171,6 +171,7 @@ def test_a_flood_from_strangers_drops_strangers(monkeypatch: pytest.MonkeyPatch)
         assert read_pdu(friend)[0] == Pdu.ASSOCIATE_AC
 
 
+FILES = {name: Path("file.pem") for name in ("tls_certificate", "tls_key", "tls_authority")}
 CT1 = Peer("CT1", ("10.1.2.3",))
 ALL = Peer("*", ("0.0.0.0/0",))
 
@@ -193,6 +194,8 @@ ALL = Peer("*", ("0.0.0.0/0",))
         ({"http_host": "0.0.0.0"}, "http_host"),
         ({"http_host": "0.0.0.0", "open_doors": "dicom"}, "http_host"),
         ({"http_host": "0.0.0.0", "open_doors": "dicom+http"}, None),
+        ({"http_host": "0.0.0.0", "http_tls": "server", **FILES}, "http_host"),
+        ({"http_host": "0.0.0.0", "http_tls": "mutual", **FILES}, None),
     ],
 )
 def test_what_is_exposed_without_a_list_does_not_start(given: dict[str, object], said: str | None) -> None:

@@ -145,10 +145,11 @@ def _doors(settings: Settings) -> Iterator[Row]:
     for place in settings.destinations:
         yield from _record(place)
     yield from _alerts(settings)
+    http = "HTTPS" if settings.http_tls else "HTTP"
     try:
         check_exposure(settings)
         yield Row(
-            "doors", True, f"DICOM {settings.host}:{settings.port}, HTTP {settings.http_host}:{settings.http_port}"
+            "doors", True, f"DICOM {settings.host}:{settings.port}, {http} {settings.http_host}:{settings.http_port}"
         )
     except SettingsError as error:
         yield Row("doors", False, "the node would not start", str(error))

@@ -17,6 +17,7 @@ from wetread.jobs.store import Store
 from wetread.serve import alerts
 from wetread.serve.metrics import Metrics
 from wetread.serve.related import PREFIX
+from wetread.wire.tls import Rotating
 
 GRACE_S = 5  # what is asked for when the node stops may take so long, s
 MOST_MESSAGE = 1 << 16  # bytes that a client may send over a WebSocket
@@ -91,13 +92,18 @@ def application(
 class HttpServer:
     """Serves an application from a thread.
 
+    Parameters
+    ----------
+    tls
+        The certificates of the port; None: it speaks plainly.
+
     Raises
     ------
     SettingsError
         The address cannot be bound.
     """
 
-    def __init__(self, app: Starlette, host: str, port: int) -> None:
+    def __init__(self, app: Starlette, host: str, port: int, tls: Rotating | None = None) -> None:
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             self._socket = socket.create_server((host, port), family=family)
@@ -113,6 +119,8 @@ class HttpServer:
             ws_max_size=MOST_MESSAGE,
             timeout_graceful_shutdown=GRACE_S,
         )
+        config.load()
+        config.ssl = tls.lasting() if tls else None
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="wetread-http", daemon=True

@@ -29,6 +29,7 @@ from wetread.turns import Turns
 from wetread.wire import mllp_listen
 from wetread.wire.access import check_exposure
 from wetread.wire.dimse import Listener
+from wetread.wire.tls import Files, Rotating
 
 log = logging.getLogger("wetread.serve")
 
@@ -126,7 +127,7 @@ class Node:
             shown: list[BaseRoute] = [*fhir.mounted(self.store.resources, settings)]
             shown += viewer.routes(settings.viewer) if settings.viewer != Path() else ()
             app = application(self.store, self.metrics, self.missing, lambda: self._runner.strain.steps, web, shown)
-            self._http = HttpServer(app, settings.http_host, settings.http_port)
+            self._http = HttpServer(app, settings.http_host, settings.http_port, _certificates(settings))
             undo.callback(self._http.stop)
             self._http.start()
             self._runner.start()
@@ -230,6 +231,12 @@ class Node:
         self.stop()
         if self.failure is not None:
             raise self.failure
+
+
+def _certificates(settings: Settings) -> Rotating | None:
+    """Those of the HTTP port."""
+    files = Files.of(settings) if settings.http_tls else None
+    return Rotating(files, anonymous=settings.http_tls == "server") if files else None
 
 
 def run(settings: Settings, on_start: Callable[[Node], None] = lambda node: None) -> None:

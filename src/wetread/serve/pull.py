@@ -101,8 +101,11 @@ def way(archive: Archive, settings: Settings, folder: Path | None, syntaxes: tup
     if not settings.http_port:
         raise BadInput("pull: from a URL into the node goes through its HTTP port: set http_port, or name --to FOLDER")
     host = settings.http_host if settings.http_host not in ("", "0.0.0.0", "::") else "127.0.0.1"  # noqa: S104
-    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.http_port}/dicomweb"
-    return ThroughNode(archive, Destination(settings.ae_title, url=url, token=settings.dicomweb_tokens))
+    scheme = "https" if settings.http_tls else "http"
+    url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.http_port}/dicomweb"
+    names = ("tls_certificate", "tls_key", "tls_authority") if settings.http_tls else ()
+    files = {name: getattr(settings, name) for name in names}
+    return ThroughNode(archive, Destination(settings.ae_title, url=url, token=settings.dicomweb_tokens, **files))
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,8 +76,13 @@ class Files:
         found = [path.expanduser().stat() for path in (self.certificate, self.key, self.authority)]
         return tuple((one.st_ino, one.st_mtime_ns, one.st_size) for one in found)
 
-    def context(self, server: bool) -> ssl.SSLContext:
+    def context(self, server: bool, anonymous: bool = False) -> ssl.SSLContext:
         """Return a context for one side of connections.
+
+        Parameters
+        ----------
+        anonymous
+            Of a server: clients need not show a certificate.
 
         Raises
         ------
@@ -87,7 +92,7 @@ class Files:
         made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
         made.minimum_version = ssl.TLSVersion.TLSv1_2
         made.set_ciphers(":".join(SUITES))
-        made.verify_mode = ssl.CERT_REQUIRED
+        made.verify_mode = ssl.CERT_NONE if anonymous else ssl.CERT_REQUIRED
         made.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
         path = self.authority
         try:
@@ -107,6 +112,8 @@ class Rotating:
     ----------
     files
         Read at once.
+    anonymous
+        Clients need not show a certificate.
 
     Raises
     ------
@@ -114,9 +121,10 @@ class Rotating:
         As `Files.context`.
     """
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Files, anonymous: bool = False) -> None:
         self._files = files
-        self._context = files.context(server=True)
+        self._anonymous = anonymous
+        self._context = files.context(server=True, anonymous=anonymous)
         self._stamp = files.stamp()
 
     def context(self) -> ssl.SSLContext:
@@ -124,12 +132,22 @@ class Rotating:
         try:
             stamp = self._files.stamp()
             if stamp != self._stamp:
-                self._context = self._files.context(server=True)
+                self._context = self._files.context(server=True, anonymous=self._anonymous)
                 self._stamp = stamp
                 log.info("TLS files read anew")
         except (OSError, SettingsError) as error:  # in the middle of an exchange, or a mistake
             log.error("TLS files not read; the last remain in force", extra={"detail": type(error).__name__})
         return self._context
+
+    def lasting(self) -> ssl.SSLContext:
+        """Return a context for a server that takes one for good: each handshake gets the one that is in force."""
+
+        def exchange(connection: ssl.SSLSocket | ssl.SSLObject, _name: str, _context: ssl.SSLContext) -> None:
+            connection.context = self.context()
+
+        made = self._files.context(server=True, anonymous=self._anonymous)
+        made.sni_callback = exchange
+        return made
 
 
 def connect_context(destination: Destination) -> ssl.SSLContext | None:

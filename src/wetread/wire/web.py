@@ -24,7 +24,7 @@ class WebAccess:
     Parameters
     ----------
     settings
-        `dicomweb_tokens`, `dicomweb_origins` and `open_doors` are used.
+        `dicomweb_tokens`, `dicomweb_origins`, `http_tls` and `open_doors` are used.
 
     Raises
     ------
@@ -34,6 +34,7 @@ class WebAccess:
 
     def __init__(self, settings: Settings) -> None:
         self._open = "dicomweb" in settings.open_doors.split("+")
+        self._certified = settings.http_tls == "mutual"
         self._tokens = _tokens(settings.dicomweb_tokens) if settings.dicomweb_tokens != Path() else ()
         self._origins = {one.strip() for one in settings.dicomweb_origins.split(",")}
 
@@ -60,13 +61,14 @@ class WebAccess:
             if scheme.lower() == "bearer" and any(fits):
                 return None
             return 401, "expected Authorization: Bearer and a token of dicomweb_tokens, got none of them"
-        if is_loopback(address) and is_loopback(_name(host)):
+        if self._certified or (is_loopback(address) and is_loopback(_name(host))):
             if not origin or origin in self._origins or origin.partition("://")[2] == host:
                 return None
             return 403, "expected a web page of dicomweb_origins, got another"
         return 403, (
             "DICOMweb answers this machine only, as 127.0.0.1 or localhost; name a file of tokens in dicomweb_tokens, "
-            'or, on a closed network, say so: open_doors = "dicomweb"'
+            'let callers show a certificate: http_tls = "mutual"; or, on a closed network, say so: '
+            'open_doors = "dicomweb"'
         )
 
 

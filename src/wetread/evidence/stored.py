@@ -45,8 +45,13 @@ class Orthanc:
 
 
 @contextmanager
-def orthanc() -> Iterator[Orthanc]:
+def orthanc(**more: object) -> Iterator[Orthanc]:
     """Run Orthanc on loopback until the block ends.
+
+    Parameters
+    ----------
+    more
+        Further settings of Orthanc.
 
     Raises
     ------
@@ -63,6 +68,7 @@ def orthanc() -> Iterator[Orthanc]:
             json.dumps(
                 {"StorageDirectory": folder, "IndexDirectory": folder, "DicomAet": "ORTHANC", "DicomPort": port}
                 | {"HttpPort": http_port, "AuthenticationEnabled": False, "DicomAlwaysAllowStore": True}
+                | more
             )
         )
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

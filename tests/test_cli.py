@@ -60,6 +60,15 @@ def test_read_for_people(run: Run, tmp_path: Path) -> None:
     assert written == [".dcm"] * 4 + [".html", ".json"]
 
 
+def test_demo(run: Run, tmp_path: Path) -> None:
+    code, out, err = run("demo", "--out", tmp_path / "out")
+    assert (code, err) == (0, "")
+    assert "The receiver PACS got 4 documents by C-STORE." in out
+    assert "The record EHR got by FHIR: preliminary report with 5 observations, and a task to review it." in out
+    written = sorted(path.name.rpartition("-")[2] for path in (tmp_path / "out").iterdir())
+    assert written == ["fhir.json", "page.html", "pm.dcm", "result.json", "sc.dcm", "seg.dcm", "sr.dcm"]
+
+
 def test_read_for_machines(run: Run) -> None:
     code, out, _ = run("read", real_film(), "--json")
     (reading,) = json.loads(out)

@@ -772,7 +772,7 @@ def conformance(context: click.Context, out: Path | None, as_json: bool) -> None
 @json_option
 @click.pass_context
 def demo(context: click.Context, film: Path | None, out: Path, as_json: bool) -> None:
-    """Start a node and a small receiver on loopback, send a film, show the wet read, end."""
+    """Start a node, a small PACS and a small record on loopback, send a film, show the wet read, end."""
     from wetread.serve.demo import run
 
     outcome = run(settings_of(context), film, out, say=(lambda line: None) if as_json else click.echo)

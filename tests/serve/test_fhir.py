@@ -23,7 +23,9 @@ from wetread import report
 from wetread.records import USUAL, Circumstances, Reading, Result, Stored
 from wetread.report.fhir.site import Site
 from wetread.serve.node import Node
+from wetread.serve.record import Record
 from wetread.settings import Destination, Settings
+from wetread.wire import fhir
 from wetread.wire.dimse import send
 
 SITE = Site("R4", {"PATIENT": "urn:oid:1.2.3"})
@@ -231,6 +233,21 @@ def test_strangers_are_refused(base: str) -> None:
         urllib.request.urlopen(request, timeout=20)
     with caught.value:
         assert caught.value.code == 403
+
+
+def test_the_record_of_the_demo_keeps_a_bundle_once() -> None:
+    record = Record()
+    record.start()
+    try:
+        data = next(
+            one.data for one in reading(replace(READ, read_at="2026-11-29T00:00:00Z")).documents if one.kind == "FHIR"
+        )
+        assert fhir.send(Destination("EHR", url=f"fhir+{record.url}"), [data, data]) == [0, 0]
+        assert record.wait(2, 5.0)
+        assert record.bundles == [data, data]
+        assert [one["status"] for one in record.reports()] == ["preliminary"]
+    finally:
+        record.stop()
 
 
 def test_a_node_that_makes_no_bundles_has_no_such_place(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
-"""The main job on one film, whole and real: a node, a small receiver in place of the PACS, loopback."""
+"""The main job on one film, whole and real: a node, small receivers in place of PACS and record, loopback."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from wetread.jobs.worker import Reader
 from wetread.records import USUAL, Circumstances, Document, Reading, Stored
 from wetread.serve.node import Node
 from wetread.serve.receiver import Receiver
+from wetread.serve.record import Record
 from wetread.settings import Destination, Settings
 from wetread.wire import dimse
 
@@ -33,7 +35,7 @@ class Outcome:
 
 
 def run(settings: Settings, film: Path | None, out: Path, say: Callable[[str], None]) -> Outcome:
-    """Start a node and a receiver, send a film, gather what comes back, stop both.
+    """Start a node, a PACS and a record, send a film, gather what comes back, stop all.
 
     Parameters
     ----------
@@ -60,15 +62,16 @@ def run(settings: Settings, film: Path | None, out: Path, say: Callable[[str], N
 
 def _with_state(settings: Settings, film: Path, out: Path, say: Callable[[str], None], folder: Path) -> Outcome:
     readings: list[Reading] = []
-    pacs = Receiver(folder / "pacs")
+    pacs, ehr = Receiver(folder / "pacs"), Record()
     pacs.start()
-    place = Destination("PACS", "127.0.0.1", pacs.port)
+    ehr.start()
+    places = (Destination("PACS", "127.0.0.1", pacs.port), Destination("EHR", url=f"fhir+{ehr.url}"))
     state = folder / "state"
     if settings.profile_path.is_file():
         state.mkdir()
         shutil.copy(settings.profile_path, state / settings.profile_path.name)
     alone = {"host": "127.0.0.1", "http_host": "127.0.0.1", "peers": (), "port": 0, "http_port": 0}
-    here = replace(settings, **alone, destinations=(place,), routes=(), state=state)  # type: ignore[arg-type]
+    here = replace(settings, **alone, destinations=places, routes=(), state=state)  # type: ignore[arg-type]
     children = Children(here)
     node = Node(here, lambda: _load(here, readings, children))
     node.start()
@@ -83,14 +86,16 @@ def _with_state(settings: Settings, film: Path, out: Path, say: Callable[[str], 
         start = time.perf_counter()
         dimse.send(address, [data])
         say(f"Sent {film.name} by C-STORE ({len(data) / 1e6:.1f} MB); it is on the node's disk.")
-        _wait_for(pacs, readings, start)
+        _wait_for(pacs, ehr, readings, start)
         seconds = time.perf_counter() - start
         say(f"The receiver PACS got {len(pacs.receipts)} documents by C-STORE.")
+        say(f"The record EHR got by FHIR: {_told(ehr)}.")
         return _gathered(readings, pacs, out, seconds)
     finally:
         node.stop()
         children.close()
         pacs.stop()
+        ehr.stop()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +135,23 @@ def _dicom(readings: Sequence[Reading]) -> list[Document]:
     return [document for reading in readings for document in reading.documents if document.sop_class_uid]
 
 
-def _wait_for(pacs: Receiver, readings: list[Reading], start: float) -> None:
-    """Wait until the receiver has every DICOM document of the reading."""
+def _told(ehr: Record) -> str:
+    """Name what the record holds."""
+    kinds = Counter(kind for kind, _ in ehr.resources)
+    reports = ", ".join(f"{one['status']} report" for one in ehr.reports())
+    return f"{reports} with {kinds['Observation']} observations, and a task to review it"
+
+
+def _wait_for(pacs: Receiver, ehr: Record, readings: list[Reading], start: float) -> None:
+    """Wait until PACS and record have every document of the reading."""
     while not readings and time.perf_counter() - start < PATIENCE_S:
         time.sleep(0.001)
     expected = len(_dicom(readings))
     if not readings or not pacs.wait(expected, PATIENCE_S):
         raise PeerUnreachable(f"demo: expected {expected} documents at the receiver, got {len(pacs.receipts)}")
+    bundles = [document for reading in readings for document in reading.documents if document.kind == "FHIR"]
+    if not ehr.wait(len(bundles), PATIENCE_S):
+        raise PeerUnreachable(f"demo: expected {len(bundles)} bundles at the record, got {len(ehr.bundles)}")
 
 
 def _gathered(readings: list[Reading], pacs: Receiver, out: Path, seconds: float) -> Outcome:

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: demo test test-all check fmt bench peak lanes overload dicom torture audit lab-env clean help
+.PHONY: demo test test-all check fmt bench peak lanes overload dicom ehr torture audit lab-env clean help
 
 help:            ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 17
@@ -45,6 +45,9 @@ overload: $(VENV)/.dev      ## ten times what a node can read, for ten minutes: 
 
 dicom: $(VENV)/.dev      ## 1,000 results judged and read by other software: docs/evidence/dicom.md
 	@$(BIN)/python -m wetread.evidence.dicom --out docs/evidence
+
+ehr: $(VENV)/.dev        ## 120,000 mutated HL7 messages, 10,000 interleaved studies and their orders: docs/evidence/ehr.md
+	@$(BIN)/python -m wetread.evidence.ehr --out docs/evidence
 
 torture: $(VENV)/.dev      ## 234 times kill -9 and 200 power cuts, every promise checked: docs/evidence/torture.md
 	@$(BIN)/python -m wetread.evidence.torture --out docs/evidence

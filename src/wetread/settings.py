@@ -241,6 +241,9 @@ class Settings:
     max_rejections: int = _setting(0, "refusals of a document by a destination before it is given up; 0: never", "1")
     max_tries: int = _setting(3, "readings of one study before it is set aside", "1")
     keep_days: float = _setting(7.0, "how long what a study left is kept after its delivery; 0: for ever", "d")
+    keep_orders_days: float = _setting(
+        90.0, "how long an order is known after the last message about it, and a merge; 0: for ever", "d"
+    )
     least_free_bytes: int = _setting(1 << 31, "with less free space delivered studies go earlier; 0: never", "byte")
     max_pdu_bytes: int = _setting(1 << 20, "largest PDU that is accepted", "byte")
     max_object_bytes: int = _setting(1 << 29, "largest DICOM object that is taken", "byte")

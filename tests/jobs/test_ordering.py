@@ -19,6 +19,7 @@ from wetread.jobs.instances import Arrival
 from wetread.jobs.lanes import Lane
 from wetread.jobs.matching import Verdict, identity_of, verdict
 from wetread.jobs.ordering import Ordering
+from wetread.jobs.retention import Retention
 from wetread.jobs.states import State
 from wetread.jobs.store import Store
 from wetread.jobs.worker import Worker
@@ -443,3 +444,13 @@ def test_old_orders_are_forgotten(bench: Bench) -> None:
     bench.settle()
     assert bench.store.ordered.forget(3600.0) == 0
     assert bench.store.ordered.forget(-1.0) == 1
+
+
+@pytest.mark.parametrize(("keep_days", "left"), [(90.0, 0), (0.0, 1)])
+def test_retention_forgets_orders(keep_days: float, left: int, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.order("A1", "123")
+    bench.settle()
+    later = bench.store.now() + 91 * 86400
+    monkeypatch.setattr(bench.store._index, "now", lambda: later)
+    Retention(bench.store, Settings(keep_orders_days=keep_days, keep_days=0.0), bench.seen).step()
+    assert len(bench.store.ordered.of("", "A1")) == left

@@ -53,6 +53,7 @@ def test_an_error_says_where_and_what_by_the_version_of_the_sender() -> None:
         ("NE", "NE", Ack.AA, []),
         ("ER", "ER", Ack.AA, []),
         ("ER", "SU", Ack.AE, ["CE"]),
+        ("", "whatever", Ack.AA, ["AA"]),
     ],
 )
 def test_modes(accept: str, application: str, code: Ack, expected: list[str]) -> None:

@@ -148,3 +148,10 @@ def test_what_is_wrong_is_said_with_its_place_and_without_content(
     assert caught.value.condition is condition
     assert where in str(caught.value)
     assert "123" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["PID", "MSH"])
+def test_a_second_segment_from_an_unescaped_text_is_refused(name: str) -> None:
+    data = message(*ORM).replace(b"|P|2.5.1", f"|P|2.5.1|||||||\r{name}|1||666^^^HOSP".encode())
+    with pytest.raises(BadMessage, match=name):
+        changes(parse(data))

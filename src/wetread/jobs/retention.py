@@ -45,7 +45,7 @@ class Retention:
     Parameters
     ----------
     settings
-        `keep_days`, `least_free_bytes` and `destinations` are used.
+        `keep_days`, `keep_orders_days`, `least_free_bytes` and `destinations` are used.
     clock
         Monotonic seconds.
     free
@@ -62,6 +62,7 @@ class Retention:
     ) -> None:
         self._store = store
         self._keep_s = settings.keep_days * DAY_S
+        self._orders_s = settings.keep_orders_days * DAY_S
         self._least = settings.least_free_bytes
         self._committing = [destination_name(one) for one in settings.destinations if one.commitment]
         self._watch = watch
@@ -90,7 +91,9 @@ class Retention:
         return 0.0
 
     def _forget(self) -> None:
-        """Forget old notices, requests and work items; not within a day: studies may come long after their notices."""
+        """Forget old orders, notices, requests and work items; not within a day: studies may come long after."""
+        if self._orders_s and (number := self._store.ordered.forget(max(self._orders_s, DAY_S))):
+            log.info("orders forgotten", extra={"count": number})
         if not self._keep_s:
             return
         if number := self._store.removals.forget(max(self._keep_s, DAY_S)):

@@ -84,9 +84,9 @@ def answers(message: Message | None, code: Ack, error: BadMessage | None = None)
     accept, application = (message.header.text(number).upper() for number in (15, 16))
     if not accept and not application:
         return [_answer(message, code, error)]
-    wanted = {"AL": True, "SU": code is Ack.AA, "ER": code is not Ack.AA}
-    made = [_answer(message, COMMIT[code], error)] if wanted.get(accept) else []
-    return made + ([_answer(message, code, error)] if wanted.get(application) else [])
+    wanted = {"": False, "NE": False, "SU": code is Ack.AA, "ER": code is not Ack.AA}  # else always
+    made = [_answer(message, COMMIT[code], error)] if wanted.get(accept, True) else []
+    return made + ([_answer(message, code, error)] if wanted.get(application, True) else [])
 
 
 def _answer(message: Message | None, code: str, error: BadMessage | None) -> bytes:

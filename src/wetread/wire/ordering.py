@@ -111,10 +111,12 @@ def _reader(message: Message) -> Callable[[Message], Iterator[Change]]:
 
 
 def _segment(message: Message, name: str) -> Segment:
-    found = message.first(name)
-    if found is None:
-        raise BadMessage(Condition.SEGMENT_SEQUENCE, f"expected a segment {name}, got none", name, 1)
-    return found
+    """The only segment of a name; a second one may come from a text in which a sender escaped nothing."""
+    found = message.all(name)
+    if len(found) != 1:
+        told = f"expected one segment {name}, got {'several' if found else 'none'}"
+        raise BadMessage(Condition.SEGMENT_SEQUENCE, told, name, min(2, len(found) + 1))
+    return found[0]
 
 
 # ---- patients -----------------------------------------------------------------------------
@@ -155,7 +157,8 @@ def _known(message: Message) -> Iterator[Change]:
 
 def _merged(message: Message) -> Iterator[Change]:
     """Each MRG says what the PID before it replaces."""
-    _segment(message, "MRG")
+    if message.first("MRG") is None:
+        raise BadMessage(Condition.SEGMENT_SEQUENCE, "expected a segment MRG, got none", "MRG", 1)
     survivor: Segment | None = None
     for segment in message.segments:
         if segment.name == "PID":

@@ -1,0 +1,43 @@
+"""The figures of orders and records, in small."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wetread.evidence.ehr import hostile, patients
+from wetread.evidence.ehr.mutants import CONTENT, FRAMING, campaign
+from wetread.evidence.ehr.page import Section, write
+
+
+def test_mutated_messages_harm_nothing(tmp_path: Path) -> None:
+    found = hostile.attack(tmp_path / "state", campaign(1000, seed=7))
+    assert set(found.sent) == {*CONTENT, *FRAMING, "none: a good message"}
+    told = (found.failed, found.hangs, found.unanswered, found.lost, found.leaks, found.injected)
+    assert told == ([], 0, 0, 0, 0, 0)
+    assert found.answers["segments reordered"]["AE"]
+    assert found.answers["another type"]["AR"]
+    assert found.answers["VT inside"]["cut off"] == found.sent["VT inside"]
+
+
+def test_no_result_meets_a_wrong_patient(tmp_path: Path) -> None:
+    some = patients.plans(64)
+    assert {one.fate for one in some} == set(patients.FATES)
+    checks, table = patients.campaign(tmp_path / "state", some)
+    assert [promise for promise, held in checks.items() if not held] == [], table
+
+
+def test_a_section_that_is_not_made_anew_stays(tmp_path: Path) -> None:
+    one = Section("a", "First", "Done.", {"it holds": True}, [["x"], [1000]], 1.0)
+    write(tmp_path, [one])
+    write(tmp_path, [Section("b", "Second", "Done.", {"it holds": False}, [["y"], [2]], 1.0)])
+    page = (tmp_path / "ehr.md").read_text(encoding="utf-8")
+    for told in ("## First", "| 1,000 |", "- holds: it holds", "## Second", "**DOES NOT HOLD**"):
+        assert told in page
+
+
+@pytest.mark.slow
+def test_the_whole_figures_hold() -> None:
+    for section in (hostile.run(20_000), patients.run(2000)):
+        assert section.holds, section

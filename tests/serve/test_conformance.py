@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import pkgutil
@@ -18,8 +19,10 @@ from pydicom.uid import UID
 
 import wetread.wire
 from wetread.cli import commands
+from wetread.records import Result
 from wetread.report.context import KINDS
 from wetread.serve.conformance import objects, page, pages, tables
+from wetread.serve.conformance.specimens import specimens
 from wetread.settings import Settings
 from wetread.wire.associate import right_of
 from wetread.wire.command import PENDING, STORED, Status
@@ -95,6 +98,14 @@ def test_the_annex_knows_the_modules_of_the_standard() -> None:
             homes = {key for key in keys if any(a["keyword"] == one.path and not a["path"] for a in attributes[key])}
             words = module.lower().replace(" ", "-")
             assert (not homes) if module.startswith("none") else any(words in key for key in homes), (kind, one.path)
+
+
+def test_the_specimens_have_everything_that_a_result_can_have() -> None:
+    """Else the annex would miss the attributes that come of it."""
+    made = list(specimens())
+    never_told = {"timings", "order", "read_at", "sop_uids"}
+    for field in dataclasses.fields(Result):
+        assert field.name in never_told or any(getattr(one, field.name) for one in made), field.name
 
 
 def test_what_a_specimen_copies_is_not_what_is_always_there() -> None:

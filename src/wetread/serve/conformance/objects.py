@@ -46,7 +46,7 @@ MODULES = {
     "Segmentation Image": "SegmentationType SegmentsOverlap SegmentSequence",
     "Parametric Map Image": "ContentQualification RecognizableVisualFeatures",
     "SR Document General": "CompletionFlag CompletionFlagDescription PreliminaryFlag ReferencedRequestSequence "
-    "CurrentRequestedProcedureEvidenceSequence PerformedProcedureCodeSequence",
+    "CurrentRequestedProcedureEvidenceSequence PertinentOtherEvidenceSequence PerformedProcedureCodeSequence",
     "SR Document Content": "ValueType ContinuityOfContent ContentTemplateSequence ContentSequence",
     "Presentation State Identification": "PresentationCreationDate PresentationCreationTime",
     "Displayed Area": "DisplayedAreaSelectionSequence",

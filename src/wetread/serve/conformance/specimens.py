@@ -18,19 +18,21 @@ from wetread.records import (
     Code,
     Explanation,
     Finding,
+    Followed,
     Image,
     Mask,
     Measurement,
     ModelIdentity,
     Picture,
     Predecessor,
+    Prior,
     Refusal,
     Region,
     Result,
     Revision,
     Unread,
 )
-from wetread.report.codes import ARTIFICIAL_INTELLIGENCE
+from wetread.report.codes import ARTIFICIAL_INTELLIGENCE, PERCENT, PROBABILITY
 from wetread.report.context import KINDS
 from wetread.uids import derive
 
@@ -58,6 +60,7 @@ def specimens() -> Iterator[Result]:
         for kind in ("PDF", "SR")
     )
     yield replace(rich, revision=Revision(1, earlier))
+    yield replace(rich, priors=(_prior(rich, 8), _prior(rich, 9)))
     yield _result(2, _header(2, "CR", Dataset()), None)
     yield _result(3, _header(3, "CT", Dataset()), (0.7, 0.7), slices=3)
     refusal = Refusal("WRONG-BODY-PART", REFUSALS["WRONG-BODY-PART"], "expected CHEST, got HAND")
@@ -83,6 +86,20 @@ def _told() -> Dataset:
     made.RequestAttributesSequence = [Dataset()]
     made.RequestAttributesSequence[0].RequestedProcedureID = "RP-1"
     return made
+
+
+def _prior(result: Result, number: int) -> Prior:
+    """What an earlier report said of the same finding and the same part."""
+    found, part = result.findings[0], result.regions[0]
+    by = (found.model.id, f"{found.model.version}+{found.model.build}")
+    share = Measurement(PROBABILITY, 30.0 + number, PERCENT)
+    groups = (
+        Followed(found.tracking_uid, found.tracking_id, found.code, (share,), False, *by),
+        Followed(part.tracking_uid, part.tracking_id, part.type, part.measurements, None, *by),
+    )
+    study = derive("study", str(number))
+    image = (derive("series", str(number)), result.header.SOPClassUID, derive("instance", str(number)))
+    return Prior(study, f"2025010{number}", f"1{number}0000", (image,), groups)
 
 
 def _coded(value: str, meaning: str) -> Dataset:

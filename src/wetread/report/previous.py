@@ -18,7 +18,7 @@ from wetread.report import codes
 from wetread.report.context import reference
 from wetread.report.elements import Item, get, item, sequence
 from wetread.report.equipment import algorithm
-from wetread.report.problem import Problem
+from wetread.report.problem import HABIT, Problem
 from wetread.report.tree import key, key_of, named
 from wetread.report.words import decimal, measured, percent
 
@@ -100,7 +100,7 @@ def problems(data: Item) -> Iterator[Problem]:
         for node in named(sequence(group, "ContentSequence"), codes.TRACKING_UID)
     }
     if len(sections) > 1:
-        yield Problem("ContentSequence", "expected one section of previous findings, got more", "Wetread documents")
+        yield Problem("ContentSequence", "expected one section of previous findings, got more", HABIT)
     for section in sections:
         for number, group in enumerate(sequence(section, "ContentSequence"), 1):
             where = f"Previous Findings[{number}]"

@@ -82,6 +82,8 @@ _RELATION_OF = {
     codes.SERIES_UID: "CONTAINS",
     codes.DIFFERENCE: "CONTAINS",
 }
+#: Concepts that sound reports of others (dcmqi) give another relationship.
+_EITHER_WAY = {(code.scheme, code.value) for code in (codes.TIME_POINT, codes.STUDY_DATE)}
 _RELATIONS_BY_CODE = {(code.scheme, code.value): relation for code, relation in _RELATION_OF.items()}
 #: Classes that a segment may be of.
 _SEGMENTED = (KINDS["SEG"].sop_class_uid, KINDS["LABELMAP"].sop_class_uid)
@@ -132,7 +134,8 @@ def judged(where: str, node: Item) -> Iterator[Problem]:
     if kind != "IMAGE" and not name[1]:
         yield Problem(where, "expected a concept name, got none", clause if kind in _NAMED else HABIT)
     if _RELATIONS_BY_CODE.get(name, relation) != relation:
-        yield Problem(where, f"expected relationship {_RELATIONS_BY_CODE[name]}, got {relation}", "PS3.16 Annex A")
+        by = HABIT if name in _EITHER_WAY else "PS3.16 Annex A"
+        yield Problem(where, f"expected relationship {_RELATIONS_BY_CODE[name]}, got {relation}", by)
     if kind == "NUM":
         for value in sequence(node, "MeasuredValueSequence"):
             if not get(value, "NumericValue"):

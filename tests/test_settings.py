@@ -37,10 +37,14 @@ def test_wrong_value_says_what_was_expected(environ: dict[str, str], said: str) 
 
 @pytest.mark.parametrize(
     ("name", "place"),
-    [("worklists", "WEB@https://pacs.example/dicom-web"), ("archives", "EHR@mllp://ehr.example:2575")],
+    [
+        ("worklists", "WEB@https://pacs.example/dicom-web"),
+        ("archives", "EHR@mllp://ehr.example:2575"),
+        ("managers", "RIS@ris.example:104"),
+    ],
 )
 def test_who_is_asked_speaks_what_is_asked_by(name: str, place: str) -> None:
-    with pytest.raises(SettingsError, match=f"{name}: expected AE@host:port"):
+    with pytest.raises(SettingsError, match=f"{name}: expected (AE@host:port|NAME@URL)"):
         load(environ={f"WETREAD_{name.upper()}": place})
     made = load(environ={"WETREAD_ARCHIVES": "WEB@https://pacs.example/dicom-web"})
     assert made.archives[0].protocol == "dicomweb"

@@ -206,6 +206,9 @@ class Settings:
     worklists: tuple[Destination, ...] = _setting(
         (), "whose orders put studies into faster lanes, by their priority: AE@host:port, comma-separated"
     )
+    managers: tuple[Destination, ...] = _setting(
+        (), "worklist managers whose work items the node claims: NAME@URL of UPS-RS, comma-separated"
+    )
     workitem_codes: str = _setting(
         "110004, 110003", "codes (DCM) of work items that the node performs itself, comma-separated; empty: none"
     )
@@ -457,6 +460,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "destinations": _destinations,
     "archives": _destinations,
     "worklists": _destinations,
+    "managers": _destinations,
     "peers": lambda raw: _records(raw, Peer, parse_peer),
     "routes": _routes,
     "alerts": alerts_of,
@@ -569,6 +573,8 @@ def load(
     _check_alerts(made)
     if any(one.url for one in made.worklists):
         raise SettingsError("worklists: expected AE@host:port, as worklists are asked by C-FIND; got a url")
+    if any(one.protocol != "dicomweb" for one in made.managers):
+        raise SettingsError("managers: expected NAME@URL of a worklist service (UPS-RS), got another protocol")
     if any(one.protocol not in ("dimse", "dicomweb") for one in made.archives):
         raise SettingsError("archives: expected AE@host:port or NAME@URL of DICOMweb, got another protocol")
     return replace(

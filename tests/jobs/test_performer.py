@@ -169,15 +169,20 @@ class Lost:
     """A list on which somebody else is always faster, or takes what was ours."""
 
     name = "elsewhere"
+    most = 4
 
     def __init__(self, grants: bool) -> None:
         self.grants = grants
         self.asked = 0
 
+    def ready(self) -> bool:
+        return True
+
     def scheduled(self) -> Sequence[DataSet]:
         return [step(SOPInstanceUID="1.9", InputInformationSequence=INPUT)]
 
-    def claim(self, uid: str, transaction_uid: str) -> DataSet | None:
+    def claim(self, uid: str, transaction_uid: str, again: bool) -> DataSet | None:
+        assert not again
         self.asked += 1
         return self.scheduled()[0] if self.grants else None
 

@@ -69,7 +69,7 @@ def asked() -> Iterator[Callable[[Node], Client]]:
 
 
 def give(node: Node, *items: bytes) -> None:
-    assert set(send(Destination("WETREAD", "127.0.0.1", node.port), items)) == {0}
+    assert set(send(Destination(node.settings.ae_title, "127.0.0.1", node.port), items)) == {0}
 
 
 def of_study(*studies: str, archive: str = "") -> dict[str, Any]:

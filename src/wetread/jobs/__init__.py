@@ -33,6 +33,7 @@
     orders      worklists that are asked how urgent an order is
     fetching    archives that send what is to be read
     performer   work items: claimed, read, ended
+    managed     the lists of other managers, from which work is claimed
     expecting   what was announced, held against what arrives
     worker      reads complete studies
     aside       answers for the studies that were given up

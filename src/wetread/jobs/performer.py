@@ -59,16 +59,28 @@ ON_ITS_WAY = {
 _SCHEDULED = Wanted((Key(("00741000",), StepState.SCHEDULED.value),))
 
 
+def codes_of(settings: Settings) -> frozenset[str]:
+    """Return the codes of the work items that the node performs."""
+    return frozenset(one.strip() for one in settings.workitem_codes.split(",") if one.strip())
+
+
 class Manager(Protocol):
     """Whose list work items stand on."""
 
     name: str  # "": ours
+    most: int  # tasks of it at a time; 0: any number
+
+    def ready(self) -> bool:
+        """Whether it may be asked now."""
 
     def scheduled(self) -> Sequence[DataSet]:
         """Return work items that are SCHEDULED."""
 
-    def claim(self, uid: str, transaction_uid: str) -> DataSet | None:
-        """Claim a work item, also again; return it, or None if it is somebody else's."""
+    def claim(self, uid: str, transaction_uid: str, again: bool) -> DataSet | None:
+        """Claim a work item; return it, or None if it is somebody else's.
+
+        `again`: an earlier claim with this UID may have been granted, and its answer lost.
+        """
 
     def update(self, task: Task, changes: DataSet) -> bool:
         """Change attributes; return whether the item was still ours."""
@@ -84,16 +96,21 @@ class OwnList:
     """The list of this node."""
 
     name = ""
+    most = 0
 
     def __init__(self, store: Store) -> None:
         self._worklist = store.worklist
+
+    def ready(self) -> bool:
+        """Whether it may be asked now."""
+        return True
 
     def scheduled(self) -> Sequence[DataSet]:
         """Return work items that are SCHEDULED."""
         return self._worklist.search(_SCHEDULED, _SCHEDULED.limit)
 
-    def claim(self, uid: str, transaction_uid: str) -> DataSet | None:
-        """Claim a work item, also again."""
+    def claim(self, uid: str, transaction_uid: str, again: bool) -> DataSet | None:
+        """Claim a work item; the list itself knows whether it was claimed with this UID before."""
         answer = self._worklist.change(uid, StepState.IN_PROGRESS, transaction_uid)
         ours = answer.status in (StepStatus.SUCCESS, StepStatus.IN_PROGRESS)
         return self._worklist.item(uid) if ours else None
@@ -140,13 +157,14 @@ class Performer:
     ) -> None:
         self._store = store
         self._settings = settings
-        self._codes = frozenset(one.strip() for one in settings.workitem_codes.split(",") if one.strip())
+        self._codes = codes_of(settings)
         self._fetching = fetching
         self._hastened = hastened
         self._watch = watch
         self._managers = {one.name: one for one in managers}
         self._destinations = {destination_name(one): one for one in settings.destinations}
         self._clock = clock
+        self._fresh: set[tuple[str, str]] = set()  # noted in this process, and not claimed yet
         self.loop = Loop("wetread-performer", self.step)
 
     def step(self) -> float | None:
@@ -178,16 +196,27 @@ class Performer:
             log.error("work item not brought on", extra={"reason": describe(error)})
 
     def _look_for_work(self, manager: Manager) -> None:
+        busy = sum(task.manager == manager.name for task in self._store.tasks.all()) if manager.most else 0
+        if manager.most and busy >= manager.most:
+            return
         for data in manager.scheduled():
-            if is_for(data, self._codes, self._settings.ae_title, self._store.now()):
-                self._store.tasks.begin(manager.name, text(data, "SOPInstanceUID"), data)
+            uid = text(data, "SOPInstanceUID")
+            if not is_for(data, self._codes, self._settings.ae_title, self._store.now()):
+                continue
+            if self._store.tasks.begin(manager.name, uid, data):
+                self._fresh.add((manager.name, uid))
+                busy += 1
+            if manager.most and busy >= manager.most:
+                return
 
     def _advance(self, task: Task) -> None:
         manager = self._managers.get(task.manager)
-        if manager is None:  # it is in the settings no more
+        if manager is None or not manager.ready():  # it is in the settings no more, or away
             return
         if not task.claimed:
-            data = manager.claim(task.uid, task.transaction_uid)
+            again = (task.manager, task.uid) not in self._fresh
+            self._fresh.discard((task.manager, task.uid))
+            data = manager.claim(task.uid, task.transaction_uid, again)
             if data is None:  # another was faster: nothing has happened
                 self._store.tasks.drop(task)
                 return

@@ -21,10 +21,11 @@ from wetread.jobs.fetching import Fetching
 from wetread.jobs.instances import Arrival, Effect
 from wetread.jobs.lanes import Lane, facts_of, lane_of, local
 from wetread.jobs.loop import Loop
+from wetread.jobs.managed import Managed
 from wetread.jobs.matching import identity_of
 from wetread.jobs.ordering import Ordering
 from wetread.jobs.orders import Orders
-from wetread.jobs.performer import OwnList, Performer
+from wetread.jobs.performer import Manager, OwnList, Performer, codes_of
 from wetread.jobs.receipt import Receipts
 from wetread.jobs.reporting import Reporting
 from wetread.jobs.retention import Retention
@@ -56,9 +57,8 @@ class Runner:
         Open; the caller closes it after `stop`.
     settings
         `destinations`, `archives`, `worklists`, `routes`, `alerts`, the deadlines by lane, `degrade`,
-        `degrade_after_s`, `workitem_codes`, `quiet_s`, `expect_s`, `max_tries`, `retry_*`, `ae_title`, `peers`,
-        `peer_timeout_s`, `idle_timeout_s` and `max_object_bytes` are
-        used.
+        `degrade_after_s`, `workitem_codes`, `managers`, `quiet_s`, `expect_s`, `max_tries`, `retry_*`, `ae_title`,
+        `peers`, `public_url`, `peer_timeout_s`, `idle_timeout_s` and `max_object_bytes` are used.
     deliver
         How documents leave; by default C-STORE, or STOW-RS where the destination has a URL.
     clock
@@ -102,9 +102,11 @@ class Runner:
         self.ordering = Ordering(store, self._hastened, self._watch)
         self._reporting = Reporting(store, settings, self._watch, clock=clock)
         self._fetching = Fetching(settings, self.receive, self.association_ended, clock=clock)
-        self._performer = Performer(
-            store, settings, self._fetching, self._hastened, self._watch, [OwnList(store)], clock
-        )
+        self._managed = [
+            Managed(one, settings, codes_of(settings), store.tasks, self._work, clock) for one in settings.managers
+        ]
+        lists: list[Manager] = [OwnList(store), *self._managed]
+        self._performer = Performer(store, settings, self._fetching, self._hastened, self._watch, lists, clock)
         self._alerting = Alerting(store, settings, self._watch, clock=clock)
         self._askers = [self._asking.loop, self.ordering.loop] + ([self._orders.loop] if settings.worklists else [])
         self._askers += [self._alerting.loop] if settings.alerts else []
@@ -160,12 +162,17 @@ class Runner:
                     Loop("wetread-worker-stat", partial(self._read, stat, None)),  # never behind a long one
                 ]
                 if self._settings.workitem_codes:
-                    self._store.worklist.told.append(self._performer.loop.wake)
+                    self._store.worklist.told.append(self._work)
                     self._reading += [self._fetching.loop, self._performer.loop]
+                    self._reading += [one.loop for one in self._managed]
                 if self._settings.steps:  # the first: what waited for the models to load may be late already
                     self._reading.insert(0, Loop("wetread-strain", self._look_behind))
                 for loop in self._reading:
                     loop.start()
+
+    def _work(self) -> None:
+        """There may be work items to do."""
+        self._performer.loop.wake()
 
     def _look_behind(self) -> None:
         self.strain.look()
@@ -186,6 +193,8 @@ class Runner:
         for loop in loops:
             if not loop.stop(max(0.0, end - time.monotonic())):
                 log.warning("cut off while working")
+        for manager in self._managed:
+            manager.close()
         if self._store.shared:
             self._release()
 

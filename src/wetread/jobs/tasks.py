@@ -75,6 +75,11 @@ class Tasks:
         row = {"canceling": json.dumps(reason)}
         return connection.execute(update(performing).where(_is(manager, uid)).values(**row)).rowcount == 1
 
+    def cancel(self, manager: str, uid: str, reason: DataSet) -> bool:
+        """Note in a transaction of its own that somebody wants a task canceled; return whether it is one of ours."""
+        with self._index.writing() as connection:
+            return self.ask_to_cancel(connection, manager, uid, reason)
+
     def _set(self, task: Task, **row: Any) -> None:
         with self._index.writing() as connection:
             connection.execute(update(performing).where(_is(task.manager, task.uid)).values(**row))

@@ -138,7 +138,7 @@ def _late(settings: Settings) -> Row:
 
 def _doors(settings: Settings) -> Iterator[Row]:
     yield Row("who may call", True, who_may_call(settings))
-    called = (*settings.destinations, *settings.archives, *settings.worklists)
+    called = (*settings.destinations, *settings.archives, *settings.worklists, *settings.managers)
     owners: tuple[Settings | Destination, ...] = (settings, *called)
     for owner in owners:
         yield from _certificate(owner)

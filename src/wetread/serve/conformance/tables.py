@@ -73,7 +73,7 @@ _STORAGE = (
 #: Settings that a peer's administrator asks for.
 _NETWORK = (
     *("ae_title", "host", "port", "peers", "open_doors", "destinations", "archives", "worklists", "max_associations"),
-    "workitem_codes",
+    *("managers", "workitem_codes"),
     *("max_pdu_bytes", "max_object_bytes", "peer_timeout_s", "idle_timeout_s", "quiet_s", "expect_s"),
     *("tls_certificate", "tls_key", "tls_authority", "http_host", "http_port", "dicomweb_tokens"),
     *("dicomweb_origins", "retry_first_s", "retry_most_s", "max_rejections", "institution"),

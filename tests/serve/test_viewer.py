@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 from starlette.applications import Starlette
 
+from tests.serve.test_dicomweb import none
 from wetread.errors import SettingsError
 from wetread.serve import viewer
-from wetread.serve.http import HttpServer, application
+from wetread.serve.http import HttpServer
+from wetread.serve.node import Node
+from wetread.settings import Settings
 
 Ask = Callable[..., tuple[int, Message, str]]
 
@@ -33,13 +36,13 @@ def folder(tmp_path: Path) -> Path:
 def ask(folder: Path) -> Iterator[Ask]:
     server = HttpServer(Starlette(routes=viewer.routes(folder)), "127.0.0.1", 0)
     server.start()
-    yield lambda address, body=None: answer(server, address, body)
+    yield lambda address, body=None: answer(server.port, address, body)
     server.stop()
 
 
-def answer(server: HttpServer, address: str, body: bytes | None = None) -> tuple[int, Message, str]:
+def answer(port: int, address: str, body: bytes | None = None) -> tuple[int, Message, str]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{address}", body, timeout=20) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{address}", body, timeout=20) as response:
             return response.status, response.headers, response.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -67,15 +70,15 @@ def test_what_there_is_not(ask: Ask) -> None:
     assert ask("/", b"body")[0] == 405
 
 
-def test_the_node_answers_first(folder: Path) -> None:
-    made = application(None, None, lambda: "", viewer=viewer.routes(folder))  # type: ignore[arg-type]
-    server = HttpServer(made, "127.0.0.1", 0)
-    server.start()
+def test_the_node_answers_first(folder: Path, tmp_path: Path) -> None:
+    node = Node(Settings(state=tmp_path / "state", port=0, http_port=0, viewer=folder), none)
+    node.start()
     try:
-        assert answer(server, "/health")[2] == '{"status":"alive"}'
-        assert answer(server, "/")[2] == "the viewer's index.html"
+        assert answer(node.http_port, "/health")[2] == '{"status":"alive"}'
+        assert answer(node.http_port, "/dicomweb/studies")[2] == "[]"
+        assert answer(node.http_port, "/")[2] == "the viewer's index.html"
     finally:
-        server.stop()
+        node.stop(2.0)
 
 
 def test_a_folder_without_a_viewer_is_said(tmp_path: Path) -> None:

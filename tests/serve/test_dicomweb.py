@@ -518,6 +518,47 @@ def test_compressed_frames(start: Start) -> None:
     assert ask(node, f"{address(one)}/frames/1", Accept='multipart/related; type="image/jls"')[0] == 406
 
 
+@pytest.mark.parametrize(
+    "syntax",
+    [
+        "1.2.840.10008.1.2",
+        "1.2.840.10008.1.2.1.99",
+        "1.2.840.10008.1.2.5",
+        "1.2.840.10008.1.2.4.80",
+        "1.2.840.10008.1.2.4.90",
+    ],
+)
+def test_objects_are_given_uncompressed_to_whom_asks(start: Start, syntax: str) -> None:
+    node = start()
+    one = phantoms.make_film(StudyInstanceUID="1.1", SOPInstanceUID="1.1.1.1", SeriesInstanceUID="1.1.1")
+    pixels = one.pixel_array.copy()
+    give(node, phantoms.to_bytes(phantoms.make_copy(one, syntax)))
+    explicit = "1.2.840.10008.1.2.1"
+    for path, accept in (
+        (address(one), f"application/dicom; transfer-syntax={explicit}"),
+        ("/studies/1.1", f'multipart/related; type="application/dicom"; transfer-syntax={explicit}'),
+    ):
+        status, _, body = ask(node, path, Accept=accept)
+        assert status == 200, body
+        file = body if path != "/studies/1.1" else body.split(b"\r\n\r\n", 1)[1].rpartition(b"\r\n--")[0]
+        found = pydicom.dcmread(io.BytesIO(file))
+        assert found.file_meta.TransferSyntaxUID == explicit
+        assert np.array_equal(found.pixel_array, pixels)
+        for name in ("SOPInstanceUID", "PatientName", "Rows", "BitsStored", "PhotometricInterpretation"):
+            assert found[name].value == one[name].value, name
+    assert b"transfer-syntax=" + syntax.encode() in ask(node, "/studies/1.1")[2]
+
+
+def test_what_cannot_be_decoded_is_said(start: Start) -> None:
+    node = start()
+    one = ct()
+    one.compress("1.2.840.10008.1.2.5", generate_instance_uid=False)
+    one.PixelData = one.PixelData[:40] + bytes(len(one.PixelData) - 40)
+    give(node, to_bytes(one))
+    status, _, body = ask(node, address(one), Accept="application/dicom; transfer-syntax=1.2.840.10008.1.2.1")
+    assert (status, b"BAD-PIXELS" in body) == (406, True)
+
+
 def test_a_picture_through_its_window(start: Start) -> None:
     node = start()
     one = ct()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from wetread.acquire import rendering, view
+from wetread.acquire import plain, rendering, view
 from wetread.acquire.rendering import Window
 from wetread.errors import NotRead
 from wetread.records import Pixels
@@ -56,6 +56,10 @@ def _frames(job: Mapping[str, Any], data: bytes, settings: Settings) -> list[Pix
     return _flat(view.frames(data, job["numbers"], job["stored"], settings))
 
 
+def _explicit(_job: Mapping[str, Any], data: bytes, settings: Settings) -> list[Pixels]:
+    return _flat([plain.explicit(data, settings)])
+
+
 def _picture(job: Mapping[str, Any], data: bytes, settings: Settings) -> list[Pixels]:
     window = Window(*job["window"]) if job["window"] else None
     return [rendering.rendered(data, job["frame"], window, settings)]
@@ -67,6 +71,7 @@ def _flat(values: Sequence[bytes]) -> list[Pixels]:
 
 WHAT: dict[str, Callable[[Mapping[str, Any], bytes, Settings], list[Pixels]]] = {
     "bulk": _bulk,
+    "explicit": _explicit,
     "frames": _frames,
     "picture": _picture,
 }

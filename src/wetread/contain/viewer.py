@@ -53,6 +53,11 @@ class Viewer:
         job = {"do": "metadata", **self._common}
         return self._children.ask(job, (({"url": url}, data) for url, data in files), _texts)
 
+    def explicit(self, data: bytes) -> bytes:
+        """Return an object in another encoding: `wetread.acquire.plain.explicit`, which names the errors, too."""
+        (made,) = self._show(data, what="explicit")
+        return made.tobytes()
+
     def bulk(self, data: bytes, tag: int) -> list[bytes]:
         """Return the value of an attribute: `wetread.acquire.view.bulk`, which names the errors, too."""
         return [one.tobytes() for one in self._show(data, what="bulk", tag=tag)]

@@ -36,6 +36,7 @@ from wetread.serve.worklist import Worklist
 from wetread.settings import Settings
 from wetread.wire import media, qido
 from wetread.wire.media import Media
+from wetread.wire.part10 import EXPLICIT_BIG, EXPLICIT_LITTLE
 from wetread.wire.queryable import KEYS, Level
 from wetread.wire.web import CHALLENGE, WebAccess
 
@@ -115,18 +116,23 @@ class DicomWeb:
     def _retrieve(self, request: Request) -> Response:
         blobs = self._blobs(request)
         offer, wanted = choose(request, _FILE if "instance" in request.path_params else _FILES)
-        syntax = wanted.transfer_syntax
-        if syntax not in ("", "*") and any(blob.transfer_syntax != syntax for blob in blobs):
-            raise HTTPException(406, "objects are given in the transfer syntax in which they are kept: ask for *")
+        syntax = wanted.transfer_syntax if wanted.transfer_syntax != "*" else ""
+        if syntax and any(not _given(blob, syntax) for blob in blobs):
+            raise HTTPException(406, f"objects are given as they are kept (transfer-syntax=*), or in {EXPLICIT_LITTLE}")
         if offer.type == media.DICOM:
-            return Response(self._store.held.get(blobs[0]), media_type=media.DICOM)
+            return Response(self._file(blobs[0], syntax), media_type=media.DICOM)
         base = base_of(request)
         boundary, kind = related_type(media.DICOM)
+        told = f"{media.DICOM}; transfer-syntax="
         files = (
-            (f"{media.DICOM}; transfer-syntax={blob.transfer_syntax}", _url(base, blob), self._store.held.get(blob))
-            for blob in blobs
+            (told + (syntax or blob.transfer_syntax), _url(base, blob), self._file(blob, syntax)) for blob in blobs
         )
         return StreamingResponse(started(related(files, boundary)), media_type=kind)
+
+    def _file(self, blob: Blob, syntax: str) -> bytes:
+        """An object as it is kept, or in another transfer syntax."""
+        data = self._store.held.get(blob)
+        return self._viewer.explicit(data) if syntax not in ("", blob.transfer_syntax) else data
 
     def _metadata(self, request: Request) -> Response:
         offer, _ = choose(request, EITHER)
@@ -225,6 +231,11 @@ def _uids(request: Request) -> dict[str, str]:
     return {
         key: request.path_params[name] for key, name in zip(KEYS, _NAMES, strict=True) if name in request.path_params
     }
+
+
+def _given(blob: Blob, syntax: str) -> bool:
+    """Whether an object can be had in a transfer syntax; none in big endian is turned round."""
+    return blob.transfer_syntax == syntax or (syntax == EXPLICIT_LITTLE and blob.transfer_syntax != EXPLICIT_BIG)
 
 
 def _url(base: str, blob: Blob) -> str:

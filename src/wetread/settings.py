@@ -204,7 +204,7 @@ class Settings:
         "who is asked how many objects a study has, and pulled from: AE@host:port, or NAME@URL, with commas",
     )
     worklists: tuple[Destination, ...] = _setting(
-        (), "whose orders put studies into faster lanes, by their priority: AE@host:port, comma-separated"
+        (), "who is asked for the orders of studies: their priority and patient: AE@host:port, comma-separated"
     )
     managers: tuple[Destination, ...] = _setting(
         (), "worklist managers whose work items the node claims: NAME@URL of UPS-RS, comma-separated"

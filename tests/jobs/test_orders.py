@@ -1,7 +1,8 @@
-"""The priority of an order decides the lane of its study."""
+"""A worklist tells the order of a study: its priority decides the lane, and its patient whether anything leaves."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,12 @@ from tests.wire.test_worklist import write
 from wetread.errors import PeerUnreachable
 from wetread.jobs import orders
 from wetread.jobs.lanes import Lane
+from wetread.jobs.matching import Identity
+from wetread.jobs.ordering import Ordering
 from wetread.jobs.orders import Orders
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
+from wetread.records import Identifier, Order
 from wetread.serve.node import Node
 from wetread.settings import Destination, Settings, load
 from wetread.wire.dimse import send
@@ -33,28 +37,33 @@ class Desk:
     def __init__(self, state: Path) -> None:
         self.store = Store(state)
         self.clock = Clock()
-        self.known: dict[str, list[str]] = {}  # accession number -> priorities
+        self.known: dict[str, list[str]] = {}  # accession number -> priorities, "STAT" or "URGENT"
         self.away: set[str] = set()
         self.asked: list[tuple[str, str, str]] = []
         self.hastened: list[str] = []
-        self.orders = Orders(self.store.studies, self.hastened.append, SETTINGS, Watch(), self._ask, self.clock)
+        self.ordering = Ordering(self.store, self.hastened.append, Watch())
+        self.orders = Orders(self.ordering.learn, SETTINGS, Watch(), self._ask, self.clock)
 
-    def _ask(self, worklist: Destination, accession: str, study_uid: str) -> list[str]:
+    def _ask(self, worklist: Destination, accession: str, study_uid: str) -> list[Order]:
         if worklist.ae_title in self.away:
             raise PeerUnreachable("away")
         self.asked.append((worklist.ae_title, accession, study_uid))
-        return self.known.get(accession, []) if worklist is RIS else []
+        words = self.known.get(accession, []) if worklist is RIS else []
+        numbers = [Identifier(f"{accession}.{number}") for number in range(len(words))]
+        told = zip(numbers, words, strict=True)
+        return [Order(Identifier(accession), number, priority=word, source="worklist") for number, word in told]
 
     def study(self, study_uid: str, accession: str, lane: Lane = Lane.ROUTINE) -> None:
-        admit(self.store, arrive(self.store, f"{study_uid}.1", study_uid))
-        self.orders.arrived(study_uid, accession, lane)
+        arrival = arrive(self.store, f"{study_uid}.1", study_uid)
+        admit(self.store, replace(arrival, lane=lane, identity=Identity(accession)))
+        self.orders.arrived(study_uid, accession)
 
     def lane(self, study_uid: str) -> int:
         ((lane,),) = [(job.lane,) for job in self.store.overview.versions(study_uid)]
         return lane
 
     def look(self) -> None:
-        while self.orders.step() == 0.0:
+        while self.orders.step() == 0.0 or self.ordering.step() == 0.0:
             pass
 
 
@@ -64,7 +73,7 @@ def desk(tmp_path: Path) -> Desk:
 
 
 def test_the_order_decides(desk: Desk) -> None:
-    desk.known = {"A-1": ["STAT"], "A-2": ["HIGH", "ROUTINE"], "A-3": ["LOW"]}
+    desk.known = {"A-1": ["STAT"], "A-2": ["URGENT", "ROUTINE"], "A-3": ["ROUTINE"]}
     for number in (1, 2, 3, 4):
         desk.study(f"1.{number}", f"A-{number}")
         desk.study(f"1.{number}", f"A-{number}")  # once is enough
@@ -79,15 +88,12 @@ def test_the_order_decides(desk: Desk) -> None:
 
 
 def test_an_order_makes_nothing_slower(desk: Desk) -> None:
-    desk.known = {"A-1": ["HIGH"]}
+    desk.known = {"A-1": ["URGENT"]}
     desk.study("1.1", "A-1")
     assert desk.store.studies.hasten("1.1", Lane.STAT)
     desk.look()
     assert desk.lane("1.1") == Lane.STAT
     assert not desk.hastened
-    desk.study("1.2", "A-2", Lane.STAT)  # there is nothing to ask
-    desk.look()
-    assert len(desk.asked) == 1
     desk.store.close()
 
 

@@ -18,8 +18,9 @@ from pynetdicom import AE, evt
 from tests import peers
 from wetread import cli
 from wetread.errors import PeerRefused
+from wetread.records import Code, Identifier
 from wetread.settings import Destination
-from wetread.wire.worklist import WORKLIST_FIND, priorities, scheduled
+from wetread.wire.worklist import WORKLIST_FIND, orders, scheduled
 
 TODAY = time.strftime("%Y%m%d")
 
@@ -33,6 +34,12 @@ def order(number: int, priority: str, modality: str = "CR", date: str = TODAY) -
     made.PatientBirthDate, made.PatientSex = "19700101", "O"
     made.RequestedProcedureID, made.RequestedProcedureDescription = f"P{number}", "Thorax"
     made.RequestedProcedurePriority = priority
+    made.IssuerOfPatientID, made.ReasonForTheRequestedProcedure = "HOSP&1.2.3&ISO", "Cough"
+    made.PlacerOrderNumberImagingServiceRequest = f"PL{number}"
+    made.FillerOrderNumberImagingServiceRequest = f"FI{number}"
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = f"T{number}", "L", "Thorax"
+    made.RequestedProcedureCodeSequence = [code]
     step.ScheduledStationAETitle, step.Modality = "CT1", modality
     step.ScheduledProcedureStepStartDate, step.ScheduledProcedureStepStartTime = date, f"{10 + number:02d}0000"
     step.ScheduledPerformingPhysicianName, step.ScheduledProcedureStepID = "", f"S{number}"
@@ -95,12 +102,17 @@ def test_what_is_scheduled(worklist: Destination) -> None:
 
 
 @pytest.mark.peer
-def test_the_priority_of_an_order(worklist: Destination) -> None:
-    assert priorities(worklist, "A-1", "9.9") == {"STAT"}
-    assert priorities(worklist, "", "1.2.3") == {"HIGH"}
-    assert priorities(worklist, "A-9", "1.2.2") == {"ROUTINE"}
-    assert priorities(worklist, "A-9", "9.9") == set()
-    assert priorities(worklist, "*", "") == priorities(worklist, "", "") == set()
+def test_the_order_of_a_study(worklist: Destination) -> None:
+    (found,) = orders(worklist, "A-1", "9.9")
+    assert found.accession == Identifier("A-1")
+    assert found.patient == (Identifier("CANARY-ID-77", "HOSP", "1.2.3", "ISO"),)
+    assert found.procedure == Code("T1", "L", "Thorax")
+    assert (found.placer.value, found.filler.value, found.procedure_id) == ("PL1", "FI1", "P1")
+    assert (found.priority, found.study_uid, found.indication) == ("STAT", "1.2.1", "Cough")
+    assert [one.priority for one in orders(worklist, "", "1.2.3")] == ["URGENT"]
+    assert [one.priority for one in orders(worklist, "A-9", "1.2.2")] == ["ROUTINE"]
+    assert orders(worklist, "A-9", "9.9") == []
+    assert orders(worklist, "*", "") == orders(worklist, "", "") == []
 
 
 @pytest.mark.peer
@@ -142,8 +154,8 @@ def odd(*answers: Dataset, status: int = 0) -> Iterator[Destination]:
 
 def test_answers_about_other_orders_are_passed_over() -> None:
     with odd(*ORDERS) as worklist:
-        assert priorities(worklist, "A-2", "") == {"ROUTINE"}
-        assert priorities(worklist, "A-9", "9.9") == set()
+        assert [one.accession.value for one in orders(worklist, "A-2", "")] == ["A-2"]
+        assert orders(worklist, "A-9", "9.9") == []
 
 
 def test_an_answer_without_a_step_or_with_two() -> None:

@@ -81,7 +81,7 @@ class Ordered:
         return True
 
     def learn(self, found: Iterable[Order]) -> None:
-        """Keep orders that a worklist or record told, as they are now.
+        """Keep orders that a worklist told when it was asked; what an ordering system sent by itself stays.
 
         Raises
         ------
@@ -90,7 +90,9 @@ class Ordered:
         """
         with self._index.writing() as connection:
             for order in found:
-                apply(connection, Placed(order, new=False), self._index.now())
+                row = _find(connection, order)
+                if row is None or order_of(row.detail).source == order.source:
+                    apply(connection, Placed(order, new=True), self._index.now())
 
     # ---- for whoever matches --------------------------------------------------------------
 
@@ -100,7 +102,7 @@ class Ordered:
         named = or_(orders.c.study_uid == study_uid, orders.c.accession.in_(numbers))
         rows = connection.execute(select(orders).where(named).order_by(orders.c.id)).all()
         found = [(row.id, order_of(row.detail)) for row in rows]
-        found.sort(key=lambda one: (one[1].study_uid != study_uid, URGENCY.index(one[1].priority)))
+        found.sort(key=lambda one: (one[1].study_uid != study_uid, one[1].source, URGENCY.index(one[1].priority)))
         return [Candidate(number, order, followed(connection, order.patient)) for number, order in found]
 
     def of(self, study_uid: str, accession: str) -> list[Order]:
@@ -214,10 +216,10 @@ def _number(one: Identifier) -> str:
 
 
 def _find(connection: Connection, order: Order) -> Row[Any] | None:
-    """The row of an order that is known already: by its placer's number, else its filler's, else its accession."""
+    """The row of an order that is known already: by its placer's number, else its filler's; without them by others."""
     keys = ((orders.c.placer, _number(order.placer)), (orders.c.filler, _number(order.filler)))
     if not order.placer.value and not order.filler.value:
-        keys = ((orders.c.accession, order.accession.value),) * 2
+        keys = ((orders.c.accession, order.accession.value), (orders.c.study_uid, order.study_uid))
     for column, number in keys:
         row = connection.execute(select(orders).where(column == number)).first() if number else None
         if row is not None:

@@ -89,6 +89,17 @@ class Ordering:
         say("HL7 message", extra={name: value for name, value in about.items() if value})
         self._watch.messaged(kind, code)
 
+    def learn(self, orders: list[Order]) -> None:
+        """Keep what a worklist says of the orders of a study.
+
+        Raises
+        ------
+        StoreError
+            It is not kept.
+        """
+        self._store.ordered.learn(orders)
+        self.loop.wake()
+
     # ---- studies --------------------------------------------------------------------------
 
     def arrived(self, study_uid: str, accession: str, lane: Lane) -> None:

@@ -1,30 +1,26 @@
-"""Asks worklists how urgent the order of a study is: the answer may put the study into a faster lane, never a slower.
+"""Asks worklists for the order of a study: how urgent it is, what was asked for, and whom it is about.
 
-No study waits for an answer.
+What they tell is kept like orders that are sent (`wetread.jobs.ordering`).  No study waits for an answer.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
-from wetread.jobs.lanes import Lane, requested
 from wetread.jobs.loop import Loop
 from wetread.jobs.panel import Panel
-from wetread.jobs.studies import Studies
 from wetread.jobs.watch import Watch
+from wetread.records import Order
 from wetread.settings import Destination, Settings
-from wetread.wire.worklist import priorities
-
-log = logging.getLogger("wetread.jobs")
+from wetread.wire.worklist import orders as orders_of
 
 REMEMBERED = 10_000  # studies that were asked for, or wait for it
 
-#: Tells the priorities of a study's orders, by its accession number and Study Instance UID.
-Ask = Callable[[Destination, str, str], Iterable[str]]
+#: Tells the orders of a study, by its accession number and Study Instance UID.
+Ask = Callable[[Destination, str, str], list[Order]]
 
 
 class Orders:
@@ -32,10 +28,8 @@ class Orders:
 
     Parameters
     ----------
-    studies
-        Where the lanes are.
-    hastened
-        Told a study whose lane became faster; called from this object's thread.
+    learn
+        Told the orders of a study; called from this object's thread.
     settings
         `worklists`, `ae_title`, `peer_timeout_s` and `retry_*` are used.
     ask
@@ -46,15 +40,13 @@ class Orders:
 
     def __init__(
         self,
-        studies: Studies,
-        hastened: Callable[[str], None],
+        learn: Callable[[list[Order]], None],
         settings: Settings,
         watch: Watch,
         ask: Ask | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._studies = studies
-        self._hastened = hastened
+        self._learn = learn
         self._settings = settings
         self._ask = ask or self._find
         self._worklists = Panel("worklist", settings.worklists, settings, watch, clock)
@@ -63,9 +55,9 @@ class Orders:
         self._asked: OrderedDict[str, None] = OrderedDict()
         self.loop = Loop("wetread-orders", self.step)
 
-    def arrived(self, study_uid: str, accession: str, lane: Lane) -> None:
-        """An object of a study is here: ask for its order, once, if there is anything that it may change."""
-        if not self._worklists or lane is Lane.STAT:
+    def arrived(self, study_uid: str, accession: str) -> None:
+        """An object of a study is here: ask for its order, once."""
+        if not self._worklists:
             return
         with self._lock:
             if study_uid in self._asked:
@@ -83,7 +75,7 @@ class Orders:
         Raises
         ------
         StoreError
-            The lane cannot be written now.
+            The orders cannot be kept now.
         """
         with self._lock:
             found = next(reversed(self._waiting.items()), None)
@@ -93,18 +85,16 @@ class Orders:
         if wait_s:
             return wait_s
         study_uid, accession = found
-        terms = self._worklists.ask(lambda worklist: list(self._ask(worklist, accession, study_uid)))
-        if terms is None:  # nobody answered
+        orders = self._worklists.ask(lambda worklist: self._ask(worklist, accession, study_uid))
+        if orders is None:  # nobody answered
             with self._lock:
                 self._waiting.move_to_end(study_uid, last=False)
             return 0.0
-        lane = requested(terms) if terms else Lane.ROUTINE
-        if lane < Lane.ROUTINE and self._studies.hasten(study_uid, lane):
-            log.info("order is urgent", extra={"lane": lane.name})
-            self._hastened(study_uid)
+        if orders:
+            self._learn(orders)
         with self._lock:
             self._waiting.pop(study_uid, None)
         return 0.0
 
-    def _find(self, worklist: Destination, accession: str, study_uid: str) -> Iterable[str]:
-        return priorities(worklist, accession, study_uid, self._settings.ae_title, self._settings.peer_timeout_s)
+    def _find(self, worklist: Destination, accession: str, study_uid: str) -> list[Order]:
+        return orders_of(worklist, accession, study_uid, self._settings.ae_title, self._settings.peer_timeout_s)

@@ -98,8 +98,8 @@ class Runner:
             for one in settings.destinations
             if one.commitment
         ]
-        self._orders = Orders(store.studies, self._hastened, settings, self._watch, clock=clock)
         self.ordering = Ordering(store, self._hastened, self._watch)
+        self._orders = Orders(self.ordering.learn, settings, self._watch, clock=clock)
         self._reporting = Reporting(store, settings, self._watch, clock=clock)
         self._fetching = Fetching(settings, self.receive, self.association_ended, clock=clock)
         self._managed = [
@@ -250,7 +250,7 @@ class Runner:
         if effect is Effect.NEW:
             self._expecting.arrived(arrival)
             self.ordering.arrived(received.study_uid, arrival.identity.accession, lane)
-            self._orders.arrived(received.study_uid, seen.get(Tag.ACCESSION, ""), lane)
+            self._orders.arrived(received.study_uid, arrival.identity.accession)
         if effect is Effect.CONFLICT:
             log.warning("same SOP Instance UID with other bytes: the first is kept, see the audit table")
             return Status.COERCED

@@ -1,17 +1,21 @@
-"""Asks a worklist what is scheduled: Modality Worklist C-FIND as SCU.  Nothing of the patient is asked for.
+"""Asks a worklist what is scheduled, and for the order of a study: Modality Worklist C-FIND as SCU.
+
+Of the patient nothing but an identifier is asked for, and that only to hold it against a study.
 
 References
 ----------
-PS3.4 Annex K: Section K.4 (C-FIND), Table K.6-1 (attributes), K.2.2.2 (matching).
+PS3.4 Annex K: Section K.4 (C-FIND), Table K.6-1 (attributes), K.2.2.2 (matching); PS3.3 Sections C.4.11
+(requested procedure) and C.4.12 (imaging service request).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
+from wetread.records import Code, Identifier, Order
 from wetread.settings import Destination
 from wetread.wire.attributes import data_set, texts
 from wetread.wire.query import MOST, Query
@@ -95,10 +99,26 @@ def _steps(found: Dataset) -> list[Step]:
     return [Step(*told, *(texts(step).get(name, "").strip() for name in OF_STEP)) for step in steps]
 
 
-def priorities(
+#: What an order is asked for, to be held against a study: identifiers, no name.
+OF_MATCH = (
+    "StudyInstanceUID",
+    "AccessionNumber",
+    "PatientID",
+    "IssuerOfPatientID",
+    "PlacerOrderNumberImagingServiceRequest",
+    "FillerOrderNumberImagingServiceRequest",
+    "RequestedProcedureID",
+    "RequestedProcedurePriority",
+    "ReasonForTheRequestedProcedure",
+)
+#: Requested Procedure Priority (0040,1003), PS3.3 Table C.4-11 -> `wetread.records.Order.priority`.
+URGENCY = {"STAT": "STAT", "HIGH": "URGENT", "ROUTINE": "ROUTINE", "MEDIUM": "ROUTINE", "LOW": "ROUTINE"}
+
+
+def orders(
     worklist: Destination, accession: str, study_uid: str, calling_ae: str = "WETREAD", timeout_s: float = 10.0
-) -> set[str]:
-    """Return the Requested Procedure Priorities of a study's orders, found by accession number, else by its UID.
+) -> list[Order]:
+    """Return the orders of a study, found by accession number, else by its UID.
 
     Answers about other orders are passed over.
 
@@ -107,12 +127,51 @@ def priorities(
     PeerUnreachable, PeerRefused
         As `scheduled`.
     """
-    by = (("AccessionNumber", "accession", accession), ("StudyInstanceUID", "study_uid", study_uid))
-    for keyword, name, value in by:
+    by: tuple[tuple[str, str, Callable[[Order], str]], ...] = (
+        ("AccessionNumber", accession, lambda one: one.accession.value),
+        ("StudyInstanceUID", study_uid, lambda one: one.study_uid),
+    )
+    for keyword, value, told in by:
         if not value or set("*?\\") & set(value):
             continue  # an empty key matches everything, a pattern other orders
-        steps, _ = scheduled(worklist, {keyword: value}, calling_ae, timeout_s)
-        found = {step.priority.upper() for step in steps if getattr(step, name) == value}
+        asked = data_set({name: value if name == keyword else "" for name in OF_MATCH})
+        asked.RequestedProcedureCodeSequence = [data_set(dict.fromkeys(_CODE, ""))]
+        with Query(worklist, calling_ae, timeout_s, WORKLIST_FIND) as query:
+            answers, _ = query.ask(asked, _order)
+        found = [one for one in dict.fromkeys(answers) if told(one) == value]
         if found:
-            return found - {""}
-    return set()
+            return found
+    return []
+
+
+_CODE = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
+
+
+def _order(found: Dataset) -> Order:
+    told = texts(found)
+
+    def one(name: str) -> str:
+        return "".join(part if part.isprintable() else "?" for part in told.get(name, "").strip())
+
+    patient = Identifier(one("PatientID"), *(*one("IssuerOfPatientID").split("&"), "", "")[:3])
+    return Order(
+        Identifier(one("AccessionNumber")),
+        Identifier(one("PlacerOrderNumberImagingServiceRequest")),
+        Identifier(one("FillerOrderNumberImagingServiceRequest")),
+        procedure=_procedure(found),
+        procedure_id=one("RequestedProcedureID"),
+        patient=(patient,) if patient.value else (),
+        priority=URGENCY.get(one("RequestedProcedurePriority").upper(), ""),
+        indication=one("ReasonForTheRequestedProcedure"),
+        study_uid=one("StudyInstanceUID"),
+        source="worklist",
+    )
+
+
+def _procedure(found: Dataset) -> Code | None:
+    """The first item of Requested Procedure Code Sequence (0032,1064)."""
+    for item in found.get("RequestedProcedureCodeSequence") or ():
+        value, scheme, meaning = (str(item.get(name) or "").strip() for name in _CODE)
+        if value:
+            return Code(value, scheme, meaning)
+    return None

@@ -429,6 +429,7 @@ class Alarm:
     token: str  # by which it is acknowledged; nobody can guess it
     body: bytes  # JSON, for a webhook
     message: bytes = b""  # HL7; b"" where nobody knows whose image it is
+    bundle: bytes = b""  # FHIR; b"" as well
 
 
 @dataclass(frozen=True, slots=True)

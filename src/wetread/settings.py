@@ -493,11 +493,12 @@ def _check_routes(settings: Settings) -> None:
 
 def _check_alerts(settings: Settings) -> None:
     """Refuse a rule that would tell a destination that there is not, or that takes no message."""
-    places = {name for one in settings.destinations if one.protocol == "hl7" for name in one.names}
+    places = {name for one in settings.destinations if one.protocol in ("hl7", "fhir") for name in one.names}
     for rule in settings.alerts:
         for target in rule.to:
             if not is_hook(target) and target not in places:
-                expected = ", ".join(sorted(name for name in places if "@" not in name)) or "a destination with mllp://"
+                known = ", ".join(sorted(name for name in places if "@" not in name))
+                expected = known or "a destination with mllp:// or fhir+https://"
                 told = f"expected {expected}, or the https:// URL of a webhook; got {target!r}"
                 raise SettingsError(f"alerts, {rule.name}, to: {told}")
             if not is_hook(target) and rule.acknowledged_by == "person" and not settings.public_url:

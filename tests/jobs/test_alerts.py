@@ -7,10 +7,12 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from tests import peers
 from tests.jobs import fake
 from tests.jobs.test_flow import Clock, receive
 from tests.report import phantom
@@ -24,6 +26,7 @@ from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
 from wetread.jobs.worker import Worker
 from wetread.records import Code, Reading, Result
+from wetread.report import alarm
 from wetread.routes import Alert
 from wetread.serve.http import HttpServer, application
 from wetread.serve.metrics import Metrics
@@ -110,7 +113,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     made.store.close()
 
 
-PRESENT = phantom.result("real")
+PRESENT = phantom.result("real", read_at="2026-11-29T01:02:03Z")
 ABSENT = phantom.result("real", probability=0.2)
 
 
@@ -251,11 +254,12 @@ def test_what_ended_names_no_patient_any_more(bench: Bench) -> None:
     bench.read(PRESENT)
     (pending,) = bench.store.alerts.pending()
     assert b"9RG1" in pending.message
+    assert b"9RG1" in pending.bundle
     assert b"9RG1" not in pending.body
     assert b"CompressedSamples" not in pending.body
     bench.store.alerts.acknowledge(pending.token)
     with bench.store._index.reading() as connection:
-        assert connection.exec_driver_sql("SELECT body, message FROM alerts").all() == [("", "")]
+        assert connection.exec_driver_sql("SELECT body, message, bundle FROM alerts").all() == [("", "", "")]
 
 
 def test_a_rule_that_is_gone_ends_its_alerts(bench: Bench) -> None:
@@ -299,6 +303,54 @@ def test_by_hl7(tmp_path: Path) -> None:
     (link,) = [one.text(5) for one in message.all("OBX") if one.text(3) == "ACKNOWLEDGE"]
     assert link.startswith("https://node.example/alerts/")
     bench.store.close()
+
+
+@pytest.mark.peer
+def test_by_fhir(tmp_path: Path) -> None:
+    systems = (("PATIENT", "urn:oid:1.2.3"),)
+    with peers.fhir_server() as port:
+        base = f"http://127.0.0.1:{port}"
+        patient = {"resourceType": "Patient", "identifier": [{"system": "urn:oid:1.2.3", "value": "9RG1"}]}
+        assert httpx.post(f"{base}/Patient", json=patient).status_code == 201
+        place = Destination("RECORD", url=f"fhir+{base}")
+        rule = replace(RULE, to=("RECORD",), acknowledged_by="answer")
+        given: dict[str, Any] = {
+            "destinations": (place,),
+            "alerts": (rule,),
+            "fhir_systems": systems,
+            "public_url": "https://n.example",
+        }
+        bench = told_by(tmp_path, replace(SETTINGS, **given))
+        (held,) = [one["resource"] for one in httpx.get(f"{base}/Communication").json()["entry"]]
+    assert bench.seen.told == ["told", "acknowledged"]
+    assert held["payload"][0]["contentString"].startswith("CRITICAL: Pneumonia: present")
+    assert held["payload"][1]["contentAttachment"]["url"].startswith("https://n.example/alerts/")
+    assert (held["priority"], held["category"][0]["coding"][0]["code"]) == ("stat", "alert")
+    bench.store.close()
+
+
+@pytest.mark.parametrize("version", ["R4", "R5"])
+def test_others_find_the_communication_valid(version: str) -> None:
+    from fhir.resources import bundle as r5
+    from fhir.resources.R4B import bundle as r4b
+
+    settings = Settings(institution="Haus", public_url="https://n.example", fhir=version)
+    made = alarm(PRESENT, RULE, PRESENT.findings[0], settings)
+    told = json.loads(made.bundle)
+    (r5 if version == "R5" else r4b).Bundle.model_validate(told)
+    assert alarm(PRESENT, RULE, PRESENT.findings[0], replace(settings, public_url="")).bundle  # without a link, too
+
+
+def test_where_it_is_in_doubt_who_it_is_only_the_webhook_is_told(bench: Bench) -> None:
+    receive(bench.store, "1.1", "1.1.1")
+    job = bench.store.studies.take()
+    assert job is not None
+    made = alarm(PRESENT, RULE, PRESENT.findings[0], SETTINGS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench.store.studies._withholding, "check", lambda *_: True)
+        bench.store.studies.finish(job.id, [], "", alarms=[made])
+    (pending,) = bench.store.alerts.pending()
+    assert (bool(pending.body), pending.message, pending.bundle) == (True, b"", b"")
 
 
 def test_a_rejection_is_no_acknowledgement(tmp_path: Path) -> None:

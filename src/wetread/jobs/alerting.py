@@ -141,11 +141,14 @@ class Alerting:
             key, now = webhook.key_of(rule.secret), int(self._store.now())
             webhook.post(target, _identifier(alert), alert.body, key, now, timeout_s)
             return
-        if not alert.message:
-            raise PeerRefused(f"{target}: expected an HL7 message; the image names no patient, or it failed our check")
-        (status,) = deliver(self._destination(target), [alert.message], self._settings.ae_title, timeout_s)
+        place = self._destination(target)
+        item = alert.bundle if place.protocol == "fhir" else alert.message
+        if not item:
+            told = "expected a message; the image names no patient, it is in doubt who that is, or our check failed"
+            raise PeerRefused(f"{target}: {told}")
+        (status,) = deliver(place, [item], self._settings.ae_title, timeout_s)
         if status not in STORED:
-            raise PeerRefused(f"{target}: expected AA, got a rejection (0x{status:04X})")
+            raise PeerRefused(f"{target}: expected it to be taken, got a rejection (0x{status:04X})")
 
     def _destination(self, name: str) -> Destination:
         found = next((one for one in self._settings.destinations if name in one.names), None)

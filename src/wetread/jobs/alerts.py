@@ -36,6 +36,7 @@ class Pending:
     told: bool  # whether they took it
     body: bytes
     message: bytes
+    bundle: bytes
 
 
 def file(connection: Connection, job: int, made: Iterable[Alarm], now: float) -> int:
@@ -45,7 +46,7 @@ def file(connection: Connection, job: int, made: Iterable[Alarm], now: float) ->
     known = {(row.rule, row.tracking_uid) for row in connection.execute(told)}
     new = {(one.rule, one.tracking_uid): one for one in made if (one.rule, one.tracking_uid) not in known}
     for one in new.values():
-        text = {"body": one.body.decode(), "message": one.message.decode("latin_1")}
+        text = {"body": one.body.decode(), "message": one.message.decode("latin_1"), "bundle": one.bundle.decode()}
         about = {"rule": one.rule, "tracking_uid": one.tracking_uid, "token": one.token, **text}
         state = {"state": Told.OPEN.value, "step": 0, "begun_at": now}
         connection.execute(insert(alerts).values(job=job, study_uid=study_uid, **about, **state))
@@ -83,7 +84,8 @@ class Alerts:
 
     def _end(self, connection: Connection, alert: int, job: int, rule: str, state: Told) -> bool:
         now = self._index.now()
-        values = {"state": state.value, "ended_at": now, "body": "", "message": ""}  # that names the patient
+        names_no_patient = {"body": "", "message": "", "bundle": ""}
+        values = {"state": state.value, "ended_at": now, **names_no_patient}
         if connection.execute(_open(alert).values(**values)).rowcount != 1:
             return False
         note(connection, now, f"alert-{state.lower()}", job, {"rule": rule})
@@ -116,5 +118,5 @@ def _open(alert: int) -> Any:
 
 
 def _pending(row: Row[Any]) -> Pending:
-    texts = row.body.encode(), row.message.encode("latin_1")
+    texts = row.body.encode(), row.message.encode("latin_1"), row.bundle.encode()
     return Pending(row.id, row.job, row.rule, row.token, row.step, row.begun_at, row.told_at is not None, *texts)

@@ -223,7 +223,8 @@ class Studies:
             move(connection, job, State.READ, now, reason=refusal, **({"lane": Lane.STAT.value} if critical else {}))
             leaves = self._enclosed(connection, job, made, digests)
             # Where it is in doubt who it is, the webhook names nobody, and a message would.
-            alerts.file(connection, job, alarms if leaves else [replace(one, message=b"") for one in alarms], now)
+            told = alarms if leaves else [replace(one, message=b"", bundle=b"") for one in alarms]
+            alerts.file(connection, job, told, now)
             if leaves:
                 state = settle(connection, job, now)
             else:

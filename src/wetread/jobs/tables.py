@@ -324,6 +324,7 @@ alerts = Table(
     Column("ended_at", Float),
     Column("body", String, nullable=False),  # JSON for webhooks; "" once it ended
     Column("message", String, nullable=False),  # HL7, which names the patient; "" once it ended
+    Column("bundle", String, nullable=False),  # FHIR, as well
     UniqueConstraint("rule", "study_uid", "tracking_uid"),
 )
 

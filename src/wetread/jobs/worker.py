@@ -253,8 +253,7 @@ class Worker:
             for reading in readings
             for one in report.critical_findings(reading.result, settings.alerts, lane)
         ]
-        about = settings.institution, settings.public_url, settings.hl7_character_set
-        return bool(found), tuple(report.alarm(*one, *about) for one in found if one[1].to)
+        return bool(found), tuple(report.alarm(*one, settings) for one in found if one[1].to)
 
     def _record(self, job: Job, what: Callable[[], None]) -> None:
         self._unrecorded = (job, what)

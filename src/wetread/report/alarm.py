@@ -1,4 +1,4 @@
-"""What is said of a critical finding to those who must know at once: JSON for a webhook, and an HL7 message.
+"""What is said of a critical finding to those who must know at once: as JSON for a webhook, in HL7 and in FHIR.
 
 The JSON holds no identifier of the patient but the UIDs of study and report: webhooks end in places that are no record.
 
@@ -19,10 +19,12 @@ from wetread.errors import DocumentError
 from wetread.records import Alarm, Finding, Result
 from wetread.report import oru
 from wetread.report.context import NOTICE, Context, context_of, instance_uid
+from wetread.report.fhir import site_of
+from wetread.report.fhir.communication import communication
 from wetread.report.observations import critical
 from wetread.report.words import statements
 from wetread.routes import Alert
-from wetread.wire.hl7 import UTF_8
+from wetread.settings import Settings
 
 
 def critical_findings(result: Result, rules: Sequence[Alert], lane: str) -> Iterator[tuple[Alert, Finding]]:
@@ -39,43 +41,49 @@ def critical_findings(result: Result, rules: Sequence[Alert], lane: str) -> Iter
                 yield rule, finding
 
 
-def alarm(
-    result: Result, rule: Alert, finding: Finding, institution: str = "", public_url: str = "", set_: str = UTF_8
-) -> Alarm:
+def alarm(result: Result, rule: Alert, finding: Finding, settings: Settings) -> Alarm:
     """Say a critical finding.
 
     Parameters
     ----------
-    institution, public_url, set_
-        As of `wetread.report.documents`; with a URL it is said where to acknowledge.
+    settings
+        `institution`, `public_url`, `hl7_character_set`, `fhir` and `fhir_systems` are used; with a
+        URL it is said where to acknowledge.
 
     Returns
     -------
     Alarm
-        Without a message where nobody knows whose image it is, or where it failed our own check: the webhook must
-        not wait for that.
+        Without a message or bundle where nobody knows whose image it is, or where it failed our own check: the
+        webhook must not wait for that.
     """
+    institution, public_url = settings.institution, settings.public_url
     token = secrets.token_urlsafe(24)
     link = f"{public_url.rstrip('/')}/alerts/{token}"
+    shown = link if public_url else ""
     context = context_of(result, institution)
     body = json.dumps(_told(result, rule, finding, link, context, public_url), ensure_ascii=False).encode()
-    message = b""
+    message = bundle = b""
     if context is not None and oru.patients(context):
         filed = oru.filed_of(context, "alert", rule.name, finding.tracking_uid)
-        said = critical(context, finding, public_url, link if public_url else "")
+        said = critical(context, finding, public_url, shown)
         with suppress(DocumentError):
-            message = oru.written(context, filed, said, set_, urgent=True)
-    return Alarm(rule.name, finding.tracking_uid, token, body, message)
+            message = oru.written(context, filed, said, settings.hl7_character_set, urgent=True)
+        with suppress(DocumentError):
+            bundle = communication(context, site_of(settings), rule.name, finding, _line(result, finding), shown)
+    return Alarm(rule.name, finding.tracking_uid, token, body, message, bundle)
+
+
+def _line(result: Result, finding: Finding) -> str:
+    return "CRITICAL: " + next(one.line for one in statements(result) if one.finding is finding)
 
 
 def _told(
     result: Result, rule: Alert, finding: Finding, link: str, context: Context | None, public_url: str
 ) -> dict[str, Any]:
-    line = next(one.line for one in statements(result) if one.finding is finding)
     made: dict[str, Any] = {
         "type": "wetread.alert",
         "rule": rule.name,
-        "text": f"CRITICAL: {line}",
+        "text": _line(result, finding),
         "notice": NOTICE,
         "study_uid": result.study_uid,
         "series_uid": result.image.series_uid if result.image is not None else "",

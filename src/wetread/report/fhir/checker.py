@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from wetread.errors import DocumentError
@@ -32,6 +32,7 @@ _FORMS = {
     "createdDateTime": _DATE_TIME,
     "started": _DATE_TIME,
     "authoredOn": _DATE_TIME,
+    "sent": _DATE_TIME,
     "issued": _INSTANT,
     "recorded": _INSTANT,
     "timestamp": _INSTANT,
@@ -50,7 +51,24 @@ def check(data: bytes, shared: Shared) -> None:
     DocumentError
         Something is wrong; the message names the first few problems, and no patient.
     """
-    found = list(problems(data, shared))
+    _pass(problems(data, shared))
+
+
+def check_alone(data: bytes, shared: Shared) -> None:
+    """Let a transaction of one resource pass that is about a result, or not.
+
+    Raises
+    ------
+    DocumentError
+        As `check`.
+    """
+    bundle = json.loads(data)
+    (only,) = bundle["entry"]
+    _pass([*_values(bundle, "Bundle"), *_resource(only, R5 if shared.site.r5 else R4), *_of([only], shared)])
+
+
+def _pass(problems: Iterable[Problem]) -> None:
+    found = list(problems)
     if found:
         said = "; ".join(str(one) for one in found[:5])
         raise DocumentError(f"FHIR: expected no problem, got {len(found)}: {said}")
@@ -127,17 +145,22 @@ def _found(value: Any, name: str) -> Iterator[Any]:
             yield from _found(child, name)
 
 
+def _of(entries: list[Json], shared: Shared) -> Iterator[Problem]:
+    """Judge that every resource is about the patient and the order of the result."""
+    for resource in (one["resource"] for one in entries):
+        kind = resource["resourceType"]
+        if any(resource[name] != shared.subject for name in _SUBJECTS if name in resource):
+            yield Problem(f"{kind}.subject", "expected the patient of the source, got another", "G11")
+        if resource.get("basedOn", shared.orders) != shared.orders:
+            yield Problem(f"{kind}.basedOn", "expected the order of the result, got another", "G11")
+
+
 def _about(entries: list[Json], shared: Shared) -> Iterator[Problem]:
     """Judge that everything is about the patient, the study and the order of the result, and names nobody."""
+    yield from _of(entries, shared)
     by_kind: dict[str, list[Json]] = {}
     for one in entries:
         by_kind.setdefault(one["resource"]["resourceType"], []).append(one["resource"])
-    for kind, resources in by_kind.items():
-        for resource in resources:
-            if any(resource[name] != shared.subject for name in _SUBJECTS if name in resource):
-                yield Problem(f"{kind}.subject", "expected the patient of the source, got another", "G11")
-            if resource.get("basedOn", shared.orders) != shared.orders:
-                yield Problem(f"{kind}.basedOn", "expected the order of the result, got another", "G11")
     expected = {"DiagnosticReport": shared.report_uid, "ImagingStudy": shared.context.source.study_uid}
     for kind, uid in expected.items():
         if [one["identifier"] for one in by_kind.get(kind, [])] != [[dicom_uid(uid)]]:

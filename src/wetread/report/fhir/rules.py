@@ -32,12 +32,14 @@ _BOTH = {
     "Task": _rule("identifier status intent priority code focus for authoredOn requester", "basedOn description"),
     "Provenance": _rule("meta target recorded agent entity"),
 }
+_ALERT = "identifier status category priority subject about sent sender payload"
 _REPORT = "identifier text status category code subject effectiveDateTime issued conclusion"
 _REPORT_MAY = "extension basedOn performer resultsInterpreter result media conclusionCode presentedForm"
 _STUDY = "identifier status modality subject started"
 _DEVICE = "identifier status manufacturer modelNumber version type"
 
 R4 = _BOTH | {
+    "Communication": _rule(f"{_ALERT} reasonCode", "basedOn note"),
     "DiagnosticReport": _rule(f"{_REPORT} imagingStudy", _REPORT_MAY),
     "ImagingStudy": _rule(_STUDY, "basedOn endpoint series"),
     "Endpoint": _rule("identifier status connectionType payloadType address", "payloadMimeType"),
@@ -49,6 +51,7 @@ R4 = _BOTH | {
     "AuditEvent": _rule("meta type recorded agent source", "action outcome entity"),
 }
 R5 = _BOTH | {
+    "Communication": _rule(f"{_ALERT} reason", "basedOn note"),
     "DiagnosticReport": _rule(f"{_REPORT} study", _REPORT_MAY),
     "ImagingStudy": _rule(_STUDY, "basedOn endpoint series"),
     "Endpoint": _rule("identifier status connectionType payload address"),
@@ -61,6 +64,8 @@ R5 = _BOTH | {
 CODES = {
     ("Observation", "status"): {"preliminary", "final", "corrected"},
     ("DiagnosticReport", "status"): {"preliminary", "final", "corrected"},
+    ("Communication", "status"): {"in-progress"},
+    ("Communication", "priority"): {"stat"},
     ("ImagingStudy", "status"): {"available"},
     ("Endpoint", "status"): {"active"},
     ("Device", "status"): {"active"},

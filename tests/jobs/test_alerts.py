@@ -208,6 +208,22 @@ def test_a_target_that_is_away_is_tried_until_the_next_is_told(bench: Bench) -> 
     assert bench.seen.told[-2:] == ["escalated", "told"]
 
 
+def test_a_silent_target_keeps_no_other_alert_waiting(tmp_path: Path) -> None:
+    """Of many alerts to it one is tried at a time; those to another go at once."""
+    other = Alert("other", ("233604007",), to=("OTHER",))
+    bench = Bench(tmp_path, replace(SETTINGS, alerts=(RULE, other)))
+    bench.targets.away = {"EHR"}
+    for number in range(10):
+        bench.read(PRESENT, study=f"1.{number + 1}")
+    bench.run()
+    assert bench.targets.names == ["OTHER"] * 10
+    assert bench.seen.told.count("failed") == 1
+    bench.targets.away = set()
+    bench.run(100.0)
+    assert bench.targets.names.count("EHR") == 10
+    bench.store.close()
+
+
 def test_a_target_that_comes_back_in_time_is_told(bench: Bench) -> None:
     bench.targets.away = {"EHR"}
     bench.read(PRESENT)

@@ -20,9 +20,11 @@ from tests.report.conftest import HEADERS
 from wetread import report
 from wetread.errors import DocumentError
 from wetread.records import Code, Document, Identifier, Order, Result
-from wetread.report import oru
+from wetread.report import alarm, oru
 from wetread.report.context import context_of
 from wetread.report.message import problems
+from wetread.routes import Alert
+from wetread.settings import Settings
 from wetread.wire.hl7 import Message, Segment, parse
 
 KINDS = (*HEADERS, "refused", "partial", "reduced", "late", "negative", *series.KINDS)
@@ -54,6 +56,15 @@ def test_every_message_is_valid_for_others(kind: str, result_of: Callable[[str],
     assert parsed.validate()
     assert parsed.name == "ORU_R01"
     assert str(hl7.parse(data)["MSH"][0][9]) == "ORU^R01^ORU_R01"
+
+
+def test_one_with_an_order_and_an_alert_are_valid_for_others() -> None:
+    result = replace(phantom.result("spacing"), order=ORDER, read_at=READ_AT)
+    alert = alarm(result, Alert("bleeding"), result.findings[0], Settings(public_url="https://node.example"))
+    for data in (message_of(result).data, alert.message):
+        assert parse_message(data.decode(), validation_level=VALIDATION_LEVEL.STRICT).validate()
+    page = message_of(result, "ORU-PDF").data.decode()  # longer than the 65,536 characters that 2.5.1 names for ED
+    assert parse_message(page, validation_level=VALIDATION_LEVEL.TOLERANT).validate()
 
 
 def test_it_says_what_the_result_says() -> None:

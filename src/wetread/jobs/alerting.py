@@ -7,10 +7,10 @@ import logging
 import time
 from collections.abc import Callable
 
-from wetread.errors import PeerRefused, SettingsError, WetreadError
+from wetread.errors import PeerRefused, PeerUnreachable, SettingsError, WetreadError
 from wetread.jobs.alerts import Pending, Told
 from wetread.jobs.loop import Loop
-from wetread.jobs.retry import Backoff, RetryClock
+from wetread.jobs.retry import Backoff, Breaker, RetryClock
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
 from wetread.routes import Alert, is_hook
@@ -57,7 +57,9 @@ class Alerting:
         self._watch = watch
         self._tell = tell or self._bring
         self._clock = clock
-        self._retry = RetryClock(Backoff(settings.retry_first_s, settings.retry_most_s))
+        self._backoff = Backoff(settings.retry_first_s, settings.retry_most_s)
+        self._retry = RetryClock(self._backoff)  # by alert
+        self._breakers: dict[str, Breaker] = {}  # by target: who is silent keeps no other alert waiting
         self._ends: dict[tuple[int, int], float] = {}  # alert and step -> when its turn is over
         self.loop = Loop("wetread-alerting", self.step)
 
@@ -85,7 +87,8 @@ class Alerting:
         waits = [end - now for end in self._ends.values()]
         retry = self._retry.next(now)
         waits += [retry] if retry is not None else []
-        return max(0.01, min(waits)) if waits else None
+        waits += [wait for one in self._breakers.values() if (wait := one.wait_s(now))]
+        return max(0.01, min(waits)) if self._ends else None
 
     def _one(self, alert: Pending) -> None:
         rule, now = self._rules.get(alert.rule), self._clock()
@@ -97,22 +100,29 @@ class Alerting:
             self._ends[key] = now + max(0.0, min(rule.within_s, alert.begun_at + rule.within_s - self._store.now()))
             if alert.step == 0 and not alert.told and self._ends[key] == now:
                 self._ends[key] = now + rule.within_s  # nobody was tried yet: it was down all the time
-        if not alert.told and alert.id not in self._retry.waiting(now) and self._ends[key] > now:
-            self._try(alert, rule)
-        elif self._ends[key] <= now:
+        if self._ends[key] <= now:
             self._retry.succeeded(alert.id)
             self._escalate(alert, rule)
+        elif not (alert.told or alert.id in self._retry.waiting(now) or self._breaker(alert, rule).wait_s(now)):
+            self._try(alert, rule)
+
+    def _breaker(self, alert: Pending, rule: Alert) -> Breaker:
+        return self._breakers.setdefault(rule.to[alert.step], Breaker(self._backoff))
 
     def _try(self, alert: Pending, rule: Alert) -> None:
         about = {"job": alert.job, "rule": rule.name, "target": _name(rule.to[alert.step])}
         try:
             self._tell(rule.to[alert.step], rule, alert)
         except WetreadError as error:
-            self._retry.failed(alert.id, self._clock())
+            if isinstance(error, PeerUnreachable):
+                self._breaker(alert, rule).failed(self._clock())
+            else:
+                self._retry.failed(alert.id, self._clock())
             self._watch.alerted("failed")
             log.warning("alert not taken", extra={**about, "reason": str(error)})
             return
         self._retry.succeeded(alert.id)
+        self._breaker(alert, rule).succeeded()
         self._watch.alerted("told")
         log.info("alert told", extra=about)
         if rule.acknowledged_by == "answer":

@@ -30,6 +30,7 @@ _BACK: dict[int, tuple[str, ...]] = {
     ),
     9: ("DROP TABLE resources",),
     10: ("DROP TABLE alerts",),
+    11: ("DROP TABLE reviews",),
 }
 
 

@@ -62,6 +62,7 @@ _ADDED: dict[int, tuple[str, ...]] = {
     ),
     9: (),  # looked into no bundles
     10: (),  # told nobody of critical findings
+    11: (),  # knew no reviews
 }
 
 

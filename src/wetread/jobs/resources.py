@@ -81,7 +81,8 @@ class Resources:
         """Return resources of a type by their ids, as the newest bundle has each; unknown ones are left out."""
         self._look()
         newest = select(resources.c.id, resources.c.digest).join(documents, documents.c.digest == resources.c.digest)
-        newest = newest.where(resources.c.type == kind, resources.c.id.in_(ids)).order_by(documents.c.id)
+        newest = newest.where(resources.c.type == kind, resources.c.id.in_(ids))
+        newest = newest.order_by(documents.c.signed, documents.c.id)  # what a person signed stays the last
         with self._index.reading() as connection:
             rows = connection.execute(newest).all()
         found: dict[str, list[str]] = {}

@@ -27,6 +27,7 @@ from wetread.jobs.parcels import Parcels
 from wetread.jobs.removals import Removals
 from wetread.jobs.requests import Requests
 from wetread.jobs.resources import Resources
+from wetread.jobs.reviews import Reviews
 from wetread.jobs.spool import DamagedBlob, Spool, file_name, make_folder
 from wetread.jobs.studies import Studies
 from wetread.jobs.subscriptions import Subscriptions
@@ -128,6 +129,7 @@ class Store:
         self.alerts = Alerts(self._index)
         self.held = Held(self._index, self.spool, self.made)
         self.resources = Resources(self._index, self.made)
+        self.reviews = Reviews(self._index, self.made)
         self.subscriptions = Subscriptions(self._index)
         self.tasks = Tasks(self._index)
         self.worklist = Worklist(self._index, self.subscriptions, self.tasks)

@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from wetread.wire.queryable import ATTRIBUTES, KEYS
 
-SCHEMA = 11
+SCHEMA = 12
 
 metadata = MetaData()
 
@@ -133,6 +133,21 @@ resources = Table(
     Column("status", String(24), nullable=False),
     Column("date", String(32), nullable=False),
     Index("resources_by_id", "type", "id"),
+)
+
+#: What persons decided about results.
+reviews = Table(
+    "reviews",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("job", Integer, ForeignKey("jobs.id"), nullable=False),
+    Column("report", String(64), nullable=False, index=True),  # SOP Instance UID of the SR that was reviewed
+    Column("successor", String(64), nullable=False),  # that of the verified one
+    Column("decision", String(8), nullable=False),
+    Column("reviewer", String, nullable=False),  # identifier of the practitioner
+    Column("said", String(64), nullable=False),  # digest of all that was said, but for when
+    Column("verdicts", String, nullable=False),  # JSON: model, code, said, true
+    Column("at", Float, nullable=False),
 )
 
 #: Each document on its way to each destination.

@@ -39,12 +39,16 @@ _TIMES = (("MSH", 7), ("PID", 7), ("OBR", 7), ("OBR", 22), ("OBX", 14))
 
 def problems(data: bytes, context: Context) -> list[Problem]:
     """Judge a message that is about a result; an empty list when nothing is wrong."""
+    return formed(data) or list(_subject(hl7.parse(data), context))
+
+
+def formed(data: bytes) -> list[Problem]:
+    """Judge a message by itself."""
     try:
         message = hl7.parse(data)
     except hl7.BadMessage as error:
         return [Problem("message", str(error), "HL7 v2.5.1 2.5")]
-    found = list(_structure(message))
-    return found or [*_values(message), *_subject(message, context)]
+    return list(_structure(message)) or list(_values(message))
 
 
 def _structure(message: hl7.Message) -> Iterator[Problem]:
@@ -84,8 +88,8 @@ def _values(message: hl7.Message) -> Iterator[Problem]:
             yield Problem(f"{where}-5", "expected a number with its UCUM unit, got another", "2.A.47, 7.4.2.6")
         if kind == "CWE" and not (one.text(5) and one.text(5, 2) and one.text(5, 3)):
             yield Problem(f"{where}-5", "expected code, text and system, got less", "2.A.13")
-        if one.text(11) not in ("P", "F", "C", "O"):
-            yield Problem(f"{where}-11", "expected P, F, C or O, got another", "7.4.2.11")
+        if one.text(11) not in ("P", "F", "C", "O", "W"):
+            yield Problem(f"{where}-11", "expected P, F, C, O or W, got another", "7.4.2.11")
 
 
 def _subject(message: hl7.Message, context: Context) -> Iterator[Problem]:

@@ -283,6 +283,7 @@ class _Depths(Collector):
         yield GaugeMetricFamily("wetread_associations", "Associations now", float(self._associations()))
         free = float(free_bytes(self._store.spool.root))
         yield GaugeMetricFamily("wetread_free_bytes", "What may still be written where the blobs lie", free)
+        yield from _reviewed(self._store)
         jobs = GaugeMetricFamily("wetread_jobs", "Jobs by state", labels=["state"])
         for state, number in self._store.overview.counts().items():
             jobs.add_metric([state], number)
@@ -319,3 +320,29 @@ class _Depths(Collector):
         yield dead
         yield depth
         yield age
+
+
+def _reviewed(store: Store) -> Iterator[GaugeMetricFamily]:
+    """Yield what persons decided about results: of each report the last review counts."""
+    decided = GaugeMetricFamily("wetread_reviews", "Reviews by decision", labels=["decision"])
+    for decision, number in store.reviews.decisions().items():
+        decided.add_metric([decision], number)
+    yield decided
+    found = store.reviews.counts()
+    rates = [
+        GaugeMetricFamily(f"wetread_review_{name}", text, labels=["model"])
+        for name, text in (
+            ("agreement", "Share of reviewed findings in which persons agree with the model"),
+            ("override", "Share of reviewed findings in which persons do not"),
+            ("ppv", "Positive predictive value: share of findings called present in which persons agree"),
+        )
+    ]
+    for model in sorted({model for model, _, _ in found}):
+        agreed = found[model, True, True] + found[model, False, False]
+        other = found[model, True, False] + found[model, False, True]
+        if agreed + other:
+            rates[0].add_metric([model], agreed / (agreed + other))
+            rates[1].add_metric([model], other / (agreed + other))
+        if called := found[model, True, True] + found[model, True, False]:
+            rates[2].add_metric([model], found[model, True, True] / called)
+    yield from rates

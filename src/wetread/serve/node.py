@@ -19,7 +19,7 @@ from wetread.jobs.lanes import deadlines_s
 from wetread.jobs.runner import Runner
 from wetread.jobs.store import Store
 from wetread.jobs.worker import Reader
-from wetread.serve import dicomweb, fhir, logs, stow, viewer
+from wetread.serve import dicomweb, fhir, logs, review, stow, viewer
 from wetread.serve.channels import Channels
 from wetread.serve.http import HttpServer, application
 from wetread.serve.metrics import Metrics
@@ -125,6 +125,7 @@ class Node:
             self.store.worklist.told.append(self._channels.wake)
             web = dicomweb.application(self.store, self._viewer, self._taking, settings, self._channels)
             shown: list[BaseRoute] = [*fhir.mounted(self.store.resources, settings)]
+            shown += review.routes(self.store.reviews, settings)
             shown += viewer.routes(settings.viewer) if settings.viewer != Path() else ()
             app = application(self.store, self.metrics, self.missing, lambda: self._runner.strain.steps, web, shown)
             self._http = HttpServer(app, settings.http_host, settings.http_port, _certificates(settings))

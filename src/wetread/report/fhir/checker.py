@@ -77,6 +77,13 @@ def _pass(problems: Iterable[Problem]) -> None:
 def problems(data: bytes, shared: Shared) -> Iterator[Problem]:
     """Judge a bundle."""
     bundle = json.loads(data)
+    yield from formed(bundle, shared.site.r5)
+    yield from _about(bundle["entry"], shared)
+    yield from _said(bundle["entry"], shared)
+
+
+def formed(bundle: Json, r5: bool) -> Iterator[Problem]:
+    """Judge a bundle by itself."""
     entries = bundle["entry"]
     yield from _values(bundle, "Bundle")
     urls = [one["fullUrl"] for one in entries]
@@ -86,9 +93,7 @@ def problems(data: bytes, shared: Shared) -> Iterator[Problem]:
         if isinstance(one, str) and one.startswith("urn:uuid:") and one not in urls:
             yield Problem("reference", "expected an entry of the bundle, got none", "FHIR 3.1.0.11")
     for one in entries:
-        yield from _resource(one, R5 if shared.site.r5 else R4)
-    yield from _about(entries, shared)
-    yield from _said(entries, shared)
+        yield from _resource(one, R5 if r5 else R4)
 
 
 def _resource(entry: Json, rules: dict[str, Any]) -> Iterator[Problem]:
@@ -110,8 +115,11 @@ def _resource(entry: Json, rules: dict[str, Any]) -> Iterator[Problem]:
     tags = resource.get("meta", {}).get("tag", [])
     finds = [query(one) for one in resource.get("identifier", []) if "system" in one]
     finds += [f"_tag={one['system']}|{one['code']}" for one in tags]
-    if (request["method"], request["url"]) != ("POST", kind) or request["ifNoneExist"] not in finds:
-        yield Problem(f"{kind} request", "expected a conditional create by its own identifier", "FHIR 3.1.0.8.1")
+    created = (request["method"], request["url"]) == ("POST", kind) and request.get("ifNoneExist") in finds
+    updated = request["method"] == "PUT" and request["url"] in [f"{kind}?{one}" for one in finds]
+    if not created and not updated:
+        said = "expected a conditional create or update by its own identifier"
+        yield Problem(f"{kind} request", said, "FHIR 3.1.0.7.1, 3.1.0.8.1")
 
 
 def _values(value: Any, path: str) -> Iterator[Problem]:

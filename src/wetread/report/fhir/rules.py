@@ -27,9 +27,11 @@ _BOTH = {
     "Observation": _rule(
         "identifier partOf status category code subject effectiveDateTime issued device",
         "basedOn valueQuantity valueCodeableConcept dataAbsentReason interpretation note bodySite method hasMember "
-        "derivedFrom component",
+        "derivedFrom component performer",
     ),
-    "Task": _rule("identifier status intent priority code focus for authoredOn requester", "basedOn description"),
+    "Task": _rule(
+        "identifier status intent priority code focus for authoredOn requester", "basedOn description businessStatus"
+    ),
     "Provenance": _rule("meta target recorded agent entity"),
 }
 _ALERT = "identifier status category priority subject about sent sender payload"
@@ -62,7 +64,7 @@ R5 = _BOTH | {
 }
 #: What a required code may be for us, by resource and element.
 CODES = {
-    ("Observation", "status"): {"preliminary", "final", "corrected"},
+    ("Observation", "status"): {"preliminary", "final", "corrected", "entered-in-error"},
     ("DiagnosticReport", "status"): {"preliminary", "final", "corrected"},
     ("Communication", "status"): {"in-progress"},
     ("Communication", "priority"): {"stat"},

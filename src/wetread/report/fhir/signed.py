@@ -1,0 +1,128 @@
+"""The bundle of a review: the same resources, final, by conditional updates.
+
+References
+----------
+FHIR R4, RESTful API Section 3.1.0.7.1 (conditional update); DiagnosticReport.status, Observation.status; IHE IMR (the
+interpreter).
+"""
+
+from __future__ import annotations
+
+import json
+from html import escape
+
+from wetread.errors import DocumentError
+from wetread.report import codes
+from wetread.report.context import NOTICE
+from wetread.report.fhir import checker
+from wetread.report.fhir.coding import Json, concept, dicom_uid, full_url, query, term
+from wetread.report.fhir.shared import tagged
+from wetread.report.reviewed import Review, Verdict, called, words
+
+_DONE = {"accept": "Accepted", "reject": "Rejected", "correct": "Corrected"}
+
+
+def signed(bundle: bytes, review: Review, verdicts: list[Verdict], report_uid: str, again: bool) -> bytes:
+    """Write the bundle of a review.
+
+    Parameters
+    ----------
+    bundle
+        Of the result, or of an earlier review of it.
+    verdicts
+        What the person says of each finding.
+    report_uid
+        SOP Instance UID of the verified structured report.
+    again
+        The report was final before: it becomes corrected.
+
+    Raises
+    ------
+    DocumentError
+        It failed our own check.
+    """
+    made = json.loads(bundle)
+    status = "corrected" if again else "final"
+    true = {one.code: one.true for one in verdicts}
+    said = {one.code: one.said for one in verdicts}
+    observed = [one["resource"] for one in made["entry"] if "valueCodeableConcept" in one["resource"]]
+    concepts = {one["code"]["coding"][0]["code"]: one["code"] for one in observed}
+    for entry in made["entry"]:
+        resource = entry["resource"]
+        match resource["resourceType"]:
+            case "Observation":
+                _observation(resource, review, true, said, status)
+            case "DiagnosticReport":
+                concluded = [concepts[code] for code, value in true.items() if value and code in concepts]
+                _report(resource, review, concluded, status, report_uid)
+            case "Task":
+                resource |= {"status": "completed", "businessStatus": {"text": _DONE[review.decision]}}
+            case _:
+                continue
+        kind = resource["resourceType"]
+        entry["request"] = {"method": "PUT", "url": f"{kind}?{query(resource['identifier'][0])}"}
+    report = next(one for one in made["entry"] if one["resource"]["resourceType"] == "DiagnosticReport")
+    made["identifier"], made["timestamp"] = dicom_uid(report_uid), review.at
+    made["entry"].append(_provenance(report["fullUrl"], review, report_uid))
+    r5 = "study" in report["resource"]
+    if found := list(checker.formed(made, r5)):
+        raise DocumentError(
+            f"FHIR of a review: expected no problem, got {len(found)}: {'; '.join(map(str, found[:5]))}"
+        )
+    return json.dumps(made, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def practitioner(review: Review) -> Json:
+    """Refer to the person who reviewed, by identifier."""
+    identifier = {**({"system": review.system} if review.system else {}), "value": review.identifier}
+    return {"type": "Practitioner", "identifier": identifier, "display": called(review)}
+
+
+def _observation(one: Json, review: Review, true: dict[str, bool | None], said: dict[str, bool], status: str) -> None:
+    one["performer"] = [practitioner(review)]
+    if review.decision == "reject":
+        one["status"] = "entered-in-error"
+        return
+    code = one["code"]["coding"][0]["code"]
+    one["status"] = status
+    value = true.get(code)
+    if "valueCodeableConcept" in one and value is not None and value != said[code]:
+        one["status"] = "corrected"
+        one["valueCodeableConcept"] = concept(codes.PRESENT if value else codes.ABSENT)
+        letter = ("POS", "Positive") if value else ("NEG", "Negative")
+        one["interpretation"] = [term("v3-ObservationInterpretation", *letter)]
+        one.pop("component", None)  # a probability of something else
+
+
+def _report(one: Json, review: Review, concluded: list[Json], status: str, report_uid: str) -> None:
+    one.pop("conclusionCode", None)
+    said = words(review)
+    if review.decision == "accept":
+        said += [line for line in one["conclusion"].splitlines() if line != NOTICE]
+    if review.decision != "accept":
+        one.pop("presentedForm", None)  # it says what the person does not
+    if review.decision == "reject":
+        for name in ("media", "result"):
+            one.pop(name, None)
+    items = "".join(f"<li>{escape(line)}</li>" for line in said)
+    one |= {
+        "text": {"status": "generated", "div": f'<div xmlns="http://www.w3.org/1999/xhtml"><ul>{items}</ul></div>'},
+        "identifier": [one["identifier"][0], dicom_uid(report_uid)],
+        "status": status,
+        "issued": review.at,
+        "resultsInterpreter": [practitioner(review)],
+        "conclusion": "\n".join(said),
+    }
+    if concluded:
+        one["conclusionCode"] = concluded
+
+
+def _provenance(report: str, review: Review, uid: str) -> Json:
+    made: Json = {
+        "resourceType": "Provenance",
+        "target": [{"reference": report}],
+        "recorded": review.at,
+        "agent": [{"type": term("provenance-participant-type", "verifier"), "who": practitioner(review)}],
+        "entity": [{"role": "revision", "what": {"reference": report}}],
+    }
+    return tagged(made, full_url("Provenance", uid), uid)

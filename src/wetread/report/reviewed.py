@@ -1,0 +1,265 @@
+"""A review: what a person decided about a result, and the documents that say so, made from those of the result.
+
+The structured report becomes a new version, verified, that names its predecessor; what the person rejected or decided
+otherwise does not stand in it any more.  The HL7 message becomes a final one, the FHIR bundle a final report.
+
+References
+----------
+DICOM PS3.3 Section C.17.2 (Verification Flag, Verifying Observer Sequence, Predecessor Documents Sequence), PS3.16
+TID 1003 (person observer), TID 1500; HL7 v2.5.1 Tables 0085 and 0123, Section 7.4.1.32 (principal interpreter).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+
+from wetread.errors import BadInput, DocumentError
+from wetread.records import Code, Document, Filed
+from wetread.report import codes
+from wetread.report.checker import problems_of
+from wetread.report.codes import coded
+from wetread.report.elements import Item, decode, encode, get, item, sequence
+from wetread.report.revision import PREDECESSORS
+from wetread.report.tree import key, key_of, named, walk_nodes
+from wetread.uids import derive
+
+DECISIONS = ("accept", "reject", "correct")
+_EVIDENCE = "CurrentRequestedProcedureEvidenceSequence"
+_DECIDED = {"accept": codes.ACCEPTED, "reject": codes.REJECTED, "correct": codes.CORRECTED}
+#: Of the identifier of a practitioner, whose authority DICOM has no place for.
+_PRACTITIONER = "99PRACTITIONER"
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """What a person decided about one result."""
+
+    decision: str  # of `DECISIONS`
+    name: str  # of the person, as DICOM writes it: family^given
+    identifier: str  # of the practitioner
+    system: str  # URI of who gave it, "" not known
+    organization: str
+    at: str  # UTC, ISO 8601 to the second
+    text: str = ""  # in the person's words
+    findings: Mapping[str, bool] = field(default_factory=dict)  # of a correction: code value -> present
+
+    def __post_init__(self) -> None:
+        if self.decision not in DECISIONS:
+            raise BadInput(f"review: expected decision {', '.join(DECISIONS)}, got another")
+        if not (self.name.strip() and self.identifier.strip() and self.organization.strip()):
+            raise BadInput("review: expected name, identifier and organization of the person, got not all of them")
+        if bool(self.findings) and self.decision != "correct":
+            raise BadInput("review: expected findings with the decision correct only")
+        if self.decision == "correct" and not (self.findings or self.text.strip()):
+            raise BadInput("review: expected findings or a text that correct something, got neither")
+        longest = max(map(len, (self.name, self.identifier, self.organization)))
+        if longest > 64 or len(self.text) > 4000 or not all(map(str.isprintable, (self.name, self.identifier))):
+            raise BadInput("review: expected at most 64 characters of name, identifier and organization, 4000 of text")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all of it, hex."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was said of one finding, and what the person says."""
+
+    model: str  # name of the algorithm
+    code: str
+    said: bool  # present, by the model
+    true: bool | None  # by the person; None: the result was rejected, and nobody said
+
+
+def verdicts(report: bytes, review: Review) -> list[Verdict]:
+    """Compare each finding of a structured report with its review.
+
+    Raises
+    ------
+    BadInput
+        The review is about a finding that the report does not have, or nothing was read.
+    """
+    _, data = decode(report)
+    found = list(_findings(data))
+    if get(data, "CompletionFlag") == "PARTIAL":
+        raise BadInput("review: expected a result, got one that was not read: there is nothing to review")
+    if unknown := set(review.findings) - {one.code for one in found}:
+        raise BadInput(f"review: expected findings of the report, got {len(unknown)} others")
+    return [Verdict(one.model, one.code, one.said, _true(one, review)) for one in found]
+
+
+def _true(one: Verdict, review: Review) -> bool | None:
+    if review.decision == "reject":
+        return False if one.said else None
+    return review.findings.get(one.code, one.said)
+
+
+def _findings(data: Item) -> Iterator[Verdict]:
+    """Visit the findings of the algorithms, with no word of a person yet."""
+    for container in named(sequence(data, "ContentSequence"), codes.IMAGING_MEASUREMENTS):
+        for group in sequence(container, "ContentSequence"):
+            inner = sequence(group, "ContentSequence")
+            if code := _finding_of(inner):
+                said = next(one for one in inner if key_of(one) == code and get(one, "ValueType") == "CODE")
+                by = get(named(inner, codes.ALGORITHM_NAME)[0], "TextValue", "")
+                yield Verdict(by, code[1], key_of(said, "ConceptCodeSequence") == key(codes.PRESENT), None)
+
+
+def _finding_of(group: list[Item]) -> tuple[str, str] | None:
+    """Return the code of the finding of a group that states a probability."""
+    if not named(group, codes.PROBABILITY):
+        return None
+    return next(key_of(one, "ConceptCodeSequence") for one in named(group, codes.FINDING))
+
+
+def verified(report: bytes, review: Review, predecessor: str = "") -> Document:
+    """Write the next version of a structured report.
+
+    Parameters
+    ----------
+    predecessor
+        SOP Instance UID of the last version; "": the report itself.
+
+    Raises
+    ------
+    DocumentError
+        It failed our own check.
+    """
+    _, data = decode(report)
+    before = predecessor or get(data, "SOPInstanceUID")
+    made = dict(data)
+    made |= item(
+        SOPInstanceUID=derive(get(data, "SOPInstanceUID"), "review", review.digest),
+        InstanceNumber=str(int(get(data, "InstanceNumber", "1")) + 1),
+        VerificationFlag="VERIFIED",
+        PreliminaryFlag="FINAL",
+        CompletionFlagDescription="AI result, reviewed by a person",
+        VerifyingObserverSequence=_observer(review),
+        ContentSequence=_tree(data, review),
+    )
+    series = item(
+        SeriesInstanceUID=get(data, "SeriesInstanceUID"),
+        ReferencedSOPSequence=item(ReferencedSOPClassUID=get(data, "SOPClassUID"), ReferencedSOPInstanceUID=before),
+    )
+    study = item(StudyInstanceUID=get(data, "StudyInstanceUID"), ReferencedSeriesSequence=series)
+    made |= item(**{PREDECESSORS: study})
+    if evidence := _pruned(made):
+        made |= item(**{_EVIDENCE: evidence})
+    if not all(map(str.isascii, (review.name, review.organization, review.text))):
+        made |= item(SpecificCharacterSet="ISO_IR 192")
+    encoded = encode(made)
+    if found := problems_of(encoded, None):
+        said = "; ".join(map(str, found[:5]))
+        raise DocumentError(f"SR of a review: expected no problem, got {len(found)}: {said}")
+    return Document("SR", f"{review.digest[:8]}-sr.dcm", encoded, get(made, "SOPClassUID"), get(made, "SOPInstanceUID"))
+
+
+def _observer(review: Review) -> Item:
+    code = Code(review.identifier, _PRACTITIONER, "Practitioner")
+    return item(
+        VerifyingOrganization=review.organization,
+        VerificationDateTime="".join(filter(str.isdigit, review.at)) + "+0000",
+        VerifyingObserverName=review.name,
+        VerifyingObserverIdentificationCodeSequence=coded(code),
+    )
+
+
+def _tree(data: Item, review: Review) -> list[Item]:
+    """Take out what the person did not leave standing, and add what the person says."""
+    kept = []
+    for node in sequence(data, "ContentSequence"):
+        if key_of(node) == key(codes.IMAGING_MEASUREMENTS):
+            groups = [one for one in sequence(node, "ContentSequence") if _stands(one, review)]
+            node = {tag: value for tag, value in node.items() if tag not in item(ContentSequence=[])}
+            node |= item(ContentSequence=groups) if groups else {}
+        kept.append(node)
+    said = [_code(codes.REVIEW, _DECIDED[review.decision])]
+    said += [
+        _code(_named(data, code), codes.PRESENT if true else codes.ABSENT) for code, true in _changed(data, review)
+    ]
+    if review.text.strip():
+        said.append(_node("TEXT", codes.COMMENT) | item(TextValue=review.text))
+    others = [one for one in kept if key_of(one) == key(codes.QUALITATIVE_EVALUATIONS)]
+    before = [one for container in others for one in sequence(container, "ContentSequence")]
+    container = _node("CONTAINER", codes.QUALITATIVE_EVALUATIONS) | item(ContinuityOfContent="SEPARATE")
+    return [*(one for one in kept if one not in others), container | item(ContentSequence=[*before, *said])]
+
+
+def _changed(data: Item, review: Review) -> list[tuple[str, bool]]:
+    said = {one.code: one.said for one in _findings(data)}
+    return [(code, true) for code, true in review.findings.items() if said.get(code) != true]
+
+
+def _stands(group: Item, review: Review) -> bool:
+    """Whether the person left a group of the algorithm as it is."""
+    if review.decision == "reject":
+        return False
+    inner = sequence(group, "ContentSequence")
+    code = _finding_of(inner)
+    if code is None or code[1] not in review.findings:
+        return True
+    said = next(one for one in inner if key_of(one) == code and get(one, "ValueType") == "CODE")
+    return (key_of(said, "ConceptCodeSequence") == key(codes.PRESENT)) == review.findings[code[1]]
+
+
+def _node(kind: str, name: Code) -> Item:
+    return item(RelationshipType="CONTAINS", ValueType=kind, ConceptNameCodeSequence=coded(name))
+
+
+def _code(name: Code, value: Code) -> Item:
+    """State something; that a person does stands behind it."""
+    person = item(
+        RelationshipType="HAS OBS CONTEXT",
+        ValueType="CODE",
+        ConceptNameCodeSequence=coded(codes.OBSERVER_TYPE),
+        ConceptCodeSequence=coded(codes.PERSON),
+    )
+    return _node("CODE", name) | item(ConceptCodeSequence=coded(value), ContentSequence=[person])
+
+
+def _named(data: Item, code: str) -> Code:
+    """Find a finding's concept by its code value."""
+    for _, node in walk_nodes(sequence(data, "ContentSequence")):
+        for one in sequence(node, "ConceptCodeSequence") if key_of(node) == key(codes.FINDING) else ():
+            if code in (get(one, "CodeValue"), get(one, "LongCodeValue")):
+                return Code(code, get(one, "CodingSchemeDesignator"), get(one, "CodeMeaning"))
+    raise BadInput("review: expected findings of the report, got another")
+
+
+def _pruned(data: Item) -> list[Item]:
+    """Keep in the evidence what the tree still names."""
+    nodes = [node for _, node in walk_nodes(sequence(data, "ContentSequence"))]
+    there = {get(one, "ReferencedSOPInstanceUID") for node in nodes for one in sequence(node, "ReferencedSOPSequence")}
+    studies = []
+    for study in sequence(data, _EVIDENCE):
+        series = []
+        for one in sequence(study, "ReferencedSeriesSequence"):
+            listed = sequence(one, "ReferencedSOPSequence")
+            if instances := [each for each in listed if get(each, "ReferencedSOPInstanceUID") in there]:
+                series.append(one | item(ReferencedSOPSequence=instances))
+        if series:
+            studies.append(study | item(ReferencedSeriesSequence=series))
+    return studies
+
+
+def called(review: Review) -> str:
+    """Return the person's name for people."""
+    family, _, given = review.name.partition("^")
+    return f"{given.replace('^', ' ').strip()} {family}".strip()
+
+
+def words(review: Review) -> list[str]:
+    """Say the review in words, a line at a time."""
+    said = [f"{_DECIDED[review.decision].meaning} by {called(review)}, {review.organization}, {review.at}."]
+    said += [f"{code}: {'present' if value else 'absent'}" for code, value in review.findings.items()]
+    return said + [line for line in review.text.splitlines() if line.strip()]
+
+
+def filed(review: Review, before: Filed, kind: str) -> Filed:
+    """Say how a record files what a person signed."""
+    identity = hashlib.sha256(f"{before.identity} {kind} {review.digest}".encode()).hexdigest()
+    return Filed(identity, before.patient, before.about, signed=True)

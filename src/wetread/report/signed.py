@@ -1,0 +1,104 @@
+"""The HL7 message of a review: the same observations, final, and wrong where the person did not leave them standing.
+
+References
+----------
+HL7 v2.5.1 Tables 0085 (OBX-11: F, C, W) and 0123 (OBR-25: F, C), Sections 7.4.1.32 (OBR-32), 2.15.9 (MSH).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from wetread.errors import DocumentError
+from wetread.records import Filed
+from wetread.report import codes
+from wetread.report.message import formed
+from wetread.report.observations import ABNORMAL, NORMAL, PRELIMINARY
+from wetread.report.reviewed import Review, Verdict, words
+from wetread.wire import hl7
+
+WRONG = "W"
+Fields = list[str]
+
+
+def signed(message: bytes, review: Review, verdicts: Iterable[Verdict], filed: Filed, again: bool) -> bytes:
+    """Write the message of a review.
+
+    Parameters
+    ----------
+    message
+        Of the result, as `wetread.report.oru` writes it.
+    verdicts
+        What the person says of each finding.
+    again
+        The result was final before: it becomes corrected.
+
+    Raises
+    ------
+    DocumentError
+        It failed our own check.
+    """
+    status = "C" if again else "F"
+    parsed = hl7.parse(message)
+    lines = [[one.name, *one.fields] for one in parsed.segments]
+    changed = {one.code: one.true for one in verdicts if one.true is not None and one.true != one.said}
+    changed = {} if review.decision == "reject" else changed  # whose rejection says nothing else
+    groups = {line[4] for line in lines if line[0] == "OBX" and _code(line[3]) in changed and line[2] == "CWE"}
+    text = next((line for line in lines if line[0] == "OBX" and line[2] == "TX"), None)
+    for line in lines:
+        match line[0]:
+            case "MSH":
+                _put(line, {7: _time(review), 10: filed.identity[:20].upper()})
+            case "OBR":
+                person = "&".join(map(hl7.escape, (review.identifier, *review.name.split("^")[:2])))
+                _put(line, {22: _time(review), 25: status, 32: person})
+            case "OBX" if line[11:12] == [PRELIMINARY]:
+                stands = review.decision != "reject" and line[4] not in groups
+                _put(line, {11: status if stands else WRONG})
+                _verdict(line, changed, status)
+    if text is not None:
+        said = [*words(review), *([text[5]] if review.decision == "accept" else [])]
+        _put(
+            text, {5: "~".join([*map(hl7.escape, said[: len(words(review))]), *said[len(words(review)) :]]), 11: status}
+        )
+    data = _encoded(lines, parsed.syntax.codec)
+    if found := formed(data):
+        raise DocumentError(f"ORU of a review: expected no problem, got {len(found)}: {'; '.join(map(str, found[:5]))}")
+    return data
+
+
+def _verdict(line: Fields, changed: dict[str, bool], status: str) -> None:
+    code = _code(line[3])
+    if code in changed and line[2] == "CWE" and _code(line[5]) in (codes.PRESENT.value, codes.ABSENT.value):
+        value = codes.PRESENT if changed[code] else codes.ABSENT
+        _put(line, {5: f"{value.value}^{value.meaning}^{value.scheme}", 8: ABNORMAL if changed[code] else NORMAL})
+        _put(line, {11: status})
+
+
+def _code(field: str) -> str:
+    return field.partition("^")[0]
+
+
+def _put(line: Fields, values: dict[int, str]) -> None:
+    """Set fields by number; of MSH the first field is the delimiter itself."""
+    for number, value in values.items():
+        line.extend([""] * (number + 1 - len(line)))
+        line[number] = value
+
+
+def _time(review: Review) -> str:
+    return "".join(filter(str.isdigit, review.at)) + "+0000"
+
+
+def _encoded(lines: list[Fields], codec: str) -> bytes:
+    try:
+        return _joined(lines).encode(codec)
+    except UnicodeEncodeError:
+        _put(lines[0], {18: hl7.UTF_8})
+        return _joined(lines).encode()
+
+
+def _joined(lines: list[Fields]) -> str:
+    """Join segments; MSH-1 is the delimiter behind the name."""
+    first, *others = lines
+    return "".join("|".join(one).rstrip("|") + "\r" for one in ([first[0], *first[2:]], *others))

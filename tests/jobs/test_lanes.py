@@ -71,6 +71,24 @@ def served(store: Store) -> list[str]:
     return [job.study_uid for job in iter(store.studies.take, None)]
 
 
+def test_priors_go_last_until_somebody_wants_them(store: Store) -> None:
+    receive(store, "1.1", Lane.PRIOR)
+    receive(store, "1.2", Lane.PRIOR)
+    receive(store, "1.3", Lane.ROUTINE)
+    receive(store, "1.2", Lane.URGENT)  # the same object, from somebody
+    assert served(store) == ["1.2", "1.3", "1.1"]
+    assert [job.lane for one in ("1.1", "1.2") for job in store.overview.versions(one)] == [Lane.PRIOR, Lane.URGENT]
+    for job in (store.overview.versions(one)[0] for one in ("1.1", "1.2", "1.3")):
+        store.studies.finish(job.id, [], "NOT-AN-IMAGE")
+    receive(store, "1.1", Lane.ROUTINE)
+    receive(store, "1.3", Lane.ROUTINE)  # what is a duplicate stays one
+    assert served(store) == ["1.1"]
+    assert [job.lane for job in store.overview.versions("1.1")] == [Lane.ROUTINE]
+    receive(store, "1.4", Lane.PRIOR)
+    receive(store, "1.4", Lane.ROUTINE, "1.4.2")  # more of it, from somebody
+    assert [job.lane for job in store.overview.versions("1.4")] == [Lane.ROUTINE]
+
+
 # ---- which lane -------------------------------------------------------------------------------
 
 

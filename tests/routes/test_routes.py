@@ -104,7 +104,7 @@ def test_without_rules_nothing_changes() -> None:
         ({"priors": "1"}, "priors: expected a whole number from 0"),
         ({"priors": True}, "priors: expected a whole number from 0"),
         ({"priors": 1, "priors_days": -1}, "priors_days: expected a whole number from 0"),
-        ({"priors_days": 30, "lane": "STAT"}, "priors_days: expected priors beside it"),
+        ({"priors_days": 30, "lane": "STAT"}, "expected priors beside them"),
         ({"documents": {"PACS": 1}}, "documents PACS: expected text or a list"),
         ({"time": "25:00-26:00", "lane": "STAT"}, "time: expected a span such as"),
         ({"time": "18:00", "lane": "STAT"}, "time: expected a span such as"),

@@ -30,6 +30,8 @@
     announced   what was announced of a study: numbers and notices
     panel       peers that are asked one after the other, until one tells
     asking      archives that are asked where nothing was announced
+    priors      earlier studies that a rule wants, and who waits for them
+    pulling     brings them from archives
     orders      worklists that are asked how urgent an order is
     fetching    archives that send what is to be read
     performer   work items: claimed, read, ended

@@ -88,9 +88,13 @@ class Completion:
 
     def fulfil(self, study_uid: str) -> None:
         """All of a study is here: it is complete, whatever is open."""
+        self.forget(study_uid)
+        self._complete(study_uid)
+
+    def forget(self, study_uid: str) -> None:
+        """Watch a study no longer: somebody else declares it complete."""
         with self._changed:
             self._arriving.pop(study_uid, None)
-        self._complete(study_uid)
 
     def waits(self, study_uid: str) -> bool:
         """Whether a study is watched: not declared complete, nor on its way to it."""

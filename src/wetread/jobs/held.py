@@ -33,7 +33,10 @@ BATCH = 256  # blobs that are described in one transaction
 
 _object = exists().where(instances.c.digest == described.c.digest, instances.c.job.not_in(select(removed.c.job)))
 _withheld = select(withheld.c.job).where(withheld.c.decided.in_(("", "discarded")))
-_paper = exists().where(documents.c.digest == described.c.digest, documents.c.job.not_in(_withheld))
+#: The kind of a report about an earlier study that was fetched to stand beside a newer one: no viewer finds it here.
+PRIOR = "PRIOR"
+_written = documents.c.job.not_in(_withheld) & (documents.c.digest == described.c.digest)
+_paper = exists().where(_written, documents.c.kind != PRIOR)
 _UNKNOWN = (
     select(instances.c.digest, literal(1).label("received"))
     .where(instances.c.job.not_in(select(removed.c.job)), ~exists().where(described.c.digest == instances.c.digest))
@@ -126,25 +129,40 @@ class Held:
             ).all()
         return [Blob(*row[:6], bool(row[6])) for row in rows]
 
-    def reports(self, digest: str, most: int = MOST_REPORTS) -> list[str]:
-        """Return the digests of our reports about earlier studies of the patient of a received blob, the newest first.
+    def about(self, digest: str) -> dict[str, str]:
+        """Return what a received blob says of itself: the keywords of `ATTRIBUTES`, "" where it does not.
+
+        Raises
+        ------
+        StoreError
+            It cannot be read now.
+        """
+        return self._row(digest, True)
+
+    def reports(self, about: Mapping[str, str], most: int = MOST_REPORTS) -> dict[str, str]:
+        """Return our reports about earlier studies of a patient, the newest first: digest -> Study Instance UID.
+
+        Parameters
+        ----------
+        about
+            As `about`, of an object of the study that they are to be earlier than.
 
         Raises
         ------
         StoreError
             Index or blobs cannot be read now.
         """
-        about = self._row(digest, True)
         if not about["PatientID"]:
-            return []
+            return {}
         self._describe()
         of = [described.c[key] == about[key] for key in ("PatientID", "IssuerOfPatientID")]
         of += [described.c.SOPClassUID == REPORT, described.c.StudyInstanceUID != about["StudyInstanceUID"]]
-        written = exists().where(documents.c.digest == described.c.digest)
-        found = select(described.c.digest).where(*of, written, described.c.StudyDate <= about["StudyDate"])
+        found = select(described.c.digest, described.c.StudyInstanceUID).where(*of, exists().where(_written))
+        found = found.where(described.c.StudyDate <= about["StudyDate"])
         order = (described.c.StudyDate.desc(), described.c.StudyTime.desc(), described.c.digest)
         with self._index.reading() as connection:
-            return list(connection.scalars(found.order_by(*order).limit(most)))
+            rows = connection.execute(found.order_by(*order).limit(most)).all()
+        return {row.digest: row.StudyInstanceUID for row in rows}
 
     def get(self, blob: Blob) -> bytes:
         """Return the DICOM file of an object.

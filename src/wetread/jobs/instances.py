@@ -116,6 +116,8 @@ class Instances:
         if known is not None:
             digest, job = known
             if digest == arrival.digest:
+                if arrival.lane < Lane.PRIOR:
+                    _claim(batch.connection, job, arrival.lane, batch.now)
                 return Effect.DUPLICATE
             detail = {"kept": digest, "refused": arrival.digest, "source": arrival.source}
             note(batch.connection, batch.now, "conflicting-instance", job, detail)
@@ -154,7 +156,8 @@ class _Batch:
 
     def add(self, arrival: Arrival) -> None:
         if arrival.study_uid not in self._jobs:
-            self._jobs[arrival.study_uid] = _job_for(self.connection, arrival, self.now)
+            job, lane = _job_for(self.connection, arrival, self.now)
+            self._jobs[arrival.study_uid], self._lanes[job] = job, lane
         job = self._jobs[arrival.study_uid]
         self._hasten(job, arrival.lane)
         self.known[arrival.sop_instance_uid] = (arrival.digest, job)
@@ -178,25 +181,35 @@ class _Batch:
 
     def _hasten(self, job: int, lane: Lane) -> None:
         """The most urgent object of a study decides for all of it."""
-        if lane < self._lanes.get(job, Lane.ROUTINE):
+        if lane < self._lanes[job]:
             self._lanes[job] = lane
             faster = update(jobs).where(jobs.c.id == job, jobs.c.lane > lane).values(lane=lane.value)
             self.connection.execute(faster)
 
 
-def _job_for(connection: Connection, arrival: Arrival, now: float) -> int:
-    """The version of the study that still takes objects, or a new one with the trace of this one."""
+def _claim(connection: Connection, job: int, lane: Lane, now: float) -> None:
+    """Somebody sends what the node had pulled as a prior: it is theirs now, and is read anew if it was read."""
+    mine = (jobs.c.id == job) & (jobs.c.lane == Lane.PRIOR)
+    if connection.execute(update(jobs).where(mine).values(lane=lane.value)).rowcount:
+        ended = (jobs.c.id == job) & jobs.c.state.in_((State.DELIVERED, State.REFUSED))
+        gone = select(removed.c.job).where(removed.c.job == job)
+        if connection.execute(select(jobs.c.id).where(ended, jobs.c.id.not_in(gone))).first() is not None:
+            move(connection, job, State.COMPLETE, now, tries=0, reason="")
+
+
+def _job_for(connection: Connection, arrival: Arrival, now: float) -> tuple[int, Lane]:
+    """The version of the study that still takes objects, or a new one with the trace of this one; and its lane."""
     study_uid = arrival.study_uid
     latest = connection.execute(_LATEST, {"study_uid": study_uid}).first()
     if latest is not None and latest.state == State.RECEIVED:
-        return int(latest.id)
+        return int(latest.id), Lane(latest.lane)
     if latest is not None and latest.state == State.COMPLETE:
         move(connection, latest.id, State.RECEIVED, now)
-        return int(latest.id)
+        return int(latest.id), Lane(latest.lane)
     version = 1 if latest is None else latest.version + 1
-    lane = Lane.ROUTINE.value if latest is None else latest.lane  # what is urgent stays so, found or asked for
-    values = {"study_uid": study_uid, "version": version, "state": State.RECEIVED.value, "lane": lane}
+    lane = arrival.lane if latest is None else min(arrival.lane, Lane(latest.lane))  # what is urgent stays so
+    values = {"study_uid": study_uid, "version": version, "state": State.RECEIVED.value, "lane": lane.value}
     values["trace_id"] = arrival.trace_id or new_trace_id()
     made = connection.execute(insert(jobs).values(created_at=now, changed_at=now, tries=0, reason="", **values))
     assert made.inserted_primary_key is not None
-    return int(made.inserted_primary_key[0])
+    return int(made.inserted_primary_key[0]), lane

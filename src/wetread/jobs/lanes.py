@@ -34,8 +34,11 @@ class Lane(IntEnum):
     STAT = 0
     URGENT = 1
     ROUTINE = 2
+    PRIOR = 3  # the node pulled it to stand beside a newer study: read when nothing else waits, sent nowhere
 
 
+#: The deadline of what is never late, s.
+NEVER_S = 1e9
 #: The standard's term -> our lane; any other, or none, is routine.
 PRIORITIES = {"STAT": Lane.STAT, "HIGH": Lane.URGENT}
 
@@ -82,6 +85,7 @@ def deadlines_s(settings: Settings) -> dict[Lane, float]:
         Lane.STAT: settings.stat_deadline_s,
         Lane.URGENT: settings.urgent_deadline_s,
         Lane.ROUTINE: settings.routine_deadline_s,
+        Lane.PRIOR: NEVER_S,
     }
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Table, delete, exists, insert,
 from wetread.jobs import failpoints
 from wetread.jobs.commitments import Promise
 from wetread.jobs.index import Index
+from wetread.jobs.lanes import Lane
 from wetread.jobs.moves import note
 from wetread.jobs.spool import Spool
 from wetread.jobs.states import TERMINAL, Delivery, State
@@ -35,8 +36,8 @@ def _released(committing: Collection[str]) -> ColumnElement[bool]:
 
     It ended, and not as FAILED; no other version of its study is on its way; nothing of it waits for a
     destination or for a person; a destination confirmed something of the study, unless there was nothing to
-    confirm, or a rule of the site let no model read it; and those in `committing` committed themselves to all that
-    they confirmed.
+    confirm, the node had pulled it as a prior, or a rule of the site let no model read it; and those in
+    `committing` committed themselves to all that they confirmed.
     """
     of_study = _versions.c.study_uid == jobs.c.study_uid
     open_version = exists().where(of_study, _versions.c.state.not_in(TERMINAL))
@@ -53,7 +54,7 @@ def _released(committing: Collection[str]) -> ColumnElement[bool]:
         & ~open_version
         & ~waits
         & ~uncommitted
-        & or_(jobs.c.state == State.CANCELED, by_rule, sent, ~to_confirm)
+        & or_(jobs.c.state == State.CANCELED, jobs.c.lane == Lane.PRIOR, by_rule, sent, ~to_confirm)
     )
 
 

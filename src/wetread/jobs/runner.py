@@ -26,6 +26,7 @@ from wetread.jobs.matching import identity_of
 from wetread.jobs.ordering import Ordering
 from wetread.jobs.orders import Orders
 from wetread.jobs.performer import Manager, OwnList, Performer, codes_of
+from wetread.jobs.priors import Priors
 from wetread.jobs.receipt import Receipts
 from wetread.jobs.reporting import Reporting
 from wetread.jobs.retention import Retention
@@ -37,6 +38,7 @@ from wetread.jobs.strain import Strain
 from wetread.jobs.watch import Watch
 from wetread.jobs.worker import Reader, Worker, destination_name
 from wetread.records import Sender
+from wetread.routes import Facts
 from wetread.settings import Destination, Settings, parse_destination
 from wetread.trace import following, trace_id
 from wetread.turns import Turns
@@ -108,8 +110,11 @@ class Runner:
         lists: list[Manager] = [OwnList(store), *self._managed]
         self._performer = Performer(store, settings, self._fetching, self._hastened, self._watch, lists, clock)
         self._alerting = Alerting(store, settings, self._watch, clock=clock)
+        self._priors = Priors(store, (self.receive, self._brought, self._answered), settings, self._watch, clock)
+        self._archive_titles = frozenset(one.ae_title for one in settings.archives)
         self._askers = [self._asking.loop, self.ordering.loop] + ([self._orders.loop] if settings.worklists else [])
         self._askers += [self._alerting.loop] if settings.alerts else []
+        self._askers += [self._priors.loop, self._priors.holding] if self._priors.wanted else []
         self._others: Loop | None = None
         self._keeping = Loop("wetread-retention", Retention(store, settings, self._watch, clock).step)
         self._lock = threading.Lock()  # of the next line and of who begins to read
@@ -153,7 +158,7 @@ class Runner:
         retry = RetryClock(Backoff(self._settings.retry_first_s, self._settings.retry_most_s))
         common = (self._store, reader, self._settings, self._watch, self._clock)
         one, other = threading.Lock(), threading.Lock()
-        every = Worker(*common, self._turns, retry, Lane.ROUTINE, (one, other), self.strain)
+        every = Worker(*common, self._turns, retry, Lane.PRIOR, (one, other), self.strain)
         stat = Worker(*common, self._turns, retry, Lane.STAT, (other, one), self.strain)
         with self._lock:
             if not self._ended:
@@ -215,10 +220,12 @@ class Runner:
         """
         seen = glance(memoryview(received.data)[meta(received.data).offset :], received.transfer_syntax)
         sender = Sender(received.calling_ae, received.called_ae, local(self._store.now()))
-        lane = lane_of(facts_of(seen, sender), self._settings.routes)
+        facts = facts_of(seen, sender)
+        prior = self._priors.comes(received.study_uid) and received.calling_ae in self._archive_titles
+        lane = Lane.PRIOR if prior else lane_of(facts, self._settings.routes)
         try:
             with self.room.asked(received.study_uid, lane, len(received.data)) as short:
-                status = Status.OUT_OF_RESOURCES if short else self._keep(received, lane, seen)
+                status = Status.OUT_OF_RESOURCES if short else self._keep(received, lane, seen, facts)
         except (StoreError, OSError):
             self._completion.refused(received.study_uid, received.association)
             raise
@@ -227,9 +234,10 @@ class Runner:
             self._watch.no_room(lane, short)
         return status
 
-    def _keep(self, received: Received, lane: Lane, seen: Mapping[int, str]) -> Status:
+    def _keep(self, received: Received, lane: Lane, seen: Mapping[int, str], facts: Facts) -> Status:
         self._completion.touch(received.study_uid, received.association)
-        self._expecting.told(received.study_uid, seen)
+        if lane is not Lane.PRIOR:  # of which only some series are wanted
+            self._expecting.told(received.study_uid, seen)
         arrival = Arrival(
             received.sop_class_uid,
             received.sop_instance_uid,
@@ -249,8 +257,10 @@ class Runner:
         self._watch.admitted(effect)
         if effect is Effect.NEW:
             self._expecting.arrived(arrival)
-            self.ordering.arrived(received.study_uid, arrival.identity.accession, lane)
-            self._orders.arrived(received.study_uid, arrival.identity.accession)
+            if lane is not Lane.PRIOR:
+                self.ordering.arrived(received.study_uid, arrival.identity.accession, lane)
+                self._orders.arrived(received.study_uid, arrival.identity.accession)
+                self._priors.arrived(arrival, facts)
         if effect is Effect.CONFLICT:
             log.warning("same SOP Instance UID with other bytes: the first is kept, see the audit table")
             return Status.COERCED
@@ -307,6 +317,7 @@ class Runner:
 
     def _hastened(self, study_uid: str) -> None:
         """A study is in a faster lane now, or is read again."""
+        self._priors.hurry(study_uid)
         self._look_at([study_uid])
         for loop in (*self._reading, *self._outboxes):
             loop.wake()
@@ -323,8 +334,15 @@ class Runner:
         if outlook is Outlook.UNKNOWN and not more_came:
             self._completion.fulfil(study_uid)
 
-    def _complete(self, study_uid: str) -> None:
-        if self._asking.asks(study_uid):
+    def _brought(self, study_uid: str) -> None:
+        """All that is wanted of a prior is here, whatever else archives have of its study."""
+        self._completion.forget(study_uid)
+        self._complete(study_uid, whole=True)
+
+    def _complete(self, study_uid: str, whole: bool = False) -> None:
+        if self._priors.comes(study_uid) or (not whole and self._priors.holds(study_uid)):
+            return
+        if not whole and self._asking.asks(study_uid):
             return
         try:
             lacking = self._expecting.lacking(study_uid)

@@ -10,7 +10,7 @@
                                                                  are delivered, and change nothing
 
 What an order contradicts is FAILED too, and its documents are withheld (`wetread.jobs.withholding`).
-
+What the node pulled itself as a prior, read and sent nowhere, goes round again (COMPLETE) when somebody sends it.
 A person may send a FAILED job round again (COMPLETE, or READ if only its delivery failed), and may end one
 that waits as CANCELED.
 
@@ -42,7 +42,8 @@ TERMINAL = frozenset((State.DELIVERED, State.REFUSED, State.FAILED, State.CANCEL
 #: What may become what: new state -> states it may follow.
 MAY_FOLLOW: dict[State, frozenset[State]] = {
     State.RECEIVED: frozenset((State.COMPLETE,)),  # one more object before the reading began
-    State.COMPLETE: frozenset((State.RECEIVED, State.READING, State.FAILED)),  # the latter two: another try
+    #: READING and FAILED: another try; DELIVERED and REFUSED: what was read as a prior only, and now somebody sent.
+    State.COMPLETE: frozenset((State.RECEIVED, State.READING, State.FAILED, State.DELIVERED, State.REFUSED)),
     State.READING: frozenset((State.COMPLETE,)),
     State.READ: frozenset((State.READING, State.FAILED)),  # the latter: a person sends its documents again
     State.DELIVERED: frozenset((State.READ,)),

@@ -198,7 +198,7 @@ class Store:
             Index or blobs cannot be read now.
         """
         first = next(iter(self.studies.digests(job.id)), None)
-        return self._papers(job, self.held.reports(first) if first is not None else ())
+        return self._papers(job, self.held.reports(self.held.about(first)) if first is not None else ())
 
     def _papers(self, job: Job, digests: Iterable[str]) -> tuple[bytes, ...]:
         found = []

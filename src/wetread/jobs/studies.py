@@ -19,7 +19,7 @@ from wetread.jobs.spool import Spool
 from wetread.jobs.states import TERMINAL, Delivery, State
 from wetread.jobs.tables import aside, documents, instances, jobs, removed
 from wetread.jobs.withholding import Withholding
-from wetread.records import Alarm, Sender
+from wetread.records import Alarm, Document, Sender
 
 
 def lease_of(job: int) -> str:
@@ -116,7 +116,7 @@ class Studies:
     def take(
         self,
         but: frozenset[int] = frozenset(),
-        slowest: Lane = Lane.ROUTINE,
+        slowest: Lane = Lane.PRIOR,
         fresh: bool = False,
         routine_last: bool = False,
     ) -> Job | None:
@@ -220,10 +220,13 @@ class Studies:
             if not self._leases.drop(connection, lease_of(job)):
                 raise StoreError(f"job {job}: its lease ran out and another process took it; this reading is dropped")
             now = self._index.now()
-            move(connection, job, State.READ, now, reason=refusal, **({"lane": Lane.STAT.value} if critical else {}))
+            prior = _is_prior(connection, job)
+            faster = {"lane": Lane.STAT.value} if critical and not prior else {}
+            move(connection, job, State.READ, now, reason=refusal, **faster)
             leaves = self._enclosed(connection, job, made, digests)
             # Where it is in doubt who it is, the webhook names nobody, and a message would.
-            told = alarms if leaves else [replace(one, message=b"", bundle=b"") for one in alarms]
+            kept = alarms if leaves else [replace(one, message=b"", bundle=b"") for one in alarms]
+            told = () if prior else kept
             alerts.file(connection, job, told, now)
             if leaves:
                 state = settle(connection, job, now)
@@ -237,10 +240,9 @@ class Studies:
         """Index the documents of a job; return whether they may leave."""
         now = self._index.now()
         stays = self._withholding.check(connection, job, now)
+        state, prior = Delivery.WITHHELD if stays else Delivery.QUEUED, _is_prior(connection, job)
         for (document, destinations), digest in zip(made, digests, strict=True):
-            enclose(
-                connection, job, document, digest, destinations, now, Delivery.WITHHELD if stays else Delivery.QUEUED
-            )
+            enclose(connection, job, document, digest, {} if prior else destinations, now, state)
         return not stays
 
     def _spooled(self, made: Sequence[Addressed]) -> list[str]:
@@ -312,3 +314,26 @@ class Studies:
             if connection.execute(delete(aside).where(aside.c.job == job)).rowcount == 1:  # else another answered
                 self._enclosed(connection, job, made, digests)
         self._failpoint("documents-stored")
+
+    # ---- priors ---------------------------------------------------------------------------
+
+    def keep_prior(self, study_uid: str, report: Document) -> None:
+        """Keep a report about an earlier study with the latest version of the study that it is to stand beside."""
+        digest = self._made.put(report.data)
+        self._made.sync([digest])
+        latest = select(jobs.c.id).where(jobs.c.study_uid == study_uid).order_by(jobs.c.version.desc()).limit(1)
+        with self._index.writing() as connection:
+            job = connection.scalar(latest)
+            here = select(documents.c.id).where(documents.c.digest == digest)
+            if job is not None and connection.execute(here).first() is None:
+                enclose(connection, job, report, digest, {}, self._index.now())
+
+    def has(self, study_uid: str) -> bool:
+        """Whether objects of a study were ever received."""
+        with self._index.reading() as connection:
+            return connection.execute(select(jobs.c.id).where(jobs.c.study_uid == study_uid)).first() is not None
+
+
+def _is_prior(connection: Connection, job: int) -> bool:
+    """Whether nobody but the node itself wanted a job: its documents stay here."""
+    return bool(connection.execute(select(jobs.c.lane).where(jobs.c.id == job)).scalar_one() == Lane.PRIOR)

@@ -123,7 +123,7 @@ class Worker:
         clock: Callable[[], float] = time.monotonic,
         turns: Turns | None = None,
         retry: RetryClock | None = None,
-        slowest: Lane = Lane.ROUTINE,
+        slowest: Lane = Lane.PRIOR,
         desks: tuple[threading.Lock, threading.Lock] | None = None,
         strain: Strain | None = None,
     ) -> None:

@@ -39,6 +39,11 @@ class Decision:
         """How many days old they may be; 0: of any age."""
         return self.by["priors"].priors_days if "priors" in self.by else 0
 
+    @property
+    def priors_wait_s(self) -> int:
+        """How long a study may wait for them, s."""
+        return self.by["priors"].priors_wait_s if "priors" in self.by else 0
+
     def permits(self, model: str) -> bool:
         """Whether a model may read."""
         return model not in self.models_not and (self.models is None or model in self.models)

@@ -79,6 +79,7 @@ class Route:
     documents: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # destination -> kinds
     priors: int | None = None  # earlier studies of the patient whose values stand beside the new ones; 0: none
     priors_days: int = 0  # none that is older than so many days before; 0: of any age
+    priors_wait_s: int = 0  # a study that is not STAT waits so long for them, s
     name: str = ""  # for people
     number: int = 0  # its place in the file, from 1
 
@@ -87,8 +88,8 @@ class Route:
             raise self._wrong(f"expected one of {', '.join(CONSEQUENCES)}, got none: it would decide nothing")
         if self.lane and self.lane not in LANES:
             raise self._wrong(f"lane: expected one of {', '.join(LANES)}, got {self.lane!r}")
-        if self.priors is None and self.priors_days:
-            raise self._wrong("priors_days: expected priors beside it, got none")
+        if self.priors is None and (self.priors_days or self.priors_wait_s):
+            raise self._wrong("priors_days, priors_wait_s: expected priors beside them, got none")
         if self.models is not None and self.models_not is not None:
             raise self._wrong("expected models or models_not, got both")
         try:

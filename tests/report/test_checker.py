@@ -103,6 +103,7 @@ ALTERED: tuple[tuple[str, str, Any], ...] = (
     ("SEG", "SegmentSequence[1].SegmentationAlgorithmIdentificationSequence.AlgorithmVersion", "1.0.1"),
     ("SEG", "SegmentSequence[1].SegmentedPropertyTypeCodeSequence.CodingSchemeDesignator", "NOSUCH"),
     ("SEG", "SegmentSequence[1].SegmentedPropertyTypeCodeSequence", []),
+    ("SEG", "SegmentSequence[1].SegmentedPropertyTypeCodeSequence.CodeMeaning", "Right\\Lung"),
     ("SEG", "PerFrameFunctionalGroupsSequence[1].SegmentIdentificationSequence.ReferencedSegmentNumber", (7,)),
     ("SEG", "PerFrameFunctionalGroupsSequence[1].FrameContentSequence.DimensionIndexValues", (2,)),
     ("SEG", "PerFrameFunctionalGroupsSequence[1].PlanePositionSequence.ImagePositionPatient", "0\\0"),

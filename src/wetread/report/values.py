@@ -127,6 +127,8 @@ def _code(where: str, code: Item) -> Iterator[Problem]:
         yield Problem(where, "expected a Code Meaning, got none", clause)
     if not (value and scheme and meaning):
         return
+    if any("\\" in one for one in (value, scheme, meaning)):
+        yield Problem(where, "expected one value of each, got a backslash, which parts values", clause)
     known = _MEANINGS.get((scheme, value))
     if known is not None and scheme in ("DCM", codes.PRIVATE_SCHEME) and known != meaning.lower():
         yield Problem(where, f"expected the meaning of code {value} of {scheme}, got another", "PS3.16 Annex D")

@@ -81,6 +81,7 @@ window.config = {
   showStudyList: true,
   investigationalUseDialog: { option: 'always' },
   defaultDataSourceName: 'wetread',
+  httpErrorHandler: error => console.warn(error.status), // OHIF calls it unasked
   dataSources: [
     {
       namespace: '@ohif/extension-default.dataSourcesModule.dicomweb',

@@ -20,7 +20,7 @@ from tests.serve.test_performer import ended, give, made, of_study, outputs, rea
 from tests.serve.worklist import Client, nothing_is_read, step
 from tests.wire.objects import film
 from wetread.errors import PeerRefused, PeerUnreachable
-from wetread.jobs import managed
+from wetread.jobs import managed, performer
 from wetread.serve.node import Node
 from wetread.settings import Destination, Settings
 from wetread.wire.dicomjson import item, text
@@ -29,6 +29,12 @@ from wetread.wire.upsclient import Channel, UpsClient
 
 IN_TIME_S = 20.0
 Start = Callable[..., Node]
+
+
+@pytest.fixture(autouse=True)
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(performer, "LOOK_S", 0.1)
+    monkeypatch.setattr(managed, "HEAR_S", 0.1)
 
 
 @pytest.fixture
@@ -155,7 +161,7 @@ class Odd:
                 pass
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
         self.thread.start()
         self.destination = Destination("ODD", url=f"http://127.0.0.1:{self.server.server_address[1]}")
 

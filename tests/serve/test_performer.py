@@ -17,16 +17,22 @@ from tests.jobs import fake
 from tests.serve.stage import until
 from tests.serve.worklist import Client
 from tests.wire.objects import SR, film
-from wetread.jobs.performer import LOOK_S
+from wetread.jobs import performer
 from wetread.jobs.worker import Reader
 from wetread.serve.node import Node
 from wetread.serve.receiver import Receiver
 from wetread.settings import Destination, Settings
 from wetread.wire.dicomjson import DataSet, code, dataset, item, text, values
 from wetread.wire.dimse import send
+from wetread.wire.stow import received
 
 Start = Callable[..., Node]
 IN_TIME_S = 20.0
+
+
+@pytest.fixture(autouse=True)
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(performer, "LOOK_S", 0.1)
 
 
 @pytest.fixture
@@ -265,11 +271,8 @@ def test_an_urgent_item_hastens_its_study(start: Start, asked: Callable[[Node], 
     node = start(quiet_s=30.0)
     client = asked(node)
     client.create("1.9", **of_study("1.2.3"), ScheduledProcedureStepPriority="HIGH")
-    association = node._runner.receive  # an object of a study that goes on to take more
-    from wetread.wire.stow import received
-
-    association(received(film("1.2.3", "1.2.3.1.1"), "WETREAD", -1))
-    until(lambda: [job.lane.name for job in node.store.overview.versions("1.2.3")] == ["URGENT"], 5 * LOOK_S)
+    node._runner.receive(received(film("1.2.3", "1.2.3.1.1"), "WETREAD", -1))  # the study takes more objects
+    until(lambda: [job.lane.name for job in node.store.overview.versions("1.2.3")] == ["URGENT"])
 
 
 def test_what_was_claimed_is_brought_on_by_the_next_process(start: Start, asked: Callable[[Node], Client]) -> None:

@@ -9,19 +9,21 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
-from tests.serve.stage import get
+from tests.serve.stage import get, process, until
 from tests.serve.worklist import FILTERED, GLOBAL, JSON, Client, nothing_is_read, performed, step
 from wetread.serve.node import Node
+from wetread.serve.receiver import Receiver
 from wetread.serve.worklist import MOST_BYTES
 from wetread.settings import Settings
 from wetread.uids import new_uid
@@ -469,6 +471,38 @@ def test_of_a_hundred_claimers_one_wins(items: int, start: Start) -> None:
     answers = claim(node.http_port, uids, 100)
     assert all(counted == {200: 1, 400: 99} for counted in answers.values())
     assert node.store.worklist.depths() == {"SCHEDULED": 0, "IN PROGRESS": items, "COMPLETED": 0, "CANCELED": 0}
+
+
+def test_what_was_acknowledged_outlives_a_kill(tmp_path: Path, pacs: Receiver) -> None:
+    """Steps are created and claimed until the node is killed: what was answered is there, under its lock."""
+    uids = [f"1.2.{number}" for number in range(200)]
+    created: list[str] = []
+    claimed: list[str] = []
+
+    def work(port: int) -> None:
+        with suppress(httpx.TransportError):
+            client = Client(port)
+            for uid in uids:
+                if client.create(uid).status_code == 201:
+                    created.append(uid)
+                if client.change(uid, "IN PROGRESS", f"1.9.{uid}").status_code == 200:
+                    claimed.append(uid)
+
+    with process(tmp_path / "state", pacs.port, workitem_codes="") as node:
+        working = threading.Thread(target=work, args=(node.http_port,))
+        working.start()
+        until(lambda: len(claimed) > 20)
+        node.kill()
+        working.join()
+    assert len(created) < len(uids)  # else it ended too late
+    with process(tmp_path / "state", pacs.port, workitem_codes="") as node:
+        client = Client(node.http_port)
+        assert set(created) <= set(client.search())
+        for uid in claimed:
+            assert client.state(uid) == "IN PROGRESS"
+            assert client.change(uid, "CANCELED", "1.8").status_code == 400
+            assert client.change(uid, "CANCELED", f"1.9.{uid}").status_code == 200
+        client.close()
 
 
 def test_metrics_know_the_list(start: Start) -> None:

@@ -175,6 +175,8 @@ class Performer:
         StoreError
             The index cannot be read or written now.
         """
+        if self._idle():
+            return None
         if self._store.shared and not self._store.leases.acquire("performer"):
             return ELSEWHERE_S
         for manager in self._managers.values():
@@ -183,6 +185,11 @@ class Performer:
         for task in tasks:
             self._guarded(lambda task=task: self._advance(task))  # type: ignore[misc]
         return LOOK_S if tasks else None
+
+    def _idle(self) -> bool:
+        """Whether there is nothing to do, so that nobody has to write who does it."""
+        alone = set(self._managers) <= {OwnList.name}
+        return alone and not self._store.worklist.depths()[StepState.SCHEDULED] and not self._store.tasks.all()
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """One list, or one work item, must not keep the others from theirs."""

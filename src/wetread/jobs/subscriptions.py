@@ -77,14 +77,13 @@ class Subscriptions:
         self._set(connection, ae_title, ALL, locked, json.dumps(pairs) if pairs else "")
         mine = select(subscriptions.c.workitem).where(subscriptions.c.ae_title == ae_title)
         known = set(connection.scalars(mine))
-        for uid, content in connection.execute(select(workitems.c.uid, workitems.c.content)).all():
-            data = json.loads(content)
-            if not matches(data, keys):
-                continue
-            if uid not in known:
-                self._set(connection, ae_title, uid, locked)
-            if locked:
-                self._log(connection, [ae_title], upsevents.state_report(uid, data))
+        rows = connection.execute(select(workitems.c.uid, workitems.c.content)).all()
+        meant = {row.uid: data for row in rows if matches(data := json.loads(row.content), keys)}
+        fresh = {"ae_title": ae_title, "locked": int(locked), "filter": ""}
+        if new := [{**fresh, "workitem": uid} for uid in meant if uid not in known]:
+            connection.execute(insert(subscriptions), new)
+        for uid, data in meant.items() if locked else ():
+            self._log(connection, [ae_title], upsevents.state_report(uid, data))
 
     # ---- transactions of their own --------------------------------------------------------
 

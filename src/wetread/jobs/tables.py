@@ -318,7 +318,9 @@ withheld = Table(
     Column("reason", String(32), nullable=False),
     Column("evidence", String(64), nullable=False),  # digest of what contradicts: the same again was decided already
     Column("order_id", Integer, nullable=False),  # the order that it contradicts; it may be gone
-    Column("decided", String(16), nullable=False, server_default=""),  # "", "released", "discarded", "resolved"
+    Column(
+        "decided", String(16), nullable=False, server_default=""
+    ),  # "", "released", "discarded", "resolved", "delivered"
     Column("at", Float, nullable=False),
 )
 

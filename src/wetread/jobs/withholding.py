@@ -80,11 +80,13 @@ class Withholding:
             connection.scalar(same.where(withheld.c.job.in_(_versions(job).with_only_columns(jobs.c.id)))) is not None
         )
 
-    def _note(self, connection: Connection, job: int, found: Match, now: float) -> None:
+    def _note(
+        self, connection: Connection, job: int, found: Match, now: float, event: str = "withheld", decided: str = ""
+    ) -> None:
         connection.execute(delete(withheld).where(withheld.c.job == job))
-        told = {"reason": MISMATCH, "evidence": found.evidence, "order_id": found.contradicts, "at": now}
-        connection.execute(insert(withheld).values(job=job, **told))
-        note(connection, now, "withheld", job, {"reason": MISMATCH, "order": found.contradicts})
+        told = {"reason": MISMATCH, "evidence": found.evidence, "order_id": found.contradicts, "decided": decided}
+        connection.execute(insert(withheld).values(job=job, at=now, **told))
+        note(connection, now, event, job, {"reason": MISMATCH, "order": found.contradicts})
 
     def _stop(self, connection: Connection, job: int, found: Match, now: float) -> None:
         """Withhold what is still queued of a job that was read."""
@@ -127,10 +129,17 @@ class Withholding:
                     if job.state == State.READ:
                         self._stop(connection, job.id, found, now)
                         stopped.append(job)
-                    elif job.state in _GONE:
-                        note(connection, now, "mismatch-delivered", job.id, {"order": found.contradicts})
+                    elif job.state in _GONE and self._too_late(connection, job.id, found, now):
                         late.append(job)
         return stopped, resolved, late
+
+    def _too_late(self, connection: Connection, job: int, found: Match, now: float) -> bool:
+        """Note that what contradicts an order was delivered before; return whether that is news."""
+        row = connection.execute(select(withheld.c.evidence).where(withheld.c.job == job)).first()
+        if row is not None and row.evidence == found.evidence:
+            return False
+        self._note(connection, job, found, now, "mismatch-delivered", "delivered")
+        return True
 
     def _resolve(self, connection: Connection, job: Job, now: float) -> None:
         """Forget what was made without the order, and have the study read again with it."""

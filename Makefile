@@ -46,7 +46,7 @@ overload: $(VENV)/.dev      ## ten times what a node can read, for ten minutes: 
 dicom: $(VENV)/.dev      ## 1,000 results judged and read by other software: docs/evidence/dicom.md
 	@$(BIN)/python -m wetread.evidence.dicom --out docs/evidence
 
-ehr: $(VENV)/.dev        ## 120,000 mutated HL7 messages, 10,000 interleaved studies and their orders: docs/evidence/ehr.md
+ehr: $(VENV)/.dev peers        ## 120,000 mutated HL7 messages, 10,000 interleaved studies, 200 FHIR bundles: docs/evidence/ehr.md
 	@$(BIN)/python -m wetread.evidence.ehr --out docs/evidence
 
 torture: $(VENV)/.dev      ## 234 times kill -9 and 200 power cuts, every promise checked: docs/evidence/torture.md

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from wetread.evidence.ehr import hostile, patients
+from tests import peers
+from wetread.evidence.ehr import fhir, hostile, patients
 from wetread.evidence.ehr.mutants import CONTENT, FRAMING, campaign
 from wetread.evidence.ehr.page import Section, write
 
@@ -35,6 +36,14 @@ def test_a_section_that_is_not_made_anew_stays(tmp_path: Path) -> None:
     page = (tmp_path / "ehr.md").read_text(encoding="utf-8")
     for told in ("## First", "| 1,000 |", "- holds: it holds", "## Second", "**DOES NOT HOLD**"):
         assert told in page
+
+
+@pytest.mark.slow
+@pytest.mark.peer
+def test_bundles_are_valid_and_arrive_once_after_an_outage() -> None:
+    peers.node_program("@medplum/fhir-router")
+    found = fhir.run(2, 8)
+    assert [promise for promise, held in found.checks.items() if not held] == [], found.rows
 
 
 @pytest.mark.slow

@@ -8,10 +8,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from wetread.evidence.ehr import hostile, patients
+from wetread.evidence.ehr import fhir, hostile, patients
 from wetread.evidence.ehr.page import Section, write
 
-SECTIONS: dict[str, Callable[[], Section]] = {"hostile": hostile.run, "patients": patients.run}
+SECTIONS: dict[str, Callable[[], Section]] = {
+    "fhir": fhir.run,
+    "hostile": hostile.run,
+    "patients": patients.run,
+}
 
 
 def main() -> int:

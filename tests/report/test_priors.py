@@ -20,8 +20,10 @@ from wetread.records import Code, Document, Result
 from wetread.report import codes
 from wetread.report.elements import Item, decode, encode, get, item, sequence
 from wetread.report.previous import PERTINENT, difference, said
+from wetread.report.reviewed import Review, verified
 from wetread.report.tree import named
 
+PERSON = ("Doe^Jane", "1234567", "urn:oid:1.2", "Hospital", "2026-11-29T07:08:09Z")
 Documents = Callable[[str], dict[str, Document]]
 Results = Callable[[str], Result]
 
@@ -78,7 +80,7 @@ def test_what_is_no_report_of_ours_or_says_nothing_does_not_count(documents_of: 
     files += [documents_of("real")[kind].data for kind in ("SEG", "SC", "KOS", "PDF")]
     _, foreign = decode(phantom.reports(phantom.earlier())[0])
     files.append(encode(foreign | item(Manufacturer="Other", ManufacturerModelName="Other")))
-    assert list(report.reported(files)) == []
+    assert report.priors(phantom.result("real"), tuple(report.reported(files)), 9) == ()
     with pytest.raises(DocumentError):
         list(report.reported([b"nothing"]))
 
@@ -206,6 +208,28 @@ def test_other_software_gathers_new_values_only(documents_of: Documents) -> None
     content, before = (highdicom.sr.MeasurementReport.from_sequence([one]) for one in (sr, alone))
     assert len(content.get_image_measurement_groups()) == len(before.get_image_measurement_groups())
     assert len(content.get_volumetric_roi_measurement_groups()) == len(before.get_volumetric_roi_measurement_groups())
+
+
+@pytest.mark.parametrize(
+    ("decision", "stays"),
+    [
+        (Review("accept", *PERSON), 3),
+        (Review("correct", *PERSON, findings={phantom.PNEUMONIA.value: False}), 2),
+        (Review("reject", *PERSON), 0),
+    ],
+)
+def test_what_a_person_rejected_is_neither_followed_nor_a_prior(
+    decision: Review, stays: int, documents_of: Documents
+) -> None:
+    made = verified(documents_of("followed")["SR"].data, decision).data  # it passes our own check
+    sections = named(sequence(decode(made)[1], "ContentSequence"), codes.PREVIOUS_FINDINGS)
+    assert sum(len(sequence(one, "ContentSequence")) for one in sections) == stays
+    assert bool(sequence(decode(made)[1], PERTINENT)) == bool(stays)
+    (sr,) = phantom.reports(phantom.earlier(header={"StudyDate": "20040801"}))
+    against = Review(decision.decision, *PERSON, findings=dict.fromkeys(decision.findings, True))
+    known = tuple(report.reported([sr, verified(sr, against).data]))
+    priors = report.priors(phantom.result("real"), known, 9)
+    assert sum(len(prior.groups) for prior in priors) == stays
 
 
 def altered(data: bytes, change: Callable[[Item, list[Item]], Any]) -> bytes:

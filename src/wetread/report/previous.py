@@ -26,24 +26,24 @@ PERTINENT = "PertinentOtherEvidenceSequence"
 _CLAUSE = "PS3.16 TID 1501, TID 1502"
 
 
-def difference(result: Result, followed: Followed, measured: Measurement) -> float | None:
+def difference(result: Result, group: Followed, measured: Measurement) -> float | None:
     """Return a new value minus the earlier one, as both are printed; None where they cannot be compared.
 
     They can be where the very same build of a model gave both, in the same unit.
     """
     for finding in result.findings:
-        if finding.tracking_uid == followed.tracking_uid and key(measured.code) == key(codes.PROBABILITY):
-            return _difference(percent(finding.probability), codes.PERCENT, finding.model, followed, measured)
+        if finding.tracking_uid == group.tracking_uid and key(measured.code) == key(codes.PROBABILITY):
+            return _difference(percent(finding.probability), codes.PERCENT, finding.model, group, measured)
     for region in result.regions:
         for one in region.measurements:
-            if region.tracking_uid == followed.tracking_uid and key(one.code) == key(measured.code):
-                return _difference(decimal(one.value), one.unit, region.model, followed, measured)
+            if region.tracking_uid == group.tracking_uid and key(one.code) == key(measured.code):
+                return _difference(decimal(one.value), one.unit, region.model, group, measured)
     return None
 
 
-def _difference(now: str, unit: Code, model: ModelIdentity, followed: Followed, measured: Measurement) -> float | None:
+def _difference(now: str, unit: Code, model: ModelIdentity, group: Followed, measured: Measurement) -> float | None:
     build = algorithm(model)
-    if (build.name, build.version) != (followed.algorithm, followed.version) or key(unit) != key(measured.unit):
+    if (build.name, build.version) != (group.algorithm, group.version) or key(unit) != key(measured.unit):
         return None
     return float(decimal(float(now) - measured.value))
 
@@ -89,28 +89,52 @@ def evidence(priors: Sequence[Prior]) -> Item:
     return item(**{PERTINENT: studies}) if studies else {}
 
 
+def followed(children: Sequence[Item]) -> set[str]:
+    """Return the tracking identifiers of what a tree states as measured now."""
+    return {
+        get(node, "UID")
+        for measured in children
+        if key_of(measured) == key(codes.IMAGING_MEASUREMENTS)
+        for group in sequence(measured, "ContentSequence")
+        for node in named(sequence(group, "ContentSequence"), codes.TRACKING_UID)
+    }
+
+
+def standing(children: Sequence[Item]) -> list[Item]:
+    """Leave out of a tree what priors had of that which it states no more."""
+    there, kept = followed(children), []
+    for node in children:
+        if key_of(node) == key(codes.PREVIOUS_FINDINGS):
+            groups = [group for group in sequence(node, "ContentSequence") if followed_by(group) in there]
+            if not groups:
+                continue
+            node = node | item(ContentSequence=groups)
+        kept.append(node)
+    return kept
+
+
+def followed_by(group: Item) -> str:
+    """Return the tracking identifier of a group, "" where it has none."""
+    return next((get(node, "UID", "") for node in named(sequence(group, "ContentSequence"), codes.TRACKING_UID)), "")
+
+
 def problems(data: Item) -> Iterator[Problem]:
     """Judge the section of previous findings: each names its prior, its date, and something that is followed."""
     children = sequence(data, "ContentSequence")
     sections = named(children, codes.PREVIOUS_FINDINGS)
-    followed = {
-        get(node, "UID")
-        for measured in named(children, codes.IMAGING_MEASUREMENTS)
-        for group in sequence(measured, "ContentSequence")
-        for node in named(sequence(group, "ContentSequence"), codes.TRACKING_UID)
-    }
+    now = followed(children)
     if len(sections) > 1:
         yield Problem("ContentSequence", "expected one section of previous findings, got more", HABIT)
     for section in sections:
         for number, group in enumerate(sequence(section, "ContentSequence"), 1):
             where = f"Previous Findings[{number}]"
-            yield from _judged(where, group, followed, get(data, "StudyInstanceUID", ""))
+            yield from _judged(where, group, now, get(data, "StudyInstanceUID", ""))
     studies = [get(one, "StudyInstanceUID") for one in sequence(data, PERTINENT)]
     if get(data, "StudyInstanceUID") in studies or len(set(studies)) != len(studies):
         yield Problem(PERTINENT, "expected other studies, each once, got this one or one twice", "PS3.3 C.17.2.3")
 
 
-def _judged(where: str, group: Item, followed: set[str], study_uid: str) -> Iterator[Problem]:
+def _judged(where: str, group: Item, now: set[str], study_uid: str) -> Iterator[Problem]:
     inner = sequence(group, "ContentSequence")
     templates = [get(one, "TemplateIdentifier") for one in sequence(group, "ContentTemplateSequence")]
     if key_of(group) != key(codes.MEASUREMENT_GROUP) or templates != ["1501"]:
@@ -127,7 +151,7 @@ def _judged(where: str, group: Item, followed: set[str], study_uid: str) -> Iter
     for concept in once:
         if len(named(inner, concept)) != 1:
             yield Problem(where, f"expected one {concept.meaning}, got another number", _CLAUSE)
-    if any(get(node, "UID") not in followed for node in named(inner, codes.TRACKING_UID)):
+    if followed_by(group) not in now:
         yield Problem(where, "expected the tracking identifier of something that is measured now", _CLAUSE)
     if any(get(node, "UID") == study_uid for node in named(inner, codes.STUDY_UID)):
         yield Problem(where, "expected another study than this", _CLAUSE)

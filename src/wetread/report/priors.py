@@ -43,7 +43,7 @@ class Reported:
 
 
 def reported(files: Iterable[bytes]) -> Iterator[Reported]:
-    """Read reports; those that are not ours, say nothing or name what no new document may repeat are left out.
+    """Read reports; those that are not ours or name what no new document may repeat are left out.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def _reported(read: Item) -> Reported | None:
         tuple(groups),
     )
     uids = (prior.study_uid, *(uid for image in prior.images for uid in image), *(one.tracking_uid for one in groups))
-    if not groups or not prior.images or not prior.date or fault_of("DA", prior.date):
+    if not prior.images or not prior.date or fault_of("DA", prior.date):
         return None
     if not all(uids) or any(fault_of("UI", uid) for uid in uids):  # our checker would let no document name them
         return None

@@ -22,6 +22,7 @@ from wetread.report import codes
 from wetread.report.checker import problems_of
 from wetread.report.codes import coded
 from wetread.report.elements import Item, decode, encode, get, item, sequence
+from wetread.report.previous import PERTINENT, standing
 from wetread.report.revision import PREDECESSORS
 from wetread.report.tree import key, key_of, named, walk_nodes
 from wetread.uids import derive
@@ -147,8 +148,10 @@ def verified(report: bytes, review: Review, predecessor: str = "") -> Document:
     )
     study = item(StudyInstanceUID=get(data, "StudyInstanceUID"), ReferencedSeriesSequence=series)
     made |= item(**{PREDECESSORS: study})
-    if evidence := _pruned(made):
-        made |= item(**{_EVIDENCE: evidence})
+    for keyword in (_EVIDENCE, PERTINENT):
+        evidence = _pruned(made, keyword)
+        made = {tag: entry for tag, entry in made.items() if tag not in item(**{keyword: []})}
+        made |= item(**{keyword: evidence}) if evidence else {}
     if not all(map(str.isascii, (review.name, review.organization, review.text))):
         made |= item(SpecificCharacterSet="ISO_IR 192")
     encoded = encode(made)
@@ -183,6 +186,7 @@ def _tree(data: Item, review: Review) -> list[Item]:
     ]
     if review.text.strip():
         said.append(_node("TEXT", codes.COMMENT) | item(TextValue=review.text))
+    kept = standing(kept)
     others = [one for one in kept if key_of(one) == key(codes.QUALITATIVE_EVALUATIONS)]
     before = [one for container in others for one in sequence(container, "ContentSequence")]
     container = _node("CONTAINER", codes.QUALITATIVE_EVALUATIONS) | item(ContinuityOfContent="SEPARATE")
@@ -230,12 +234,12 @@ def _named(data: Item, code: str) -> Code:
     raise BadInput("review: expected findings of the report, got another")
 
 
-def _pruned(data: Item) -> list[Item]:
+def _pruned(data: Item, keyword: str) -> list[Item]:
     """Keep in the evidence what the tree still names."""
     nodes = [node for _, node in walk_nodes(sequence(data, "ContentSequence"))]
     there = {get(one, "ReferencedSOPInstanceUID") for node in nodes for one in sequence(node, "ReferencedSOPSequence")}
     studies = []
-    for study in sequence(data, _EVIDENCE):
+    for study in sequence(data, keyword):
         series = []
         for one in sequence(study, "ReferencedSeriesSequence"):
             listed = sequence(one, "ReferencedSOPSequence")

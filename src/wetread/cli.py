@@ -562,7 +562,7 @@ def destination_of(settings: Settings, text: str) -> Destination:
 @json_option
 @click.pass_context
 def echo(context: click.Context, destination: str, as_json: bool) -> None:
-    """C-ECHO AE@host:port, connect to NAME@mllp://host:port, or try a destination of the settings by its name."""
+    """C-ECHO AE@host:port, try NAME@mllp://host:port or NAME@fhir+https://host, or a destination of the settings."""
     from wetread.wire.deliver import echo
 
     settings = settings_of(context)

@@ -23,7 +23,7 @@ from tests.certificates import Authority
 from wetread.errors import PeerBusy, PeerRefused, PeerUnreachable, SettingsError
 from wetread.settings import Destination, load
 from wetread.wire import fhir, smart
-from wetread.wire.deliver import deliver
+from wetread.wire.deliver import deliver, echo
 
 ITEM = json.dumps({"resourceType": "Bundle", "type": "transaction", "entry": [{}, {}]}).encode()
 REFUSED = 0xC000
@@ -140,6 +140,28 @@ def test_a_server_that_is_away() -> None:
     gone = Destination("EHR", url=f"fhir+http://127.0.0.1:{peers.free_port()}/fhir")
     with pytest.raises(PeerUnreachable, match="EHR: no answer by FHIR"):
         deliver(gone, [ITEM], timeout_s=0.5)
+
+
+@pytest.mark.parametrize(
+    ("interaction", "said"),
+    [([{"code": "transaction"}], "takes transactions"), ([], "does not say that it takes transactions")],
+)
+def test_a_server_says_what_it_can_do(interaction: list[Any], said: str, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("secret\n")
+    rest = [{"mode": "server", "interaction": interaction}]
+    told_ = {"resourceType": "CapabilityStatement", "fhirVersion": "4.0.1", "rest": rest}
+    with server(lambda path, *_: (200 if path == "/fhir/metadata" else 404, told_, {})) as (url, seen):
+        assert echo(Destination("EHR", url=url, token=tmp_path / "token")) == f"speaks FHIR 4.0.1 and {said}"
+    assert seen[0]["Authorization"] == "Bearer secret"
+
+
+def test_what_is_no_server_is_said_to_be_none() -> None:
+    answers: list[Answer] = [(200, b"<html>", {}), (200, told(), {}), (404, outcome("not-found"), {})]
+    for answer in answers:
+        with server(lambda *_, said=answer: said) as (url, _seen), pytest.raises(PeerRefused, match="Capability"):
+            echo(Destination("EHR", url=url))
+    with pytest.raises(PeerUnreachable):
+        echo(Destination("EHR", url=f"fhir+http://127.0.0.1:{peers.free_port()}"), timeout_s=0.5)
 
 
 def test_a_token_of_a_file_is_shown(tmp_path: Path) -> None:

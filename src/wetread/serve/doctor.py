@@ -171,13 +171,14 @@ def _alerts(settings: Settings) -> Iterator[Row]:
 def _record(place: Destination) -> Iterator[Row]:
     """What is said to a record names patients."""
     parts = urlsplit(place.url)
-    if place.protocol == "hl7":
-        what, kinds = f"record {place.ae_title}", ", ".join(place.documents)
-        if parts.scheme == "mllps" or is_loopback(parts.hostname or ""):
-            yield Row(what, True, f"{kinds} by HL7; try it: wetread echo {place.ae_title}")
+    secret = {"hl7": "mllps", "fhir": "fhir+https"}.get(place.protocol)
+    if secret is not None:
+        what, said = f"record {place.ae_title}", f"{', '.join(place.documents)} by {place.protocol.upper()}"
+        if parts.scheme == secret or is_loopback(parts.hostname or ""):
+            yield Row(what, True, f"{said}; try it: wetread echo {place.ae_title}")
         else:
-            found = f"{kinds} by HL7 without TLS: whoever is on the way can read it"
-            yield Row(what, False, found, "use mllps://, or a network that nobody else is on", optional=True)
+            found = f"{said} without TLS: whoever is on the way can read it"
+            yield Row(what, False, found, f"use {secret}://, or a network that nobody else is on", optional=True)
 
 
 def _certificate(owner: Settings | Destination) -> Iterator[Row]:

@@ -53,7 +53,7 @@ def deliver(
 
 
 def echo(destination: Destination, calling_ae: str = "WETREAD", timeout_s: float = 10.0) -> str:
-    """Try a destination without an effect on it: C-ECHO, or by HL7 a connection; return what it did.
+    """Try a destination without an effect on it: C-ECHO, by HL7 a connection, by FHIR /metadata; return what it did.
 
     Raises
     ------
@@ -63,5 +63,7 @@ def echo(destination: Destination, calling_ae: str = "WETREAD", timeout_s: float
     if destination.protocol == "hl7":
         mllpstore.echo(destination, timeout_s)
         return "takes connections; no message was sent"
+    if destination.protocol == "fhir":
+        return fhir.echo(destination, timeout_s)
     dimse.echo(destination, calling_ae, timeout_s)
     return "answers"

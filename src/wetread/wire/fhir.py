@@ -78,19 +78,53 @@ def send(
             if on_status is not None:
                 on_status(index, statuses[-1])
     except (OSError, http.client.HTTPException) as error:
-        why = reason(error) if isinstance(error, OSError) else type(error).__name__
-        raise PeerUnreachable(f"{destination.ae_title}: no answer by FHIR: {why}") from error
+        raise _unreachable(destination, error) from error
     finally:
         connection.close()
     return statuses
+
+
+def echo(destination: Destination, timeout_s: float = 10.0) -> str:
+    """Ask a server what it can do, with our token; return what it says of itself.
+
+    Raises
+    ------
+    PeerUnreachable, PeerBusy, PeerRefused, SettingsError
+        As `send`.
+    """
+    connection = connect(destination, timeout_s)
+    path = urlsplit(destination.url).path.rstrip("/") + "/metadata"
+    try:
+        connection.request("GET", path, None, {"Accept": JSON, **_token(destination, timeout_s)})
+        with connection.getresponse() as response:
+            told = _parsed(read(response, time.monotonic() + PATIENCE * timeout_s, MOST_ANSWER))
+    except (OSError, http.client.HTTPException) as error:
+        raise _unreachable(destination, error) from error
+    finally:
+        connection.close()
+    if response.status != 200 or told.get("resourceType") != "CapabilityStatement":
+        expected = f"expected 200 and a CapabilityStatement at {path}"
+        raise PeerRefused(f"{destination.ae_title}: FHIR: {expected}; got {response.status}")
+    rest = [one for one in told.get("rest") or () if isinstance(one, dict)]
+    does = [one.get("code") for each in rest for one in each.get("interaction") or () if isinstance(one, dict)]
+    takes = "takes transactions" if "transaction" in does else "does not say that it takes transactions"
+    return f"speaks FHIR {str(told.get('fhirVersion', ''))[:10]} and {takes}"
+
+
+def _token(destination: Destination, timeout_s: float) -> dict[str, str]:
+    return smart.bearer(destination, timeout_s) if destination.client_id else bearer(destination.token)
+
+
+def _unreachable(destination: Destination, error: Exception) -> PeerUnreachable:
+    why = reason(error) if isinstance(error, OSError) else type(error).__name__
+    return PeerUnreachable(f"{destination.ae_title}: no answer by FHIR: {why}")
 
 
 def _post(destination: Destination, connection: http.client.HTTPConnection, item: bytes, timeout_s: float) -> int:
     """Send one bundle; a token that is refused is fetched anew, once."""
     path = urlsplit(destination.url).path or "/"
     for again in (destination.client_id != "", False):
-        token = smart.bearer(destination, timeout_s) if destination.client_id else bearer(destination.token)
-        headers = {"Accept": JSON, "Content-Type": JSON, "Prefer": "return=minimal", **token}
+        headers = {"Accept": JSON, "Content-Type": JSON, "Prefer": "return=minimal", **_token(destination, timeout_s)}
         connection.request("POST", path, item, headers)
         with connection.getresponse() as response:
             answer = read(response, time.monotonic() + PATIENCE * timeout_s, MOST_ANSWER)

@@ -309,12 +309,13 @@ def test_copies_leave_and_results_come_back(run: Run, tmp_path: Path) -> None:
 
 
 def test_every_verb_has_help_and_json() -> None:
-    without = {"completion", "lab", "jobs"}
+    without = {"completion", "lab", "jobs", "withheld"}
     for name, command in cli.commands.commands.items():
         assert command.help, name
         options = {option for parameter in command.params for option in parameter.opts}
         assert "--json" in options or name in without, name
-    for name, command in [*cli.lab.commands.items(), *cli.job_verbs.commands.items()]:
+    groups = (cli.lab, cli.job_verbs, cli.withheld_verbs)
+    for name, command in [one for group in groups for one in group.commands.items()]:
         assert command.help, name
         assert "--json" in {option for parameter in command.params for option in parameter.opts}
 

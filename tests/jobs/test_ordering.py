@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.jobs import fake
 from tests.jobs.test_flow import Pacs, Seen, state
-from tests.wire.objects import CR, element, film
+from tests.wire.objects import CR, SR, element, film
 from tests.wire.test_ordering import message
 from wetread.errors import BadInput, StoreError
 from wetread.jobs.delivery import Outbox
@@ -19,11 +21,12 @@ from wetread.jobs.instances import Arrival
 from wetread.jobs.lanes import Lane
 from wetread.jobs.matching import Verdict, identity_of, verdict
 from wetread.jobs.ordering import Ordering
+from wetread.jobs.resources import Wanted
 from wetread.jobs.retention import Retention
 from wetread.jobs.states import State
 from wetread.jobs.store import Store
 from wetread.jobs.worker import Worker
-from wetread.records import Circumstances, Identifier, Order, Reading, Stored
+from wetread.records import Circumstances, Document, Identifier, Order, Reading, Stored
 from wetread.settings import Destination, Settings
 from wetread.wire.acknowledge import acknowledgement
 from wetread.wire.glance import glance
@@ -457,3 +460,28 @@ def test_retention_forgets_orders(keep_days: float, left: int, bench: Bench, mon
     monkeypatch.setattr(bench.store._index, "now", lambda: later)
     Retention(bench.store, Settings(keep_orders_days=keep_days, keep_days=0.0), bench.seen).step()
     assert len(bench.store.ordered.of("", "A1")) == left
+
+
+def test_what_is_withheld_is_seen_by_no_other_door(bench: Bench) -> None:
+    bench.order("A1", "123^^^HOSP")
+    bench.send("1.1", "A1", "124", "HOSP")
+    bench.store.studies.complete("1.1")
+    job = bench.store.studies.take()
+    assert job is not None
+    device = {"fullUrl": "urn:uuid:7", "resource": {"resourceType": "Device"}}
+    bundle = Document("FHIR", "fhir.json", json.dumps({"entry": [device]}).encode())
+    report = Document("SR", "sr.dcm", film("1.1", "1.1.9", 32, SR), SR, "1.1.9")
+    assert bench.store.studies.finish(job.id, [(one, {}) for one in (bundle, report)], "") is State.FAILED
+
+    def seen() -> tuple[int, int, int, int]:
+        store = bench.store
+        made = [one for one in store.held.blobs({"StudyInstanceUID": "1.1"}) if not one.received]
+        earlier = store.studies.earlier(replace(job, version=2))
+        _, found = store.resources.search(Wanted("Device"), 10)
+        return len(made), len(earlier), found, len(store.resources.read("Device", ["7"]))
+
+    assert seen() == (0, 0, 0, 0)
+    desk = bench.desk()
+    assert desk.release(job.id) is State.DELIVERED
+    desk.close()
+    assert seen() == (1, 1, 1, 1)

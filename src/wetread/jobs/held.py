@@ -20,7 +20,8 @@ from wetread.errors import BadInput, StoreError
 from wetread.jobs.index import Index
 from wetread.jobs.removals import living
 from wetread.jobs.spool import Spool
-from wetread.jobs.tables import described, documents, instances, removed, withheld
+from wetread.jobs.tables import described, documents, instances, removed
+from wetread.jobs.withholding import KEPT_BACK
 from wetread.report.context import KINDS
 from wetread.wire import queryable
 from wetread.wire.part10 import meta
@@ -32,10 +33,9 @@ MOST_REPORTS = 64  # about one patient that are looked at
 BATCH = 256  # blobs that are described in one transaction
 
 _object = exists().where(instances.c.digest == described.c.digest, instances.c.job.not_in(select(removed.c.job)))
-_withheld = select(withheld.c.job).where(withheld.c.decided.in_(("", "discarded")))
 #: The kind of a report about an earlier study that was fetched to stand beside a newer one: no viewer finds it here.
 PRIOR = "PRIOR"
-_written = documents.c.job.not_in(_withheld) & (documents.c.digest == described.c.digest)
+_written = documents.c.job.not_in(KEPT_BACK) & (documents.c.digest == described.c.digest)
 _paper = exists().where(_written, documents.c.kind != PRIOR)
 _UNKNOWN = (
     select(instances.c.digest, literal(1).label("received"))
@@ -141,6 +141,8 @@ class Held:
 
     def reports(self, about: Mapping[str, str], most: int = MOST_REPORTS) -> dict[str, str]:
         """Return our reports about earlier studies of a patient, the newest first: digest -> Study Instance UID.
+
+        None that is withheld is among them: whose values they are is in doubt.
 
         Parameters
         ----------

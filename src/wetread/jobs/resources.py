@@ -22,6 +22,7 @@ from sqlalchemy import ColumnElement, exists, func, insert, or_, select
 from wetread.jobs.index import Index
 from wetread.jobs.spool import DamagedBlob, Spool
 from wetread.jobs.tables import documents, resources
+from wetread.jobs.withholding import KEPT_BACK
 
 log = logging.getLogger("wetread.jobs")
 
@@ -82,6 +83,7 @@ class Resources:
         self._look()
         newest = select(resources.c.id, resources.c.digest).join(documents, documents.c.digest == resources.c.digest)
         newest = newest.where(resources.c.type == kind, resources.c.id.in_(ids))
+        newest = newest.where(documents.c.job.not_in(KEPT_BACK))
         newest = newest.order_by(documents.c.signed, documents.c.id)  # what a person signed stays the last
         with self._index.reading() as connection:
             rows = connection.execute(newest).all()
@@ -155,8 +157,8 @@ class Resources:
 
 
 def _here() -> ColumnElement[bool]:
-    """What is held, of what was ever looked into."""
-    return exists().where(documents.c.digest == resources.c.digest)
+    """What is held, of what was ever looked into, and not withheld."""
+    return exists().where(documents.c.digest == resources.c.digest, documents.c.job.not_in(KEPT_BACK))
 
 
 def _id(entry: Json) -> str:

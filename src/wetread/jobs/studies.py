@@ -18,7 +18,7 @@ from wetread.jobs.parcels import Addressed, enclose
 from wetread.jobs.spool import Spool
 from wetread.jobs.states import TERMINAL, Delivery, State
 from wetread.jobs.tables import aside, documents, instances, jobs, removed
-from wetread.jobs.withholding import Withholding
+from wetread.jobs.withholding import KEPT_BACK, Withholding
 from wetread.records import Alarm, Document, Sender
 
 
@@ -171,10 +171,11 @@ class Studies:
             return frozenset(connection.scalars(gone))
 
     def earlier(self, job: Job) -> list[str]:
-        """Return the digests of the SR and PDF that were made for earlier versions of a study and are still here."""
+        """Return the digests of the SR and PDF that are here of earlier versions of a study, and may leave."""
         before = select(jobs.c.id).where(jobs.c.study_uid == job.study_uid, jobs.c.version < job.version)
         made = select(documents.c.digest).distinct().where(documents.c.job.in_(before), documents.c.digest != "")
         made = made.where(documents.c.sop_instance_uid != "", documents.c.kind.in_(("SR", "PDF")))
+        made = made.where(documents.c.job.not_in(KEPT_BACK))
         with self._index.reading() as connection:
             return sorted(connection.scalars(made))
 

@@ -17,7 +17,8 @@ from sqlalchemy import Connection, Row, delete, exists, insert, select, update
 from wetread.jobs.index import Index
 from wetread.jobs.moves import Job, job_of
 from wetread.jobs.states import Delivery
-from wetread.jobs.tables import aside, documents, jobs, outbox, performing, withheld
+from wetread.jobs.tables import aside, documents, jobs, outbox, performing
+from wetread.jobs.withholding import KEPT_BACK
 from wetread.uids import new_uid
 from wetread.wire.dicomjson import DataSet
 from wetread.wire.performing import Output
@@ -105,10 +106,9 @@ class Tasks:
 
         None that is withheld is among them.
         """
-        kept_back = select(withheld.c.job).where(withheld.c.decided.in_(("", "discarded")))
         of_study = select(documents, jobs.c.version).join(jobs, jobs.c.id == documents.c.job)
         of_study = of_study.where(
-            jobs.c.study_uid == study_uid, documents.c.series_uid != "", jobs.c.id.not_in(kept_back)
+            jobs.c.study_uid == study_uid, documents.c.series_uid != "", jobs.c.id.not_in(KEPT_BACK)
         )
         sent = select(documents.c.sop_instance_uid, outbox.c.destination).join(outbox)
         with self._index.reading() as connection:

@@ -20,6 +20,8 @@ from wetread.jobs.tables import documents, instances, jobs, outbox, withheld
 
 MISMATCH = "PATIENT-MISMATCH"
 WITHHELD = "withheld: its order is about another patient"  # for the log
+#: The jobs of which nobody gets a document, by whatever door.
+KEPT_BACK = select(withheld.c.job).where(withheld.c.decided.in_(("", "discarded")))
 #: What may have been sent, of a study that an order contradicts afterwards.
 _GONE = (State.DELIVERED.value, State.REFUSED.value)
 

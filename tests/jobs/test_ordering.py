@@ -379,8 +379,9 @@ def test_a_person_discards(stopped: Bench) -> None:
     assert stopped.store.removals.due() == row["job"]
 
 
-def test_a_merge_resolves_it(stopped: Bench) -> None:
-    stopped.tell("ADT^A40", "PID|1||123^^^HOSP", "MRG|124^^^HOSP")
+@pytest.mark.parametrize("authority", ["^^^HOSP", ""])
+def test_a_merge_resolves_it(stopped: Bench, authority: str) -> None:
+    stopped.tell("ADT^A40", f"PID|1||123{authority}", f"MRG|124{authority}")
     stopped.settle()
     assert stopped.moved == ["1.1"]
     assert stopped.read("1.1") is State.READ

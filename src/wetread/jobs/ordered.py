@@ -205,7 +205,7 @@ def _merge(connection: Connection, change: Merged, now: float) -> None:
         connection.execute(delete(merges).where(_named(into)))  # it is in use, whatever was said before
         told = {"survivor": json.dumps(asdict(into), ensure_ascii=False), "at": now}
         connection.execute(insert(merges).values(value=prior.value, authority=joined(prior), **told))
-    for row in _of_patient(connection, (*change.prior, *change.patient)):
+    for row in _of_patient(connection, (*change.prior, *change.patient), sure=False):
         order = order_of(row.detail)
         _write(connection, row.id, replace(order, patient=_surviving(connection, order.patient)), now)
 
@@ -266,12 +266,22 @@ def _write(connection: Connection, number: int | None, order: Order, now: float)
         connection.execute(insert(subjects), rows)
 
 
-def _of_patient(connection: Connection, patient: Sequence[Identifier]) -> list[Row[Any]]:
-    """The rows of the orders of a patient: one of whose identifiers the same authority gave."""
-    given = {(one.value, joined(one)) for one in patient if joined(one)}
-    values = {value for value, _ in given}
-    rows = connection.execute(select(subjects).where(subjects.c.value.in_(values))).all()
-    found = sorted({row.order_id for row in rows if (row.value, row.authority) in given})
+def _of_patient(connection: Connection, patient: Sequence[Identifier], sure: bool = True) -> list[Row[Any]]:
+    """The rows of the orders of a patient.
+
+    Parameters
+    ----------
+    sure
+        Only those one of whose identifiers the same authority gave; else those too where nobody names one.
+    """
+    rows = connection.execute(select(subjects).where(subjects.c.value.in_({one.value for one in patient}))).all()
+    wanted = (True,) if sure else (True, None)
+    found = {
+        row.order_id
+        for row in rows
+        for one in patient
+        if row.value == one.value and same_authority(one, _prior(row.value, row.authority)) in wanted
+    }
     return list(connection.execute(select(orders).where(orders.c.id.in_(found)).order_by(orders.c.id)).all())
 
 
@@ -298,9 +308,11 @@ def followed(connection: Connection, some: Iterable[Identifier]) -> tuple[Identi
 
 
 def _into(connection: Connection, one: Identifier) -> Identifier | None:
+    """What an identifier was merged into; where the message names no authority, it is the same."""
     rows = connection.execute(select(merges).where(merges.c.value == one.value)).all()
     told = (row.survivor for row in rows if same_authority(one, _prior(row.value, row.authority)) is not False)
-    return next((Identifier(**json.loads(text)) for text in told), None)
+    into = next((Identifier(**json.loads(text)) for text in told), None)
+    return replace(one, value=into.value) if into is not None and not joined(into) else into
 
 
 def _prior(value: str, authority: str) -> Identifier:

@@ -246,7 +246,7 @@ def test_a_wrong_message_is_answered_and_keeps_nothing(bench: Bench) -> None:
     assert bench.tell("ADT^A02", "PID|1||123") == "AR"
     (answer,) = bench.ordering.take(b"GET / HTTP/1.1", "127.0.0.1")
     assert acknowledgement(answer)[0] == "AE"
-    assert bench.store.ordered.fresh() is None
+    assert bench.store.ordered.fresh() == []
 
 
 def test_what_cannot_be_kept_is_rejected(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from wetread.jobs.tables import instances, jobs, merges, messages, orders, subje
 from wetread.records import Identifier, Order
 from wetread.wire.ordering import Change, Ended, Known, Merged, Placed, Prioritised
 
+BATCH = 64  # orders that studies are held against in one turn
 MOST_MERGES = 20  # that are followed from one identifier
 
 #: A later word of the same order counts less.
@@ -114,12 +115,11 @@ class Ordered:
         """Whether any order is known."""
         return connection.scalar(select(orders.c.id).limit(1)) is not None
 
-    def fresh(self) -> Fresh | None:
-        """Return the oldest order against which studies that are here must be held."""
+    def fresh(self) -> list[Fresh]:
+        """Return some orders against which studies that are here must be held."""
         with self._index.reading() as connection:
-            first = select(orders).where(orders.c.fresh == 1).order_by(orders.c.at, orders.c.id).limit(1)
-            row = connection.execute(first).first()
-        return None if row is None else Fresh(row.id, order_of(row.detail), row.at)
+            rows = connection.execute(select(orders).where(orders.c.fresh == 1).order_by(orders.c.id).limit(BATCH))
+            return [Fresh(row.id, order_of(row.detail), row.at) for row in rows]
 
     def studies(self, order: Order) -> list[str]:
         """Return the studies that are here and may answer an order."""
@@ -134,11 +134,12 @@ class Ordered:
                 )
         return list(dict.fromkeys(found))
 
-    def held_against(self, fresh: Fresh) -> None:
-        """Remember that studies were held against an order, unless it has changed meanwhile."""
+    def held_against(self, some: Iterable[Fresh]) -> None:
+        """Remember that studies were held against orders, but for those that have changed meanwhile."""
         with self._index.writing() as connection:
-            same = (orders.c.id == fresh.id) & (orders.c.at == fresh.at)
-            connection.execute(update(orders).where(same).values(fresh=0))
+            for one in some:
+                same = (orders.c.id == one.id) & (orders.c.at == one.at)
+                connection.execute(update(orders).where(same).values(fresh=0))
 
     def forget(self, age_s: float) -> int:
         """Forget orders, merges and messages of which nothing was heard for so long, s; return how many orders."""

@@ -117,7 +117,7 @@ class Ordering:
         self.loop.wake()
 
     def step(self) -> float | None:
-        """Do what one study, or one order, asks for; return 0 if there may be more to do.
+        """Do what one study, or some orders, ask for; return 0 if there may be more to do.
 
         Raises
         ------
@@ -132,9 +132,11 @@ class Ordering:
                 self._waiting.pop(found[0], None)
             return 0.0
         fresh = self._store.ordered.fresh()
-        if fresh is None:
+        if not fresh:
             return None
-        self._act(fresh)
+        for one in fresh:
+            self._act(one)
+        self._store.ordered.held_against(fresh)
         return 0.0
 
     def _act(self, fresh: Fresh) -> None:
@@ -154,7 +156,6 @@ class Ordering:
                 with following(job.trace_id):
                     log.info("order agrees now: read again", extra={"job": job.id})
                 self._moved(study_uid)
-        self._store.ordered.held_against(fresh)
 
     def _hasten(self, studies: Iterable[str], orders: Iterable[Order]) -> None:
         lane = min((LANES.get(one.priority, Lane.ROUTINE) for one in orders), default=Lane.ROUTINE)

@@ -119,6 +119,11 @@ class Withholding:
         """
         stopped, resolved, late = [], [], []
         of_study = select(jobs).where(jobs.c.study_uid == study_uid).order_by(jobs.c.id)
+        with self._index.reading() as connection:  # mostly nothing changes
+            undecided = set(connection.scalars(select(withheld.c.job).where(withheld.c.decided == "")))
+            versions = [row.id for row in connection.execute(of_study).all()]
+            if not undecided & set(versions) and not any(self._match(connection, one).contradicts for one in versions):
+                return [], [], []
         with self._index.writing() as connection:
             now = self._index.now()
             undecided = set(connection.scalars(select(withheld.c.job).where(withheld.c.decided == "")))

@@ -37,7 +37,7 @@ from wetread.wire.mllp import Unframe, frame
 
 STUDIES, SENDERS, OPEN = 10_000, 8, 10  # OPEN: studies whose objects a sender mixes
 SITES = ("NORTH", "SOUTH")
-PATIENCE_S = 1200.0
+PATIENCE_S = 3600.0
 
 STRANGER = "somebody else's order"
 #: Fate of a study -> its share.

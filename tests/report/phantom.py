@@ -33,6 +33,9 @@ from wetread.records import (
     Timing,
     Unread,
 )
+from wetread.report import sr
+from wetread.report.context import context_of
+from wetread.report.elements import encode
 
 PNEUMONIA = Code("233604007", "SCT", "Pneumonia")
 LUNG = Code("39607008", "SCT", "Lung")
@@ -252,8 +255,9 @@ def earlier(number: int = 1, day: str = "20040801", scale: float = 0.9, header: 
 
 
 def reports(*results: Result) -> list[bytes]:
-    """The structured reports about results."""
-    return [one.data for made in results for one in report.documents(made) if one.kind == "SR"]
+    """The structured reports about results, and nothing else of them."""
+    contexts = (context_of(made, "") for made in results)
+    return [encode(sr.dataset(context)) for context in contexts if context is not None]
 
 
 def followed() -> Result:

@@ -173,6 +173,7 @@ def test_another_build_is_named_and_not_compared() -> None:
     (line,) = said(now, group.tracking_uid)
     assert line == "Prior 2004-08-01: 35.2 % (not seen), by cxr-pneumonia 1.0.0+fp32: not comparable"
     (sr,) = phantom.reports(now)
+    assert report.check(sr, now.header) == ()
     assert not named(sequence(nodes(sr)[0], "ContentSequence"), codes.DIFFERENCE)
     assert named(sequence(nodes(sr)[1], "ContentSequence"), codes.DIFFERENCE)
 
@@ -192,6 +193,7 @@ def test_of_a_series_the_prior_names_the_series() -> None:
     before, now = ct("2.25.9", "20040801"), ct("2.25.10", "20040901")
     now = replace(now, priors=report.priors(now, tuple(report.reported(phantom.reports(before))), 1))
     (sr,) = phantom.reports(now)
+    assert report.check(sr, now.header) == ()
     assert len(nodes(sr)) == 3
     for group in nodes(sr):
         inner = sequence(group, "ContentSequence")

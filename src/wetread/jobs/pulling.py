@@ -134,7 +134,7 @@ class Pulling:
             self._images(archive, study_uid, images)
 
     def _report(self, archive: Archive, study_uid: str, series: Series, about: Mapping[str, str]) -> int:
-        """Keep the reports of a series that are ours and about the patient; return how many."""
+        """Keep the reports of a series that are ours and about the patient; return how many of them say something."""
         came: list[bytes] = []
 
         def keep(sop_instance_uid: str, data: bytes) -> None:
@@ -146,12 +146,12 @@ class Pulling:
             fetch(archive, study_uid, ours, (EXPLICIT_LITTLE,), keep)
         except PeerRefused as error:  # it has images, perhaps
             log.info("report not fetched", extra={"archive": archive.name, "reason": str(error)})
-        good = [data for data in came if _is_about(data, study_uid, about)]
+        good = {data: said for data in came if (said := _about(data, study_uid, about)) is not None}
         for data in good:
             head = meta(data)
             paper = Document(PRIOR, "prior-sr.dcm", data, head.sop_class_uid, head.sop_instance_uid)
             self._store.studies.keep_prior(about["StudyInstanceUID"], paper)
-        return len(good)
+        return sum(map(bool, good.values()))
 
     def _images(self, archive: Archive, study_uid: str, series: list[Series]) -> None:
         """Bring images by C-GET or WADO-RS; by C-MOVE from an archive that knows no C-GET."""
@@ -174,14 +174,15 @@ class Pulling:
         log.info("prior pulled", extra={"archive": archive.name, "count": len(series)})
 
 
-def _is_about(data: bytes, study_uid: str, about: Mapping[str, str]) -> bool:
-    """Whether a file is a report of ours about this study of this patient."""
+def _about(data: bytes, study_uid: str, about: Mapping[str, str]) -> int | None:
+    """Return how much a report of ours says about this study of this patient; None if it is none."""
     try:
         found = list(report.reported([data]))
     except (DocumentError, BadInput):
-        return False
+        return None
     patient = (about["PatientID"], about["IssuerOfPatientID"])
-    return any((one.prior.study_uid, one.patient) == (study_uid, patient) for one in found)
+    ours = [one.prior for one in found if (one.prior.study_uid, one.patient) == (study_uid, patient)]
+    return len(ours[0].groups) if ours else None
 
 
 def _first(day: str, days: int) -> str:

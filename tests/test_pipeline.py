@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
@@ -250,10 +251,10 @@ def test_document_that_fails_the_checker_takes_back_the_result(
     """Nothing leaves that our checker did not pass; what leaves instead says "not read"."""
     real = report.documents
 
-    def strict(result: Result, institution: str = "", kinds: object = ()) -> tuple[Document, ...]:
+    def strict(result: Result, *settings: Any) -> tuple[Document, ...]:
         if result.refusal is None:
             raise DocumentError("SEG: expected a document without problems, got 1")
-        return real(result, institution)
+        return real(result, *settings)
 
     monkeypatch.setattr(report, "documents", strict)
     reading = read_one(reader, real_film().read_bytes())

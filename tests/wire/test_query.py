@@ -163,6 +163,7 @@ def test_a_cancel_is_heard() -> None:
     assert heard[0] < 10_000
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pynetdicom leaves its socket open
 def test_an_archive_that_never_ends() -> None:
     def answer(event: Any) -> Iterator[tuple[int, Dataset | None]]:
         while True:

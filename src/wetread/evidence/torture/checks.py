@@ -14,6 +14,7 @@ from wetread.evidence.torture.objects import CRASH, REFUSE, SMALL_BYTES, Sent
 from wetread.evidence.torture.pacs import Filed, filed
 from wetread.evidence.torture.process import changed, digests, rows
 from wetread.evidence.torture.seen import Seen
+from wetread.wire.associate import WINDOW
 from wetread.wire.dimse import Commitment
 
 READY_S = 5.0
@@ -149,7 +150,7 @@ def _results(seen: Seen, got: Sequence[Filed]) -> list[Check]:
     reports = Counter({one.instance: one.study for one in got if one.study in crashed}.values())
     others = {one.instance for one in got if one.study not in films | crashed}
     again = len(got) - len(here)
-    most = sum(seen.reached.values())
+    most = WINDOW * sum(seen.reached.values())
     return [
         none("G4", "documents missing at the PACS", wanted - here),
         none("G4", "documents at the PACS that no object explains", others - wanted),
@@ -158,7 +159,7 @@ def _results(seen: Seen, got: Sequence[Filed]) -> list[Check]:
         none("G5", "studies given up without one coded refusal", [s for s in crashed if reports[s] != 1]),
         Check(
             "G4",
-            "documents sent again (killed between confirmation and its record)",
+            f"documents sent again (up to {WINDOW} are under way when it is killed)",
             f"<= {most}",
             str(again),
             again <= most,

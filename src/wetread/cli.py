@@ -590,6 +590,8 @@ def send(context: click.Context, destination: str, paths: tuple[Path, ...], as_j
     if not files:
         raise BadInput(f"{paths[0]}: expected a file or a folder of them, found none")
     place, items = destination_of(settings, destination), [file.read_bytes() for file in files]
+    if place.deidentify:
+        raise SettingsError(f"destination {destination}: gets de-identified copies; make them by `wetread deidentify`")
     statuses = deliver(place, items, settings.ae_title, settings.peer_timeout_s)
     rows = [{"file": str(file), "status": f"0x{status:04X}"} for file, status in zip(files, statuses, strict=True)]
     if as_json:
@@ -1088,7 +1090,7 @@ def ledger_of(context: click.Context, path: Path | None) -> Ledger:
     """The ledger that a verb names, or that of the state folder."""
     from wetread.acquire.deidentify import Ledger
 
-    return Ledger(path or settings_of(context).state_dir / "deidentification.ledger")
+    return Ledger(path or settings_of(context).ledger_path)
 
 
 ledger_option = click.option(

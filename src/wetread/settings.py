@@ -25,6 +25,11 @@ from wetread.routes import Alert, Route, alerts_of, is_hook, rule_of
 DICOM = ("SR", "SEG", "PM", "SC", "KOS", "GSPS", "PDF", "LABELMAP")
 HL7 = ("ORU", "ORU-PDF")
 USUAL = DICOM[:4]
+#: Kinds that show the image with whatever is burned into it, and its UIDs: they never go out de-identified.
+SHOWING = ("SC", "PDF")
+#: What a de-identified copy may keep (PS3.15 Annex E, options), and what it keeps if nobody says.
+OPTIONS = ("shifted-dates", "dates", "descriptors", "patient", "device", "institution")
+KEPT = ("shifted-dates", "descriptors", "patient")
 #: By the scheme of a destination's address: the protocol, what it can carry, and what it gets if it does not say.
 PROTOCOLS = {
     "": ("dimse", DICOM, USUAL),
@@ -57,13 +62,16 @@ class Destination:
     client_key: Path = Path()  # our private key there, PEM: RSA or P-384
     token_url: str = ""  # its token endpoint; empty: what the FHIR server names
     scope: str = ""  # that is asked for; empty: system/*.cruds
+    deidentify: bool | tuple[str, ...] = False  # it gets de-identified copies; true, or the options (PS3.15 Annex E)
 
     def __post_init__(self) -> None:
         """Refuse a kind that does not exist: it would never be sent, without a word."""
         if not isinstance(self.commitment, bool):
             raise SettingsError(f"destination {self.ae_title}, commitment: expected true or false")
         _check_address(self)
-        known, usual = self.carries, PROTOCOLS[urlsplit(self.url).scheme][2]
+        _check_deidentify(self)
+        known = self.carries
+        usual = tuple(kind for kind in PROTOCOLS[urlsplit(self.url).scheme][2] if kind in known)
         if unknown := sorted(set(self.documents) - set(known)):
             expected, got = ", ".join(known), ", ".join(unknown)
             raise SettingsError(f"destination {self.ae_title}, documents: expected some of {expected}, got {got}")
@@ -76,8 +84,14 @@ class Destination:
 
     @property
     def carries(self) -> tuple[str, ...]:
-        """The kinds of documents that its protocol carries."""
-        return PROTOCOLS[urlsplit(self.url).scheme][1]
+        """The kinds of documents that its protocol carries, and that may go there."""
+        kinds = PROTOCOLS[urlsplit(self.url).scheme][1]
+        return tuple(kind for kind in kinds if kind not in SHOWING) if self.deidentify else kinds
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What a de-identified copy keeps, of `OPTIONS`."""
+        return self.deidentify if isinstance(self.deidentify, tuple) else KEPT
 
     @property
     def names(self) -> tuple[str, str]:
@@ -114,6 +128,22 @@ def _check_address(destination: Destination) -> None:
     shown = any(by_smart) or destination.token != Path()
     if shown and not all(map(is_secret, filter(None, (destination.url, destination.token_url)))):
         raise SettingsError(f"{where}: token: expected https, as anyone on the way could read it")
+
+
+def _check_deidentify(destination: Destination) -> None:
+    """Refuse what is no option, and what cannot be together with it."""
+    where, asked = f"destination {destination.ae_title}, deidentify", destination.deidentify
+    if not asked and not isinstance(asked, tuple):
+        return
+    options = asked if isinstance(asked, tuple) else KEPT
+    if (asked is not True and not isinstance(asked, tuple)) or set(options) - set(OPTIONS) or not options:
+        raise SettingsError(f"{where}: expected true, or a list of {', '.join(OPTIONS)}; got something else")
+    if {"dates", "shifted-dates"} <= set(options):
+        raise SettingsError(f"{where}: expected dates or shifted-dates, got both")
+    if destination.protocol not in ("dimse", "dicomweb"):
+        raise SettingsError(f"{where}: expected a DICOM destination, as HL7 and FHIR are about a named patient")
+    if destination.commitment:
+        raise SettingsError(f"{where}: expected no commitment beside it, as the copies have other UIDs")
 
 
 def is_secret(url: str) -> bool:
@@ -300,6 +330,11 @@ class Settings:
         not_here |= {"builds"} if self.build == "auto" else set()
         named = (step.strip() for step in self.degrade.split(","))
         return tuple(step for step in named if step and step not in not_here) if self.degrade_after_s else ()
+
+    @property
+    def ledger_path(self) -> Path:
+        """Where the secret of de-identified copies lies, and the way back from them."""
+        return self.state_dir / "deidentification.ledger"
 
     @property
     def profile_path(self) -> Path:

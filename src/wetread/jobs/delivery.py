@@ -6,7 +6,8 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from wetread.errors import PeerBusy, StoreError, WetreadError
+from wetread.errors import BadInput, DocumentError, PeerBusy, StoreError, WetreadError
+from wetread.jobs.deidentified import outgoing
 from wetread.jobs.parcels import Parcel
 from wetread.jobs.retry import Backoff, Breaker, RetryClock
 from wetread.jobs.spool import DamagedBlob
@@ -38,7 +39,7 @@ class Outbox:
     send
         Moves the files.
     settings
-        `retry_first_s`, `retry_most_s` and `max_rejections` are used.
+        `retry_first_s`, `retry_most_s`, `max_rejections` and the state folder are used.
     clock
         Monotonic seconds.
     """
@@ -58,6 +59,7 @@ class Outbox:
         self._destination = destination
         self._store = store
         self._send = send
+        self._outgoing = outgoing(destination, settings)
         self._max_rejections = settings.max_rejections
         self._watch = watch
         self._clock = clock
@@ -132,7 +134,7 @@ class Outbox:
             self._watch.span(Span("deliver", parcel.trace_id, self._begin_ns, time.time_ns(), about))
 
     def _load(self, parcels: list[Parcel]) -> tuple[list[Parcel], list[bytes]]:
-        """Read the blobs of so many parcels as fit; one that is damaged waits for a person."""
+        """Read the blobs of so many parcels as fit; one that is damaged or may not leave waits for a person."""
         kept: list[Parcel] = []
         files: list[bytes] = []
         for parcel in parcels:
@@ -140,8 +142,12 @@ class Outbox:
                 break
             self._begin_ns = time.time_ns()
             try:
-                files.append(self._store.made.get(parcel.digest))
+                files.append(self._outgoing(self._store.made.get(parcel.digest)))
                 kept.append(parcel)
+            except (BadInput, DocumentError) as error:
+                with following(parcel.trace_id):
+                    log.error("document not de-identified", extra={"job": parcel.job, "reason": str(error)})
+                    self._rejected(parcel, 0, dead=True)
             except DamagedBlob as error:
                 with following(parcel.trace_id):
                     log.error("document damaged", extra={"job": parcel.job, "reason": str(error)})

@@ -15,6 +15,7 @@ from wetread.jobs.aside import Aside
 from wetread.jobs.asking import Ask, Asking
 from wetread.jobs.committing import Committing
 from wetread.jobs.completion import Completion
+from wetread.jobs.deidentified import left, remember
 from wetread.jobs.delivery import Outbox, Send
 from wetread.jobs.expecting import Expecting
 from wetread.jobs.fetching import Fetching
@@ -39,7 +40,7 @@ from wetread.jobs.watch import Watch
 from wetread.jobs.worker import Reader, Worker, destination_name
 from wetread.records import Sender
 from wetread.routes import Facts
-from wetread.settings import Destination, Settings, parse_destination
+from wetread.settings import Destination, Settings
 from wetread.trace import following, trace_id
 from wetread.turns import Turns
 from wetread.wire.deliver import deliver as deliver_to
@@ -124,8 +125,10 @@ class Runner:
         """Take up what an earlier process left, and start; studies are read once `read_with` is called."""
         self._take_over()
         configured = {destination_name(one): one for one in self._settings.destinations}
-        left = [name for name in self._store.parcels.destinations() if name not in configured]
-        for name, destination in {**configured, **{name: parse_destination(name) for name in left}}.items():
+        path = self._settings.ledger_path
+        remember(configured.values(), path)
+        gone = [name for name in self._store.parcels.destinations() if name not in configured]
+        for name, destination in {**configured, **{name: left(name, path) for name in gone}}.items():
             outbox = Outbox(name, destination, self._store, self._deliver, self._settings, self._watch, self._clock)
             self._outboxes.append(Loop(f"wetread-outbox-{name}", outbox.step))
         if self._store.shared:

@@ -9,32 +9,34 @@ from __future__ import annotations
 import io
 import re
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import pydicom
 from pydicom._uid_dict import UID_dictionary
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.sr.codedict import codes as known_codes
 
+from wetread.acquire.deidentify import results
 from wetread.acquire.deidentify.back import note_identity
 from wetread.acquire.deidentify.clean import cleaned_text, moved_date
+from wetread.acquire.deidentify.coded import CODE, is_code, meaning
 from wetread.acquire.deidentify.ledger import Ledger
 from wetread.acquire.deidentify.profile import Profile
 from wetread.acquire.deidentify.table import rule_of
 from wetread.acquire.quiet import FOREIGN_ERRORS, quiet
 from wetread.errors import BadInput
+from wetread.uids import IMPLEMENTATION_CLASS_UID
 
-__all__ = ["Deidentified", "deidentify"]
+__all__ = ["Deidentified", "deidentify", "deidentify_result"]
 
 NUMBERS = frozenset({"US", "SS", "UL", "SL", "FL", "FD", "SV", "UV", "AT"})
 TEXTS = frozenset({"LO", "SH", "LT", "ST", "UT", "UC"})
 TERM = re.compile(r"[A-Z0-9_ ]{0,16}")
 NUMERAL = re.compile(r" *[+-]?[0-9.]+([eE][+-]?[0-9]+)? *")
 TIME = re.compile(r"[0-9.+:-]*")
-CODE = re.compile(r"[A-Za-z0-9._-]{1,16}")
 #: Binary values that are pixels or belong to their display; all others go.
 BULK = frozenset({"PixelData", "FloatPixelData", "DoubleFloatPixelData", "LUTData", "ExtendedOffsetTable"})
 BULK_GROUPS = ("PaletteColorLookupTableData",)
@@ -48,6 +50,8 @@ KEPT_TEXT = frozenset(
 )
 DUMMIES = {"DA": "19000101", "DT": "19000101000000", "TM": "000000", "AS": "000Y", "PN": "Anonymous", "AE": "ANONYMOUS"}
 PATIENT = ("PatientName", "PatientID")
+#: Of the UIDs that DICOM itself registers, also those that are newer than our list.
+STANDARD_ROOT = "1.2.840.10008."
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +80,59 @@ def deidentify(data: bytes, profile: Profile, ledger: Ledger) -> Deidentified:
     ----------
     PS3.15 Annex E: Sections E.1.1, E.2 and E.3, Table E.1-1.
     """
+    with _opened(data) as source:
+        _require_clean_pixels(source, profile)
+        return _copied(source, profile, ledger, own=False)
+
+
+def deidentify_result(data: bytes, profile: Profile, ledger: Ledger) -> Deidentified:
+    """Return a copy of a result that this software made, under the basic profile and options.
+
+    The same result gives the same bytes.
+
+    Parameters
+    ----------
+    data
+        A DICOM file, SR, SEG, PM, KOS, GSPS or LABELMAP; of nobody else, as its texts are trusted.
+
+    Raises
+    ------
+    BadInput
+        It is a capture or PDF, which may show the patient, or no DICOM file.
+
+    References
+    ----------
+    PS3.15 Sections E.3.3 and E.3.4.
+    """
+    with _opened(data) as source:
+        options = results.options_of(source)
+        results.clean(source)
+        return _copied(source, profile, ledger, own=True, options=options)
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[FileDataset]:
     with quiet():
         try:
             source = pydicom.dcmread(io.BytesIO(data))
             source.decode()
         except FOREIGN_ERRORS as error:
             raise BadInput("de-identification: expected a DICOM file, got something that does not parse") from error
-        return _copied(source, profile, ledger)
+        yield source
 
 
-def _copied(source: FileDataset, profile: Profile, ledger: Ledger) -> Deidentified:
-    _require_clean_pixels(source, profile)
-    walk = _Walk(profile, ledger, ledger.shift_days(str(source.get("PatientID", ""))), Counter())
+def _copied(
+    source: FileDataset, profile: Profile, ledger: Ledger, own: bool, options: tuple[tuple[str, str], ...] = ()
+) -> Deidentified:
+    walk = _Walk(profile, ledger, ledger.shift_days(str(source.get("PatientID", ""))), Counter(), own)
     copy = walk.dataset(source, top=True)
     note_identity(source, ledger)
-    _declare(copy, profile)
-    return Deidentified(_encoded(copy, source), walk.reasons)
+    _declare(copy, profile, options)
+    if "PixelData" in copy and not own:
+        copy.setdefault("BurnedInAnnotation", "NO")
+    made = Deidentified(_encoded(copy, source), walk.reasons)
+    ledger.keep()  # before it leaves: what comes back must find its study
+    return made
 
 
 def _require_clean_pixels(source: Dataset, profile: Profile) -> None:
@@ -111,6 +152,7 @@ class _Walk:
     ledger: Ledger
     days: int
     reasons: Counter[str]
+    own: bool  # a result of ours, over which `results.clean` has been
 
     def dataset(self, source: Dataset, top: bool = False) -> Dataset:
         """Return the copy of a data set or of an item."""
@@ -128,6 +170,8 @@ class _Walk:
         """Return what stands for an element, None if it goes, and the reason."""
         if element.tag.is_private:
             return None, "removed: private"
+        if self.own and element.keyword in results.KEPT:
+            return element, "kept: words of a model or of our own software"
         rule = rule_of(element.tag)
         if rule is None:
             return self._unnamed(element, owner)
@@ -146,6 +190,10 @@ class _Walk:
     def _basic(self, element: DataElement, action: str) -> tuple[DataElement | None, str]:
         if action == "U":
             return self._renamed(element)
+        if self.own and element.keyword in results.NEEDED:
+            action = "D"
+        if self.own and action == "Z" and element.VR == "SQ":
+            return _with(element, []), "emptied: Table E.1-1"  # of type 2 in results
         if action == "X" or (action == "Z" and element.VR == "SQ"):
             return None, "removed: Table E.1-1"
         if action == "Z":
@@ -198,7 +246,7 @@ class _Walk:
         if element.VR == "CS":
             return (element, "kept: term") if all(map(TERM.fullmatch, values)) else (None, "removed: no term")
         if element.VR == "UI":
-            registered = all(value in UID_dictionary for value in values)
+            registered = all(value in UID_dictionary or value.startswith(STANDARD_ROOT) for value in values)
             return (element, "kept: registered UID") if registered else self._renamed(element)
         if element.keyword in BULK or element.keyword.endswith(BULK_GROUPS):
             return element, "kept: pixels"
@@ -206,15 +254,17 @@ class _Walk:
 
     def _text(self, element: DataElement, owner: Dataset) -> tuple[DataElement | None, str]:
         if element.keyword in ("CodeValue", "LongCodeValue"):
-            sound = CODE.fullmatch(str(element.value))
+            sound = is_code(owner)
             return (element, "kept: code") if sound else (_with(element, "UNKNOWN"), "replaced: no code")
         if element.keyword == "CodeMeaning":
-            return _with(element, _meaning(owner)), "replaced: meaning of the code"
+            return _with(element, meaning(owner)), "replaced: meaning of the code"
         if element.keyword in ("CodingSchemeDesignator", "CodingSchemeVersion"):
-            sound = CODE.fullmatch(str(element.value))
+            sound = bool(CODE.fullmatch(str(element.value)))
             return (element, "kept: code") if sound else (_with(element, "99UNKNOWN"), "replaced: no code")
         if element.keyword in KEPT_TEXT:
             return element, "kept: technical text of the maker"
+        if element.keyword == "PositionReferenceIndicator":
+            return _with(element, None), "emptied: text of type 2"
         return None, "removed: text that Table E.1-1 does not name"
 
 
@@ -236,29 +286,12 @@ def _dummy(element: DataElement) -> Any:
     return DUMMIES.get(element.VR, "REMOVED")
 
 
-@cache
-def _meanings(scheme: str) -> dict[str, str]:
-    """Return code value -> meaning, as the standard has it; {} of a scheme that it does not know."""
-    if scheme not in known_codes.schemes():
-        return {}
-    return {code.value: code.meaning for code in getattr(known_codes, scheme).concepts.values()}
-
-
-def _meaning(item: Dataset) -> str:
-    """Return the standard's own meaning of a code, or the code, as a sender's words may say anything."""
-    value = str(item.get("CodeValue", ""))
-    known = _meanings(str(item.get("CodingSchemeDesignator", ""))).get(value)
-    return known or (value if CODE.fullmatch(value) else "UNKNOWN")
-
-
-def _declare(copy: Dataset, profile: Profile) -> None:
+def _declare(copy: Dataset, profile: Profile, options: tuple[tuple[str, str], ...]) -> None:
     """Say that and how the copy was de-identified."""
     copy.PatientIdentityRemoved = "YES"
     copy.DeidentificationMethod = "Wetread: PS3.15 Annex E"
-    copy.DeidentificationMethodCodeSequence = [_code(*code) for code in profile.codes]
+    copy.DeidentificationMethodCodeSequence = [_code(*code) for code in (*profile.codes, *options)]
     copy.LongitudinalTemporalInformationModified = profile.times
-    if "BurnedInAnnotation" not in copy:
-        copy.BurnedInAnnotation = "NO"
 
 
 def _code(value: str, meaning: str) -> Dataset:
@@ -269,6 +302,7 @@ def _code(value: str, meaning: str) -> Dataset:
 
 def _encoded(copy: Dataset, source: FileDataset) -> bytes:
     meta = FileMetaDataset()
+    meta.ImplementationClassUID, meta.ImplementationVersionName = pydicom.uid.UID(IMPLEMENTATION_CLASS_UID), "WETREAD"
     meta.TransferSyntaxUID = source.file_meta.TransferSyntaxUID
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = copy.SOPClassUID, copy.SOPInstanceUID
     out = io.BytesIO()

@@ -20,6 +20,12 @@ IDENTITY = (
     *("StudyDate", "StudyTime", "AccessionNumber", "StudyID", "ReferringPhysicianName", "StudyDescription"),
 )
 
+#: By which a copy says that it is none of anybody; whoever has a name again does not say so.
+_REMOVED = (
+    *("PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence"),
+    "LongitudinalTemporalInformationModified",
+)
+
 
 def note_identity(source: Dataset, ledger: Ledger) -> None:
     """Keep the identity of a study under its new Study Instance UID."""
@@ -56,6 +62,8 @@ def _name(result: FileDataset, identity: dict[str, str], ledger: Ledger) -> None
             setattr(result, name, identity[name])
         elif name in result:
             delattr(result, name)
+    for name in _REMOVED:
+        result.pop(name, None)
     result.walk(lambda owner, element: _restored(element, ledger))
     result.file_meta.MediaStorageSOPInstanceUID = result.SOPInstanceUID
 

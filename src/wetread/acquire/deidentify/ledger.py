@@ -7,14 +7,17 @@ import hmac
 import os
 import secrets
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from wetread.errors import BadInput
+from wetread.errors import BadInput, StoreError
 
 __all__ = ["Ledger"]
 
 SECRET_BYTES = 32
+BUSY_S = 30.0  # how long another process may write
 #: Days by which the dates of a patient move into the past, at least and at most.
 SHIFT_DAYS = (30, 3650)
 SCHEMA = (
@@ -41,17 +44,19 @@ class Ledger:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-            self._book = sqlite3.connect(path)
+            self._book = sqlite3.connect(path, timeout=BUSY_S)
             for statement in SCHEMA:
                 self._book.execute(statement)
-            row = self._book.execute("select value from secret").fetchone()
-            if row is None:
-                row = (secrets.token_bytes(SECRET_BYTES),)
-                self._book.execute("insert into secret values (?)", row)
+            # In one statement: of two processes that open a new ledger only one gives it its secret.
+            new = "insert into secret select ? where not exists (select 1 from secret)"
+            if self._book.execute("select value from secret").fetchone() is None:
+                self._book.execute(new, (secrets.token_bytes(SECRET_BYTES),))
             self._book.commit()
+            row = self._book.execute("select value from secret").fetchone()
         except (OSError, sqlite3.Error) as error:
             raise BadInput(f"ledger {path.name}: expected a file that can be written, got {error}") from error
         self._secret: bytes = row[0]
+        self._name = path.name
 
     def __enter__(self) -> Ledger:
         """Return the ledger."""
@@ -59,9 +64,29 @@ class Ledger:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Keep what was written, unless something failed, and close."""
-        if kind is None:
+        try:
+            if kind is None:
+                self.keep()
+        finally:
+            self._book.close()
+
+    def keep(self) -> None:
+        """Make what was written durable, and let others write: before a copy leaves.
+
+        Raises
+        ------
+        StoreError
+            It is not durable.
+        """
+        with self._writing():
             self._book.commit()
-        self._book.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreError(f"ledger {self._name}: expected a file that can be written, got {error}") from error
 
     def _digest(self, kind: str, value: str) -> int:
         return int.from_bytes(hmac.digest(self._secret, f"{kind}\x1f{value}".encode(), hashlib.sha256)[:16], "big")
@@ -81,10 +106,12 @@ class Ledger:
 
     def remember(self, kind: str, new: str, old: str) -> str:
         """Keep what a pseudonym stands for, and return it."""
-        self._book.execute("insert or ignore into names values (?, ?, ?)", (kind, new, old))
+        with self._writing():
+            self._book.execute("insert or ignore into names values (?, ?, ?)", (kind, new, old))
         return new
 
     def original(self, kind: str, new: str) -> str | None:
         """Return what a pseudonym stands for, None if this ledger did not make it."""
-        row = self._book.execute("select old from names where kind = ? and new = ?", (kind, new)).fetchone()
+        with self._writing():
+            row = self._book.execute("select old from names where kind = ? and new = ?", (kind, new)).fetchone()
         return None if row is None else str(row[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wetread.errors import BadInput
+from wetread.settings import KEPT
 
 __all__ = ["OPTIONS", "Profile"]
 
@@ -25,7 +26,7 @@ BASIC = ("113100", "Basic Application Confidentiality Profile")
 class Profile:
     """The basic profile of PS3.15 Annex E with options; by default dates are shifted and descriptors cleaned."""
 
-    options: frozenset[str] = frozenset({"shifted-dates", "descriptors", "patient"})
+    options: frozenset[str] = frozenset(KEPT)
     pixels_clean: bool = False  # a person declares that no text is burned in where the object does not say so
 
     def __post_init__(self) -> None:

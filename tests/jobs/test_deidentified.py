@@ -1,0 +1,156 @@
+"""A destination outside gets copies without the patient, whatever happens; or nothing."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+
+from tests.jobs.test_flow import receive
+from tests.report import phantom
+from wetread import report
+from wetread.acquire.deidentify import Ledger
+from wetread.errors import SettingsError
+from wetread.jobs import deidentified
+from wetread.jobs.delivery import Outbox
+from wetread.jobs.runner import Runner
+from wetread.jobs.store import Store
+from wetread.jobs.watch import Watch
+from wetread.records import Document
+from wetread.settings import Destination, Settings, load
+from wetread.wire.part10 import meta
+
+CLOUD = Destination("CLOUD", "cloud.invalid", 104, deidentify=True)
+PACS = Destination("PACS", "pacs.invalid", 104, ("SR", "SC"))
+
+
+class Cloud:
+    """Remembers what it got."""
+
+    def __init__(self) -> None:
+        self.got: list[bytes] = []
+
+    def __call__(self, destination: Destination, files: Sequence[bytes], on_status: Callable[[int, int], None]) -> None:
+        for i, file in enumerate(files):
+            self.got.append(file)
+            on_status(i, 0)
+
+
+@pytest.fixture(scope="module")
+def documents() -> list[Document]:
+    result = phantom.result("spacing")
+    return [one for one in report.documents(result) if one.sop_class_uid]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(destinations=(CLOUD, PACS), state=tmp_path / "state", host="127.0.0.1", port=0)
+
+
+@pytest.fixture
+def store(settings: Settings, documents: list[Document]) -> Iterator[Store]:
+    """Holds a result that waits for both destinations."""
+    made = Store(settings.state_dir)
+    receive(made, "1.2", "1.2.3")
+    job = made.studies.take()
+    assert job is not None
+    ways = {one.names[0]: one.documents for one in settings.destinations}
+    made.studies.finish(job.id, [(one, ways) for one in documents], "")
+    yield made
+    made.close()
+
+
+def named(data: bytes) -> bool:
+    """Whether a document says whose it is."""
+    source = phantom.header("spacing")
+    return any(str(source[name].value).encode() in data for name in ("PatientID", "PatientName", "StudyInstanceUID"))
+
+
+def test_each_destination_gets_its_own(store: Store, settings: Settings) -> None:
+    for place in (CLOUD, PACS):
+        peer = Cloud()
+        outbox = Outbox(place.names[0], place, store, peer, settings, Watch())
+        assert outbox.step() is None or outbox.step() is None
+        assert len(peer.got) == (3 if place is CLOUD else 2)
+        assert {named(data) for data in peer.got} == {place is PACS}
+        assert {meta(data).sop_class_uid for data in peer.got} == {
+            dcmread(io.BytesIO(data)).SOPClassUID for data in peer.got
+        }
+    with Ledger(settings.ledger_path) as ledger:
+        copy = dcmread(io.BytesIO(peer.got[0])).SOPInstanceUID
+        assert ledger.original("uid", ledger.uid(copy)) == copy
+
+
+def test_nothing_leaves_while_the_ledger_cannot_be_written(store: Store, settings: Settings) -> None:
+    settings.ledger_path.mkdir()
+    peer = Cloud()
+    outbox = Outbox(CLOUD.names[0], CLOUD, store, peer, settings, Watch())
+    outbox.step()
+    assert peer.got == []
+    assert len(store.parcels.waiting(CLOUD.names[0], frozenset(), 9)) == 3
+    settings.ledger_path.rmdir()
+    again = Outbox(CLOUD.names[0], CLOUD, store, peer, settings, Watch())
+    again.step()
+    assert len(peer.got) == 3
+
+
+def test_what_cannot_be_de_identified_is_given_up(
+    store: Store, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such as a capture that an older setting queued."""
+    peer = Cloud()
+    place = replace(PACS, deidentify=("patient",), documents=())
+    with caplog.at_level(logging.ERROR):
+        Outbox(PACS.names[0], place, store, peer, settings, Watch()).step()
+    assert [meta(data).sop_class_uid for data in peer.got] == ["1.2.840.10008.5.1.4.1.1.88.34"]
+    assert not named(peer.got[0])
+    assert store.parcels.waiting(PACS.names[0], frozenset(), 9) == []
+    assert "document not de-identified" in caplog.text
+
+
+def test_a_destination_that_is_gone_gets_no_names(store: Store, settings: Settings) -> None:
+    peer = Cloud()
+    deidentified.remember(settings.destinations, settings.ledger_path)
+    runner = Runner(store, replace(settings, destinations=()), deliver=peer)
+    runner.start()
+    try:
+        for loop in runner._outboxes:
+            loop.wake()
+    finally:
+        runner.stop()
+    place = deidentified.left(CLOUD.names[0], settings.ledger_path)
+    assert place.deidentify == ("shifted-dates", "descriptors", "patient")
+    assert deidentified.left(PACS.names[0], settings.ledger_path).deidentify is False
+    assert deidentified.left(PACS.names[0], settings.ledger_path.with_name("none")).deidentify is False
+    assert sum(named(data) for data in peer.got) == 2  # what the PACS got
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"deidentify": ("everything",)}, "expected true, or a list"),
+        ({"deidentify": "true"}, "expected true, or a list"),
+        ({"deidentify": ("uids",)}, "expected true, or a list"),
+        ({"deidentify": ()}, "expected true, or a list"),
+        ({"deidentify": ("dates", "shifted-dates")}, "got both"),
+        ({"deidentify": True, "commitment": True}, "other UIDs"),
+        ({"deidentify": True, "documents": ("SR", "PDF")}, "got PDF"),
+        ({"deidentify": True, "host": "", "port": 0, "url": "mllp://host:1"}, "a named patient"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(changes: dict[str, object], reason: str) -> None:
+    with pytest.raises(SettingsError, match=reason):
+        Destination(**{"ae_title": "CLOUD", "host": "h", "port": 1, **changes})  # type: ignore[arg-type]
+
+
+def test_settings_file(tmp_path: Path) -> None:
+    path = tmp_path / "wetread.toml"
+    lines = 'ae_title = "CLOUD"\nurl = "https://cloud.example/dicom-web"\ndeidentify = ["dates"]\n'
+    path.write_text(f"[[destinations]]\n{lines}")
+    (place,) = load(path, {}).destinations
+    assert (place.deidentify, place.options, place.documents) == (("dates",), ("dates",), ("SR", "SEG", "PM"))

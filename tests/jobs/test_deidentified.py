@@ -5,25 +5,30 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pydicom import dcmread
+from pydicom.uid import UID
 
 from tests.jobs.test_flow import receive
 from tests.report import phantom
+from tests.wire.objects import SR
 from wetread import report
 from wetread.acquire.deidentify import Ledger
 from wetread.errors import SettingsError
 from wetread.jobs import deidentified
 from wetread.jobs.delivery import Outbox
+from wetread.jobs.returned import Returned
 from wetread.jobs.runner import Runner
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
 from wetread.records import Document
 from wetread.settings import Destination, Settings, load
-from wetread.wire.part10 import meta
+from wetread.wire.dimse import Received
+from wetread.wire.part10 import EXPLICIT_LITTLE, meta
 
 CLOUD = Destination("CLOUD", "cloud.invalid", 104, deidentify=True)
 PACS = Destination("PACS", "pacs.invalid", 104, ("SR", "SC"))
@@ -154,3 +159,48 @@ def test_settings_file(tmp_path: Path) -> None:
     path.write_text(f"[[destinations]]\n{lines}")
     (place,) = load(path, {}).destinations
     assert (place.deidentify, place.options, place.documents) == (("dates",), ("dates",), ("SR", "SEG", "PM"))
+
+
+# ---- the way back -----------------------------------------------------------------------------
+
+
+def test_a_result_comes_home_and_goes_on_to_the_pacs(settings: Settings, documents: list[Document]) -> None:
+    """Once, under its patient, only if its study is known and here."""
+    source, study = phantom.header("spacing"), phantom.header("spacing").StudyInstanceUID
+    cloud, pacs = Cloud(), Cloud()
+    with closing(Store(settings.state_dir)) as store:
+        receive(store, study, source.SOPInstanceUID)
+        job = store.studies.take()
+        assert job is not None
+        store.studies.finish(job.id, [(documents[0], {one.names[0]: one.documents for one in (CLOUD, PACS)})], "")
+        Outbox(CLOUD.names[0], CLOUD, store, cloud, settings, Watch()).step()
+        theirs = dcmread(io.BytesIO(cloud.got[0]))
+        runner = Runner(store, settings)
+        other = Received(SR, "1.2.97", "1.2.98", EXPLICIT_LITTLE, b"", "OTHER", 1)  # a study like any other
+        assert Returned(store, settings, lambda: None).take(other) is None
+
+        def back(calling_ae: str = "CLOUD", **changes: str) -> int:
+            sent = dcmread(io.BytesIO(next(one.data for one in documents if one.kind == "SR")))
+            for keyword in ("StudyInstanceUID", "PatientID", "PatientName", "StudyDate"):
+                setattr(sent, keyword, theirs[keyword].value)
+            sent.SOPInstanceUID = sent.file_meta.MediaStorageSOPInstanceUID = UID("2.25.99")
+            for keyword, value in changes.items():
+                setattr(sent, keyword, value)
+            out = io.BytesIO()
+            sent.save_as(out)
+            head = (str(sent.SOPClassUID), "2.25.99", str(sent.StudyInstanceUID), EXPLICIT_LITTLE)
+            return runner.receive(Received(*head, out.getvalue(), calling_ae, 1))
+
+        assert back(StudyInstanceUID="2.25.98") == 0xA900
+        assert back(StudyInstanceUID="1.2.98") == 0xA900
+        assert back(SOPClassUID="1.2.840.10008.5.1.4.1.1.2") == 0x0122
+        assert back() == back(calling_ae="OTHER") == 0
+        assert back(SeriesDescription="other bytes") == 0xB000
+        Outbox(PACS.names[0], PACS, store, pacs, settings, Watch()).step()
+        Outbox(CLOUD.names[0], CLOUD, store, cloud, settings, Watch()).step()
+    assert len(pacs.got) == 1
+    assert len(cloud.got) == 1
+    home = dcmread(io.BytesIO(pacs.got[0]))
+    assert home.SOPInstanceUID == "2.25.99"
+    for keyword in ("StudyInstanceUID", "PatientID", "PatientName", "StudyDate", "AccessionNumber"):
+        assert home[keyword].value == source[keyword].value

@@ -32,6 +32,7 @@ from wetread.jobs.receipt import Receipts
 from wetread.jobs.reporting import Reporting
 from wetread.jobs.retention import Retention
 from wetread.jobs.retry import Backoff, RetryClock
+from wetread.jobs.returned import Returned
 from wetread.jobs.room import Room
 from wetread.jobs.states import State
 from wetread.jobs.store import Store
@@ -96,6 +97,7 @@ class Runner:
         self._asking = Asking(store.announced, self._answered, settings, self._watch, ask, clock)
         self._reading: list[Loop] = []
         self._outboxes: list[Loop] = []
+        self._returned = Returned(store, settings, self._wake_outboxes)
         self._committing = [
             Loop(f"wetread-commit-{destination_name(one)}", Committing(one, store, settings, clock=clock).step)
             for one in settings.destinations
@@ -221,6 +223,8 @@ class Runner:
         StoreError, OSError
             It is not durable; the peer must keep it.
         """
+        if (back := self._returned.take(received)) is not None:
+            return back
         seen = glance(memoryview(received.data)[meta(received.data).offset :], received.transfer_syntax)
         sender = Sender(received.calling_ae, received.called_ae, local(self._store.now()))
         facts = facts_of(seen, sender)
@@ -303,6 +307,10 @@ class Runner:
         for loop in self._outboxes:
             loop.wake()
         return status
+
+    def _wake_outboxes(self) -> None:
+        for loop in self._outboxes:
+            loop.wake()
 
     def association_ended(self, number: int, released: bool) -> None:
         """Complete the studies that only waited for the release of this association."""

@@ -14,12 +14,13 @@ from wetread.jobs.index import Index
 from wetread.jobs.lanes import Lane, due, local
 from wetread.jobs.leases import Leases
 from wetread.jobs.moves import Job, job_of, move, note, settle
-from wetread.jobs.parcels import Addressed, enclose
+from wetread.jobs.parcels import Addressed, Destinations, enclose
 from wetread.jobs.spool import Spool
 from wetread.jobs.states import TERMINAL, Delivery, State
-from wetread.jobs.tables import aside, documents, instances, jobs, removed
+from wetread.jobs.tables import aside, documents, instances, jobs, outbox, removed
 from wetread.jobs.withholding import KEPT_BACK, Withholding
 from wetread.records import Alarm, Document, Sender
+from wetread.wire.command import Status
 
 
 def lease_of(job: int) -> str:
@@ -328,6 +329,33 @@ class Studies:
             here = select(documents.c.id).where(documents.c.digest == digest)
             if job is not None and connection.execute(here).first() is None:
                 enclose(connection, job, report, digest, {}, self._index.now())
+
+    def file_returned(self, study_uid: str, document: Document, destinations: Destinations) -> Status:
+        """File what others made of a copy with the latest version of its study, and queue it.
+
+        It goes where results of that version went; where none went yet, to all of the destinations.
+
+        Returns
+        -------
+        Status
+            SUCCESS, also if it is here; COERCED if its instance is here with other bytes, which stay;
+            DATA_SET_MISMATCH if the study is not.
+        """
+        digest = self._made.put(document.data)
+        self._made.sync([digest])
+        latest = select(jobs.c.id).where(jobs.c.study_uid == study_uid).order_by(jobs.c.version.desc()).limit(1)
+        here = select(documents.c.digest).where(documents.c.sop_instance_uid == document.sop_instance_uid)
+        with self._index.writing() as connection:
+            job = connection.scalar(latest)
+            if job is None:
+                return Status.DATA_SET_MISMATCH
+            if known := set(connection.scalars(here)):
+                return Status.SUCCESS if digest in known else Status.COERCED
+            went = destinations.keys() & connection.scalars(select(outbox.c.destination).where(outbox.c.job == job))
+            ways = {name: kinds for name, kinds in destinations.items() if not went or name in went}
+            self._enclosed(connection, job, [(document, ways)], [digest])
+            note(connection, self._index.now(), "returned", job, {"kind": document.kind})
+        return Status.SUCCESS
 
     def has(self, study_uid: str) -> bool:
         """Whether objects of a study were ever received."""

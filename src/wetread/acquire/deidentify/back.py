@@ -45,14 +45,14 @@ def reidentify(data: bytes, ledger: Ledger) -> bytes:
         try:
             result = pydicom.dcmread(io.BytesIO(data))
             told = ledger.original("study", str(result.StudyInstanceUID))
+            if told is not None:
+                _name(result, json.loads(told), ledger)
+                out = io.BytesIO()
+                result.save_as(out, enforce_file_format=True)
+                return out.getvalue()
         except FOREIGN_ERRORS as error:
             raise BadInput("re-identification: expected a DICOM file of a study, got something else") from error
-        if told is None:
-            raise BadInput("re-identification: expected a result of a copy that this ledger made, got another study's")
-        _name(result, json.loads(told), ledger)
-        out = io.BytesIO()
-        result.save_as(out, enforce_file_format=True)
-        return out.getvalue()
+    raise BadInput("re-identification: expected a result of a copy that this ledger made, got another study's")
 
 
 def _name(result: FileDataset, identity: dict[str, str], ledger: Ledger) -> None:

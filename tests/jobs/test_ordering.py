@@ -226,6 +226,17 @@ def test_orders_change_and_end(bench: Bench) -> None:
     assert bench.orders["1.2"] is None
 
 
+def test_a_fillers_number_under_another_placers_is_another_order(bench: Bench) -> None:
+    def tell(placer: str, accession: str) -> str:
+        orc, obr = f"ORC|NW|{placer}|F1^PACS", f"OBR|1|{placer}|F1^PACS|CT^Head^L" + "|" * 14 + accession
+        return bench.tell("ORM^O01", "PID|1||4711^^^HOSP", orc, obr)
+
+    assert [tell("P1^RIS", "A1"), tell("P2^RIS", "A2"), tell("", "A3")] == ["AA"] * 3
+    rows = bench.store.ordered.of("1.2", "A1"), bench.store.ordered.of("1.2", "A2"), bench.store.ordered.of("1.2", "A3")
+    assert sorted(len(one) for one in rows) == [0, 1, 1]  # without a placer's number it is the first of the two
+    assert [one.placer.value for one in rows[1]] == ["P2"]
+
+
 def test_a_repeated_message_changes_nothing_and_is_answered_the_same(bench: Bench) -> None:
     new = ("ORM^O01", "PID|1||123", "ORC|NW|P1", "OBR|1|P1||CT" + "|" * 14 + "A1")
     assert bench.tell(*new, control="M1") == "AA"
@@ -460,7 +471,7 @@ def test_retention_forgets_orders(keep_days: float, left: int, bench: Bench, mon
     later = bench.store.now() + 91 * 86400
     monkeypatch.setattr(bench.store._index, "now", lambda: later)
     Retention(bench.store, Settings(keep_orders_days=keep_days, keep_days=0.0), bench.seen).step()
-    assert len(bench.store.ordered.of("", "A1")) == left
+    assert len(bench.store.ordered.of("1.2", "A1")) == left
 
 
 def test_what_is_withheld_is_seen_by_no_other_door(bench: Bench) -> None:

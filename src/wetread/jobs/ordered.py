@@ -217,14 +217,17 @@ def _number(one: Identifier) -> str:
 
 
 def _find(connection: Connection, order: Order) -> Row[Any] | None:
-    """The row of an order that is known already: by its placer's number, else its filler's; without them by others."""
+    """The row of an order that is known already: by its placer's number, else its filler's; without them by others.
+
+    A filler's number under another number of the placer is another order: one of the two numbers is a mistake.
+    """
     keys = ((orders.c.placer, _number(order.placer)), (orders.c.filler, _number(order.filler)))
     if not order.placer.value and not order.filler.value:
         keys = ((orders.c.accession, order.accession.value), (orders.c.study_uid, order.study_uid))
     for column, number in keys:
-        row = connection.execute(select(orders).where(column == number)).first() if number else None
-        if row is not None:
-            return row
+        for row in connection.execute(select(orders).where(column == number)) if number else ():
+            if row.placer in ("", _number(order.placer)) or not order.placer.value:
+                return row
     return None
 
 

@@ -47,6 +47,17 @@ def test_a_reading_gives_all_documents(kind: str, documents_of: Documents, resul
     assert len({one.name for one in made.values()}) == len(DICOM) + 2
 
 
+@pytest.mark.parametrize("kind", ["real", "ct"])
+def test_a_presentation_state_has_a_creation_date_and_no_content_date(kind: str, documents_of: Documents) -> None:
+    """Its IOD has no module with Content Date and Time (PS3.3 A.33.1), and ours are those of every document."""
+    state = read(documents_of(kind)["GSPS"])
+    assert "ContentDate" not in state
+    assert "ContentTime" not in state
+    document = read(documents_of(kind)["SR"])
+    assert state.PresentationCreationDate == document.ContentDate
+    assert state.PresentationCreationTime == document.ContentTime
+
+
 @pytest.mark.parametrize(
     ("kind", "expected"), [("real", "ISO_IR 100"), ("utf8", "ISO_IR 192"), ("iso2022", ["", "ISO 2022 IR 87"])]
 )

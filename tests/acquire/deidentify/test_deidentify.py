@@ -147,7 +147,7 @@ def test_copy_says_what_was_done(ledger: Ledger) -> None:
     made = copied(image(), ledger, Profile())
     assert made.PatientIdentityRemoved == "YES"
     assert [item.CodeValue for item in made.DeidentificationMethodCodeSequence] == [
-        *("113100", "113108", "113107", "113105"),
+        *("113100", "113103", "113104", "113108", "113107", "113105"),
     ]
     assert made.PatientID == made.PatientName
     assert made.SpecificCharacterSet == "ISO_IR 192"

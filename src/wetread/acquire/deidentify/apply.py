@@ -105,9 +105,8 @@ def deidentify_result(data: bytes, profile: Profile, ledger: Ledger) -> Deidenti
     PS3.15 Sections E.3.3 and E.3.4.
     """
     with _opened(data) as source:
-        options = results.options_of(source)
         results.clean(source)
-        return _copied(source, profile, ledger, own=True, options=options)
+        return _copied(source, profile, ledger, own=True)
 
 
 @contextmanager
@@ -121,13 +120,11 @@ def _opened(data: bytes) -> Iterator[FileDataset]:
         yield source
 
 
-def _copied(
-    source: FileDataset, profile: Profile, ledger: Ledger, own: bool, options: tuple[tuple[str, str], ...] = ()
-) -> Deidentified:
+def _copied(source: FileDataset, profile: Profile, ledger: Ledger, own: bool) -> Deidentified:
     walk = _Walk(profile, ledger, ledger.shift_days(str(source.get("PatientID", ""))), Counter(), own)
     copy = walk.dataset(source, top=True)
     note_identity(source, ledger)
-    _declare(copy, profile, options)
+    _declare(copy, profile)
     if "PixelData" in copy and not own:
         copy.setdefault("BurnedInAnnotation", "NO")
     made = Deidentified(_encoded(copy, source), walk.reasons)
@@ -286,11 +283,11 @@ def _dummy(element: DataElement) -> Any:
     return DUMMIES.get(element.VR, "REMOVED")
 
 
-def _declare(copy: Dataset, profile: Profile, options: tuple[tuple[str, str], ...]) -> None:
+def _declare(copy: Dataset, profile: Profile) -> None:
     """Say that and how the copy was de-identified."""
     copy.PatientIdentityRemoved = "YES"
     copy.DeidentificationMethod = "Wetread: PS3.15 Annex E"
-    copy.DeidentificationMethodCodeSequence = [_code(*code) for code in (*profile.codes, *options)]
+    copy.DeidentificationMethodCodeSequence = [_code(*code) for code in profile.codes]
     copy.LongitudinalTemporalInformationModified = profile.times
 
 

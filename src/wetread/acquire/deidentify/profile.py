@@ -19,6 +19,8 @@ OPTIONS = {
     "shifted-dates": ("113107", "Retain Longitudinal Temporal Information Modified Dates Option"),
     "descriptors": ("113105", "Clean Descriptors Option"),
 }
+#: Of overlays, presentation states, reports and acquisition context nothing is left that a person wrote.
+CLEANED = (("113103", "Clean Graphics Option"), ("113104", "Clean Structured Content Option"))
 BASIC = ("113100", "Basic Application Confidentiality Profile")
 
 
@@ -44,5 +46,8 @@ class Profile:
 
     @property
     def codes(self) -> list[tuple[str, str]]:
-        """What was applied, for De-identification Method Code Sequence (0012,0064)."""
-        return [BASIC, *(OPTIONS[name] for name in OPTIONS if name in self.options)]
+        """What was applied, for De-identification Method Code Sequence (0012,0064).
+
+        It belongs to the patient, so it is the same in every object of a study (PS3.3 Table C.7-1).
+        """
+        return [BASIC, *CLEANED, *(OPTIONS[name] for name in OPTIONS if name in self.options)]

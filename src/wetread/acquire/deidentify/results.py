@@ -14,19 +14,20 @@ from pydicom.dataset import Dataset
 from wetread.acquire.deidentify.coded import CODE, is_code, meaning
 from wetread.errors import REFUSALS, BadInput
 
-__all__ = ["KEPT", "NEEDED", "clean", "options_of"]
+__all__ = ["KEPT", "NEEDED", "clean"]
 
-GRAPHICS, STRUCTURED = ("113103", "Clean Graphics Option"), ("113104", "Clean Structured Content Option")
-#: What may leave, by SOP Class, and the options that clean it.  A capture and a PDF may not: their pixels and pages
-#: show the image with whatever is burned into it, and UIDs.
-_OPTIONS = {
-    "1.2.840.10008.5.1.4.1.1.88.34": (STRUCTURED,),  # Comprehensive 3D SR
-    "1.2.840.10008.5.1.4.1.1.88.59": (STRUCTURED,),  # Key Object Selection
-    "1.2.840.10008.5.1.4.1.1.11.1": (GRAPHICS,),  # Grayscale Softcopy Presentation State
-    "1.2.840.10008.5.1.4.1.1.66.4": (),  # Segmentation
-    "1.2.840.10008.5.1.4.1.1.66.7": (),  # Label Map Segmentation
-    "1.2.840.10008.5.1.4.1.1.30": (),  # Parametric Map
-}
+#: What may leave, by SOP Class.  A capture and a PDF may not: their pixels and pages show the image with whatever is
+#: burned into it, and UIDs.
+_CLASSES = frozenset(
+    {
+        "1.2.840.10008.5.1.4.1.1.88.34",  # Comprehensive 3D SR
+        "1.2.840.10008.5.1.4.1.1.88.59",  # Key Object Selection
+        "1.2.840.10008.5.1.4.1.1.11.1",  # Grayscale Softcopy Presentation State
+        "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation
+        "1.2.840.10008.5.1.4.1.1.66.7",  # Label Map Segmentation
+        "1.2.840.10008.5.1.4.1.1.30",  # Parametric Map
+    }
+)
 #: Texts that only models and this software write into results, once `clean` has been over them.
 KEPT = frozenset(
     {
@@ -60,22 +61,16 @@ _REMOVED = "REMOVED"
 _OURS = "99WETREAD"  # `wetread check` knows the meaning of each of its codes
 
 
-def options_of(source: Dataset) -> tuple[tuple[str, str], ...]:
-    """Return code and meaning of the options by which a result is cleaned beyond those of the profile.
+def clean(source: Dataset) -> None:
+    """Take out of a result what it repeats of others: of the order, of a reviewer, of a header, of earlier reports.
 
     Raises
     ------
     BadInput
         It is of a kind that may show the patient.
     """
-    options = _OPTIONS.get(str(source.get("SOPClassUID", "")))
-    if options is None:
+    if source.get("SOPClassUID") not in _CLASSES:
         raise BadInput("de-identification: expected SR, SEG, PM, KOS, GSPS or LABELMAP, got what may show the patient")
-    return options
-
-
-def clean(source: Dataset) -> None:
-    """Take out of a result what it repeats of others: of the order, of a reviewer, of a header, of earlier reports."""
     source.pop("ReferencedRequestSequence", None)
     for keyword in _FOREIGN:
         for item in source.get(keyword) or ():

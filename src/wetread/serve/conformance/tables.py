@@ -16,8 +16,7 @@ from pydicom.uid import UID
 from starlette.routing import Route, WebSocketRoute
 
 from wetread.acquire.deidentify import OPTIONS
-from wetread.acquire.deidentify.profile import BASIC
-from wetread.acquire.deidentify.results import GRAPHICS, STRUCTURED
+from wetread.acquire.deidentify.profile import BASIC, CLEANED
 from wetread.acquire.syntaxes import SYNTAXES
 from wetread.report.characters import TERMS
 from wetread.report.context import KINDS
@@ -264,8 +263,8 @@ def suites() -> str:
 
 def deidentification() -> str:
     """Return the profile and its options."""
-    rows = [("always", *BASIC), *((f"`{name}`", *coded) for name, coded in OPTIONS.items())]
-    rows += [("results: SR, KOS", *STRUCTURED), ("results: GSPS", *GRAPHICS)]
+    rows = [("always", *coded) for coded in (BASIC, *CLEANED)]
+    rows += [(f"`{name}`", *coded) for name, coded in OPTIONS.items()]
     return table("by|code (DCM)|meaning", rows)
 
 

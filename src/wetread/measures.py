@@ -21,6 +21,7 @@ __all__ = [
     "calibration_error",
     "dice",
     "energy_inside",
+    "extent",
     "hausdorff95",
     "sensitivity",
     "sensitivity_at_specificity",
@@ -274,3 +275,29 @@ def bootstrap_interval(
 ) -> Interval:
     """The interval of `bootstrap` alone."""
     return bootstrap(figure, columns, groups, draws, seed)[0]
+
+
+def extent(
+    voxels: int, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float] | None
+) -> tuple[float, str]:
+    """Return the size of a mask, with its UCUM unit.
+
+    Parameters
+    ----------
+    voxels
+        Those inside.
+    shape
+        (z, y, x) of the whole image.
+    spacing_mm
+        (z, y, x); None: not known.
+
+    Returns
+    -------
+    The volume in ml of a series; of one film or slice the area in cm2, or without a spacing its share in %.
+    """
+    if spacing_mm is None:
+        return 100.0 * voxels / (shape[0] * shape[1] * shape[2]), "%"
+    depth, row, column = spacing_mm
+    if shape[0] > 1:
+        return voxels * (depth * row * column / 1000.0), "ml"
+    return voxels * row * column / 100.0, "cm2"

@@ -253,6 +253,41 @@ class Explanation:
 
 
 @dataclass(frozen=True, slots=True)
+class Segment:
+    """One segment of a segmentation that somebody else made: PS3.3 Table C.8.20-4."""
+
+    number: int
+    label: str
+    type: Code
+    laterality: Code | None
+    tracking_uid: str  # "" not told
+    algorithm: str  # Segment Algorithm Name (0062,0009); "" drawn by hand
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentFrame:
+    """One frame of such a segmentation, and where it lies."""
+
+    segment: int  # Referenced Segment Number; 0: of a label map, whose pixels are the numbers
+    position_mm: tuple[float, ...]  # (x, y, z) of the centre of the first pixel; () not told
+    sop_uid: str  # of the one image on which it was drawn; "" not told
+    number: int  # of the frame of that image; 0: not told
+
+
+@dataclass(frozen=True, slots=True)
+class Segmentation:
+    """A segmentation that somebody else made, decoded."""
+
+    study_uid: str
+    frame_of_reference: str  # "" not told
+    directions: tuple[float, ...]  # Image Orientation (Patient), six cosines; () not told
+    spacing_mm: tuple[float, ...]  # (y, x); () not told
+    segments: tuple[Segment, ...]
+    frames: tuple[SegmentFrame, ...]
+    pixels: Pixels  # (frames, y, x) uint8 or uint16: 0 and 1, or segment numbers
+
+
+@dataclass(frozen=True, slots=True)
 class Picture:
     """A picture for people: a film or slice as displayed, with or without something drawn on it."""
 

@@ -25,7 +25,7 @@ from wetread.acquire.source import File, read_files
 from wetread.acquire.studies import gather, given_up, read_each
 from wetread.contain.handover import Shelf, pack
 from wetread.contain.limits import Limits
-from wetread.contain.shown import shown, told
+from wetread.contain.shown import drawn, shown, told
 from wetread.contain.talk import HANDLE, OUT_OF_MEMORY, PAGE, Said, say, take, write
 from wetread.errors import NotRead
 from wetread.memory import keep_freed
@@ -133,12 +133,18 @@ def _show(job: dict[str, Any], service: Service) -> Any:
     return shown(job, data, Settings(**job["settings"]))
 
 
+def _segmentation(job: dict[str, Any], service: Service) -> Any:
+    ((_, data),) = list(service.files())
+    return drawn(data, Settings(**job["settings"]))
+
+
 JOBS: dict[str, Callable[[dict[str, Any], Service], Any]] = {
     "decode": _decode,
     "load": _load,
     "given_up": _give_up,
     "metadata": _metadata,
     "show": _show,
+    "segmentation": _segmentation,
 }
 
 

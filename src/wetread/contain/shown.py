@@ -10,8 +10,9 @@ import numpy as np
 
 from wetread.acquire import plain, rendering, view
 from wetread.acquire.rendering import Window
-from wetread.errors import NotRead
-from wetread.records import Pixels
+from wetread.acquire.segmentation import segmentation
+from wetread.errors import REFUSALS, NotRead
+from wetread.records import Pixels, Refusal, Segmentation
 from wetread.settings import Settings
 
 
@@ -24,6 +25,9 @@ class Plane:
 
 #: Refusal code or "", and what is shown.
 Shown = tuple[str, tuple[Plane, ...]]
+
+#: What is in a segmentation, or why it cannot be read.
+Drawn = tuple[Refusal | None, Segmentation | None]
 
 
 def told(url: str, data: bytes, settings: Settings) -> str:
@@ -46,6 +50,14 @@ def shown(job: Mapping[str, Any], data: bytes, settings: Settings) -> Shown:
         return "", tuple(Plane(one) for one in WHAT[job["what"]](job, data, settings))
     except NotRead as refusal:
         return refusal.code, ()
+
+
+def drawn(data: bytes, settings: Settings) -> Drawn:
+    """Read a segmentation: `wetread.acquire.segmentation.segmentation`."""
+    try:
+        return None, segmentation(data, settings)
+    except NotRead as refusal:
+        return Refusal(refusal.code, REFUSALS[refusal.code], refusal.detail), None
 
 
 def _bulk(job: Mapping[str, Any], data: bytes, settings: Settings) -> list[Pixels]:

@@ -11,10 +11,10 @@ from wetread.acquire.rendering import Window
 from wetread.contain.children import Children
 from wetread.contain.handover import read
 from wetread.contain.process import POSSIBLE
-from wetread.contain.shown import Shown, shown, told
+from wetread.contain.shown import Drawn, Shown, drawn, shown, told
 from wetread.contain.talk import Body
-from wetread.errors import REFUSALS, NotRead
-from wetread.records import Pixels
+from wetread.errors import REFUSALS, DecoderDied, NotRead
+from wetread.records import Pixels, Segmentation
 from wetread.settings import Settings
 
 
@@ -24,7 +24,9 @@ class Viewer:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._children = Children(replace(settings, decoders=1))
-        self._common = {"settings": {"max_pixels": settings.max_pixels}}
+        self._common = {
+            "settings": {"max_pixels": settings.max_pixels, "max_series_pixels": settings.max_series_pixels}
+        }
 
     def close(self) -> None:
         """End the child."""
@@ -71,6 +73,17 @@ class Viewer:
         (made,) = self._show(data, what="picture", frame=frame, window=window and list(astuple(window)))
         return made
 
+    def segmentation(self, data: bytes) -> Segmentation:
+        """Read a segmentation: `wetread.acquire.segmentation.segmentation`, which names the errors, too."""
+        if POSSIBLE:
+            job = {"do": "segmentation", **self._common}
+            refusal, made = self._children.ask(job, iter([({}, data)]), _drawn)
+        else:
+            refusal, made = drawn(data, self._settings)
+        if refusal is not None or made is None:
+            raise NotRead(refusal.code, refusal.detail) if refusal is not None else DecoderDied("LIE")
+        return made
+
     def _show(self, data: bytes, **asked: Any) -> list[Pixels]:
         if POSSIBLE:
             job = {"do": "show", **self._common, **asked}
@@ -80,6 +93,15 @@ class Viewer:
         if code:
             raise NotRead(code)
         return [plane.pixels for plane in planes]
+
+
+def _drawn(head: bytes, body: Body) -> Drawn:
+    refusal, made = read(head, Drawn, body)
+    if (refusal is None) == (made is None):
+        raise ValueError("expected a refusal or a segmentation")
+    if made is not None and len(made.frames) != len(made.pixels):
+        raise ValueError("expected pixels of each frame")
+    return refusal, made
 
 
 def _shown(head: bytes, body: Body) -> Shown:

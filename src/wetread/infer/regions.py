@@ -10,6 +10,7 @@ from wetread.errors import NotRead
 from wetread.infer.host import Loaded
 from wetread.infer.masks import is_pair
 from wetread.infer.model import Label
+from wetread.measures import extent
 from wetread.records import Code, Image, Mask, Measurement, Region
 from wetread.uids import derive
 
@@ -21,6 +22,8 @@ VOLUME = Code("118565006", "SCT", "Volume")
 SHARE = Code("AREA-SHARE", "99WETREAD", "Share of the image area")
 CM2, PERCENT = Code("cm2", "UCUM", "square centimeter"), Code("%", "UCUM", "percent")
 ML = Code("ml", "UCUM", "milliliter")
+#: Unit -> what is measured in it, and the unit's code.
+_SIZES = {"ml": (VOLUME, ML), "cm2": (AREA, CM2), "%": (SHARE, PERCENT)}
 
 
 def regions(loaded: Loaded, image: Image, masks: Sequence[Mask]) -> tuple[Region, ...]:
@@ -101,14 +104,10 @@ def _region(loaded: Loaded, image: Image, label: Label, mask: Mask, side: str) -
 
 
 def measure(mask: Mask, image: Image, site: Code, laterality: Code | None) -> Measurement:
-    """Volume in ml of a series; of one film or slice the area in cm2, or without a spacing its share in %."""
-    count = int(np.count_nonzero(mask))
-    if image.spacing_mm is None:
-        return Measurement(SHARE, 100.0 * count / mask.size, PERCENT, site, laterality)
-    if len(mask) > 1:
-        return Measurement(VOLUME, count * voxel_ml(image.spacing_mm), ML, site, laterality)
-    _, row, column = image.spacing_mm
-    return Measurement(AREA, count * row * column / 100.0, CM2, site, laterality)
+    """Measure a mask: `wetread.measures.extent`."""
+    value, unit = extent(int(np.count_nonzero(mask)), mask.shape, image.spacing_mm)
+    code, coded = _SIZES[unit]
+    return Measurement(code, value, coded, site, laterality)
 
 
 def tracking(image: Image, label: Label, side: str = "") -> tuple[str, str]:

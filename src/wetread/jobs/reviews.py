@@ -20,9 +20,10 @@ from wetread.jobs.moves import note
 from wetread.jobs.parcels import enclose
 from wetread.jobs.spool import Spool
 from wetread.jobs.states import Delivery
-from wetread.jobs.tables import documents, jobs, outbox, reviews
-from wetread.records import Document, Filed
+from wetread.jobs.tables import documents, instances, jobs, outbox, reviews
+from wetread.records import Document, Filed, Segmentation
 from wetread.report.fhir.signed import signed as signed_bundle
+from wetread.report.redrawn import Redrawn, redrawn
 from wetread.report.reviewed import Review, Verdict, filed, verdicts, verified
 from wetread.report.signed import signed as signed_message
 
@@ -47,12 +48,15 @@ class Reviews:
 
     Parameters
     ----------
+    spool
+        The blobs of objects that came.
     made
         The blobs of documents.
     """
 
-    def __init__(self, index: Index, made: Spool) -> None:
+    def __init__(self, index: Index, spool: Spool, made: Spool) -> None:
         self._index = index
+        self._spool = spool
         self._made = made
 
     def open(self, study_uid: str) -> list[str]:
@@ -60,18 +64,40 @@ class Reviews:
         with self._index.reading() as connection:
             return [row.sop_instance_uid for row in _reports(connection, study_uid)]
 
-    def review(self, study_uid: str, review: Review, report: str = "") -> Reviewed:
+    def drawn(self, study_uid: str, sop_instance_uid: str) -> bytes:
+        """Return an object that came with a study, such as the segmentation that a person drew.
+
+        Raises
+        ------
+        BadInput
+            The study has none of that UID.
+        StoreError
+            It cannot be read now.
+        """
+        there = select(instances.c.digest).join(jobs)
+        there = there.where(jobs.c.study_uid == study_uid, instances.c.sop_instance_uid == sop_instance_uid)
+        with self._index.reading() as connection:
+            digest = connection.scalar(there)
+        if digest is None:
+            raise BadInput(
+                "review: expected a segmentation that was stored into the study, by STOW or C-STORE; there is none"
+            )
+        return self._spool.get(digest)
+
+    def review(self, study_uid: str, review: Review, report: str = "", drawn: Segmentation | None = None) -> Reviewed:
         """Keep a review, make its documents and queue them for whoever got those of the result.
 
         Parameters
         ----------
         report
             SOP Instance UID of the SR; "": the only one of the study.
+        drawn
+            The segmentation that the review names.
 
         Raises
         ------
         BadInput
-            There is no such report, more than one, or the review does not fit it.
+            There is no such report, more than one, or the review or its segmentation does not fit it.
         Conflict
             The result is withheld, or somebody else reviewed it meanwhile.
         DocumentError
@@ -85,8 +111,8 @@ class Reviews:
             before = _last(connection, row.sop_instance_uid)
             if before is not None and before.said == said:
                 return Reviewed(row.sop_instance_uid, before.successor, ())
-            sources = _sources(connection, row)
-        made, judged = self._documents(row, sources, review, before)
+            sources = _sources(connection, row, drawn is not None)
+        made, judged = self._documents(row, sources, review, before, drawn)
         digests = [self._made.put(document.data) for document, _ in made]
         self._made.sync(digests)
         with self._index.writing() as connection:
@@ -108,26 +134,37 @@ class Reviews:
         return Reviewed(row.sop_instance_uid, successor, tuple(document.kind for document, _ in made))
 
     def _documents(
-        self, row: Any, sources: Sequence[_Source], review: Review, before: Any
+        self, row: Any, sources: Sequence[_Source], review: Review, before: Any, drawn: Segmentation | None
     ) -> tuple[list[tuple[Document, list[str]]], list[Verdict]]:
         """Make the documents of a review with their destinations, the report first."""
         data = self._made.get(row.digest)
         judged = verdicts(data, review)
-        report = verified(data, review, before.successor if before is not None else "")
+        masks = self._redrawn(sources, review, drawn) if drawn is not None else None
+        report = verified(data, review, before.successor if before is not None else "", masks)
         made = []
         for one in sources:
             if one.kind == "SR":
                 made.append((report, one.destinations))
                 continue
+            if one.kind == "SEG":
+                assert masks is not None
+                made.append((masks.document, one.destinations))
+                continue
             how = filed(review, one.filed, one.kind)
             source = self._made.get(one.digest)
             if one.kind == "FHIR":
-                told = signed_bundle(source, review, judged, report.sop_instance_uid, before is not None)
+                told = signed_bundle(source, review, judged, report.sop_instance_uid, before is not None, masks)
             else:
-                told = signed_message(source, review, judged, how, before is not None)
+                told = signed_message(source, review, judged, how, before is not None, masks)
             name = f"{review.digest[:8]}-{one.kind.lower()}.{one.name.rpartition('.')[2]}"
             made.append((Document(one.kind, name, told, filed=how), one.destinations))
         return made, judged
+
+    def _redrawn(self, sources: Sequence[_Source], review: Review, drawn: Segmentation) -> Redrawn:
+        ours = next((one for one in sources if one.kind == "SEG"), None)
+        if ours is None:
+            raise BadInput("review: expected a result with regions to correct their masks, got one without")
+        return redrawn(self._made.get(ours.digest), drawn, review.name, review.digest)
 
     def decisions(self) -> Counter[str]:
         """Count the reviews by decision."""
@@ -187,12 +224,15 @@ def _last(connection: Connection, report: str) -> Any:
     return connection.execute(select(reviews).where(reviews.c.report == report).order_by(reviews.c.id.desc())).first()
 
 
-def _sources(connection: Connection, row: Any) -> list[_Source]:
-    """The report and what else was made of the same result: names of one result begin alike."""
+def _sources(connection: Connection, row: Any, masks: bool) -> list[_Source]:
+    """The report and what else was made of the same result: names of one result begin alike.
+
+    The segmentation only where its `masks` are corrected.
+    """
     stem = row.name.rpartition("-")[0]
     others = select(documents).where(
         documents.c.job == row.job,
-        documents.c.kind.in_(SIGNED),
+        documents.c.kind.in_((*SIGNED, "SEG") if masks else SIGNED),
         documents.c.signed == 0,
         documents.c.digest != "",
         documents.c.name.startswith(f"{stem}-", autoescape=True),
@@ -200,7 +240,7 @@ def _sources(connection: Connection, row: Any) -> list[_Source]:
     found = []
     for one in (row, *connection.execute(others.order_by(documents.c.id))):
         same = documents.c.sop_instance_uid == one.sop_instance_uid
-        if one.kind != "SR":
+        if not one.sop_instance_uid:
             same = documents.c.identity == one.identity
         ways = select(outbox.c.destination, outbox.c.state, outbox.c.patient).join(documents).where(same)
         went = connection.execute(ways).all()

@@ -19,6 +19,7 @@ from wetread.report.problem import HABIT, Problem
 _REFERENCES = ("ReferencedSOPInstanceUID", "ReferencedSOPClassUID")
 _MAPPED = ("Slope", "Intercept", "FirstValueMapped", "LastValueMapped")
 _FRAMES = "PerFrameFunctionalGroupsSequence"
+_IDENTIFIED = "SegmentationAlgorithmIdentificationSequence"
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
@@ -202,9 +203,11 @@ def segments(data: Item) -> Iterator[Problem]:
         automatic = get(segment, "SegmentAlgorithmType") != "MANUAL"
         if automatic and not get(segment, "SegmentAlgorithmName"):
             yield Problem(where, "expected a Segment Algorithm Name, got none", "PS3.3 C.8.20.4")
+        if get(segment, "SegmentAlgorithmType") == "AUTOMATIC" and not sequence(segment, _IDENTIFIED):
+            yield Problem(where, "expected the identification of its algorithm, got none", HABIT)
         if bool(get(segment, "TrackingID")) != bool(get(segment, "TrackingUID")):
             yield Problem(where, "expected Tracking ID and Tracking UID together", "PS3.3 C.8.20.4")
-        for one in sequence(segment, "SegmentationAlgorithmIdentificationSequence"):
+        for one in sequence(segment, _IDENTIFIED):
             if tuple(get(one, keyword) for keyword in keywords) not in contributed:
                 yield Problem(where, "expected the algorithm among the contributing equipment", "AIR")
             if get(one, "AlgorithmName") != get(segment, "SegmentAlgorithmName"):

@@ -22,7 +22,9 @@ from wetread.report import codes
 from wetread.report.checker import problems_of
 from wetread.report.codes import coded
 from wetread.report.elements import Item, decode, encode, get, item, sequence
+from wetread.report.measured import compared, measured, renamed
 from wetread.report.previous import PERTINENT, standing
+from wetread.report.redrawn import Redrawn
 from wetread.report.revision import PREDECESSORS
 from wetread.report.tree import key, key_of, named, walk_nodes
 from wetread.uids import derive
@@ -46,16 +48,17 @@ class Review:
     at: str  # UTC, ISO 8601 to the second
     text: str = ""  # in the person's words
     findings: Mapping[str, bool] = field(default_factory=dict)  # of a correction: code value -> present
+    segmentation: str = ""  # of a correction: SOP Instance UID of the masks that the person drew
 
     def __post_init__(self) -> None:
         if self.decision not in DECISIONS:
             raise BadInput(f"review: expected decision {', '.join(DECISIONS)}, got another")
         if not (self.name.strip() and self.identifier.strip() and self.organization.strip()):
             raise BadInput("review: expected name, identifier and organization of the person, got not all of them")
-        if bool(self.findings) and self.decision != "correct":
-            raise BadInput("review: expected findings with the decision correct only")
-        if self.decision == "correct" and not (self.findings or self.text.strip()):
-            raise BadInput("review: expected findings or a text that correct something, got neither")
+        if (self.findings or self.segmentation) and self.decision != "correct":
+            raise BadInput("review: expected findings and segmentation with the decision correct only")
+        if self.decision == "correct" and not (self.findings or self.segmentation or self.text.strip()):
+            raise BadInput("review: expected findings, a segmentation or a text that correct something, got none")
         longest = max(map(len, (self.name, self.identifier, self.organization)))
         if longest > 64 or len(self.text) > 4000 or not all(map(str.isprintable, (self.name, self.identifier))):
             raise BadInput("review: expected at most 64 characters of name, identifier and organization, 4000 of text")
@@ -63,7 +66,10 @@ class Review:
     @property
     def digest(self) -> str:
         """SHA-256 of all of it, hex."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        told = asdict(self)
+        if not self.segmentation:  # as it was before there were any: what was said is not said anew
+            del told["segmentation"]
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +123,15 @@ def _finding_of(group: list[Item]) -> tuple[str, str] | None:
     return next(key_of(one, "ConceptCodeSequence") for one in named(group, codes.FINDING))
 
 
-def verified(report: bytes, review: Review, predecessor: str = "") -> Document:
+def verified(report: bytes, review: Review, predecessor: str = "", drawn: Redrawn | None = None) -> Document:
     """Write the next version of a structured report.
 
     Parameters
     ----------
     predecessor
         SOP Instance UID of the last version; "": the report itself.
+    drawn
+        The segmentation with the person's masks, if there are any.
 
     Raises
     ------
@@ -132,7 +140,7 @@ def verified(report: bytes, review: Review, predecessor: str = "") -> Document:
     """
     _, data = decode(report)
     before = predecessor or get(data, "SOPInstanceUID")
-    made = dict(data)
+    made = dict(data if drawn is None else renamed(data, drawn.before, drawn.document.sop_instance_uid))
     made |= item(
         SOPInstanceUID=derive(get(data, "SOPInstanceUID"), "review", review.digest),
         InstanceNumber=str(int(get(data, "InstanceNumber", "1")) + 1),
@@ -140,7 +148,7 @@ def verified(report: bytes, review: Review, predecessor: str = "") -> Document:
         PreliminaryFlag="FINAL",
         CompletionFlagDescription="AI result, reviewed by a person",
         VerifyingObserverSequence=_observer(review),
-        ContentSequence=_tree(data, review),
+        ContentSequence=_tree(made, review, drawn),
     )
     series = item(
         SeriesInstanceUID=get(data, "SeriesInstanceUID"),
@@ -171,12 +179,13 @@ def _observer(review: Review) -> Item:
     )
 
 
-def _tree(data: Item, review: Review) -> list[Item]:
+def _tree(data: Item, review: Review, drawn: Redrawn | None) -> list[Item]:
     """Take out what the person did not leave standing, and add what the person says."""
     kept = []
     for node in sequence(data, "ContentSequence"):
         if key_of(node) == key(codes.IMAGING_MEASUREMENTS):
             groups = [one for one in sequence(node, "ContentSequence") if _stands(one, review)]
+            groups = groups if drawn is None else [measured(one, drawn, review.name) for one in groups]
             node = {tag: value for tag, value in node.items() if tag not in item(ContentSequence=[])}
             node |= item(ContentSequence=groups) if groups else {}
         kept.append(node)
@@ -186,7 +195,7 @@ def _tree(data: Item, review: Review) -> list[Item]:
     ]
     if review.text.strip():
         said.append(_node("TEXT", codes.COMMENT) | item(TextValue=review.text))
-    kept = standing(kept)
+    kept = standing(kept if drawn is None else [compared(one, drawn) for one in kept])
     others = [one for one in kept if key_of(one) == key(codes.QUALITATIVE_EVALUATIONS)]
     before = [one for container in others for one in sequence(container, "ContentSequence")]
     container = _node("CONTAINER", codes.QUALITATIVE_EVALUATIONS) | item(ContinuityOfContent="SEPARATE")
@@ -256,10 +265,12 @@ def called(review: Review) -> str:
     return f"{given.replace('^', ' ').strip()} {family}".strip()
 
 
-def words(review: Review) -> list[str]:
+def words(review: Review, drawn: Redrawn | None = None) -> list[str]:
     """Say the review in words, a line at a time."""
     said = [f"{_DECIDED[review.decision].meaning} by {called(review)}, {review.organization}, {review.at}."]
     said += [f"{code}: {'present' if value else 'absent'}" for code, value in review.findings.items()]
+    sizes = drawn.sizes.values() if drawn is not None else ()
+    said += [f"{one.label}: {one.value} {one.unit}, outlined by a person" for one in sizes]
     return said + [line for line in review.text.splitlines() if line.strip()]
 
 

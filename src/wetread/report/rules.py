@@ -156,7 +156,6 @@ TABLE: tuple[Row, ...] = (
     ("SegmentSequence.SegmentedPropertyTypeCodeSequence", "1", _SEGS, "C.8.20.4", ()),
     ("SegmentSequence.TrackingID", "1", _SEG, HABIT, ()),
     ("SegmentSequence.TrackingUID", "1", _SEG, HABIT, ()),
-    (_ALGORITHM, "1", _SEG, HABIT, ()),
     (f"{_ALGORITHM}.AlgorithmFamilyCodeSequence", "1", _SEGS, "Table 10-19", ()),
     (f"{_ALGORITHM}.AlgorithmName", "1", _SEGS, "Table 10-19", ()),
     (f"{_ALGORITHM}.AlgorithmVersion", "1", _SEGS, "Table 10-19", ()),

@@ -13,7 +13,8 @@ from wetread.errors import DocumentError
 from wetread.records import Filed
 from wetread.report import codes
 from wetread.report.message import formed
-from wetread.report.observations import ABNORMAL, NORMAL, PRELIMINARY
+from wetread.report.observations import ABNORMAL, NORMAL, PRELIMINARY, number
+from wetread.report.redrawn import Redrawn, Size
 from wetread.report.reviewed import Review, Verdict, words
 from wetread.wire import hl7
 
@@ -21,7 +22,14 @@ WRONG = "W"
 Fields = list[str]
 
 
-def signed(message: bytes, review: Review, verdicts: Iterable[Verdict], filed: Filed, again: bool) -> bytes:
+def signed(
+    message: bytes,
+    review: Review,
+    verdicts: Iterable[Verdict],
+    filed: Filed,
+    again: bool,
+    drawn: Redrawn | None = None,
+) -> bytes:
     """Write the message of a review.
 
     Parameters
@@ -32,6 +40,8 @@ def signed(message: bytes, review: Review, verdicts: Iterable[Verdict], filed: F
         What the person says of each finding.
     again
         The result was final before: it becomes corrected.
+    drawn
+        The segmentation with the person's masks, if there are any.
 
     Raises
     ------
@@ -45,6 +55,8 @@ def signed(message: bytes, review: Review, verdicts: Iterable[Verdict], filed: F
     changed = {} if review.decision == "reject" else changed  # whose rejection says nothing else
     groups = {line[4] for line in lines if line[0] == "OBX" and _code(line[3]) in changed and line[2] == "CWE"}
     text = next((line for line in lines if line[0] == "OBX" and line[2] == "TX"), None)
+    if drawn is not None:
+        _redraw(lines, drawn, review)
     for line in lines:
         match line[0]:
             case "MSH":
@@ -57,10 +69,8 @@ def signed(message: bytes, review: Review, verdicts: Iterable[Verdict], filed: F
                 _put(line, {11: status if stands else WRONG})
                 _verdict(line, changed, status)
     if text is not None:
-        said = [*words(review), *([text[5]] if review.decision == "accept" else [])]
-        _put(
-            text, {5: "~".join([*map(hl7.escape, said[: len(words(review))]), *said[len(words(review)) :]]), 11: status}
-        )
+        said = [*map(hl7.escape, words(review, drawn)), *([text[5]] if review.decision == "accept" else [])]
+        _put(text, {5: "~".join(said), 11: status})
     data = _encoded(lines, parsed.syntax.codec)
     if found := formed(data):
         raise DocumentError(f"ORU of a review: expected no problem, got {len(found)}: {'; '.join(map(str, found[:5]))}")
@@ -75,15 +85,34 @@ def _verdict(line: Fields, changed: dict[str, bool], status: str) -> None:
         _put(line, {11: status})
 
 
+def _redraw(lines: list[Fields], drawn: Redrawn, review: Review) -> None:
+    """Write the person's sizes, by the person, and name the new segmentation."""
+    observed = [line for line in lines if line[0] == "OBX"]
+    sizes: dict[str, Size] = {
+        line[4]: drawn.sizes[line[5]]
+        for line in observed
+        if _code(line[3]) == codes.TRACKING_UID.value and line[5] in drawn.sizes
+    }
+    person = "^".join(map(hl7.escape, (review.identifier, *review.name.split("^")[:2])))
+    for line in observed:
+        if line[5] == drawn.before:
+            _put(line, {5: drawn.document.sop_instance_uid})
+        if line[4] in sizes:
+            _put(line, {16: person, 17: "", 18: ""})
+            size = sizes[line[4]]
+            if line[2] == "NM" and _code(line[6]) == size.unit:
+                _put(line, {5: number(size.value)})
+
+
 def _code(field: str) -> str:
     return field.partition("^")[0]
 
 
 def _put(line: Fields, values: dict[int, str]) -> None:
     """Set fields by number; of MSH the first field is the delimiter itself."""
-    for number, value in values.items():
-        line.extend([""] * (number + 1 - len(line)))
-        line[number] = value
+    for place, value in values.items():
+        line.extend([""] * (place + 1 - len(line)))
+        line[place] = value
 
 
 def _time(review: Review) -> str:

@@ -269,7 +269,7 @@ def _groups(children: list[Item]) -> Iterator[Problem]:
             if len(named(inner, concept)) != 1:
                 yield Problem(where, f"expected one {concept.meaning}, got another number", clause)
         for concept in (codes.ALGORITHM_NAME, codes.ALGORITHM_FAMILY):
-            if not named(inner, concept):
+            if not named(inner, concept) and not named(inner, codes.PERSON_NAME):
                 yield Problem(where, f"expected {concept.meaning} of the algorithm", HABIT)
         templates = [get(one, "TemplateIdentifier", "") for one in sequence(node, "ContentTemplateSequence")]
         resources = [get(one, "MappingResource", "") for one in sequence(node, "ContentTemplateSequence")]

@@ -125,7 +125,7 @@ class Node:
             self.store.worklist.told.append(self._channels.wake)
             web = dicomweb.application(self.store, self._viewer, self._taking, settings, self._channels)
             shown: list[BaseRoute] = [*fhir.mounted(self.store.resources, settings)]
-            shown += review.routes(self.store.reviews, settings)
+            shown += review.routes(self.store.reviews, self._viewer, settings)
             shown += viewer.routes(settings.viewer) if settings.viewer != Path() else ()
             app = application(self.store, self.metrics, self.missing, lambda: self._runner.strain.steps, web, shown)
             self._http = HttpServer(app, settings.http_host, settings.http_port, _certificates(settings))

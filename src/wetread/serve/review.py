@@ -14,7 +14,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from wetread.errors import BadInput, DocumentError, StoreError
+from wetread.contain.viewer import Viewer
+from wetread.errors import BadInput, DecoderDied, DocumentError, NotRead, StoreError
 from wetread.jobs.reviews import Conflict, Reviews
 from wetread.report.reviewed import Review
 from wetread.serve.dicomweb import Guard
@@ -23,12 +24,17 @@ from wetread.settings import Settings
 from wetread.wire.web import WebAccess
 
 MOST_BODY = 1 << 16  # bytes
-_KNOWN = {"decision", "reviewer", "report", "text", "findings"}
+_KNOWN = {"decision", "reviewer", "report", "text", "findings", "segmentation"}
 _PERSON = {"name", "identifier", "system", "organization"}
 
 
-def routes(reviews: Reviews, settings: Settings) -> list[Route]:
+def routes(reviews: Reviews, viewer: Viewer, settings: Settings) -> list[Route]:
     """Return the routes.
+
+    Parameters
+    ----------
+    viewer
+        Parses and decodes, in a child, the segmentations that persons draw.
 
     Raises
     ------
@@ -51,7 +57,7 @@ def routes(reviews: Reviews, settings: Settings) -> list[Route]:
             data += chunk
             if len(data) > MOST_BODY:
                 return _error(413, f"expected at most {MOST_BODY} bytes")
-        return await run_in_threadpool(_reviewed, reviews, request.path_params["uid"], data)
+        return await run_in_threadpool(_reviewed, reviews, viewer, request.path_params["uid"], data)
 
     path, guard = "/studies/{uid}/review", [Middleware(Guard, WebAccess(settings))]
     return [
@@ -60,14 +66,20 @@ def routes(reviews: Reviews, settings: Settings) -> list[Route]:
     ]
 
 
-def _reviewed(reviews: Reviews, study_uid: str, data: bytes) -> Response:
+def _reviewed(reviews: Reviews, viewer: Viewer, study_uid: str, data: bytes) -> Response:
     try:
         review, report = parse(data)
-        made = reviews.review(study_uid, review, report)
+        named = review.segmentation
+        drawn = viewer.segmentation(reviews.drawn(study_uid, named)) if named else None
+        made = reviews.review(study_uid, review, report, drawn)
     except Conflict as error:
         return _error(409, str(error))
     except BadInput as error:
         return _error(400, str(error))
+    except NotRead as error:
+        return _error(422, f"segmentation: expected one that can be read, got {error.code}: {error.detail}")
+    except DecoderDied as error:
+        return _error(503 if error.why == "START" else 422, f"segmentation: expected one that can be read; {error}")
     except DocumentError as error:
         return _error(500, str(error))
     except StoreError as error:
@@ -98,7 +110,8 @@ def parse(data: bytes) -> tuple[Review, str]:
         raise BadInput("review: expected findings as code values with true (present) or false")
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     who = {name: _text(person, name) for name in _PERSON}
-    review = Review(_text(made, "decision"), at=at, text=_text(made, "text"), findings=findings, **who)
+    given = {name: _text(made, name) for name in ("decision", "text", "segmentation")}
+    review = Review(at=at, findings=findings, **given, **who)
     return review, _text(made, "report")
 
 

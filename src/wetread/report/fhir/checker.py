@@ -107,6 +107,8 @@ def _resource(entry: Json, rules: dict[str, Any]) -> Iterator[Problem]:
         yield Problem(f"{kind}.{name}", "expected a value, got none", f"FHIR {kind}")
     for name in sorted(set(resource) - rules[kind].known):
         yield Problem(f"{kind}.{name}", "expected no such element, got one", f"FHIR {kind}")
+    if kind == "Observation" and not {"device", "performer"} & set(resource):
+        yield Problem(kind, "expected a device, or a person, that observed it", "Wetread documents")
     for (of, name), allowed in CODES.items():
         if of == kind and resource.get(name) not in allowed:
             yield Problem(

@@ -25,9 +25,9 @@ def _rule(required: str, optional: str = "") -> Rule:
 
 _BOTH = {
     "Observation": _rule(
-        "identifier partOf status category code subject effectiveDateTime issued device",
-        "basedOn valueQuantity valueCodeableConcept dataAbsentReason interpretation note bodySite method hasMember "
-        "derivedFrom component performer",
+        "identifier partOf status category code subject effectiveDateTime issued",
+        "device basedOn valueQuantity valueCodeableConcept dataAbsentReason interpretation note bodySite method "
+        "hasMember derivedFrom component performer",
     ),
     "Task": _rule(
         "identifier status intent priority code focus for authoredOn requester", "basedOn description businessStatus"

@@ -17,12 +17,20 @@ from wetread.report.context import NOTICE
 from wetread.report.fhir import checker
 from wetread.report.fhir.coding import Json, concept, dicom_uid, full_url, query, term
 from wetread.report.fhir.shared import tagged
+from wetread.report.redrawn import Redrawn, Size
 from wetread.report.reviewed import Review, Verdict, called, words
 
 _DONE = {"accept": "Accepted", "reject": "Rejected", "correct": "Corrected"}
 
 
-def signed(bundle: bytes, review: Review, verdicts: list[Verdict], report_uid: str, again: bool) -> bytes:
+def signed(
+    bundle: bytes,
+    review: Review,
+    verdicts: list[Verdict],
+    report_uid: str,
+    again: bool,
+    drawn: Redrawn | None = None,
+) -> bytes:
     """Write the bundle of a review.
 
     Parameters
@@ -35,6 +43,8 @@ def signed(bundle: bytes, review: Review, verdicts: list[Verdict], report_uid: s
         SOP Instance UID of the verified structured report.
     again
         The report was final before: it becomes corrected.
+    drawn
+        The segmentation with the person's masks, if there are any.
 
     Raises
     ------
@@ -47,14 +57,16 @@ def signed(bundle: bytes, review: Review, verdicts: list[Verdict], report_uid: s
     said = {one.code: one.said for one in verdicts}
     observed = [one["resource"] for one in made["entry"] if "valueCodeableConcept" in one["resource"]]
     concepts = {one["code"]["coding"][0]["code"]: one["code"] for one in observed}
+    sizes = _sizes(made, drawn)
     for entry in made["entry"]:
         resource = entry["resource"]
         match resource["resourceType"]:
             case "Observation":
                 _observation(resource, review, true, said, status)
+                _outlined(resource, sizes)
             case "DiagnosticReport":
                 concluded = [concepts[code] for code, value in true.items() if value and code in concepts]
-                _report(resource, review, concluded, status, report_uid)
+                _report(resource, review, concluded, status, report_uid, drawn)
             case "Task":
                 resource |= {"status": "completed", "businessStatus": {"text": _DONE[review.decision]}}
             case _:
@@ -94,9 +106,33 @@ def _observation(one: Json, review: Review, true: dict[str, bool | None], said: 
         one.pop("component", None)  # a probability of something else
 
 
-def _report(one: Json, review: Review, concluded: list[Json], status: str, report_uid: str) -> None:
+def _sizes(made: Json, drawn: Redrawn | None) -> dict[str, Size]:
+    """Find the structures that a person outlined: full URL -> size."""
+    found = {f"urn:oid:{uid}": size for uid, size in (drawn.sizes if drawn is not None else {}).items()}
+    return {
+        one["fullUrl"]: found[one["resource"]["identifier"][0]["value"]]
+        for one in made["entry"]
+        if one["resource"]["resourceType"] == "BodyStructure" and one["resource"]["identifier"][0]["value"] in found
+    }
+
+
+def _outlined(one: Json, sizes: dict[str, Size]) -> None:
+    """Write the size of a person's mask; no device observed it."""
+    about = [each["valueReference"]["reference"] for each in one.get("bodySite", {}).get("extension", ())]
+    size = next((sizes[url] for url in about if url in sizes), None)
+    if size is None:
+        return
+    one.pop("device", None)
+    one |= {"method": {"text": "Outlined by a person"}, "status": "corrected"}
+    if "valueQuantity" in one and one["valueQuantity"].get("code") == size.unit:
+        one["valueQuantity"] |= {"value": json.loads(size.value)}
+
+
+def _report(
+    one: Json, review: Review, concluded: list[Json], status: str, report_uid: str, drawn: Redrawn | None
+) -> None:
     one.pop("conclusionCode", None)
-    said = words(review)
+    said = words(review, drawn)
     if review.decision == "accept":
         said += [line for line in one["conclusion"].splitlines() if line != NOTICE]
     if review.decision != "accept":

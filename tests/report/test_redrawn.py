@@ -1,0 +1,275 @@
+"""Masks that a person drew with another program: they replace ours, wherever our documents tell of them."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom import Dataset, dcmread
+
+from tests.acquire.test_hostile import mutated
+from tests.peers import require
+from tests.report import drawn as by_hand
+from tests.report import phantom, series
+from tests.report.others import dcmqi
+from tests.report.test_reviewed import FILED, container, review
+from wetread import report
+from wetread.contain.viewer import Viewer
+from wetread.errors import BadInput, DecoderDied, NotRead
+from wetread.infer.regions import measure
+from wetread.records import Code, Mask, Result, SegmentFrame
+from wetread.report.fhir.signed import signed as bundle_of
+from wetread.report.fhir.site import Site
+from wetread.report.redrawn import Redrawn, redrawn
+from wetread.report.reviewed import verdicts, verified
+from wetread.report.signed import signed as message_of
+from wetread.report.words import decimal
+from wetread.settings import Settings
+from wetread.wire.hl7 import parse
+
+NAME, DIGEST = "Doe^Jane", "ab" * 32
+REVIEW = review("correct", segmentation="1.2.3")
+#: Order of the slices of the images in what a viewer makes of them.
+ORDERS = {"ct": [4, 0, 8, 1, 7, 2, 6, 3, 5], "mr-enhanced": [8, 0, 7, 1, 6, 2, 5, 3, 4], "slice": [0]}
+
+
+@lru_cache(maxsize=8)
+def result(kind: str) -> Result:
+    made = series.result(kind) if kind in series.KINDS else phantom.result(kind)
+    return replace(made, read_at="2026-11-29T00:00:00Z")
+
+
+@lru_cache(maxsize=8)
+def made(kind: str) -> dict[str, bytes]:
+    site = Site("R4", {"PATIENT": "urn:oid:1.2.3"})
+    return {one.kind: one.data for one in report.documents(result(kind), "", ("FHIR", "ORU"), site=site)}
+
+
+def masks(kind: str) -> list[Mask]:
+    """The first region is larger than the model has it, the second one as it was."""
+    first, second = result(kind).regions
+    return [by_hand.grown(first.mask) & ~second.mask, second.mask]
+
+
+def images(kind: str) -> list[Dataset]:
+    found = series.sources(kind)
+    return [found[one] for one in ORDERS[kind]] if len(found) > 1 else found
+
+
+@lru_cache(maxsize=8)
+def drawn(kind: str, how: str = "BINARY", by: str = "MANUAL", tracked: bool = True) -> bytes:
+    described = [by_hand.description(one, n, by, tracked) for n, one in enumerate(result(kind).regions, 1)]
+    return by_hand.drawn(images(kind), [one[ORDERS[kind]] for one in masks(kind)], described, how)
+
+
+def corrected(kind: str, *given: Any) -> Redrawn:
+    return redrawn(made(kind)["SEG"], by_hand.read(drawn(kind, *given)), NAME, DIGEST)
+
+
+def read(data: bytes) -> Dataset:
+    return dcmread(io.BytesIO(data))
+
+
+@pytest.mark.parametrize("how", ["BINARY", "LABELMAP"])
+@pytest.mark.parametrize("kind", series.KINDS)
+def test_masks_of_a_person_stand_where_they_were_drawn(kind: str, how: str) -> None:
+    seg = pytest.importorskip("highdicom.seg")
+    after = corrected(kind, how)
+    here = result(kind)
+    (told,) = after.sizes.items()
+    size = measure(masks(kind)[0], by_hand_image(kind), here.regions[0].type, None)
+    assert (told[0], told[1].value, told[1].unit) == (
+        here.regions[0].tracking_uid,
+        decimal(size.value),
+        size.unit.value,
+    )
+    assert told[1].value != decimal(here.regions[0].measurements[0].value)
+    read_ = seg.segread(io.BytesIO(after.document.data))
+    if kind == "mr-enhanced":
+        frames = [place + 1 for place in np.argsort(ORDERS[kind])]
+        found = read_.get_pixels_by_source_frame(
+            series.sources(kind)[0].SOPInstanceUID, frames, assert_missing_frames_are_empty=True
+        )
+    else:
+        found = read_.get_pixels_by_source_instance(series.uids(kind), assert_missing_frames_are_empty=True)
+    for number, mask in enumerate(masks(kind)):
+        assert np.array_equal(found[..., number] > 0, mask)
+
+
+def by_hand_image(kind: str) -> Any:
+    return result(kind).image
+
+
+def test_what_was_drawn_is_the_persons_and_the_rest_is_not() -> None:
+    before, after = read(made("ct")["SEG"]), read(corrected("ct").document.data)
+    assert report.check(after) == ()
+    first, second = after.SegmentSequence
+    assert first.SegmentAlgorithmType == "MANUAL"
+    assert not {"SegmentAlgorithmName", "SegmentationAlgorithmIdentificationSequence"} & set(first.dir())
+    assert (first.TrackingUID, first.TrackingID) == (before.SegmentSequence[0].TrackingUID, "Liver")
+    assert second == before.SegmentSequence[1]
+    assert (after.ContentCreatorName, after.InstanceNumber) == (NAME, 2)
+    assert after.SourceImageSequence[0].ReferencedSOPInstanceUID == before.SOPInstanceUID != after.SOPInstanceUID
+    assert after.SeriesInstanceUID == before.SeriesInstanceUID
+    assert corrected("ct") == corrected("ct")
+
+
+def test_a_program_that_helped_is_named() -> None:
+    first = read(corrected("ct", "BINARY", "SEMIAUTOMATIC").document.data).SegmentSequence[0]
+    assert (first.SegmentAlgorithmType, first.SegmentAlgorithmName) == ("SEMIAUTOMATIC", "Grow from seeds")
+    assert "SegmentationAlgorithmIdentificationSequence" not in first
+
+
+def test_segments_are_told_by_type_or_label_too() -> None:
+    here, size = result("ct"), corrected("ct").sizes
+    assert corrected("ct", "BINARY", "MANUAL", False).sizes == size
+    tissue = Code("85756007", "SCT", "Tissue")
+    described = [by_hand.description(one, n, tracked=False, type=tissue) for n, one in enumerate(here.regions, 1)]
+    data = by_hand.drawn(series.sources("ct"), masks("ct"), described)
+    assert redrawn(made("ct")["SEG"], by_hand.read(data), NAME, DIGEST).sizes == size
+
+
+def test_a_region_that_was_not_drawn_stays_as_it_was() -> None:
+    here = result("ct")
+    data = by_hand.drawn(series.sources("ct"), [masks("ct")[0]], [by_hand.description(here.regions[0], 1)])
+    assert redrawn(made("ct")["SEG"], by_hand.read(data), NAME, DIGEST).document.data == corrected("ct").document.data
+
+
+def frames(**changes: Any) -> Callable[[SegmentFrame], SegmentFrame]:
+    return lambda frame: replace(frame, **changes)
+
+
+def misfits() -> Iterator[tuple[str, Any, str]]:
+    told = by_hand.read(drawn("ct"))
+    there = told.frames[0].position_mm
+
+    def every(change: Callable[[SegmentFrame], SegmentFrame]) -> Any:
+        return replace(told, frames=tuple(map(change, told.frames)))
+
+    yield "another study", replace(told, study_uid="1.2.3"), "one of this study"
+    yield "another frame of reference", replace(told, frame_of_reference="1.2.3"), "frame of reference"
+    yield "fewer rows", replace(told, pixels=told.pixels[:, 1:]), "44 rows"
+    yield "turned", replace(told, directions=(0.0, 1.0, 0.0, 1.0, 0.0, 0.0)), "turned or mirrored"
+    yield "other pixels", replace(told, spacing_mm=(0.7, 0.8)), "0.75 x 0.8 mm"
+    yield "another image", every(frames(sop_uid="1.2.3")), "another image"
+    yield "nowhere", every(frames(sop_uid="", position_mm=())), "names none"
+    yield "two places", every(frames(position_mm=there)), "two that differ"
+    yield "between slices", every(frames(sop_uid="", position_mm=(there[0], there[1], there[2] + 1.0))), "beside"
+    yield "far away", every(frames(sop_uid="", position_mm=(1e300, 0.0, 0.0))), "beside"
+    yield "no such segment", every(frames(segment=7)), "segments that it describes"
+    yield "empty", replace(told, pixels=told.pixels * 0), "something in each segment"
+    other = tuple(
+        replace(one, tracking_uid="", label="Spleen", type=Code("1", "SCT", "Spleen")) for one in told.segments
+    )
+    yield "no region of ours", replace(told, segments=other), r"Liver \(2.25.3000\), Tumor"
+    twice = (told.segments[0], replace(told.segments[0], number=2))
+    yield "one region twice", replace(told, segments=twice), "each another"
+
+
+@pytest.mark.parametrize("name", [name for name, _, _ in misfits()])
+def test_what_does_not_fit_is_refused(name: str) -> None:
+    given, words = next((given, words) for one, given, words in misfits() if one == name)
+    with pytest.raises(BadInput, match=words):
+        redrawn(made("ct")["SEG"], given, NAME, DIGEST)
+
+
+def test_the_same_mask_corrects_nothing() -> None:
+    with pytest.raises(BadInput, match="differs"):
+        redrawn(made("ct")["SEG"], by_hand.read(made("ct")["SEG"]), NAME, DIGEST)
+
+
+def test_a_film_is_drawn_on_too() -> None:
+    """Our own stands for that of a viewer: highdicom makes none of an image without a frame of reference."""
+    told = by_hand.read(made("spacing")["SEG"])
+    pixels = told.pixels.copy()
+    pixels[0, :50] = 1
+    after = redrawn(made("spacing")["SEG"], replace(told, pixels=pixels), NAME, DIGEST)
+    size = measure(pixels[:1] > 0, by_hand_image("spacing"), phantom.LUNG, None)
+    assert [(one.value, one.unit) for one in after.sizes.values()] == [(decimal(size.value), "cm2")]
+    assert report.check(read(after.document.data)) == ()
+
+
+@pytest.mark.parametrize("kind", ["ct", "mr-enhanced"])
+def test_report_message_and_bundle_say_the_persons_size(kind: str) -> None:
+    documents, after = made(kind), corrected(kind)
+    ((uid, size),) = after.sizes.items()
+    judged = verdicts(documents["SR"], REVIEW)
+    structured = read(verified(documents["SR"], REVIEW, "", after).data)
+    assert report.check(structured) == ()
+    group = next(one for one in container(structured, "126010").ContentSequence if uid in str(one))
+    told = {one.ConceptNameCodeSequence[0].CodeValue: one for one in group.ContentSequence}
+    (number,) = [one for one in group.ContentSequence if one.ValueType == "NUM"]
+    assert str(number.MeasuredValueSequence[0].NumericValue) == size.value
+    assert (told["121005"].ConceptCodeSequence[0].CodeValue, str(told["121008"].PersonName)) == ("121006", NAME)
+    assert not {"111001", "111003"} & set(told)
+    assert after.before not in str(structured)
+    assert after.document.sop_instance_uid in str(structured.CurrentRequestedProcedureEvidenceSequence)
+
+    message = parse(message_of(documents["ORU"], REVIEW, judged, FILED, False, after))
+    lines = message.all("OBX")
+    (place,) = {one.text(4) for one in lines if one.text(5) == uid}
+    inside = [one for one in lines if one.text(4) == place]
+    (value,) = [one for one in inside if one.text(2) == "NM"]
+    assert (value.text(5), value.text(11), value.text(16)) == (size.value, "F", "1234567")
+    assert not any(one.text(17) or one.text(18) for one in inside)
+    assert [one.text(5) for one in lines if one.text(3) == "121191"] == [after.document.sop_instance_uid] * 2
+    text = next(one for one in lines if one.text(2) == "TX")
+    assert any(f"Liver: {size.value} ml, outlined by a person" in field for field in text.fields)
+
+    bundle = json.loads(bundle_of(documents["FHIR"], REVIEW, judged, "2.25.7", False, after))
+    found = [one["resource"] for one in bundle["entry"] if one["resource"]["resourceType"] == "Observation"]
+    theirs = [one for one in found if one.get("method", {}).get("text") == "Outlined by a person"]
+    assert [one["valueQuantity"]["value"] for one in theirs if "valueQuantity" in one] == [float(size.value)]
+    assert all("device" not in one and one["status"] == "corrected" for one in theirs)
+    assert len([one for one in found if "device" in one]) == len(found) - len(theirs)
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("kind", ["ct", "mr-enhanced"])
+def test_other_programs_accept_what_is_made(kind: str, tmp_path: Path) -> None:
+    program = require("dciodvfy", "dicom3tools")
+    after = corrected(kind)
+    files = {"seg": after.document.data, "sr": verified(made(kind)["SR"], REVIEW, "", after).data}
+    for name, data in files.items():
+        path = tmp_path / f"{name}.dcm"
+        path.write_bytes(data)
+        done = subprocess.run([program, str(path)], capture_output=True, text=True, timeout=60, check=False)
+        assert not [line for line in done.stderr.splitlines() if line.startswith("Error")], done.stderr
+    dcmqi("segimage2itkimage", "--inputDICOM", tmp_path / "seg.dcm", "--outputDirectory", tmp_path)
+
+
+def test_damaged_segmentations_hurt_nobody() -> None:
+    chance = random.Random(7)
+    answers = set()
+    viewer = Viewer(Settings(decoder_cpu_s=5.0))
+    try:
+        for data in (drawn("ct"), drawn("ct", "LABELMAP")):
+            for _ in range(150):
+                try:
+                    redrawn(made("ct")["SEG"], viewer.segmentation(mutated(data, chance)), NAME, DIGEST)
+                    answers.add("drawn")
+                except (NotRead, BadInput, DecoderDied) as error:
+                    answers.add(error.why if isinstance(error, DecoderDied) else type(error).__name__)
+    finally:
+        viewer.close()
+    assert {"drawn", "NotRead", "BadInput"} <= answers
+    assert not {"LIE", "ERROR"} & answers
+
+
+@pytest.mark.parametrize("keyword", ["SegmentationType", "PerFrameFunctionalGroupsSequence", "SegmentSequence", "Rows"])
+def test_what_is_no_segmentation_is_not_read(keyword: str) -> None:
+    data = read(drawn("ct"))
+    delattr(data, keyword)
+    file = io.BytesIO()
+    data.save_as(file)
+    with pytest.raises((NotRead, BadInput)):
+        redrawn(made("ct")["SEG"], by_hand.read(file.getvalue()), NAME, DIGEST)

@@ -13,13 +13,15 @@ from dicomweb_client import DICOMwebClient
 from pydicom.uid import UID
 
 from tests import peers, phantoms
+from tests.jobs import fake
 from tests.report import drawn as by_hand
 from tests.report.test_redrawn import drawn, made, masks, result
 from tests.serve.stage import until
 from tests.serve.test_fhir import ask, post
 from tests.serve.test_review import PERSON, told
 from tests.wire.objects import film
-from wetread.records import USUAL, Circumstances, Reading, Stored
+from wetread import acquire
+from wetread.records import USUAL, Circumstances, Reading, Result, Stored
 from wetread.report import documents
 from wetread.report.fhir.site import Site
 from wetread.report.redrawn import redrawn
@@ -38,7 +40,12 @@ class Reads:
         self, blobs: Sequence[tuple[str, bytes | Stored]], given: Circumstances = USUAL
     ) -> tuple[Reading, ...]:
         site = Site("R4", {"PATIENT": "urn:oid:1.2.3"})
-        return (Reading(SERIES, documents(SERIES, kinds=("FHIR", "ORU"), site=site)),)
+        made = [Reading(SERIES, documents(SERIES, kinds=("FHIR", "ORU"), site=site))]
+        (study,) = acquire.decode([(name, fake.content(held)) for name, held in blobs], Settings())
+        for one in study.rejected:  # what was drawn is no image to read, and a report says so
+            refused = Result(study.study_uid, one.source, one.digest, one.header, None, refusal=one.refusal)
+            made.append(Reading(refused, documents(refused)))
+        return tuple(made)
 
     def set_aside(
         self, study_uid: str, files: Iterable[tuple[str, str, bytes]], detail: str, given: Circumstances = USUAL
@@ -76,6 +83,13 @@ def sizes(port: str) -> set[float]:
     return {one["resource"]["valueQuantity"]["value"] for one in found if "valueQuantity" in one["resource"]}
 
 
+def news(pacs: Receiver, before: int, successor: str) -> list[pydicom.Dataset]:
+    """The segmentation and the report of a review."""
+    arrived = [pydicom.dcmread(one.path) for one in pacs.receipts[before:]]
+    found = [one for one in arrived if one.SOPClassUID == SEG or one.SOPInstanceUID == successor]
+    return sorted(found, key=lambda one: one.SOPClassUID != SEG)
+
+
 @pytest.mark.peer
 def test_a_corrected_mask_reaches_whoever_got_the_first(reading_node: Node, pacs: Receiver) -> None:
     node, url = reading_node, reading_node.settings.destinations[1].url.removeprefix("fhir+")
@@ -88,10 +102,8 @@ def test_a_corrected_mask_reaches_whoever_got_the_first(reading_node: Node, pacs
         status, answer = told(node, body, SERIES.study_uid)
         assert (status, sorted(answer["documents"])) == (201, ["FHIR", "ORU", "SEG", "SR"]), answer
         assert told(node, body, SERIES.study_uid) == (200, {**answer, "documents": []})
-        until(lambda before=before: len(pacs.receipts) == before + 2)
-        arrived = [pydicom.dcmread(one.path) for one in pacs.receipts[before:]]
-        seg = next(one for one in arrived if one.SOPClassUID == SEG)
-        report = next(one for one in arrived if one.SOPClassUID != SEG)
+        until(lambda before=before, answer=answer: len(news(pacs, before, answer["successor"])) == 2)
+        seg, report = news(pacs, before, answer["successor"])
         assert report.SOPInstanceUID == answer["successor"]
         assert seg.SOPInstanceUID in str(report.CurrentRequestedProcedureEvidenceSequence)
         file = io.BytesIO()
@@ -102,9 +114,6 @@ def test_a_corrected_mask_reaches_whoever_got_the_first(reading_node: Node, pacs
         size = redrawn(made("ct")["SEG"], by_hand.read(came), "Doe^Jane", "ab" * 32).sizes["2.25.3000"]
         assert size.value in str(report)
         until(lambda size=size: float(size.value) in sizes(url))
-    # The studies that were stored anew were read anew, and say nothing anew.
-    until(lambda: node.store.overview.counts()["DELIVERED"] >= 2)
-    assert len(pacs.receipts) == 6
 
 
 @pytest.mark.peer
@@ -127,4 +136,4 @@ def test_a_segmentation_that_does_not_fit_is_said_so(reading_node: Node, pacs: R
         assert (status, words in answer["error"]) == (code, True), answer
     status, answer = told(node, {**body, "decision": "accept", "segmentation": "1.2.3.4"}, SERIES.study_uid)
     assert (status, "correct only" in answer["error"]) == (400, True)
-    assert len(pacs.receipts) == 2
+    assert not news(pacs, 2, "")

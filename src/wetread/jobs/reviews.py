@@ -24,7 +24,7 @@ from wetread.jobs.tables import documents, instances, jobs, outbox, reviews
 from wetread.records import Document, Filed, Segmentation
 from wetread.report.fhir.signed import signed as signed_bundle
 from wetread.report.redrawn import Redrawn, redrawn
-from wetread.report.reviewed import Review, Verdict, filed, verdicts, verified
+from wetread.report.reviewed import Review, Verdict, filed, is_read, verdicts, verified
 from wetread.report.signed import signed as signed_message
 
 SIGNED = ("FHIR", "ORU", "ORU-PDF")  # kinds that a review makes anew, beside the SR
@@ -62,7 +62,8 @@ class Reviews:
     def open(self, study_uid: str) -> list[str]:
         """Return the SOP Instance UIDs of the reports of a study that can be reviewed: those of its last version."""
         with self._index.reading() as connection:
-            return [row.sop_instance_uid for row in _reports(connection, study_uid)]
+            rows = _reports(connection, study_uid)
+        return [row.sop_instance_uid for row in self._read(rows)]
 
     def drawn(self, study_uid: str, sop_instance_uid: str) -> bytes:
         """Return an object that came with a study, such as the segmentation that a person drew.
@@ -107,7 +108,9 @@ class Reviews:
         """
         said = _digest(replace(review, at=""))
         with self._index.reading() as connection:
-            row = _chosen(_reports(connection, study_uid), report)
+            rows = _reports(connection, study_uid)
+        row = _chosen(self._read(rows), report)
+        with self._index.reading() as connection:
             before = _last(connection, row.sop_instance_uid)
             if before is not None and before.said == said:
                 return Reviewed(row.sop_instance_uid, before.successor, ())
@@ -132,6 +135,10 @@ class Reviews:
                 enclose(connection, row.job, document, digest, kinds, now)
             note(connection, now, "reviewed", row.job, {"decision": review.decision, "successor": successor})
         return Reviewed(row.sop_instance_uid, successor, tuple(document.kind for document, _ in made))
+
+    def _read(self, rows: list[Any]) -> list[Any]:
+        """Leave out what says only that something was not read, such as a mask that came, if anything was."""
+        return [row for row in rows if is_read(self._made.get(row.digest))] or rows
 
     def _documents(
         self, row: Any, sources: Sequence[_Source], review: Review, before: Any, drawn: Segmentation | None

@@ -82,6 +82,11 @@ class Verdict:
     true: bool | None  # by the person; None: the result was rejected, and nobody said
 
 
+def is_read(report: bytes) -> bool:
+    """Whether a structured report says something of an image, and not why it was not read."""
+    return bool(get(decode(report)[1], "CompletionFlag") != "PARTIAL")
+
+
 def verdicts(report: bytes, review: Review) -> list[Verdict]:
     """Compare each finding of a structured report with its review.
 
@@ -92,7 +97,7 @@ def verdicts(report: bytes, review: Review) -> list[Verdict]:
     """
     _, data = decode(report)
     found = list(_findings(data))
-    if get(data, "CompletionFlag") == "PARTIAL":
+    if not is_read(report):
         raise BadInput("review: expected a result, got one that was not read: there is nothing to review")
     if unknown := set(review.findings) - {one.code for one in found}:
         raise BadInput(f"review: expected findings of the report, got {len(unknown)} others")

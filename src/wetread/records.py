@@ -340,7 +340,7 @@ class Followed:
     finding: Code
     values: tuple[Measurement, ...]  # the probability of a finding in %, what was measured of a region
     present: bool | None  # the verdict on a finding; None of a region
-    algorithm: str  # (111001) and (111003) of what gave them
+    algorithm: str  # (111001) and (111003) of what gave them; "a person" and ""
     version: str
 
 

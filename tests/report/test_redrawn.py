@@ -21,6 +21,7 @@ from tests.peers import require
 from tests.report import drawn as by_hand
 from tests.report import phantom, series
 from tests.report.others import dcmqi
+from tests.report.test_priors import ct
 from tests.report.test_reviewed import FILED, container, review
 from wetread import report
 from wetread.contain.viewer import Viewer
@@ -29,6 +30,7 @@ from wetread.infer.regions import measure
 from wetread.records import Code, Mask, Result, SegmentFrame
 from wetread.report.fhir.signed import signed as bundle_of
 from wetread.report.fhir.site import Site
+from wetread.report.previous import said
 from wetread.report.redrawn import Redrawn, redrawn
 from wetread.report.reviewed import verdicts, verified
 from wetread.report.signed import signed as message_of
@@ -233,6 +235,22 @@ def test_report_message_and_bundle_say_the_persons_size(kind: str) -> None:
     assert len([one for one in found if "device" in one]) == len(found) - len(theirs)
 
 
+def test_a_persons_size_is_a_prior_that_is_compared_with_none() -> None:
+    before, now = ct("2.25.9", "20040801"), ct("2.25.10", "20040901")
+    documents = {one.kind: one.data for one in report.documents(before)}
+    told = replace(by_hand.read(drawn("ct")), study_uid=before.study_uid)
+    after = redrawn(documents["SEG"], told, NAME, DIGEST)
+    known = report.reported([documents["SR"], verified(documents["SR"], REVIEW, "", after).data])
+    (prior,) = report.priors(now, tuple(known), 1)
+    (group,) = [one for one in prior.groups if one.tracking_uid in after.sizes]
+    assert [decimal(one.value) for one in group.values] == [one.value for one in after.sizes.values()]
+    with_prior = replace(now, priors=(prior,))
+    assert said(with_prior, group.tracking_uid) == ["Prior 2004-08-01: 2.928 ml, by a person: not comparable"]
+    (sr,) = phantom.reports(with_prior)
+    assert report.check(sr, now.header) == ()
+    assert b"Read by a person" in sr
+
+
 @pytest.mark.peer
 @pytest.mark.parametrize("kind", ["ct", "mr-enhanced"])
 def test_other_programs_accept_what_is_made(kind: str, tmp_path: Path) -> None:
@@ -253,7 +271,7 @@ def test_damaged_segmentations_hurt_nobody() -> None:
     viewer = Viewer(Settings(decoder_cpu_s=5.0))
     try:
         for data in (drawn("ct"), drawn("ct", "LABELMAP")):
-            for _ in range(150):
+            for _ in range(60):
                 try:
                     redrawn(made("ct")["SEG"], viewer.segmentation(mutated(data, chance)), NAME, DIGEST)
                     answers.add("drawn")

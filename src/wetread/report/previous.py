@@ -69,9 +69,14 @@ def _line(result: Result, prior: Prior, group: Followed, value: Measurement) -> 
     line = f"Prior {day(prior)}: {measured(value)}{verdict}"
     change = difference(result, group, value)
     if change is None:
-        return f"{line}, by {group.algorithm} {group.version}: not comparable"
+        return f"{line}, by {author(group)}: not comparable"
     unit = value.unit.value.strip("{}")
     return f"{line}, difference {change:+.4g} {unit}"
+
+
+def author(group: Followed) -> str:
+    """Say who gave earlier values: a build, or a person."""
+    return f"{group.algorithm} {group.version}".strip()
 
 
 def evidence(priors: Sequence[Prior]) -> Item:

@@ -27,6 +27,8 @@ from wetread.report.tree import Key, key, key_of, named
 from wetread.report.values import fault_of
 
 _EVIDENCE = "CurrentRequestedProcedureEvidenceSequence"
+#: Stands for the algorithm where a person outlined what was measured.
+PERSON = "a person"
 _MADE = frozenset(KINDS[kind].sop_class_uid for kind in ("SEG", "PM"))
 
 
@@ -103,12 +105,16 @@ def _followed(group: list[Item]) -> Followed | None:
         concept: next((get(node, "TextValue", "") for node in named(group, concept)), "")
         for concept in (codes.TRACKING_ID, codes.ALGORITHM_NAME, codes.ALGORITHM_VERSION)
     }
+    if named(group, codes.PERSON_NAME):  # who outlined it; no build compares with that
+        texts |= {codes.ALGORITHM_NAME: PERSON}
     unique = next((get(node, "UID", "") for node in named(group, codes.TRACKING_UID)), "")
     finding = next((_code(node, "ConceptCodeSequence") for node in named(group, codes.FINDING)), None)
     numbers = [node for node in group if get(node, "ValueType") == "NUM"]
     chosen = named(numbers, codes.PROBABILITY) or numbers
     values = tuple(made for node in chosen if (made := _measurement(node)) is not None)
-    if finding is None or not values or not all(texts.values()) or not unique:
+    if finding is None or not values or not unique or not texts[codes.TRACKING_ID]:
+        return None
+    if not all(_build(texts)) and texts[codes.ALGORITHM_NAME] != PERSON:
         return None
     verdicts = [node for node in group if get(node, "ValueType") == "CODE" and key_of(node) == key(finding)]
     said = [key_of(node, "ConceptCodeSequence") == key(codes.PRESENT) for node in verdicts]

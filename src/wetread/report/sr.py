@@ -235,7 +235,7 @@ def _prior(context: Context, prior: Prior, group: Followed) -> Item:
     else:
         children.append(_node("CONTAINS", "UIDREF", codes.SERIES_UID, UID=series_uid))
     # In words: an algorithm that did not contribute to this report stands in no equipment (AIR).
-    children.append(_text("CONTAINS", codes.COMMENT, f"Read by {group.algorithm} {group.version}"))
+    children.append(_text("CONTAINS", codes.COMMENT, f"Read by {previous.author(group)}"))
     return _container(codes.MEASUREMENT_GROUP, children, "1501")
 
 

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
+from pydicom.uid import RLELossless
 
 from tests.acquire.test_hostile import mutated
 from tests.peers import require
 from tests.report import drawn as by_hand
 from tests.report import phantom, series
-from tests.report.others import dcmqi
+from tests.report.others import dcmqi, of_dcmqi
 from tests.report.test_priors import ct
 from tests.report.test_reviewed import FILED, container, review
 from wetread import report
@@ -88,7 +89,7 @@ def test_masks_of_a_person_stand_where_they_were_drawn(kind: str, how: str) -> N
     after = corrected(kind, how)
     here = result(kind)
     (told,) = after.sizes.items()
-    size = measure(masks(kind)[0], by_hand_image(kind), here.regions[0].type, None)
+    size = measure(masks(kind)[0], image_of(kind), here.regions[0].type, None)
     assert (told[0], told[1].value, told[1].unit) == (
         here.regions[0].tracking_uid,
         decimal(size.value),
@@ -107,7 +108,7 @@ def test_masks_of_a_person_stand_where_they_were_drawn(kind: str, how: str) -> N
         assert np.array_equal(found[..., number] > 0, mask)
 
 
-def by_hand_image(kind: str) -> Any:
+def image_of(kind: str) -> Any:
     return result(kind).image
 
 
@@ -195,7 +196,7 @@ def test_a_film_is_drawn_on_too() -> None:
     pixels = told.pixels.copy()
     pixels[0, :50] = 1
     after = redrawn(made("spacing")["SEG"], replace(told, pixels=pixels), NAME, DIGEST)
-    size = measure(pixels[:1] > 0, by_hand_image("spacing"), phantom.LUNG, None)
+    size = measure(pixels[:1] > 0, image_of("spacing"), phantom.LUNG, None)
     assert [(one.value, one.unit) for one in after.sizes.values()] == [(decimal(size.value), "cm2")]
     assert report.check(read(after.document.data)) == ()
 
@@ -263,6 +264,28 @@ def test_other_programs_accept_what_is_made(kind: str, tmp_path: Path) -> None:
         done = subprocess.run([program, str(path)], capture_output=True, text=True, timeout=60, check=False)
         assert not [line for line in done.stderr.splitlines() if line.startswith("Error")], done.stderr
     dcmqi("segimage2itkimage", "--inputDICOM", tmp_path / "seg.dcm", "--outputDirectory", tmp_path)
+
+
+@pytest.mark.peer
+def test_what_dcmqi_writes_lies_on_the_same_voxels(tmp_path: Path) -> None:
+    """3D Slicer writes with it.  It draws just what our phantom's model did."""
+    theirs = of_dcmqi(tmp_path)
+    for kind in ("binary", "labelmap"):
+        told = by_hand.read(theirs[f"SEG {kind}"])
+        with pytest.raises(BadInput, match="differs"):
+            redrawn(made("ct")["SEG"], told, NAME, DIGEST)
+        pixels = told.pixels.copy()
+        pixels[0, 0, 0] = 1
+        after = redrawn(made("ct")["SEG"], replace(told, pixels=pixels), NAME, DIGEST)
+        liver = result("ct").regions[0]
+        more = measure(np.append(liver.mask.ravel(), True).reshape(-1, 1, 1), image_of("ct"), liver.type, None)
+        assert [one.value for one in after.sizes.values()] == [decimal(more.value)]
+
+
+def test_compressed_frames_are_read() -> None:
+    described = [by_hand.description(one, n) for n, one in enumerate(result("ct").regions, 1)]
+    data = by_hand.drawn(series.sources("ct"), masks("ct"), described, "LABELMAP", transfer_syntax_uid=RLELossless)
+    assert redrawn(made("ct")["SEG"], by_hand.read(data), NAME, DIGEST).sizes == corrected("ct").sizes
 
 
 def test_damaged_segmentations_hurt_nobody() -> None:

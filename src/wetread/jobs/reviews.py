@@ -20,7 +20,7 @@ from wetread.jobs.moves import note
 from wetread.jobs.parcels import enclose
 from wetread.jobs.spool import Spool
 from wetread.jobs.states import Delivery
-from wetread.jobs.tables import documents, instances, jobs, outbox, reviews
+from wetread.jobs.tables import documents, instances, jobs, outbox, removed, reviews
 from wetread.records import Document, Filed, Segmentation
 from wetread.report.fhir.signed import signed as signed_bundle
 from wetread.report.redrawn import Redrawn, redrawn
@@ -76,7 +76,8 @@ class Reviews:
             It cannot be read now.
         """
         there = select(instances.c.digest).join(jobs)
-        there = there.where(jobs.c.study_uid == study_uid, instances.c.sop_instance_uid == sop_instance_uid)
+        there = there.where(jobs.c.study_uid == study_uid, jobs.c.id.not_in(select(removed.c.job)))
+        there = there.where(instances.c.sop_instance_uid == sop_instance_uid)
         with self._index.reading() as connection:
             digest = connection.scalar(there)
         if digest is None:

@@ -107,7 +107,7 @@ def placed(grid: Grid, drawn: Segmentation) -> tuple[dict[int, Planes], dict[int
     masks: dict[int, Planes] = {one.number: {} for one in drawn.segments}
     groups: dict[int, Item] = {}
     for frame, pixels in zip(drawn.frames, drawn.pixels, strict=True):
-        for number in {int(one) for one in np.unique(pixels)} - {0}:
+        for number in (int(one) for one in np.flatnonzero(np.bincount(pixels.ravel())) if one):
             segment = frame.segment or number
             if segment not in masks or (frame.segment and number != 1):
                 raise _misfit("frames of the segments that it describes", "another")

@@ -31,6 +31,7 @@ _BACK: dict[int, tuple[str, ...]] = {
     9: ("DROP TABLE resources",),
     10: ("DROP TABLE alerts",),
     11: ("DROP TABLE reviews",),
+    12: ("DROP INDEX jobs_next", "CREATE INDEX ix_jobs_state ON jobs (state)"),
 }
 
 

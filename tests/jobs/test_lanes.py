@@ -9,15 +9,18 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event
 
 from tests.jobs import fake
 from tests.jobs.older import back_to
 from tests.report.phantom import model
 from tests.wire.objects import CR, film
+from wetread.jobs import tables
 from wetread.jobs.delivery import Outbox
 from wetread.jobs.instances import Arrival
 from wetread.jobs.lanes import Lane, deadlines_s, facts_of, lane_of
@@ -203,6 +206,95 @@ def test_nobody_is_passed_by_who_came_too_late(tmp_path: Path) -> None:
 
     check()
     store.close()
+
+
+WHEN = st.sampled_from((0.0, 1.0, 60.0, 600.0, 3000.0, 3540.0, 3541.0))
+#: State, tries, lane, when its first object came.
+ROW = st.tuples(st.sampled_from(("COMPLETE", "COMPLETE", "READ")), st.integers(0, 2), st.sampled_from(Lane), WHEN)
+
+
+def waiting(store: Store, rows: Sequence[tuple[str, int, Lane, float]]) -> None:
+    """Jobs with the numbers 1, 2, 3 ..., and none beside them."""
+    names = ("state", "tries", "lane", "created_at")
+    made = [
+        {"id": i, "study_uid": f"1.{i}", "version": 1, "changed_at": 0.0, **dict(zip(names, row, strict=True))}
+        for i, row in enumerate(rows, 1)
+    ]
+    with store._index.writing() as connection:
+        connection.execute(tables.leases.delete())
+        connection.execute(tables.jobs.delete())
+        connection.execute(tables.jobs.insert(), made)
+
+
+def test_what_is_taken_is_what_all_of_it_in_order_begins_with(store: Store) -> None:
+    allowed = deadlines_s(SETTINGS)
+
+    @settings(max_examples=60, deadline=None, database=None)
+    @given(
+        st.lists(ROW, min_size=1, max_size=12),
+        st.frozensets(st.integers(1, 12), max_size=3),
+        st.sampled_from(Lane),
+        st.booleans(),
+        st.booleans(),
+    )
+    def check(
+        rows: list[tuple[str, int, Lane, float]], but: frozenset[int], slowest: Lane, fresh: bool, last: bool
+    ) -> None:
+        waiting(store, rows)
+        order = sorted(
+            (tries, last and lane >= Lane.ROUTINE, at + allowed[lane], number)
+            for number, (state, tries, lane, at) in enumerate(rows, 1)
+            if state == "COMPLETE" and lane <= slowest and number not in but and not (fresh and tries)
+        )
+        job = store.studies.take(but, slowest, fresh, last)
+        assert (job and job.id) == (order[0][-1] if order else None)
+
+    check()
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_what_waits_is_not_sorted(store: Store, fresh: bool) -> None:
+    """The first of each lane is where the index begins: taking it costs the same, however many wait."""
+    waiting(store, [("COMPLETE", 0, Lane(i % 4), 1e6 + i) for i in range(3000)])
+    asked: list[tuple[str, Any]] = []
+
+    def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
+        asked.append((statement, parameters))
+
+    event.listen(store._index.engine, "before_cursor_execute", note)
+    store.studies.take(frozenset((1, 2)), fresh=fresh)
+    event.remove(store._index.engine, "before_cursor_execute", note)
+    with store._index.reading() as connection:
+        if store._index.shared:
+            connection.exec_driver_sql("ANALYZE jobs")
+        explain = "EXPLAIN (COSTS OFF) " if store._index.shared else "EXPLAIN QUERY PLAN "
+        plan = [str(row[-1]) for row in connection.exec_driver_sql(explain + asked[0][0], asked[0][1])]
+    told = "\n".join(plan)
+    assert asked[0][0].startswith("SELECT jobs.id")
+    if store._index.shared:
+        assert told.count("Index Only Scan using jobs_next on jobs") + told.count("Index Scan using jobs_next") == 4, (
+            told
+        )
+        assert "Seq Scan" not in told, told
+        assert [one.strip(" ->") for one in plan].count("Sort") == 1, told  # of the four that were found
+    else:
+        found = [one for one in plan if "jobs" in one]
+        of_lane = "SEARCH jobs USING COVERING INDEX jobs_next (state=? AND lane=?" + (" AND tries=?)" if fresh else ")")
+        assert found == ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)", *[of_lane] * 4], told
+        assert [one for one in plan if "TEMP B-TREE" in one] == plan[-1:], told  # of the four that were found
+
+
+def test_an_older_store_gets_its_order(tmp_path: Path) -> None:
+    Store(tmp_path).close()
+    with sqlite3.connect(tmp_path / "index.sqlite") as connection:
+        new = set(connection.execute("SELECT name, sql FROM sqlite_master WHERE tbl_name = 'jobs'"))
+        for statement in back_to(12):
+            connection.execute(statement)
+    connection.close()
+    Store(tmp_path).close()
+    with sqlite3.connect(tmp_path / "index.sqlite") as connection:
+        assert set(connection.execute("SELECT name, sql FROM sqlite_master WHERE tbl_name = 'jobs'")) == new
+    connection.close()
 
 
 def test_documents_leave_in_the_order_of_lanes(store: Store) -> None:

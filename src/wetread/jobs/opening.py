@@ -63,6 +63,10 @@ _ADDED: dict[int, tuple[str, ...]] = {
     9: (),  # looked into no bundles
     10: (),  # told nobody of critical findings
     11: (),  # knew no reviews
+    12: (  # sorted what waits
+        "DROP INDEX ix_jobs_state",
+        "CREATE INDEX jobs_next ON jobs (state, lane, tries, created_at, id)",
+    ),
 }
 
 

@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    insert,
+    or_,
+    select,
+    union_all,
+    update,
+)
 
 from wetread.errors import StoreError
 from wetread.jobs import alerts, failpoints
@@ -74,7 +88,7 @@ class Studies:
         self._index = index
         self._made = made
         self._leases = leases
-        self._due = due(deadlines)
+        self._first = cache(partial(_first, due(deadlines)))  # making the query takes longer than asking it
         self._failpoint = failpoint
 
     def complete(self, study_uid: str, lacking: Mapping[str, object] | None = None) -> int | None:
@@ -136,15 +150,12 @@ class Studies:
         routine_last
             Leave routine studies until nothing more urgent waits, however old they are.
         """
-        first = select(jobs).where(jobs.c.state == State.COMPLETE, jobs.c.id.not_in(but), jobs.c.lane <= slowest)
-        first = first.where(jobs.c.tries == 0) if fresh else first
-        lanes = (jobs.c.lane >= Lane.ROUTINE,) if routine_last else ()
-        first = first.order_by(jobs.c.tries, *lanes, self._due, jobs.c.id).limit(1)
+        first, known = self._first(slowest, fresh, routine_last), {"but": list(but)}
         with self._index.reading() as connection:  # an idle node waits for no writer
-            if connection.execute(first).first() is None:
+            if connection.execute(first, known).first() is None:
                 return None
         with self._index.writing() as connection:
-            row = connection.execute(first).first()
+            row = connection.execute(first, known).first()
             if row is None:
                 return None
             self._leases.forget(connection, lease_of(row.id))  # nobody reads what is complete
@@ -361,6 +372,24 @@ class Studies:
         """Whether objects of a study were ever received."""
         with self._index.reading() as connection:
             return connection.execute(select(jobs.c.id).where(jobs.c.study_uid == study_uid)).first() is not None
+
+
+def _first(by: ColumnElement[float], slowest: Lane, fresh: bool, routine_last: bool) -> Select[Any]:
+    """Ask for the complete job that is due first, but for those in `but`; for the rest see `Studies.take`.
+
+    It is the first of one of the lanes, and within a lane the oldest is due first: the index `jobs_next` has them in
+    that order, so that nothing that waits is sorted, however much it is.
+    """
+    lanes = (jobs.c.lane >= Lane.ROUTINE,) if routine_last else ()
+    firsts = union_all(*(_first_of(lane, fresh) for lane in Lane if lane <= slowest))
+    return select(jobs).where(jobs.c.id.in_(firsts)).order_by(jobs.c.tries, *lanes, by, jobs.c.id).limit(1)
+
+
+def _first_of(lane: Lane, fresh: bool) -> Select[Any]:
+    waits = select(jobs.c.id).where(jobs.c.state == State.COMPLETE, jobs.c.lane == lane.value)
+    waits = waits.where(jobs.c.tries == 0) if fresh else waits
+    waits = waits.where(jobs.c.id.not_in(bindparam("but", expanding=True)))
+    return select(waits.order_by(jobs.c.tries, jobs.c.created_at, jobs.c.id).limit(1).subquery())
 
 
 def _is_prior(connection: Connection, job: int) -> bool:

@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from wetread.wire.queryable import ATTRIBUTES, KEYS
 
-SCHEMA = 12
+SCHEMA = 13
 
 metadata = MetaData()
 
@@ -40,7 +40,7 @@ jobs = Table(
     Column("id", Integer, primary_key=True),
     Column("study_uid", String(64), nullable=False),
     Column("version", Integer, nullable=False),
-    Column("state", String(16), nullable=False, index=True),
+    Column("state", String(16), nullable=False),
     Column("tries", Integer, nullable=False, default=0),
     Column("reason", String, nullable=False, default=""),  # refusal code, or why it failed
     Column("lane", Integer, nullable=False, server_default="2"),  # `wetread.jobs.lanes.Lane`
@@ -48,6 +48,7 @@ jobs = Table(
     Column("changed_at", Float, nullable=False),
     Column("trace_id", String(32), nullable=False, server_default=""),  # of the association of its first object
     UniqueConstraint("study_uid", "version"),
+    Index("jobs_next", "state", "lane", "tries", "created_at", "id"),  # what waits in a lane, in the order of service
 )
 
 #: Every object that was acknowledged.

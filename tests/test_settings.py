@@ -48,6 +48,8 @@ def test_who_is_asked_speaks_what_is_asked_by(name: str, place: str) -> None:
         load(environ={f"WETREAD_{name.upper()}": place})
     made = load(environ={"WETREAD_ARCHIVES": "WEB@https://pacs.example/dicom-web"})
     assert made.archives[0].protocol == "dicomweb"
+    made = load(environ={"WETREAD_WORKLISTS": "EHR@fhir+https://ehr.example/fhir, RIS@ris.example:104"})
+    assert [one.protocol for one in made.worklists] == ["fhir", "dimse"]
 
 
 @pytest.mark.parametrize("text", ["prot = 3", "port = [", "port = 'x'"])

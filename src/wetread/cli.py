@@ -691,6 +691,8 @@ def worklist(context: click.Context, /, archive: str, most: int, as_json: bool, 
         given["date"] = time.strftime("%Y%m%d")
     keys = {keyword: given[name] for name, keyword in STEPS.items() if given[name] not in ("", "any")}
     asked = destination_of(settings, archive)
+    if asked.url:
+        raise click.UsageError("expected AE@host:port: scheduled steps are asked for by C-FIND; got a url")
     steps, whole = scheduled(asked, keys, settings.ae_title, settings.peer_timeout_s, most)
     if as_json:
         emit([dataclasses.asdict(step) for step in steps])

@@ -387,7 +387,7 @@ class Order:
     priority: str = ""  # "STAT", "URGENT", "ROUTINE"
     indication: str = ""  # OBR-31, ServiceRequest.reasonCode; for people
     study_uid: str = ""  # where the order names it: ZDS-1, IPC-3
-    reference: str = ""  # of FHIR: "ServiceRequest/123"
+    reference: str = ""  # of FHIR: "https://ehr.example/fhir/ServiceRequest/123"
     source: str = ""  # "hl7", "fhir" or "worklist"
 
 

@@ -234,7 +234,7 @@ class Settings:
         "who is asked how many objects a study has, and pulled from: AE@host:port, or NAME@URL, with commas",
     )
     worklists: tuple[Destination, ...] = _setting(
-        (), "who is asked for the orders of studies: their priority and patient: AE@host:port, comma-separated"
+        (), "who is asked for the orders of studies: AE@host:port, or NAME@fhir+https://... of FHIR, with commas"
     )
     managers: tuple[Destination, ...] = _setting(
         (), "worklist managers whose work items the node claims: NAME@URL of UPS-RS, comma-separated"
@@ -607,8 +607,8 @@ def load(
     made = replace(Settings(), **{name: _value(name, kinds[name], value) for name, value in raw.items()})
     _check_routes(made)
     _check_alerts(made)
-    if any(one.url for one in made.worklists):
-        raise SettingsError("worklists: expected AE@host:port, as worklists are asked by C-FIND; got a url")
+    if any(one.protocol not in ("dimse", "fhir") for one in made.worklists):
+        raise SettingsError("worklists: expected AE@host:port or NAME@fhir+https://host/path, got another protocol")
     if any(one.protocol != "dicomweb" for one in made.managers):
         raise SettingsError("managers: expected NAME@URL of a worklist service (UPS-RS), got another protocol")
     if any(one.protocol not in ("dimse", "dicomweb") for one in made.archives):

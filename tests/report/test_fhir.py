@@ -21,7 +21,8 @@ from wetread.records import Identifier, Order, Result
 from wetread.report.context import context_of
 from wetread.report.fhir import checker
 from wetread.report.fhir.shared import shared_of
-from wetread.report.fhir.site import Site
+from wetread.report.fhir.site import Site, site_of
+from wetread.settings import Destination, Settings
 
 Results = Callable[[str], Result]
 KINDS = ["real", "spacing", "utf8", "iso2022", "empty", "refused", "partial", "reduced", "late", "negative"]
@@ -173,6 +174,39 @@ def test_the_order_tells_patient_accession_and_priority(result_of: Results) -> N
     assert told["basedOn"][0]["identifier"]["system"] == "urn:uuid:ab-cd"
     assert told["basedOn"][0]["identifier"]["type"]["coding"][0]["code"] == "ACSN"
     assert resources(made, "Task")[0]["priority"] == "stat"
+
+
+def test_the_order_is_named_where_it_was_found_if_the_bundle_goes_there_alone(result_of: Results) -> None:
+    order = Order(Identifier("A9"), reference="https://ehr.example/fhir/ServiceRequest/7", source="fhir")
+    result = replace(result_of("spacing"), order=order)
+
+    def based_on(order: Order, *urls: str) -> Any:
+        places = tuple(Destination(f"D{i}", url=url) for i, url in enumerate(urls))
+        site = site_of(Settings(destinations=places, fhir_systems=tuple(SYSTEMS.items())))
+        (told,) = resources(bundle(replace(result, order=order), site), "DiagnosticReport")
+        return told.get("basedOn")
+
+    alone = based_on(order, "fhir+https://ehr.example/fhir/", "https://pacs.example/dicom-web")
+    assert [one["reference"] for one in alone] == ["ServiceRequest/7"]
+    assert alone[0]["identifier"]["value"] == "A9"
+    for others in ([], ["fhir+https://ehr.example/fhir2"], ["fhir+https://ehr.example/fhir", "fhir+https://b.example"]):
+        assert ["reference" in one for one in based_on(order, *others)] == [False]
+
+
+@pytest.mark.peer
+def test_a_server_of_others_ties_a_result_to_its_order(result_of: Results, server: Server) -> None:
+    server.call("/", method="DELETE")
+    subject = {"type": "Patient", "identifier": {"system": "urn:oid:1.2.3", "value": "4711"}}
+    asked = {"resourceType": "ServiceRequest", "status": "active", "intent": "order", "subject": subject}
+    _, placed = server.call("/ServiceRequest", asked)
+    found = f"https://ehr.example/ServiceRequest/{placed['id']}"
+    order = Order(Identifier("A9"), patient=(Identifier("4711"),), reference=found, source="fhir")
+    made = bundle(replace(result_of("spacing"), order=order), replace(HERE, server="https://ehr.example"))
+    assert server.call("/validate", made) == (200, [])
+    server.call("/Patient", {"resourceType": "Patient", "identifier": [subject["identifier"]]})
+    assert server.call("/", made)[0] == 200
+    status, answer = server.call(f"/DiagnosticReport?based-on=ServiceRequest/{placed['id']}")
+    assert (status, len(answer["entry"])) == (200, 1)
 
 
 def test_a_revision_names_the_report_that_it_replaces(result_of: Results) -> None:

@@ -20,6 +20,7 @@ from tests.report import phantom
 from tests.serve.stage import until
 from tests.wire.objects import film
 from wetread import report
+from wetread.jobs.resources import _settled
 from wetread.records import USUAL, Circumstances, Reading, Result, Stored
 from wetread.report.fhir.site import Site
 from wetread.serve.node import Node
@@ -146,6 +147,16 @@ def test_what_is_held_is_read_and_valid(base: str) -> None:
                 status, there = ask(f"{base}/{reference}")
                 assert status == 200, reference
                 get_fhir_model_class(there["resourceType"]).model_validate(there)
+
+
+def test_an_order_that_another_server_holds_is_named_by_its_identifier() -> None:
+    named = {"type": "ServiceRequest", "identifier": {"value": "A9"}}
+    kept = {"type": "Device", "reference": "urn:uuid:7"}
+    given = {"basedOn": [{**named, "reference": "ServiceRequest/7"}], "performer": [kept]}
+    assert _settled(given, {"urn:uuid:7": "Device"}) == {
+        "basedOn": [named],
+        "performer": [{"type": "Device", "reference": "Device/7"}],
+    }
 
 
 def references(value: Any) -> Iterator[str]:

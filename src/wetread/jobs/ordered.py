@@ -21,6 +21,8 @@ MOST_MERGES = 20  # that are followed from one identifier
 
 #: A later word of the same order counts less.
 URGENCY = ("STAT", "URGENT", "ROUTINE", "")
+#: What an ordering system sends by itself counts more than what is asked for.
+SOURCES = ("", "hl7", "fhir", "worklist")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,13 @@ class Ordered:
         named = or_(orders.c.study_uid == study_uid, orders.c.accession.in_(numbers))
         rows = connection.execute(select(orders).where(named).order_by(orders.c.id)).all()
         found = [(row.id, order_of(row.detail)) for row in rows]
-        found.sort(key=lambda one: (one[1].study_uid != study_uid, one[1].source, URGENCY.index(one[1].priority)))
+        found.sort(
+            key=lambda one: (
+                one[1].study_uid != study_uid,
+                SOURCES.index(one[1].source),
+                URGENCY.index(one[1].priority),
+            )
+        )
         return [Candidate(number, order, followed(connection, order.patient)) for number, order in found]
 
     def of(self, study_uid: str, accession: str) -> list[Order]:

@@ -14,8 +14,9 @@ from wetread.jobs.loop import Loop
 from wetread.jobs.panel import Panel
 from wetread.jobs.watch import Watch
 from wetread.records import Order
+from wetread.report.fhir.coding import SYSTEMS
 from wetread.settings import Destination, Settings
-from wetread.wire.worklist import orders as orders_of
+from wetread.wire import servicerequest, worklist
 
 REMEMBERED = 10_000  # studies that were asked for, or wait for it
 
@@ -31,9 +32,9 @@ class Orders:
     learn
         Told the orders of a study; called from this object's thread.
     settings
-        `worklists`, `ae_title`, `peer_timeout_s` and `retry_*` are used.
+        `worklists`, `ae_title`, `fhir_systems`, `peer_timeout_s` and `retry_*` are used.
     ask
-        How a worklist is asked; C-FIND by default.
+        How a worklist is asked; by default C-FIND, or a search of FHIR, as its address says.
     clock
         Monotonic seconds.
     """
@@ -50,6 +51,7 @@ class Orders:
         self._settings = settings
         self._ask = ask or self._find
         self._worklists = Panel("worklist", settings.worklists, settings, watch, clock)
+        self._naming = servicerequest.naming(settings.fhir_systems, SYSTEMS)
         self._lock = threading.Lock()
         self._waiting: OrderedDict[str, str] = OrderedDict()  # study -> its accession number
         self._asked: OrderedDict[str, None] = OrderedDict()
@@ -85,7 +87,7 @@ class Orders:
         if wait_s:
             return wait_s
         study_uid, accession = found
-        orders = self._worklists.ask(lambda worklist: self._ask(worklist, accession, study_uid))
+        orders = self._worklists.ask(lambda peer: self._ask(peer, accession, study_uid))
         if orders is None:  # nobody answered
             with self._lock:
                 self._waiting.move_to_end(study_uid, last=False)
@@ -96,5 +98,8 @@ class Orders:
             self._waiting.pop(study_uid, None)
         return 0.0
 
-    def _find(self, worklist: Destination, accession: str, study_uid: str) -> list[Order]:
-        return orders_of(worklist, accession, study_uid, self._settings.ae_title, self._settings.peer_timeout_s)
+    def _find(self, peer: Destination, accession: str, study_uid: str) -> list[Order]:
+        timeout_s = self._settings.peer_timeout_s
+        if peer.protocol == "fhir":
+            return servicerequest.orders(peer, accession, study_uid, self._naming, timeout_s)
+        return worklist.orders(peer, accession, study_uid, self._settings.ae_title, timeout_s)

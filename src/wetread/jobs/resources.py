@@ -204,7 +204,7 @@ def _settled(value: Any, kinds: Mapping[str, str]) -> Any:
     reference = str(made.get("reference", ""))
     if reference in kinds:
         made["reference"] = f"{kinds[reference]}/{reference.removeprefix('urn:uuid:')}"
-    elif "?" in reference:
+    elif "?" in reference or "/" in reference:
         del made["reference"]
     return made
 

@@ -142,7 +142,7 @@ def _doors(settings: Settings) -> Iterator[Row]:
     owners: tuple[Settings | Destination, ...] = (settings, *called)
     for owner in owners:
         yield from _certificate(owner)
-    for place in settings.destinations:
+    for place in (*settings.destinations, *settings.worklists):
         yield from _record(place)
     yield from _alerts(settings)
     http = "HTTPS" if settings.http_tls else "HTTP"

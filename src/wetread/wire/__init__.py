@@ -12,7 +12,8 @@
     commit      asks for storage commitment, reports on ours    PS3.4 Annex J
     commitment  what is asked of us, and what we report
     webstore    sends by STOW-RS                                PS3.18 Section 10.5
-    fhir        sends transactions                              FHIR R4, RESTful API
+    fhir        sends transactions, searches                    FHIR R4, RESTful API
+    servicerequest what a FHIR server says of an order          FHIR R4, ServiceRequest
     smart       gets tokens for it                              SMART App Launch 2.2
     https       connections of both                             RFC 9110
     mllpstore   sends by MLLP                           HL7 v2.5.1 Sections 2.9.2, 2.9.3

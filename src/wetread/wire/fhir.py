@@ -1,10 +1,11 @@
-"""Sends FHIR transactions to a server, each in a request of its own, on one connection.
+"""Sends FHIR transactions to a server, each in a request of its own, on one connection; searches and reads.
 
 A bundle counts as stored only where the answer says so of every entry: a page that says 200 has stored nothing.
 
 References
 ----------
-FHIR R4, RESTful API Sections 3.1.0.11 (transaction) and 3.1.0.1.6 (Prefer); RFC 9110 Section 10.2.3 (Retry-After).
+FHIR R4, RESTful API Sections 3.1.0.11 (transaction), 3.1.0.1.6 (Prefer) and 3.1.1 (search); RFC 9110 Section 10.2.3
+(Retry-After).
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
-from urllib.parse import urlsplit
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urljoin, urlsplit
 
 from wetread.errors import PeerBusy, PeerRefused, PeerUnreachable
 from wetread.settings import Destination
@@ -30,6 +32,7 @@ log = logging.getLogger("wetread.wire")
 JSON = "application/fhir+json"
 PATIENCE = 6  # timeouts that a whole answer may take
 MOST_ANSWER = 1 << 24  # bytes: some servers give everything back
+MOST_PAGES = 4  # of one search
 MOST_WAIT_S = 3600.0  # however long a server says
 _FULL = (429, 503, 507)  # it has no room now, whatever is sent
 _UNWANTED = (400, 409, 410, 412, 413, 415, 422)  # it does not want this bundle
@@ -121,18 +124,127 @@ def _unreachable(destination: Destination, error: Exception) -> PeerUnreachable:
 
 
 def _post(destination: Destination, connection: http.client.HTTPConnection, item: bytes, timeout_s: float) -> int:
-    """Send one bundle; a token that is refused is fetched anew, once."""
+    """Send one bundle."""
     path = urlsplit(destination.url).path or "/"
+    headers = {"Content-Type": JSON, "Prefer": "return=minimal"}
+    response, answer = _exchange(destination, connection, ("POST", path, item, headers), timeout_s)
+    return _status(destination.ae_title, response, answer, item)
+
+
+def _exchange(
+    destination: Destination,
+    connection: http.client.HTTPConnection,
+    asked: tuple[str, str, bytes | None, dict[str, str]],
+    timeout_s: float,
+) -> tuple[http.client.HTTPResponse, bytes]:
+    """Ask and return what is answered; a token that is refused is fetched anew, once."""
+    method, path, item, headers = asked
     for again in (destination.client_id != "", False):
-        headers = {"Accept": JSON, "Content-Type": JSON, "Prefer": "return=minimal", **_token(destination, timeout_s)}
-        connection.request("POST", path, item, headers)
+        connection.request(method, path, item, {"Accept": JSON, **headers, **_token(destination, timeout_s)})
         with connection.getresponse() as response:
             answer = read(response, time.monotonic() + PATIENCE * timeout_s, MOST_ANSWER)
         if response.status == 401 and again:
             smart.forget(destination)
             continue
         break
-    return _status(destination.ae_title, response, answer, item)
+    return response, answer
+
+
+class Session:
+    """Asks one server several questions on one connection.
+
+    Its errors repeat neither what was asked nor what was answered: both may name a patient.
+
+    Parameters
+    ----------
+    destination
+        As for `send`.
+    timeout_s
+        How long the server may be silent.
+
+    Raises
+    ------
+    SettingsError
+        A token, key or TLS file cannot be used.
+    """
+
+    def __init__(self, destination: Destination, timeout_s: float = 10.0) -> None:
+        self._destination = destination
+        self._timeout_s = timeout_s
+        self._connection = connect(destination, timeout_s)
+        self.base = destination.url.removeprefix("fhir+").rstrip("/")
+
+    def __enter__(self) -> Self:
+        """Open nothing yet: the first question does."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Hang up."""
+        self._connection.close()
+
+    def search(self, asked: str) -> list[dict[str, Any]]:
+        """Return the resources that a search finds, with those that come along, of at most `MOST_PAGES` pages.
+
+        Raises
+        ------
+        PeerUnreachable, PeerBusy
+            As `send`.
+        PeerRefused
+            It answered with something else than a searchset.
+        """
+        found: list[dict[str, Any]] = []
+        url = f"{self.base}/{asked}"
+        for _ in range(MOST_PAGES):
+            page = self._get(url)
+            if page.get("type") != "searchset":
+                raise PeerRefused(f"{self._destination.ae_title}: FHIR: expected a searchset, got something else")
+            entries = page.get("entry") or ()
+            told = (
+                [one.get("resource") for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
+            )
+            found += [one for one in told if isinstance(one, dict) and isinstance(one.get("resourceType"), str)]
+            following = self._following(page, url)
+            if not following:
+                break
+            url = following
+        return found
+
+    def resource(self, reference: str) -> dict[str, Any]:
+        """Return a resource, {} where there is none, or none that we may see.
+
+        Raises
+        ------
+        PeerUnreachable, PeerBusy, PeerRefused
+            As `search`.
+        """
+        return self._get(f"{self.base}/{reference}", missing=(403, 404, 410))
+
+    def _following(self, page: dict[str, Any], url: str) -> str:
+        """Return the URL of the next page; our token is shown to nobody but the server of the settings."""
+        links = page.get("link") or ()
+        told = [one.get("url") for one in links if isinstance(one, dict) and one.get("relation") == "next"]
+        following = urljoin(url, told[0]) if told and isinstance(told[0], str) else ""
+        return following if urlsplit(following)[:2] == urlsplit(self.base)[:2] else ""
+
+    def _get(self, url: str, missing: Sequence[int] = ()) -> dict[str, Any]:
+        name, parts = self._destination.ae_title, urlsplit(url)
+        path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+        try:
+            response, answer = _exchange(self._destination, self._connection, ("GET", path, None, {}), self._timeout_s)
+        except (OSError, http.client.HTTPException) as error:
+            raise _unreachable(self._destination, error) from error
+        if response.status in _FULL:
+            wait_s = retry_after_s(response.headers.get("Retry-After", ""))
+            raise PeerBusy(f"{name}: FHIR: no room now, status {response.status}", wait_s)
+        if response.status in missing:
+            return {}
+        made = _parsed(answer)
+        if response.status != 200 or "resourceType" not in made:
+            raise PeerRefused(
+                f"{name}: FHIR: expected 200 and a resource in {JSON}; got {response.status}; "
+                "is its base URL right, and may we read there?"
+            )
+        return made
 
 
 def _status(name: str, response: http.client.HTTPResponse, answer: bytes, item: bytes) -> int:

@@ -38,7 +38,7 @@ _FORMS = {
     "timestamp": _INSTANT,
     "system": _URI,
     "fullUrl": re.compile(r"urn:uuid:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
-    "reference": re.compile(r"urn:uuid:\S+|Patient\?identifier=\S+"),
+    "reference": re.compile(r"urn:uuid:\S+|Patient\?identifier=\S+|ServiceRequest/[A-Za-z0-9.-]{1,64}"),
 }
 _SUBJECTS = ("subject", "patient", "for")
 

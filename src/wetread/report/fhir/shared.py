@@ -118,12 +118,18 @@ def _subject(context: Context, site: Site) -> Json:
 
 
 def _orders(context: Context, site: Site) -> list[Json]:
-    """Refer to the order by its accession number; whether the record knows it is not ours to demand."""
+    """Refer to the order: where it was found, if the bundle goes there alone, and by its accession number.
+
+    Whether another record knows it is not ours to demand.
+    """
     modules, order = context.source.modules, context.result.order
     said = (sequence(modules, "IssuerOfAccessionNumberSequence") or [{}])[0]
     names = ("LocalNamespaceEntityID", "UniversalEntityID", "UniversalEntityIDType")
     told = Identifier(get(modules, "AccessionNumber", ""), *(get(said, name, "") for name in names))
     accession = order.accession if order is not None and order.accession.value else told
-    if not accession.value:
-        return []
-    return [{"type": "ServiceRequest", "identifier": {"type": _ACSN, **identified(accession, site, "ACCESSION")}}]
+    found = order.reference if order is not None else ""
+    here = site.server != "" and found.startswith(f"{site.server}/")
+    made: Json = {"reference": found.removeprefix(f"{site.server}/")} if here else {}
+    if accession.value:
+        made["identifier"] = {"type": _ACSN, **identified(accession, site, "ACCESSION")}
+    return [{**made, "type": "ServiceRequest"}] if made else []

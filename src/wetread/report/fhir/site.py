@@ -14,6 +14,7 @@ class Site:
 
     version: str = "R4"  # "R4", "R4B" or "R5"
     systems: Mapping[str, str] = field(default_factory=dict)  # name of an assigning authority -> system (URI)
+    server: str = ""  # base URL of the one server that bundles go to; "": none, or several
 
     @property
     def r5(self) -> bool:
@@ -23,4 +24,5 @@ class Site:
 
 def site_of(settings: Settings) -> Site:
     """Take the site from the settings."""
-    return Site(settings.fhir or "R4", dict(settings.fhir_systems))
+    places = {one.url.removeprefix("fhir+").rstrip("/") for one in settings.destinations if one.protocol == "fhir"}
+    return Site(settings.fhir or "R4", dict(settings.fhir_systems), places.pop() if len(places) == 1 else "")

@@ -111,6 +111,12 @@ def test_usage_is_2(run: Run, words: tuple[str, ...]) -> None:
     assert err
 
 
+def test_steps_are_scheduled_on_worklists_of_dicom_only(run: Run) -> None:
+    code, _, err = run("worklist", "EHR@fhir+https://ehr.example/fhir")
+    assert code == 2
+    assert "expected AE@host:port" in err
+
+
 def test_dicomweb_has_no_echo(run: Run) -> None:
     code, _, err = run("echo", "WEB@https://pacs.example/dicom-web")
     assert code == 2

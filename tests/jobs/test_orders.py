@@ -110,6 +110,13 @@ def test_a_worklist_that_is_away_is_asked_later(desk: Desk) -> None:
     desk.store.close()
 
 
+def test_what_is_sent_counts_more_than_what_is_asked_for(desk: Desk) -> None:
+    for source in ("worklist", "fhir", "hl7"):
+        desk.ordering.learn([Order(Identifier("A-1"), Identifier(source), source=source)])
+    assert [one.source for one in desk.store.ordered.of("1.1", "A-1")] == ["hl7", "fhir", "worklist"]
+    desk.store.close()
+
+
 def test_one_worklist_that_answers_is_enough(desk: Desk) -> None:
     desk.away = {"OLD"}
     desk.study("1.1", "A-9")

@@ -373,3 +373,21 @@ def test_assumed_identity_of_a_picture(reader: pipeline.Reader, tmp_path: Path) 
     (reading,) = reader.read(study)
     assert reading.result.refusal is None
     assert {"HTML", "JSON"} <= {d.kind for d in reading.documents}
+
+
+def test_what_was_made_of_images_is_not_answered(reader: pipeline.Reader) -> None:
+    """An archive that forwards everything sends our results back, and other people's."""
+    film = real_film().read_bytes()
+    reading = read_one(reader, film)
+    made = [(one.name, one.data) for one in reading.documents if one.sop_class_uid]
+    assert {one.kind for one in reading.documents} >= {"SR", "SEG", "SC"}
+    again = reader.read_blobs([("film.dcm", film), *made])
+    assert [one.result.digest for one in again] == [reading.result.digest]
+    assert reader.read_blobs(made) == ()
+    captured = pydicom.dcmread(io.BytesIO({one.kind: one.data for one in reading.documents}["SC"]))
+    captured.Manufacturer = "Somebody else"
+    target = io.BytesIO()
+    captured.save_as(target)
+    (refused,) = reader.read_blobs([("capture.dcm", target.getvalue())])
+    assert refused.result.refusal is not None
+    assert refused.result.refusal.code == "SECONDARY-IMAGE"

@@ -92,11 +92,17 @@ class Reader:
             And what is left out, as otherwise the result would come too late: its documents say so.
             And the site's rules with who sent what; by default no rule applies.
             And reports about earlier studies of the patient, whose values stand beside the new ones if a rule says so.
+
+        Returns
+        -------
+        One reading an image or rejected instance; none of what was made of images (`wetread.acquire.is_made`).
         """
         start = time.perf_counter()
         studies = self.decoder.decode(blobs, self.settings)
         decoded = Timing("acquire", (time.perf_counter() - start) * 1e3)
-        return tuple(reading for study in studies for reading in self.read(study, decoded, given=given))
+        return tuple(
+            reading for study in map(_of_images, studies) for reading in self.read(study, decoded, given=given)
+        )
 
     def read(self, study: Study, *before: Timing, given: Circumstances = USUAL) -> tuple[Reading, ...]:
         """Read every image of a study; `before` are the times of earlier stages.
@@ -261,6 +267,12 @@ class Reader:
         chosen = {model.id for model in infer.permitted([one.model for one in self.models], image, decision)}
         loaded = [(item.lighter if lighter else None) or item for item in self.models if item.model.id in chosen]
         return sorted(loaded, key=lambda item: (item.model.recipe.region != "image", not item.model.segments))
+
+
+def _of_images(study: Study) -> Study:
+    """A study without what was made of its images."""
+    images = tuple(one for one in study.rejected if not acquire.is_made(one, report.MANUFACTURER))
+    return replace(study, rejected=images)
 
 
 def _decided(item: Image | Rejected, given: Circumstances) -> Decision:

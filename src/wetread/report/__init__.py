@@ -20,6 +20,7 @@ from wetread.report.alarm import alarm, critical_findings
 from wetread.report.checker import check, judged
 from wetread.report.context import Context, context_of, left_out
 from wetread.report.elements import Item, decode, encode, get
+from wetread.report.equipment import MANUFACTURER
 from wetread.report.fhir.site import Site, site_of
 from wetread.report.priors import Reported, priors, reported
 from wetread.report.problem import Problem
@@ -29,6 +30,7 @@ from wetread.report.summary import summary
 from wetread.wire.hl7 import UTF_8
 
 __all__ = [
+    "MANUFACTURER",
     "Earlier",
     "Problem",
     "Reported",

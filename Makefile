@@ -4,7 +4,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
-export PYTHONDONTWRITEBYTECODE := 1
 
 .PHONY: demo test test-all check fmt bench peak lanes overload dicom ehr torture audit lab-env clean help
 

@@ -39,10 +39,14 @@ class Loop:
         """There may be something to do."""
         self._wake.set()
 
-    def stop(self, grace_s: float) -> bool:
-        """End after the present step; return whether it ended within `grace_s`."""
+    def end(self) -> None:
+        """End after the present step; waits for nothing."""
         self._ended = True
         self._wake.set()
+
+    def stop(self, grace_s: float) -> bool:
+        """End after the present step; return whether it ended within `grace_s`."""
+        self.end()
         self._thread.join(grace_s)
         return not self._thread.is_alive()
 

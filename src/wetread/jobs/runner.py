@@ -201,6 +201,8 @@ class Runner:
         loops += self._reading
         loops += [self._others] if self._others is not None else []
         for loop in loops:
+            loop.end()  # all at once: none waits for the step of another
+        for loop in loops:
             if not loop.stop(max(0.0, end - time.monotonic())):
                 log.warning("cut off while working")
         for manager in self._managed:

@@ -26,6 +26,7 @@ from wetread.report.elements import get, sequence
 from wetread.report.identity import UNKNOWN_MOMENT
 from wetread.report.message import problems
 from wetread.report.observations import PRELIMINARY, Observation, accession, coded, observations
+from wetread.report.problem import require_none
 from wetread.report.sr import procedures
 from wetread.wire import hl7
 from wetread.wire.hl7 import UTF_8
@@ -107,9 +108,7 @@ def written(
             data = hl7.encode(segments)
     except (BadInput, UnicodeError) as error:
         raise DocumentError(f"ORU: expected text that can be written, got: {type(error).__name__}") from error
-    found = problems(data, context)
-    if found:
-        raise DocumentError(f"ORU: expected no problem, got {len(found)}: {'; '.join(map(str, found[:5]))}")
+    require_none("ORU", problems(data, context))
     return data
 
 

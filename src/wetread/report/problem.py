@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from wetread.errors import DocumentError
 
 #: Clause of what our own documents have beyond the standard: other software's are not judged by it.
 HABIT = "Wetread documents"
@@ -18,3 +21,16 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.where}: {self.sentence} ({self.clause})"
+
+
+def require_none(what: str, problems: Iterable[Problem]) -> None:
+    """Let a document pass, or not.
+
+    Raises
+    ------
+    DocumentError
+        Something is wrong; the message names the first few problems, and no patient.
+    """
+    found = list(problems)
+    if found:
+        raise DocumentError(f"{what}: expected no problem, got {len(found)}: {'; '.join(map(str, found[:5]))}")

@@ -53,9 +53,9 @@ def pixels(data: Item) -> Iterator[Problem]:
     got = next((len(value) for value in (get(data, keyword) for keyword in _PIXELS) if value is not None), 0)
     if got != expected + expected % 2 or not expected:
         yield Problem("PixelData", f"expected {expected + expected % 2} bytes, got {got}", "PS3.5 Section 8.1.1")
-    stored = bits if is_floating(data) else _number(data, "BitsStored")
     if is_floating(data):
         return
+    stored = _number(data, "BitsStored")
     if not 0 < stored <= bits or _number(data, "HighBit") != stored - 1:
         yield Problem("HighBit", "expected one less than Bits Stored, which fits Bits Allocated", "PS3.5 Section 8.1.1")
     colour = photometric.startswith(("RGB", "YBR"))

@@ -20,13 +20,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wetread.errors import BadInput, DocumentError
+from wetread.errors import BadInput
 from wetread.measures import extent
 from wetread.records import Code, Document, Mask, Segment, Segmentation
 from wetread.report.checker import problems_of
 from wetread.report.codes import IMAGE_PROCESSING_SOURCE, coded
 from wetread.report.elements import Item, decode, encode, get, item, sequence
 from wetread.report.placed import PER_FRAME, Grid, Planes, grid_of, placed
+from wetread.report.problem import require_none
 from wetread.report.seg import packed
 from wetread.report.tree import key_of
 from wetread.report.words import decimal
@@ -91,9 +92,7 @@ def redrawn(ours: bytes, drawn: Segmentation, name: str, digest: str) -> Redrawn
         raise BadInput("segmentation: expected a mask that differs from that of the report, got the same")
     made = _frames(data | _described(data, changed, name, digest), grid, planes, groups)
     encoded = encode(made)
-    if found := problems_of(encoded, None):
-        said = "; ".join(map(str, found[:5]))
-        raise DocumentError(f"SEG of a review: expected no problem, got {len(found)}: {said}")
+    require_none("SEG of a review", problems_of(encoded, None))
     uids = get(made, "SOPClassUID"), get(made, "SOPInstanceUID")
     sizes = {
         get(regions[number - 1], "TrackingUID"): _size(regions[number - 1], planes[number], grid) for number in changed

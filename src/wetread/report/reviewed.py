@@ -16,7 +16,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 
-from wetread.errors import BadInput, DocumentError
+from wetread.errors import BadInput
 from wetread.records import Code, Document, Filed
 from wetread.report import codes
 from wetread.report.checker import problems_of
@@ -24,6 +24,7 @@ from wetread.report.codes import coded
 from wetread.report.elements import Item, decode, encode, get, item, sequence
 from wetread.report.measured import compared, measured, renamed
 from wetread.report.previous import PERTINENT, standing
+from wetread.report.problem import require_none
 from wetread.report.redrawn import Redrawn
 from wetread.report.revision import PREDECESSORS
 from wetread.report.tree import key, key_of, named, walk_nodes
@@ -168,9 +169,7 @@ def verified(report: bytes, review: Review, predecessor: str = "", drawn: Redraw
     if not all(map(str.isascii, (review.name, review.organization, review.text))):
         made |= item(SpecificCharacterSet="ISO_IR 192")
     encoded = encode(made)
-    if found := problems_of(encoded, None):
-        said = "; ".join(map(str, found[:5]))
-        raise DocumentError(f"SR of a review: expected no problem, got {len(found)}: {said}")
+    require_none("SR of a review", problems_of(encoded, None))
     return Document("SR", f"{review.digest[:8]}-sr.dcm", encoded, get(made, "SOPClassUID"), get(made, "SOPInstanceUID"))
 
 

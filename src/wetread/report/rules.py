@@ -25,6 +25,15 @@ _SEGS = ("SEG", "LABELMAP")
 _NUMBERED = (*FRAMES, *TREES, "PDF")
 _EVIDENCE = "CurrentRequestedProcedureEvidenceSequence"
 _LISTED = f"{_EVIDENCE}.ReferencedSeriesSequence.ReferencedSOPSequence"
+#: Hierarchical SOP instance reference macro: PS3.3 Table C.17-3.
+_HIERARCHY = (
+    ".StudyInstanceUID",
+    ".ReferencedSeriesSequence",
+    ".ReferencedSeriesSequence.SeriesInstanceUID",
+    ".ReferencedSeriesSequence.ReferencedSOPSequence",
+    ".ReferencedSeriesSequence.ReferencedSOPSequence.ReferencedSOPClassUID",
+    ".ReferencedSeriesSequence.ReferencedSOPSequence.ReferencedSOPInstanceUID",
+)
 _GROUPS = "PerFrameFunctionalGroupsSequence"
 _SHARED = "SharedFunctionalGroupsSequence"
 _MAPPING = f"{_SHARED}.RealWorldValueMappingSequence"
@@ -203,32 +212,10 @@ TABLE: tuple[Row, ...] = (
     (f"{_EVIDENCE}.StudyInstanceUID", "1", TREES, "Table C.17-3a", ()),
     (f"{_EVIDENCE}.ReferencedSeriesSequence", "1", TREES, "Table C.17-3a", ()),
     (f"{_EVIDENCE}.ReferencedSeriesSequence.SeriesInstanceUID", "1", TREES, "Table C.17-3a", ()),
-    (f"{_EVIDENCE}.ReferencedSeriesSequence.ReferencedSOPSequence", "1", TREES, "Table C.17-3a", ()),
-    (
-        f"{_EVIDENCE}.ReferencedSeriesSequence.ReferencedSOPSequence.ReferencedSOPClassUID",
-        "1",
-        TREES,
-        "Table 10-11",
-        (),
-    ),
-    (
-        f"{_EVIDENCE}.ReferencedSeriesSequence.ReferencedSOPSequence.ReferencedSOPInstanceUID",
-        "1",
-        TREES,
-        "Table 10-11",
-        (),
-    ),
-    *(
-        (f"PertinentOtherEvidenceSequence{path}", "1", TREES, "Table C.17-3a", ())
-        for path in (
-            ".StudyInstanceUID",
-            ".ReferencedSeriesSequence",
-            ".ReferencedSeriesSequence.SeriesInstanceUID",
-            ".ReferencedSeriesSequence.ReferencedSOPSequence",
-            ".ReferencedSeriesSequence.ReferencedSOPSequence.ReferencedSOPClassUID",
-            ".ReferencedSeriesSequence.ReferencedSOPSequence.ReferencedSOPInstanceUID",
-        )
-    ),
+    (_LISTED, "1", TREES, "Table C.17-3a", ()),
+    (f"{_LISTED}.ReferencedSOPClassUID", "1", TREES, "Table 10-11", ()),
+    (f"{_LISTED}.ReferencedSOPInstanceUID", "1", TREES, "Table 10-11", ()),
+    *((f"PertinentOtherEvidenceSequence{path}", "1", TREES, "Table C.17-3a", ()) for path in _HIERARCHY),
     ("ReferencedRequestSequence.StudyInstanceUID", "1", TREES, "C.17.2", ()),
     ("ReferencedRequestSequence.ReferencedStudySequence", "2", TREES, "C.17.2", ()),
     ("ReferencedRequestSequence.AccessionNumber", "2", TREES, "C.17.2", ()),
@@ -237,17 +224,7 @@ TABLE: tuple[Row, ...] = (
     ("ReferencedRequestSequence.RequestedProcedureID", "2", TREES, "C.17.2", ()),
     ("ReferencedRequestSequence.RequestedProcedureDescription", "2", TREES, "C.17.2", ()),
     ("ReferencedRequestSequence.RequestedProcedureCodeSequence", "2", TREES, "C.17.2", ()),
-    *(
-        (f"PredecessorDocumentsSequence{path}", "1", ("SR", "PDF"), "C.17.2, C.24.2", ())
-        for path in (
-            ".StudyInstanceUID",
-            ".ReferencedSeriesSequence",
-            ".ReferencedSeriesSequence.SeriesInstanceUID",
-            ".ReferencedSeriesSequence.ReferencedSOPSequence",
-            ".ReferencedSeriesSequence.ReferencedSOPSequence.ReferencedSOPClassUID",
-            ".ReferencedSeriesSequence.ReferencedSOPSequence.ReferencedSOPInstanceUID",
-        )
-    ),
+    *((f"PredecessorDocumentsSequence{path}", "1", ("SR", "PDF"), "C.17.2, C.24.2", ()) for path in _HIERARCHY),
     ("ContentTemplateSequence", "1", _SR, "AIR", ()),
     ("ContentTemplateSequence", "1", _KOS, "C.18.8", ()),
     ("ContentTemplateSequence.MappingResource", "1", TREES, "C.18.8", ("DCMR",)),

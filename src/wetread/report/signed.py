@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from wetread.errors import DocumentError
 from wetread.records import Filed
 from wetread.report import codes
 from wetread.report.message import formed
 from wetread.report.observations import ABNORMAL, NORMAL, PRELIMINARY, number
+from wetread.report.problem import require_none
 from wetread.report.redrawn import Redrawn, Size
 from wetread.report.reviewed import Review, Verdict, words
 from wetread.wire import hl7
@@ -72,8 +72,7 @@ def signed(
         said = [*map(hl7.escape, words(review, drawn)), *([text[5]] if review.decision == "accept" else [])]
         _put(text, {5: "~".join(said), 11: status})
     data = _encoded(lines, parsed.syntax.codec)
-    if found := formed(data):
-        raise DocumentError(f"ORU of a review: expected no problem, got {len(found)}: {'; '.join(map(str, found[:5]))}")
+    require_none("ORU of a review", formed(data))
     return data
 
 

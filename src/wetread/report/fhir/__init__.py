@@ -10,13 +10,12 @@ FHIR R4 (4.0.1), R4B and R5; IHE IMR 1.1.0 (RAD-141); HL7 dicom-sr.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from wetread.records import Document
 from wetread.report.context import Context
 from wetread.report.fhir import checker, devices, imaging, observations, reported
-from wetread.report.fhir.coding import Json, dicom_uid
+from wetread.report.fhir.coding import Json, dicom_uid, encoded
 from wetread.report.fhir.shared import Shared, shared_of
 from wetread.report.fhir.site import Site, site_of
 
@@ -48,7 +47,7 @@ def bundle(context: Context, site: Site, base: str, made: Sequence[Document], pa
         "timestamp": shared.issued,
         "entry": _entries(shared, page),
     }
-    data = json.dumps(resource, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    data = encoded(resource)
     checker.check(data, shared)
     return data
 

@@ -9,15 +9,14 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from wetread.errors import DocumentError
 from wetread.report import codes
 from wetread.report.fhir.coding import Json, dicom_uid, quantity, query
 from wetread.report.fhir.rules import CODES, R4, R5
 from wetread.report.fhir.shared import Shared
-from wetread.report.problem import Problem
+from wetread.report.problem import Problem, require_none
 from wetread.report.words import decimal, percent
 
 _DATE = r"\d{4}-\d{2}-\d{2}"
@@ -51,7 +50,7 @@ def check(data: bytes, shared: Shared) -> None:
     DocumentError
         Something is wrong; the message names the first few problems, and no patient.
     """
-    _pass(problems(data, shared))
+    require_none("FHIR", problems(data, shared))
 
 
 def check_alone(data: bytes, shared: Shared) -> None:
@@ -64,14 +63,8 @@ def check_alone(data: bytes, shared: Shared) -> None:
     """
     bundle = json.loads(data)
     (only,) = bundle["entry"]
-    _pass([*_values(bundle, "Bundle"), *_resource(only, R5 if shared.site.r5 else R4), *_of([only], shared)])
-
-
-def _pass(problems: Iterable[Problem]) -> None:
-    found = list(problems)
-    if found:
-        said = "; ".join(str(one) for one in found[:5])
-        raise DocumentError(f"FHIR: expected no problem, got {len(found)}: {said}")
+    rules = R5 if shared.site.r5 else R4
+    require_none("FHIR", [*_values(bundle, "Bundle"), *_resource(only, rules), *_of([only], shared)])
 
 
 def problems(data: bytes, shared: Shared) -> Iterator[Problem]:

@@ -9,6 +9,7 @@ ImagingStudy and DICOM PS3.16 Table 8-1 (URI of coding schemes; a DICOM UID is `
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from typing import Any
@@ -43,6 +44,11 @@ SYSTEMS = {
     PRIVATE_SCHEME: f"urn:oid:{PRIVATE_SCHEME_UID}",
 }
 _OID = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+")
+
+
+def encoded(bundle: Json) -> bytes:
+    """Write a bundle as UTF-8 JSON."""
+    return json.dumps(bundle, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 def coding(code: Code) -> Json:

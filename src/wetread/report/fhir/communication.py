@@ -7,14 +7,12 @@ FHIR R4 and R5: Communication (R5 has no text in a payload, but a concept).
 
 from __future__ import annotations
 
-import json
-
 from wetread.records import Finding
 from wetread.report import codes
 from wetread.report.context import NOTICE, Context
 from wetread.report.equipment import software
 from wetread.report.fhir import checker
-from wetread.report.fhir.coding import Json, concept, dicom_uid, full_url, oid, term
+from wetread.report.fhir.coding import Json, concept, dicom_uid, encoded, full_url, oid, term
 from wetread.report.fhir.shared import entry, shared_of
 from wetread.report.fhir.site import Site
 
@@ -56,9 +54,8 @@ def communication(context: Context, site: Site, rule: str, finding: Finding, sai
         "payload": [words, *([_link(link)] if link else [])],
         "note": [{"text": NOTICE}],
     }
-    kept = {name: value for name, value in made.items() if value != []}
-    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [entry(kept, full_url(uid), oid(uid))]}
-    data = json.dumps(bundle, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [entry(made, full_url(uid), oid(uid))]}
+    data = encoded(bundle)
     checker.check_alone(data, shared)
     return data
 

@@ -64,8 +64,7 @@ def study(shared: Shared, where: Json | None) -> Json:
         "endpoint": [{"reference": where["fullUrl"]}] if where is not None else [],
         "series": [one | {"modality": _modality(shared, one["modality"]["code"])} for one in series],
     }
-    kept = {name: value for name, value in made.items() if value != []}
-    return entry(kept, full_url("ImagingStudy", source.study_uid), dicom_uid(source.study_uid))
+    return entry(made, full_url("ImagingStudy", source.study_uid), dicom_uid(source.study_uid))
 
 
 def _series(shared: Shared) -> Iterator[Json]:
@@ -148,5 +147,4 @@ def _picture(shared: Shared, picture: Picture) -> Json:
             "width": width,
             "content": content,
         }
-    kept = {name: value for name, value in made.items() if value != []}
-    return entry(kept, full_url(made["resourceType"], uid), oid(uid))
+    return entry(made, full_url(made["resourceType"], uid), oid(uid))

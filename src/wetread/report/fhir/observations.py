@@ -44,7 +44,7 @@ def _observation(shared: Shared, key: tuple[str, ...], code: Code, by: Algorithm
     return {
         "resourceType": "Observation",
         "identifier": [dicom_uid(shared.uid("observation", *key))],
-        **({"basedOn": shared.orders} if shared.orders else {}),
+        "basedOn": shared.orders,
         "partOf": [shared.study],
         "status": "preliminary",
         "category": [term("observation-category", "imaging", "Imaging")],
@@ -76,8 +76,7 @@ def _finding(shared: Shared, finding: Finding, heat: Json | None) -> Iterator[Js
     }
     notes = [f"On slices {ranges(finding.slices)}"] if finding.slices else []
     notes += [one.sentence for one in explained]
-    if notes:
-        made["note"] = [{"text": one} for one in notes]
+    made["note"] = [{"text": one} for one in notes]
     yield (body := _body(shared, finding.tracking_uid, finding.tracking_id, site, None, finding.code))
     made["bodySite"] = _site(site, None, body)
     shown = [{"reference": heat["fullUrl"]}] if heat is not None and explained else []
@@ -114,8 +113,7 @@ def _region(shared: Shared, region: Region, number: str) -> Iterator[Json]:
         shared, ("group", number, region.tracking_uid), codes.MEASUREMENT_GROUP, algorithm(region.model)
     )
     made |= {**where, **_method(region.model)}
-    if members:
-        made["hasMember"] = [{"reference": one["fullUrl"]} for one in members]
+    made["hasMember"] = [{"reference": one["fullUrl"]} for one in members]
     made["derivedFrom"] = [shared.study]
     made["component"] = [
         {"code": concept(codes.FINDING), "valueCodeableConcept": concept(region.type, text=region.label)},

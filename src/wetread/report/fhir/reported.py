@@ -75,8 +75,7 @@ def report(shared: Shared, results: Sequence[Json], pictures: Sequence[Json], pa
         "conclusionCode": [concept(one) for one in concluded],
         "presentedForm": [attachment(shared, page, "text/html", "AI result")] if len(page) <= MOST_PAGE else [],
     }
-    kept = {name: value for name, value in made.items() if value != []}
-    return entry(kept, full_url("DiagnosticReport", shared.report_uid), identifier)
+    return entry(made, full_url("DiagnosticReport", shared.report_uid), identifier)
 
 
 def title_of(picture: Json) -> str:
@@ -125,5 +124,4 @@ def task(shared: Shared) -> Json | None:
         "authoredOn": shared.issued,
         "requester": shared.device(software()),
     }
-    kept = {name: value for name, value in made.items() if value != []}
-    return entry(kept, full_url("Task", uid), oid(uid))
+    return entry(made, full_url("Task", uid), oid(uid))

@@ -65,11 +65,11 @@ class Shared:
 
 
 def entry(resource: Json, url: str, identifier: Json) -> Json:
-    """Create a resource unless one with the identifier exists."""
+    """Create a resource, without its empty lists, unless one with the identifier exists."""
     kind = resource["resourceType"]
     return {
         "fullUrl": url,
-        "resource": resource,
+        "resource": {name: value for name, value in resource.items() if value != []},
         "request": {"method": "POST", "url": kind, "ifNoneExist": query(identifier)},
     }
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 import json
 from html import escape
 
-from wetread.errors import DocumentError
 from wetread.report import codes
 from wetread.report.context import NOTICE
 from wetread.report.fhir import checker
-from wetread.report.fhir.coding import Json, concept, dicom_uid, full_url, query, term
+from wetread.report.fhir.coding import Json, concept, dicom_uid, encoded, full_url, query, term
 from wetread.report.fhir.shared import tagged
+from wetread.report.problem import require_none
 from wetread.report.redrawn import Redrawn, Size
 from wetread.report.reviewed import Review, Verdict, called, words
 
@@ -77,11 +77,8 @@ def signed(
     made["identifier"], made["timestamp"] = dicom_uid(report_uid), review.at
     made["entry"].append(_provenance(report["fullUrl"], review, report_uid))
     r5 = "study" in report["resource"]
-    if found := list(checker.formed(made, r5)):
-        raise DocumentError(
-            f"FHIR of a review: expected no problem, got {len(found)}: {'; '.join(map(str, found[:5]))}"
-        )
-    return json.dumps(made, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    require_none("FHIR of a review", checker.formed(made, r5))
+    return encoded(made)
 
 
 def practitioner(review: Review) -> Json:

@@ -39,8 +39,8 @@ class Pending:
     bundle: bytes
 
 
-def file(connection: Connection, job: int, made: Iterable[Alarm], now: float) -> int:
-    """Keep what is to be told of a job, but nothing that was before of the same study; return how much that is."""
+def file(connection: Connection, job: int, made: Iterable[Alarm], now: float) -> None:
+    """Keep what is to be told of a job, but nothing that was before of the same study."""
     study_uid = connection.execute(select(jobs.c.study_uid).where(jobs.c.id == job)).scalar_one()
     told = select(alerts.c.rule, alerts.c.tracking_uid).where(alerts.c.study_uid == study_uid)
     known = {(row.rule, row.tracking_uid) for row in connection.execute(told)}
@@ -50,7 +50,6 @@ def file(connection: Connection, job: int, made: Iterable[Alarm], now: float) ->
         about = {"rule": one.rule, "tracking_uid": one.tracking_uid, "token": one.token, **text}
         state = {"state": Told.OPEN.value, "step": 0, "begun_at": now}
         connection.execute(insert(alerts).values(job=job, study_uid=study_uid, **about, **state))
-    return len(new)
 
 
 class Alerts:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Select, and_, exists, func, insert, literal, or_, select
+from sqlalchemy import Column, ColumnElement, CompoundSelect, Select, and_, exists, func, insert, literal, or_, select
 
 from wetread.errors import BadInput, StoreError
 from wetread.jobs.index import Index
@@ -37,17 +37,15 @@ _object = exists().where(instances.c.digest == described.c.digest, instances.c.j
 PRIOR = "PRIOR"
 _written = documents.c.job.not_in(KEPT_BACK) & (documents.c.digest == described.c.digest)
 _paper = exists().where(_written, documents.c.kind != PRIOR)
-_UNKNOWN = (
+_NEW_PAPERS = select(documents.c.digest, literal(0).label("received")).where(
+    documents.c.digest != "",
+    documents.c.sop_instance_uid != "",
+    ~exists().where(described.c.digest == documents.c.digest),
+)
+_NEW = (
     select(instances.c.digest, literal(1).label("received"))
     .where(instances.c.job.not_in(select(removed.c.job)), ~exists().where(described.c.digest == instances.c.digest))
-    .union(
-        select(documents.c.digest, literal(0)).where(
-            documents.c.digest != "",
-            documents.c.sop_instance_uid != "",
-            ~exists().where(described.c.digest == documents.c.digest),
-        )
-    )
-    .limit(BATCH)
+    .union(_NEW_PAPERS)
 )
 
 
@@ -156,7 +154,7 @@ class Held:
         """
         if not about["PatientID"]:
             return {}
-        self._describe()
+        self._describe(_NEW_PAPERS)  # no study waits until the objects of all others are described
         of = [described.c[key] == about[key] for key in ("PatientID", "IssuerOfPatientID")]
         of += [described.c.SOPClassUID == REPORT, described.c.StudyInstanceUID != about["StudyInstanceUID"]]
         found = select(described.c.digest, described.c.StudyInstanceUID).where(*of, exists().where(_written))
@@ -176,20 +174,20 @@ class Held:
         """
         return (self._spool if blob.received else self._made).get(blob.digest)
 
-    def _describe(self) -> None:
+    def _describe(self, new: CompoundSelect[Any] | Select[Any] = _NEW) -> None:
         """Read the headers of what came since the last time."""
         with self._lock:
             while True:
                 with self._index.reading() as connection:
-                    unknown = connection.execute(_UNKNOWN).all()
+                    unknown = connection.execute(new.limit(BATCH)).all()
                 if not unknown:
                     return
                 rows = {row.digest: self._row(row.digest, bool(row.received)) for row in unknown}
                 with self._index.writing() as connection:  # another node was faster, or the blob was deleted
                     known = set(connection.scalars(select(described.c.digest).where(described.c.digest.in_(rows))))
-                    new = [rows[digest] for digest in living(connection, list(rows)) - known]
-                    if new:
-                        connection.execute(insert(described), new)
+                    fresh = [rows[digest] for digest in living(connection, list(rows)) - known]
+                    if fresh:
+                        connection.execute(insert(described), fresh)
 
     def _row(self, digest: str, received: bool) -> dict[str, Any]:
         """Describe one blob; of one that is gone or no object nothing is said, so that it is not found."""

@@ -189,7 +189,7 @@ class Performer:
     def _idle(self) -> bool:
         """Whether there is nothing to do, so that nobody has to write who does it."""
         alone = set(self._managers) <= {OwnList.name}
-        return alone and not self._store.worklist.depths()[StepState.SCHEDULED] and not self._store.tasks.all()
+        return alone and not self._store.worklist.search(_SCHEDULED, 1) and not self._store.tasks.all()
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """One list, or one work item, must not keep the others from theirs."""

@@ -98,7 +98,7 @@ class Runner:
         self._reading: list[Loop] = []
         self._outboxes: list[Loop] = []
         self._returned = Returned(store, settings, self._wake_outboxes)
-        self._committing = [
+        committing = [
             Loop(f"wetread-commit-{destination_name(one)}", Committing(one, store, settings, clock=clock).step)
             for one in settings.destinations
             if one.commitment
@@ -115,11 +115,12 @@ class Runner:
         self._alerting = Alerting(store, settings, self._watch, clock=clock)
         self._priors = Priors(store, (self.receive, self._brought, self._answered), settings, self._watch, clock)
         self._archive_titles = frozenset(one.ae_title for one in settings.archives)
-        self._askers = [self._asking.loop, self.ordering.loop] + ([self._orders.loop] if settings.worklists else [])
-        self._askers += [self._alerting.loop] if settings.alerts else []
-        self._askers += [self._priors.loop, self._priors.holding] if self._priors.wanted else []
-        self._others: Loop | None = None
-        self._keeping = Loop("wetread-retention", Retention(store, settings, self._watch, clock).step)
+        keeping = Loop("wetread-retention", Retention(store, settings, self._watch, clock).step)
+        self._loops = [Loop("wetread-leases", self._hold)] if store.shared else []
+        self._loops += [*committing, self._reporting.loop, keeping, self._asking.loop, self.ordering.loop]
+        self._loops += [self._orders.loop] if settings.worklists else []
+        self._loops += [self._alerting.loop] if settings.alerts else []
+        self._loops += [self._priors.loop, self._priors.holding] if self._priors.wanted else []
         self._lock = threading.Lock()  # of the next line and of who begins to read
         self._ended = False
 
@@ -133,12 +134,9 @@ class Runner:
         for name, destination in {**configured, **{name: left(name, path) for name in gone}}.items():
             outbox = Outbox(name, destination, self._store, self._deliver, self._settings, self._watch, self._clock)
             self._outboxes.append(Loop(f"wetread-outbox-{name}", outbox.step))
-        if self._store.shared:
-            self._others = Loop("wetread-leases", self._hold)
-            self._others.start()
         self._receipts.start()
         self._completion.start()
-        for loop in (*self._outboxes, *self._committing, self._reporting.loop, self._keeping, *self._askers):
+        for loop in (*self._outboxes, *self._loops):
             loop.start()
 
     def _take_over(self) -> None:
@@ -197,9 +195,7 @@ class Runner:
             self._ended = True
         self._receipts.stop()
         self._completion.stop()
-        loops = [*self._outboxes, *self._committing, self._reporting.loop, self._keeping, *self._askers]
-        loops += self._reading
-        loops += [self._others] if self._others is not None else []
+        loops = [*self._outboxes, *self._loops, *self._reading]
         for loop in loops:
             loop.end()  # all at once: none waits for the step of another
         for loop in loops:
@@ -306,8 +302,7 @@ class Runner:
         if answer.failed:
             log.warning("commitment failed: sent again", extra={"count": len(answer.failed)})
         self._watch.heard("commitment", status)
-        for loop in self._outboxes:
-            loop.wake()
+        self._wake_outboxes()
         return status
 
     def _wake_outboxes(self) -> None:

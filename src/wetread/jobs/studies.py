@@ -237,10 +237,10 @@ class Studies:
             faster = {"lane": Lane.STAT.value} if critical and not prior else {}
             move(connection, job, State.READ, now, reason=refusal, **faster)
             leaves = self._enclosed(connection, job, made, digests)
-            # Where it is in doubt who it is, the webhook names nobody, and a message would.
-            kept = alarms if leaves else [replace(one, message=b"", bundle=b"") for one in alarms]
-            told = () if prior else kept
-            alerts.file(connection, job, told, now)
+            if alarms and not prior:
+                # Where it is in doubt who it is, the webhook names nobody, and a message would.
+                told = alarms if leaves else [replace(one, message=b"", bundle=b"") for one in alarms]
+                alerts.file(connection, job, told, now)
             if leaves:
                 state = settle(connection, job, now)
             else:

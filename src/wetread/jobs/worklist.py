@@ -28,6 +28,7 @@ from wetread.wire.match import Wanted, matches
 from wetread.wire.ups import FINAL, TO_STATE, Action, StepState, StepStatus, judged
 
 BATCH = 200  # rows that a search has in memory
+_STREAMED = {"yield_per": BATCH}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +106,8 @@ class Worklist:
         if uid := wanted.value("SOPInstanceUID"):
             rows = rows.where(workitems.c.uid == uid)
         found: list[DataSet] = []
-        with self._index.reading() as connection:
-            for content in connection.execution_options(yield_per=BATCH).scalars(rows):
+        with self._index.reading() as connection, connection.execute(rows, execution_options=_STREAMED) as contents:
+            for content in contents.scalars():
                 data = json.loads(content)
                 if matches(data, wanted.keys):
                     found.append(data)

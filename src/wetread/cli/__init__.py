@@ -1,0 +1,41 @@
+"""One command; its verbs are subcommands.  The only room that prints.
+
+Exit codes: 0 done (for `read`: every image was read, by one model at least); 1 something
+failed; 2 wrong usage or setting; 3 at least one image was read by none (coded reason); 4 bad input.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from wetread.cli import copies, engines, jobs, lab, node, own, peers, read, route  # noqa: F401  # each adds its verbs
+from wetread.cli.base import BAD_INPUT, FAILED, NOT_READ, USAGE, commands
+from wetread.errors import BadInput, NotRead, SettingsError, WetreadError
+
+__all__ = ["commands", "exit_code", "main"]
+
+
+def main() -> None:
+    """Run the command and turn our errors into messages and exit codes."""
+    sys.modules.setdefault("gdcm", None)  # type: ignore[arg-type]  # pydicom would load it unasked
+    try:
+        sys.exit(commands.main(standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(USAGE)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except WetreadError as error:
+        click.echo(f"wetread: {error}", err=True)
+        sys.exit(exit_code(error))
+
+
+def exit_code(error: WetreadError) -> int:
+    """The documented exit code of an error."""
+    if isinstance(error, BadInput):
+        return BAD_INPUT
+    if isinstance(error, NotRead):
+        return NOT_READ
+    return USAGE if isinstance(error, SettingsError) else FAILED

@@ -1,0 +1,87 @@
+"""What all verbs share: the group, its settings, and how something is printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wetread import __version__
+from wetread.errors import BadInput
+from wetread.settings import Settings, load
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from wetread.jobs.desk import Desk
+
+OK, FAILED, USAGE, NOT_READ, BAD_INPUT = 0, 1, 2, 3, 4
+NOTICE = "Decision support for research and evaluation; not a certified medical device."
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=NOTICE)
+@click.version_option(__version__, "--version", message="wetread %(version)s")
+@click.option("--config", type=click.Path(path_type=Path), help="Settings file (TOML).")
+@click.option("--models", type=click.Path(path_type=Path), help="Folder of model folders.")
+@click.option("--engine", help="auto, openvino, onnxruntime, openvino-gpu, cuda or tensorrt.")
+@click.option("--build", help="auto, or the name of a build, such as fp32.")
+@click.option("--threads", type=int, help="Inference threads; 0: all cores.")
+@click.option("--state", type=click.Path(path_type=Path), help="Folder of the spool, the index and the profile.")
+@click.pass_context
+def commands(context: click.Context, /, config: Path | None, **given: Any) -> None:
+    """Wetread gives an X-ray, CT or MRI study an AI wet read and puts it where clinicians work."""
+    context.obj = lambda **more: load(config, **given, **more)
+
+
+def settings_of(context: click.Context, **given: Any) -> Settings:
+    """The settings in force for a verb, with what its own options give."""
+    make: Callable[..., Settings] = context.obj
+    return make(**given)
+
+
+def console(to_error: bool = False) -> Console:
+    """A console on standard output, or on standard error."""
+    from rich.console import Console
+
+    return Console(highlight=False, stderr=to_error)
+
+
+def emit(value: Any) -> None:
+    """Print JSON."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def say(as_json: bool, what: str, outcome: Any) -> None:
+    """Print where something was written, or what was found."""
+    if as_json or not isinstance(outcome, Path):
+        emit(outcome)
+    else:
+        click.echo(f"{what}: {outcome}")
+
+
+@contextmanager
+def desk_of(context: click.Context) -> Iterator[Desk]:
+    """The index of the state folder that the settings name."""
+    from wetread.jobs.desk import Desk
+
+    settings = settings_of(context)
+    desk = Desk(settings.state_dir, settings.index_url)
+    try:
+        yield desk
+    finally:
+        desk.close()
+
+
+def files_of(paths: Sequence[Path]) -> list[Path]:
+    """The files that a person named, and those in the folders."""
+    found = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    files = [file for file in found if file.is_file()]
+    if not files:
+        raise BadInput(f"{paths[0]}: expected a file or a folder of them, found none")
+    return files

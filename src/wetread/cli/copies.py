@@ -1,0 +1,100 @@
+"""Verbs that take identity away, and give it back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from wetread.cli.base import BAD_INPUT, OK, commands, emit, files_of, json_option, settings_of
+from wetread.errors import BadInput
+
+if TYPE_CHECKING:
+    from wetread.acquire.deidentify import Ledger
+
+
+def ledger_of(context: click.Context, path: Path | None) -> Ledger:
+    """The ledger that a verb names, or that of the state folder."""
+    from wetread.acquire.deidentify import Ledger
+
+    return Ledger(path or settings_of(context).ledger_path)
+
+
+ledger_option = click.option(
+    "--ledger", type=click.Path(path_type=Path), help="Secret and way back; by default in the state folder. Keep it."
+)
+
+
+@commands.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the copies.")
+@click.option(
+    "--keep", multiple=True, help="Option of the profile; repeatable. Without: shifted-dates, descriptors, patient."
+)
+@click.option("--pixels-clean", is_flag=True, help="You looked: no text is burned in where the object does not say so.")
+@ledger_option
+@json_option
+@click.pass_context
+def deidentify(
+    context: click.Context,
+    paths: tuple[Path, ...],
+    out: Path,
+    keep: tuple[str, ...],
+    pixels_clean: bool,
+    ledger: Path | None,
+    as_json: bool,
+) -> None:
+    """Copy DICOM images without what identifies (PS3.15 Annex E), for research or a cloud."""
+    from wetread.acquire.deidentify import Profile
+    from wetread.acquire.deidentify import deidentify as copied
+
+    profile = dataclasses.replace(Profile(), pixels_clean=pixels_clean)
+    profile = dataclasses.replace(profile, options=frozenset(keep)) if keep else profile
+    with ledger_of(context, ledger) as book:
+        rows = rewritten(paths, out, lambda data: copied(data, profile, book).data)
+    told_rewritten(context, rows, as_json)
+
+
+@commands.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
+@ledger_option
+@json_option
+@click.pass_context
+def reidentify(context: click.Context, paths: tuple[Path, ...], out: Path, ledger: Path | None, as_json: bool) -> None:
+    """Give results that were made on de-identified copies the identity of their study."""
+    from wetread.acquire.deidentify import reidentify as returned
+
+    with ledger_of(context, ledger) as book:
+        rows = rewritten(paths, out, lambda data: returned(data, book))
+    told_rewritten(context, rows, as_json)
+
+
+def rewritten(paths: tuple[Path, ...], out: Path, change: Callable[[bytes], bytes]) -> list[dict[str, str]]:
+    """Write what becomes of each file under a number; its old name may hold a patient's."""
+    files = files_of(paths)
+    out.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for number, file in enumerate(files, 1):
+        place = out / f"{number:06d}.dcm"
+        try:
+            place.write_bytes(change(file.read_bytes()))
+            rows.append({"file": str(file), "copy": str(place), "refused": ""})
+        except BadInput as error:
+            rows.append({"file": str(file), "copy": "", "refused": str(error)})
+    return rows
+
+
+def told_rewritten(context: click.Context, rows: list[dict[str, str]], as_json: bool) -> None:
+    """Say what was written and what was not; exit 4 if anything was refused."""
+    refused = [row for row in rows if row["refused"]]
+    if as_json:
+        emit(rows)
+    else:
+        for row in refused:
+            click.echo(f"{row['file']}: {row['refused']}", err=True)
+        click.echo(f"{len(rows) - len(refused)} written, {len(refused)} refused")
+    context.exit(BAD_INPUT if refused else OK)

@@ -1,0 +1,146 @@
+"""Verbs that read images, and judge documents."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from wetread.cli.base import FAILED, NOT_READ, NOTICE, OK, commands, console, emit, json_option, settings_of
+from wetread.settings import Settings
+
+if TYPE_CHECKING:
+    from wetread.contain.children import Children
+    from wetread.records import Document, Reading
+
+
+@commands.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the documents.")
+@click.option("--age", type=click.IntRange(1, 150), help="Age of the patient on PNGs and JPEGs, completed years.")
+@json_option
+@click.pass_context
+def read(context: click.Context, paths: tuple[Path, ...], out: Path | None, age: int | None, as_json: bool) -> None:
+    """Read DICOM files, folders, ZIPs, PNGs or JPEGs: a table, and documents under --out."""
+    from wetread.contain.children import Children
+
+    settings = settings_of(context)
+    with Children(settings) as children:  # one starts while this process imports and loads the rest
+        from wetread import report
+
+        readings = readings_of(paths, age, settings, children)
+    places = {id(reading): write(reading.documents, out, reading) for reading in readings} if out else {}
+    if as_json:
+        emit([{**report.summary(r.result), "documents": [str(p) for p in places.get(id(r), [])]} for r in readings])
+    else:
+        show_readings(readings, places)
+    context.exit(OK if all(r.result.refusal is None for r in readings) else NOT_READ)
+
+
+def readings_of(paths: Sequence[Path], age: int | None, settings: Settings, children: Children) -> list[Reading]:
+    """Read what a person named; parsing and decoding run in the children."""
+    from wetread import acquire, pipeline
+    from wetread.contain.decoder import decoder
+    from wetread.records import Timing
+
+    reader = pipeline.open_reader(settings, decoder=decoder(children))
+    start = time.perf_counter()
+    studies = reader.decoder.load(list(paths), settings, acquire.Assumption(age=age))
+    decoded = Timing("acquire", (time.perf_counter() - start) * 1e3)
+    return [reading for study in studies for reading in reader.read(study, decoded)]
+
+
+def write(documents: tuple[Document, ...], out: Path, reading: Reading) -> list[Path]:
+    """Write the documents of one reading into a folder of their own."""
+    folder = out / reading.result.digest[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    places = [folder / document.name for document in documents]
+    for place, document in zip(places, documents, strict=True):
+        place.write_bytes(document.data)
+    return places
+
+
+def show_readings(readings: list[Reading], places: dict[int, list[Path]]) -> None:
+    """A table for people, one block a reading."""
+    for reading in readings:
+        show_reading(reading, places.get(id(reading), []))
+    click.secho(NOTICE, dim=True)
+
+
+def show_reading(reading: Reading, places: list[Path]) -> None:
+    """One reading: what was found, or why nothing is said, and the time of each stage."""
+    from rich.table import Table
+
+    screen, result = console(), reading.result
+    table = Table(title=result.source, title_justify="left", title_style="bold", show_header=False)
+    if result.refusal:
+        table.add_row("[bold yellow]NOT READ", f"{result.refusal.code}: {result.refusal.sentence}")
+        table.add_row("", result.refusal.detail)
+    for finding in result.findings:
+        word = "[bold red]present" if finding.present else "[green]not found"
+        chance = f"{finding.probability:.0%} (threshold {finding.threshold:.0%})"
+        slices = (
+            f"  on {len(finding.slices)} of {len(result.image.pixels)} slices"
+            if finding.slices and result.image
+            else ""
+        )
+        table.add_row(finding.code.meaning, f"{word}[/]  probability {chance}{slices}")
+    for unread in result.not_read:
+        names, why = ", ".join(code.meaning for code in unread.about), unread.refusal
+        table.add_row(names, f"[bold yellow]not read[/]  {why.code}: {why.sentence} {why.detail}")
+    for region in result.regions:
+        sizes = ", ".join(f"{m.value:.1f} {m.unit.value}" for m in region.measurements)
+        table.add_row(region.label, sizes)
+    for explanation in result.explanations:
+        table.add_row("Heat map", explanation.sentence)
+    for model in result.models:
+        table.add_row("Model", f"{model.id} {model.version}+{model.build} on {model.engine} {model.engine_version}")
+    table.add_row("Time", "  ".join(f"{timing.stage} {timing.ms:.1f} ms" for timing in reading.timings))
+    screen.print(table)
+    for place in places:
+        click.echo(f"  {place}")
+
+
+@commands.command()
+@click.argument("film", required=False, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), default=Path("out/demo"), help="Folder for the documents.")
+@json_option
+@click.pass_context
+def demo(context: click.Context, film: Path | None, out: Path, as_json: bool) -> None:
+    """Start a node, a small PACS and a small record on loopback, send a film, show the wet read, end."""
+    from wetread.serve.demo import run
+
+    outcome = run(settings_of(context), film, out, say=(lambda line: None) if as_json else click.echo)
+    if as_json:
+        emit({"seconds": outcome.seconds, "documents": [str(place) for place in outcome.documents]})
+        return
+    for reading in outcome.readings:
+        show_reading(reading, [])
+    click.echo(f"Documents, as the receiver got them ({outcome.seconds:.2f} s after the film was sent):")
+    for place in outcome.documents:
+        click.echo(f"  {place}")
+    click.echo(f"Open the page: {outcome.page}")
+    click.secho(NOTICE, dim=True)
+
+
+@commands.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@json_option
+@click.pass_context
+def check(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
+    """Judge SR, SEG, PM, SC, KOS, GSPS, PDF and label maps against our table of the standard's rules."""
+    from wetread import report
+
+    found = {str(path): [dataclasses.asdict(p) for p in report.check(path.read_bytes())] for path in paths}
+    if as_json:
+        emit(found)
+    else:
+        for path, problems in found.items():
+            click.echo(f"{path}: {'no problem' if not problems else f'{len(problems)} problems'}")
+            for problem in problems:
+                click.echo(f"  {problem['sentence']} [{problem['clause']}]")
+    context.exit(OK if not any(found.values()) else FAILED)

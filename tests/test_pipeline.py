@@ -78,6 +78,18 @@ def edited(**changes: object) -> bytes:
     return out.getvalue()
 
 
+def test_only_the_models_for_the_images_are_loaded(shipped: pipeline.Reader) -> None:
+    """What is said of an image does not depend on it: a refusal names what each model asks for."""
+    leg = Path(str(get_testdata_file("RG3_UNCR.dcm"))).read_bytes()
+    for data, models in ((film_for_every_model(), ["cxr-lungs", "cxr-pneumonia"]), (leg, [])):
+        ((image,),) = [study.images for study in acquire.decode([("film.dcm", data)], shipped.settings)]
+        few = pipeline.open_reader(shipped.settings, images=[image])
+        assert [one.model.id for one in few.models] == models
+        results = [read_one(reader, data).result for reader in (few, shipped)]
+        assert results[0].refusal == results[1].refusal
+        assert results[0].findings == results[1].findings
+
+
 def test_real_film_through_the_shipped_models(shipped: pipeline.Reader) -> None:
     reading = read_one(shipped, film_for_every_model())
     result = reading.result

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -73,12 +73,16 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """The row with its models loaded: what reads studies."""
+    """The row with its models loaded: what reads studies.
+
+    Where only those for certain images were loaded, `known` holds every model: a refusal names what each asks for.
+    """
 
     models: tuple[infer.Loaded, ...]
     settings: Settings
     turns: Turns = field(default_factory=Turns)
     decoder: Decoder = acquire
+    known: tuple[infer.Model, ...] = ()
 
     def read_blobs(
         self, blobs: Sequence[tuple[str, bytes | Stored]], given: Circumstances = USUAL
@@ -264,7 +268,8 @@ class Reader:
         lighter
             In a faster certified build than the one that is set, where there is one.
         """
-        chosen = {model.id for model in infer.permitted([one.model for one in self.models], image, decision)}
+        known = self.known or [one.model for one in self.models]
+        chosen = {model.id for model in infer.permitted(known, image, decision)}
         loaded = [(item.lighter if lighter else None) or item for item in self.models if item.model.id in chosen]
         return sorted(loaded, key=lambda item: (item.model.recipe.region != "image", not item.model.segments))
 
@@ -371,8 +376,13 @@ def _explained(
     return replace(said, explanations=tuple(made))
 
 
-def open_reader(settings: Settings, turns: Turns | None = None, decoder: Decoder = acquire) -> Reader:
-    """Load every model of the models folder, each in its fastest certified build on this host.
+def open_reader(
+    settings: Settings,
+    turns: Turns | None = None,
+    decoder: Decoder = acquire,
+    images: Iterable[Image] | None = None,
+) -> Reader:
+    """Load the models of the models folder, each in its fastest certified build on this host.
 
     Parameters
     ----------
@@ -380,6 +390,8 @@ def open_reader(settings: Settings, turns: Turns | None = None, decoder: Decoder
         Shared with whoever lets urgent studies go first; None: every reading goes on.
     decoder
         What makes studies of bytes: in this process, or in children (`wetread.contain`).
+    images
+        All that is to be read: only the models that are for them are loaded; by default every one.
 
     Raises
     ------
@@ -391,7 +403,7 @@ def open_reader(settings: Settings, turns: Turns | None = None, decoder: Decoder
         A rule names a model that there is not.
     """
     keep_freed()
-    models = infer.find(settings.models_dir)
+    models: Sequence[infer.Model] = infer.find(settings.models_dir)
     if not models:
         raise ModelError(f"models folder {settings.models_dir}: expected at least one model, found none")
     known = {model.id for model in models}
@@ -399,5 +411,16 @@ def open_reader(settings: Settings, turns: Turns | None = None, decoder: Decoder
         if name not in known:
             expected = ", ".join(sorted(known))
             raise SettingsError(f"routes, {rule.label}: models: expected some of {expected}, got {name!r}")
-    loaded = infer.open_all(models, infer.read_profile(settings.profile_path), settings)
-    return Reader(loaded, settings, turns or Turns(), decoder)
+    models = infer.holding(models)
+    wanted = models if images is None else _for(models, images)
+    loaded = infer.open_all(wanted, infer.read_profile(settings.profile_path), settings)
+    return Reader(loaded, settings, turns or Turns(), decoder, models)
+
+
+def _for(models: Sequence[infer.Model], images: Iterable[Image]) -> list[infer.Model]:
+    """The models that some of the images would be given to."""
+    wanted: set[str] = set()
+    for image in images:
+        with suppress(NotRead):
+            wanted |= {model.id for model in infer.permitted(models, image, UNROUTED)}
+    return [model for model in models if model.id in wanted]

@@ -47,10 +47,10 @@ def readings_of(paths: Sequence[Path], age: int | None, settings: Settings, chil
     from wetread.contain.decoder import decoder
     from wetread.records import Timing
 
-    reader = pipeline.open_reader(settings, decoder=decoder(children))
     start = time.perf_counter()
-    studies = reader.decoder.load(list(paths), settings, acquire.Assumption(age=age))
+    studies = decoder(children).load(list(paths), settings, acquire.Assumption(age=age))
     decoded = Timing("acquire", (time.perf_counter() - start) * 1e3)
+    reader = pipeline.open_reader(settings, images=[image for study in studies for image in study.images])
     return [reading for study in studies for reading in reader.read(study, decoded)]
 
 

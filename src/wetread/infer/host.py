@@ -218,13 +218,25 @@ def open_all(models: Sequence[Model], profile: Profile, settings: Settings) -> t
     EngineError
         No engine can run any build.
     """
-    found = [model for model in models if any(build.certified for build in model.builds)]
-    if models and not found:
-        raise ModelError(f"expected a certified model, got {[model.id for model in models]}: none of them holds one")
+    found = holding(models)
     if profile.stale:
         log.warning("profile is stale: run wetread tune", extra={"reason": profile.stale})
     # Not in two threads: the first answers of OpenVINO 2026.4, asked at once, can wait for each other for ever.
     return tuple(_opened(model, profile, settings) for model in found)
+
+
+def holding(models: Sequence[Model]) -> tuple[Model, ...]:
+    """The models of which a build holds a certificate: only they are ever loaded.
+
+    Raises
+    ------
+    ModelError
+        There are models, and none of them holds one.
+    """
+    found = tuple(model for model in models if any(build.certified for build in model.builds))
+    if models and not found:
+        raise ModelError(f"expected a certified model, got {[model.id for model in models]}: none of them holds one")
+    return found
 
 
 def _opened(model: Model, profile: Profile, settings: Settings) -> Loaded:

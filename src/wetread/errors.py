@@ -6,6 +6,8 @@
     ├── NotRead                  the input was understood and must not be
     │                            read; carries a stable refusal code          exit 3
     ├── BadInput                 the input could not be found or understood   exit 4
+    │   └── Blocked              an object may not leave de-identified;
+    │                            carries a stable code
     ├── SettingsError            a setting has an impossible value            exit 2
     ├── ModelError               a model folder must not be loaded
     │   ├── ModelDigestError     a file differs from its declared SHA-256
@@ -34,6 +36,30 @@ class WetreadError(Exception):
 
 class BadInput(WetreadError):
     """The input could not be found, opened or understood at all."""
+
+
+#: Stable codes (at most 16 characters) of why an object may not leave de-identified, and what each says to people.
+BLOCKED: dict[str, str] = {
+    "BURNED-IN": "Text may be burned into its pixels.",
+    "NO-PIXELS": "It is no image: what it holds may be a person's words.",
+    "NOT-READABLE": "It cannot be parsed, or its pixels cannot be decoded.",
+}
+
+
+class Blocked(BadInput):
+    """An object may not leave de-identified: a coded reason.
+
+    Parameters
+    ----------
+    code
+        A key of `BLOCKED`.
+    detail
+        What was expected, what came and what to do; without patient identifiers.
+    """
+
+    def __init__(self, code: str, detail: str = "") -> None:
+        self.code = code
+        super().__init__(f"de-identification: {code}: {BLOCKED[code]}" + (f" {detail}" if detail else ""))
 
 
 class SettingsError(WetreadError):

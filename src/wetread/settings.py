@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from wetread.errors import SettingsError
-from wetread.routes import Alert, Route, alerts_of, is_hook, rule_of
+from wetread.routes import Alert, BurnedIn, Route, alerts_of, burned_in_of, is_hook, rule_of
 
 #: Kinds of documents that a destination may ask for, and what it gets if it does not say.
 #: Not by default: KOS would stand among the key images that people chose, GSPS is laid over
@@ -28,7 +28,7 @@ USUAL = DICOM[:4]
 #: Kinds that show the image with whatever is burned into it, and its UIDs: they never go out de-identified.
 SHOWING = ("SC", "PDF")
 #: What a de-identified copy may keep (PS3.15 Annex E, options), and what it keeps if nobody says.
-OPTIONS = ("shifted-dates", "dates", "descriptors", "patient", "device", "institution")
+OPTIONS = ("shifted-dates", "dates", "descriptors", "patient", "device", "institution", "safe-private")
 KEPT = ("shifted-dates", "descriptors", "patient")
 #: By the scheme of a destination's address: the protocol, what it can carry, and what it gets if it does not say.
 PROTOCOLS = {
@@ -245,6 +245,9 @@ class Settings:
     routes: tuple[Route, ...] = _setting((), "rules: what reads a series, in which lane, where results go; file only")
     alerts: tuple[Alert, ...] = _setting(
         (), "rules: which findings are critical, put their study into STAT, and are told to whom; file only"
+    )
+    burned_in: tuple[BurnedIn, ...] = _setting(
+        (), "rules: which images have text burned into their pixels, and where; file only"
     )
     stat_deadline_s: float = _setting(60.0, "lane STAT: a result is late after this time", "s")
     urgent_deadline_s: float = _setting(600.0, "lane URGENT: a result is late after this time", "s")
@@ -499,6 +502,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "peers": lambda raw: _records(raw, Peer, parse_peer),
     "routes": _routes,
     "alerts": alerts_of,
+    "burned_in": burned_in_of,
     "http_tls": _http_tls,
     "open_doors": _doors,
     "degrade": _steps,

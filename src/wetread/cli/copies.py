@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import click
 
 from wetread.cli.base import BAD_INPUT, OK, commands, emit, files_of, json_option, settings_of
 from wetread.errors import BadInput
+from wetread.settings import KEPT
 
 if TYPE_CHECKING:
     from wetread.acquire.deidentify import Ledger
@@ -51,10 +51,10 @@ def deidentify(
     from wetread.acquire.deidentify import Profile
     from wetread.acquire.deidentify import deidentify as copied
 
-    profile = dataclasses.replace(Profile(), pixels_clean=pixels_clean)
-    profile = dataclasses.replace(profile, options=frozenset(keep)) if keep else profile
+    settings = settings_of(context)
+    profile = Profile(frozenset(keep or KEPT), pixels_clean, settings.burned_in)
     with ledger_of(context, ledger) as book:
-        rows = rewritten(paths, out, lambda data: copied(data, profile, book).data)
+        rows = rewritten(paths, out, lambda data: copied(data, profile, book, settings).data)
     told_rewritten(context, rows, as_json)
 
 

@@ -8,6 +8,7 @@ Conditions on text are patterns as in `fnmatch`: `*`, `?` and `[abc]`, in either
 """
 
 from wetread.routes.alerts import Alert, alerts_of, is_hook
+from wetread.routes.burned import BurnedIn, burned_in_of
 from wetread.routes.decision import UNROUTED, Decision, decide, named_models, shadowed
 from wetread.routes.rule import LANES, PATTERNS, Check, Facts, Route, fits
 from wetread.routes.table import rule_of
@@ -17,11 +18,13 @@ __all__ = [
     "PATTERNS",
     "UNROUTED",
     "Alert",
+    "BurnedIn",
     "Check",
     "Decision",
     "Facts",
     "Route",
     "alerts_of",
+    "burned_in_of",
     "decide",
     "fits",
     "is_hook",

@@ -1,8 +1,21 @@
 """De-identification by PS3.15 Annex E for every copy that leaves, and the way back for its results."""
 
-from wetread.acquire.deidentify.apply import Deidentified, deidentify, deidentify_result
+from wetread.acquire.deidentify.apply import Asked, Deidentified, answered, asked, deidentify, deidentify_result
 from wetread.acquire.deidentify.back import reidentify
 from wetread.acquire.deidentify.ledger import Ledger
+from wetread.acquire.deidentify.names import Answers
 from wetread.acquire.deidentify.profile import OPTIONS, Profile
 
-__all__ = ["OPTIONS", "Deidentified", "Ledger", "Profile", "deidentify", "deidentify_result", "reidentify"]
+__all__ = [
+    "OPTIONS",
+    "Answers",
+    "Asked",
+    "Deidentified",
+    "Ledger",
+    "Profile",
+    "answered",
+    "asked",
+    "deidentify",
+    "deidentify_result",
+    "reidentify",
+]

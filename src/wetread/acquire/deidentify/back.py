@@ -12,7 +12,7 @@ from wetread.acquire.deidentify.ledger import Ledger
 from wetread.acquire.quiet import FOREIGN_ERRORS, quiet
 from wetread.errors import BadInput
 
-__all__ = ["note_identity", "reidentify"]
+__all__ = ["identity_of", "note_identity", "reidentify"]
 
 #: What a result repeats of the study that it belongs to (PS3.3 C.7.1.1 and C.7.2.1).
 IDENTITY = (
@@ -27,10 +27,14 @@ _REMOVED = (
 )
 
 
-def note_identity(source: Dataset, ledger: Ledger) -> None:
+def identity_of(source: Dataset) -> str:
+    """Return what must be known of a study to name it again, as JSON."""
+    return json.dumps({name: str(source[name].value or "") for name in IDENTITY if name in source})
+
+
+def note_identity(study_uid: str, identity: str, ledger: Ledger) -> None:
     """Keep the identity of a study under its new Study Instance UID."""
-    told = {name: str(source[name].value or "") for name in IDENTITY if name in source}
-    ledger.remember("study", ledger.uid(str(source.StudyInstanceUID)), json.dumps(told))
+    ledger.remember("study", ledger.uid(study_uid), identity)
 
 
 def reidentify(data: bytes, ledger: Ledger) -> bytes:

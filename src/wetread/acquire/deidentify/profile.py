@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wetread.errors import BadInput
+from wetread.routes.burned import BurnedIn
 from wetread.settings import KEPT
 
 __all__ = ["OPTIONS", "Profile"]
@@ -18,9 +19,12 @@ OPTIONS = {
     "dates": ("113106", "Retain Longitudinal Temporal Information Full Dates Option"),
     "shifted-dates": ("113107", "Retain Longitudinal Temporal Information Modified Dates Option"),
     "descriptors": ("113105", "Clean Descriptors Option"),
+    "safe-private": ("113111", "Retain Safe Private Option"),
 }
 #: Of overlays, presentation states, reports and acquisition context nothing is left that a person wrote.
 CLEANED = (("113103", "Clean Graphics Option"), ("113104", "Clean Structured Content Option"))
+#: Where rules say what is burned into the pixels of which images.
+PIXELS = ("113101", "Clean Pixel Data Option")
 BASIC = ("113100", "Basic Application Confidentiality Profile")
 
 
@@ -30,6 +34,7 @@ class Profile:
 
     options: frozenset[str] = frozenset(KEPT)
     pixels_clean: bool = False  # a person declares that no text is burned in where the object does not say so
+    burned_in: tuple[BurnedIn, ...] = ()  # what a person says is burned in where
 
     def __post_init__(self) -> None:
         """Refuse options that are unknown or that contradict each other."""
@@ -50,4 +55,5 @@ class Profile:
 
         It belongs to the patient, so it is the same in every object of a study (PS3.3 Table C.7-1).
         """
-        return [BASIC, *CLEANED, *(OPTIONS[name] for name in OPTIONS if name in self.options)]
+        pixels = [PIXELS] if any(rule.rectangles for rule in self.burned_in) else []
+        return [BASIC, *pixels, *CLEANED, *(OPTIONS[name] for name in OPTIONS if name in self.options)]

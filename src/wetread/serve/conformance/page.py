@@ -41,7 +41,9 @@ def contents(settings: Settings) -> dict[str, Callable[[], str]]:
         "step_attributes": tables.step_attributes,
         "settings": tables.settings_of_the_network,
         "suites": tables.suites,
+        "blocked": tables.blocked,
         "deidentification": tables.deidentification,
+        "safe_private": tables.safe_private,
         "character_sets": tables.character_sets,
         "objects": objects.tables,
     }

@@ -16,8 +16,10 @@ from pydicom.uid import UID
 from starlette.routing import Route, WebSocketRoute
 
 from wetread.acquire.deidentify import OPTIONS
-from wetread.acquire.deidentify.profile import BASIC, CLEANED
+from wetread.acquire.deidentify.private import safe_elements
+from wetread.acquire.deidentify.profile import BASIC, CLEANED, PIXELS
 from wetread.acquire.syntaxes import SYNTAXES
+from wetread.errors import BLOCKED
 from wetread.report.characters import TERMS
 from wetread.report.context import KINDS
 from wetread.serve import dicomweb
@@ -265,7 +267,21 @@ def deidentification() -> str:
     """Return the profile and its options."""
     rows = [("always", *coded) for coded in (BASIC, *CLEANED)]
     rows += [(f"`{name}`", *coded) for name, coded in OPTIONS.items()]
+    rows += [("`burned_in` with rectangles", *PIXELS)]
     return table("by|code (DCM)|meaning", rows)
+
+
+def safe_private() -> str:
+    """Return the private elements that the Retain Safe Private Option keeps."""
+    rows = [
+        (f"({one.group:04X},xx{one.element:02X})", one.creator, one.vr, one.meaning) for one in safe_elements().values()
+    ]
+    return table("element|private creator|VR|meaning", rows)
+
+
+def blocked() -> str:
+    """Return why an object may not leave de-identified."""
+    return table("code|why", [(f"`{code}`", told) for code, told in BLOCKED.items()])
 
 
 def character_sets() -> str:

@@ -64,6 +64,38 @@ LIES: dict[str, Any] = {
     "a deep header": image(header=[[], deep(50)]),
 }
 TRUTH = image()
+#: A volume of three slices: two lie in the files of 40 and 32 bytes, one in the answer.
+PLAIN: list[Any] = [[0, 8, "<u2", [2, -1024, "<i2"]], [1, 0, "<u2", None], [-1, 0, "<u2", [1, 0, "<i2"]]]
+
+
+def slices(*changed: Any, kind: str = "<i2") -> list[Any]:
+    """The volume with a first slice that is another."""
+    return image(pixels=[kind, [3, 4, 4], [list(changed), *PLAIN[1:]]])
+
+
+#: How it lies about slices -> what it answers.
+SLICES: dict[str, Any] = {
+    "a slice past the end": slices(0, 9, "<u2", None),
+    "a slice before the beginning": slices(0, -1, "<u2", None),
+    "a slice of large words": slices(0, 0, "<i4", None),
+    "a slice in no file": slices(2, 0, "<u2", None),
+    "a slice before the first file": slices(-2, 0, "<u2", None),
+    "two slices in a file": slices(1, 0, "<u2", None),
+    "the same slice of the answer twice": slices(-1, 0, "<u2", None),
+    "a slice past the answer": slices(-1, 1 << 20, "<u2", None),
+    "a file that is no number": slices("0", 8, "<u2", None),
+    "a place that is no number": slices(0, 8.0, "<u2", None),
+    "a slice of objects": slices(0, 8, "|O", None),
+    "a slice without a rescale": slices(0, 8, "<u2"),
+    "a slope that is no whole number": slices(0, 8, "<u2", [0.5, 0, "<i2"]),
+    "an endless intercept": slices(0, 8, "<u2", [1, 1 << 40, "<i2"]),
+    "a rescale to fractions": slices(0, 8, "<u2", [1, 0, "<f4"]),
+    "a rescale to objects": slices(0, 8, "<u2", [1, 0, "|O"]),
+    "a volume of large words": slices(*PLAIN[0], kind="<i8"),
+    "too few slices": image(pixels=["<i2", [3, 4, 4], PLAIN[:2]]),
+    "slices that are none": image(pixels=["<i2", [3, 4, 4], [1, 2, 3]]),
+}
+TRUE_SLICES = slices(*PLAIN[0])
 SOCK: socket.socket  # to the service
 MEMORY: int  # for answers
 
@@ -168,7 +200,7 @@ def main() -> None:
     elif name == "an error":
         error()
     else:
-        say(SOCK, Said.DONE, answer(LIES.get(name, TRUTH)))
+        say(SOCK, Said.DONE, answer({**LIES, **SLICES, "true slices": TRUE_SLICES}.get(name, TRUTH)))
     take(SOCK)
 
 

@@ -26,7 +26,7 @@ from wetread.acquire import Assumption
 from wetread.contain.children import Children
 from wetread.contain.decoder import Contained
 from wetread.errors import BadInput, DecoderDied, NotRead
-from wetread.records import Study
+from wetread.records import Stored, Study
 from wetread.settings import Settings
 
 SETTINGS = Settings(decoder_cpu_s=1, decoder_wall_s=20, decoders=1)
@@ -88,12 +88,28 @@ CASES: dict[str, Callable[[], Blobs]] = {
     "a rich header": lambda: [("film.dcm", phantoms.to_bytes(rich()))],
     "a series": lambda: slices.blobs(slices.series(volume())),
     "a series with a fraction": lambda: slices.blobs(slices.series(volume(), RescaleSlope="0.5")),
+    "a series of which one slice has a fraction": lambda: slices.blobs(of_two_kinds()),
+    "a series of which one slice is compressed": lambda: compressed(),
     "an enhanced object": lambda: [("enhanced.dcm", phantoms.to_bytes(slices.enhanced(volume())))],
     "a damaged slice": lambda: [*slices.blobs(slices.series(volume())), ("x", b"DICM")],
     "two patients": lambda: [("a", film_of("1.1", PatientID="A")), ("b", film_of("1.2", PatientID="B"))],
     **{name: partial(alone, make) for name, make in hostile.SEEDS.items()},
     **{name: partial(alone, make) for name, (_, make) in hostile.HOSTILE.items()},
 }
+
+
+def of_two_kinds() -> list[Dataset]:
+    """Slices of which the second has a rescale of its own."""
+    made = slices.series(volume())
+    made[1].RescaleSlope = "0.5"
+    return made
+
+
+def compressed() -> Blobs:
+    """Slices of which the second must be decoded."""
+    made = slices.series(volume())
+    made[1].file_meta.TransferSyntaxUID = pydicom.uid.RLELossless
+    return slices.blobs(made)
 
 
 def film_of(instance: str, **attributes: Any) -> bytes:
@@ -133,6 +149,21 @@ def check_headers(made: Dataset, expected: Dataset) -> None:
                 check_headers(*pair)
         else:
             assert str(mine.value) == str(theirs.value)
+
+
+def stored(blobs: Blobs, folder: Path) -> list[tuple[str, bytes | Stored]]:
+    """The same files, as a spool has them."""
+    made: list[tuple[str, bytes | Stored]] = []
+    for number, (name, data) in enumerate(blobs):
+        (folder / str(number)).write_bytes(data)
+        made.append((name, Stored(folder / str(number), hashlib.sha256(data).hexdigest(), len(data))))
+    return made
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_child_gives_the_same_of_stored_files(contained: Contained, name: str, tmp_path: Path) -> None:
+    blobs = CASES[name]()
+    check_same(contained.decode(stored(blobs, tmp_path), SETTINGS), acquire.decode(blobs, SETTINGS))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -229,6 +260,23 @@ def test_a_lie_is_not_believed(start: Start, how: str) -> None:
     with pytest.raises(DecoderDied) as caught:
         start("liar").decode([(how, b"")], SETTINGS)
     assert caught.value.why == "LIE"
+
+
+@pytest.mark.parametrize("how", [*liar.SLICES])
+def test_a_lie_about_slices_is_not_believed(start: Start, how: str, tmp_path: Path) -> None:
+    with pytest.raises(DecoderDied) as caught:
+        start("liar").decode(stored([(how, bytes(40)), ("other", bytes(32))], tmp_path), SETTINGS)
+    assert caught.value.why == "LIE"
+
+
+def test_what_a_liar_says_truly_of_slices_is_believed(start: Start, tmp_path: Path) -> None:
+    words = np.arange(16, dtype=np.uint16)
+    files = [("true slices", bytes(8) + words.tobytes()), ("other", bytes(32))]
+    for blobs in (list(files), stored(files, tmp_path)):
+        ((image,),) = [study.images for study in start("liar").decode(blobs, SETTINGS)]
+        assert image.pixels.dtype == np.int16
+        assert image.pixels[0].ravel().tolist() == [2 * int(word) - 1024 for word in words]
+        assert not image.pixels[1:].any()
 
 
 def test_what_a_liar_says_truly_is_believed(start: Start) -> None:

@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 from wetread.acquire import instances, pixels
+from wetread.acquire.content import Content
 from wetread.acquire.parse import Parsed
 from wetread.acquire.parse import parse as real_parse
 from wetread.acquire.pixels import decode_stored as real_decode
@@ -26,7 +27,7 @@ def order(how: str, whom: str = "PARSER") -> str:
     return f"TELL-{whom}:{how}"
 
 
-def obey(data: bytes, whom: bytes) -> None:
+def obey(data: Content, whom: bytes) -> None:
     """Go wrong, if the file says so."""
     found = ORDER.search(data)
     how = found[2].decode() if found and found[1] == whom else ""
@@ -43,7 +44,7 @@ def obey(data: bytes, whom: bytes) -> None:
         raise KeyError("Canary^Patient")
 
 
-def parse(data: bytes, *more: Any) -> Parsed:
+def parse(data: Content, *more: Any) -> Parsed:
     obey(data, b"PARSER")
     return real_parse(data, *more)
 

@@ -13,6 +13,7 @@ from pydicom.pixels.decoders.base import get_decoder
 
 from wetread.acquire.attributes import is_uid, text
 from wetread.acquire.codestream import RLE_HEADER_BYTES, check_frame, packbits_length
+from wetread.acquire.content import Content
 from wetread.acquire.layout import FILM_MODALITIES, Layout
 from wetread.acquire.parse import Parsed, PixelElement
 from wetread.acquire.quiet import FOREIGN_ERRORS
@@ -121,7 +122,7 @@ def _encapsulated(parsed: Parsed, pixel: PixelElement, syntax: Syntax, layout: L
     return made
 
 
-def split(data: bytes, offset: int, count: int) -> list[bytes]:
+def split(data: Content, offset: int, count: int) -> list[bytes]:
     """Split an encapsulated value into `count` frames, every fragment of them complete."""
     fragments: list[bytes] = []
     at = offset

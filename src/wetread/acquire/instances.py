@@ -10,9 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from wetread.acquire.age import ages
 from wetread.acquire.attributes import is_uid, text, values
+from wetread.acquire.content import Content
 from wetread.acquire.frames import early
 from wetread.acquire.geometry import pixel_aspect, row_direction, spacing_mm
 from wetread.acquire.layout import Layout, check_identity, check_kind, is_secondary, read_layout
@@ -41,6 +43,8 @@ class Instance:
     order: tuple[str, int, str] = ("", 0, "")  # series, instance number, SOP instance
     blank: bool = False  # a slice without content: at the end of a series that is no fault
     rescale: Rescale | None = None  # what the pixels of a slice wait for until its volume has its array
+    at: int | None = None  # where those pixels lie in the file, byte for byte; None: nowhere
+    file: int = -1  # its number among the files, if they have any
 
     @property
     def header(self) -> Any:
@@ -68,7 +72,7 @@ class Run:
     beside: Executor
     known: Known = field(default_factory=dict)
 
-    def digest(self, data: bytes) -> Digest:
+    def digest(self, data: Content) -> Digest:
         """Start the SHA-256 of a file; the call that gives it waits for it.
 
         It needs the interpreter for a moment only: on two cores it costs no time.
@@ -84,7 +88,7 @@ def run() -> Iterator[Run]:
 
 
 def read_instance(
-    source: str, data: bytes, settings: Settings, assume: Assumption, known: Known, digest: Digest
+    source: str, data: Content, settings: Settings, assume: Assumption, known: Known, digest: Digest
 ) -> Instance:
     """Read one file.
 
@@ -171,11 +175,12 @@ def _read_parsed(parsed: Parsed, source: str, digest: Digest, settings: Settings
         if is_slice(header):
             check_units(header)
         pixels, rescale, blank = _decoded(parsed, layout)
+        at = _place(pixels, parsed) if rescale is not None else None
         image = replace(_image(header, pixels, source, digest()), reduction=1 << layout.level)
         image = _placed(image) if is_slice(header) else image
     except NotRead as refusal:
         return Instance(reject(refusal, source, digest(), _trusted(header)), study_uid, sop_uid, order)
-    return Instance(image, study_uid, sop_uid, order, blank, rescale)
+    return Instance(image, study_uid, sop_uid, order, blank, rescale, at)
 
 
 def _decoded(parsed: Parsed, layout: Layout) -> tuple[Pixels, Rescale | None, bool]:
@@ -184,6 +189,13 @@ def _decoded(parsed: Parsed, layout: Layout) -> tuple[Pixels, Rescale | None, bo
         return decode_stored(parsed, layout, may_be_blank=True)
     pixels, blank = decode_pixels(parsed, layout, may_be_blank=is_slice(parsed.header))
     return pixels, None, blank
+
+
+def _place(stored: Pixels, parsed: Parsed) -> int | None:
+    """Where stored values lie in the file, if they are a view of it."""
+    if parsed.pixel is None or parsed.syntax == DeflatedExplicitVRLittleEndian:
+        return None
+    return parsed.pixel.offset if np.may_share_memory(stored, np.frombuffer(parsed.data, np.uint8)) else None
 
 
 def _image(header: Any, pixels: Pixels, source: str, digest: str) -> Image:

@@ -9,12 +9,12 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import BytesIO
 
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_dataset
 
+from wetread.acquire.content import MAX_READS, Content, Counted
 from wetread.acquire.quiet import FOREIGN_ERRORS
 from wetread.acquire.settle import Known, Recalled, settle
 from wetread.acquire.walk import UNDEFINED, Unusual, Walk
@@ -22,8 +22,6 @@ from wetread.errors import NotRead
 
 PREAMBLE_BYTES = 128
 MAX_ELEMENTS = 20_000
-#: Reads of the header's stream: what bounds sequences of undefined length.
-MAX_READS = 200_000
 MAX_INFLATE_RATIO = 100
 
 _PIXEL_TAGS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
@@ -51,12 +49,12 @@ class Parsed:
     header: Dataset
     syntax: str  # Transfer Syntax UID, "" when the file names none
     little_endian: bool
-    data: bytes  # the file, or the data set of a deflated one after inflating
+    data: Content  # the file, or the data set of a deflated one after inflating
     pixel: PixelElement | None
     unreadable: frozenset[int]  # tags of top-level elements that could not be converted
 
 
-def looks_like_dicom(data: bytes) -> bool:
+def looks_like_dicom(data: Content) -> bool:
     """Whether the bytes start as a DICOM file, or as a data set without its preamble.
 
     Parameters
@@ -78,7 +76,7 @@ def looks_like_dicom(data: bytes) -> bool:
     return data[4:6] in (b"UL", b"CS", b"UI", b"OB", b"DA", b"TM", b"SH", b"SQ") or 0 < length <= 64
 
 
-def parse(data: bytes, max_bytes: int, known: Known | None = None, everything: bool = False) -> Parsed:
+def parse(data: Content, max_bytes: int, known: Known | None = None, everything: bool = False) -> Parsed:
     """Take a DICOM file apart.
 
     Parameters
@@ -120,7 +118,7 @@ def parse(data: bytes, max_bytes: int, known: Known | None = None, everything: b
     return Parsed(header, syntax, little, data, pixel, settle(header, known, recalled, everything))
 
 
-def _encoding(syntax: str, data: bytes, start: int) -> tuple[bool, bool]:
+def _encoding(syntax: str, data: Content, start: int) -> tuple[bool, bool]:
     """Implicit VR?, little endian?  Without a syntax the first element shows it."""
     if not syntax:
         return not (data[start + 4 : start + 6].isalpha() and data[start + 4 : start + 6].isupper()), True
@@ -128,10 +126,10 @@ def _encoding(syntax: str, data: bytes, start: int) -> tuple[bool, bool]:
 
 
 def _read(
-    data: bytes, start: int, implicit: bool, little: bool, stop: Callable[[int], bool], known: Known | None
+    data: Content, start: int, implicit: bool, little: bool, stop: Callable[[int], bool], known: Known | None
 ) -> tuple[Dataset, int, Recalled | None]:
     """Read elements up to the first that `stop` names; also where that one starts, and which are known."""
-    stream = _Counted(data)
+    stream = Counted(data)
     if known is not None and little:
         walk = Walk(stream, data, start, implicit, known)
         try:
@@ -139,13 +137,13 @@ def _read(
             return dataset, walk.end, walk.recalled
         except Unusual:
             if stream.reads <= MAX_READS:  # what costs too much is not tried twice
-                stream = _Counted(data)
+                stream = Counted(data)
     dataset, end = _read_plainly(stream, data, start, implicit, little, stop)
     return dataset, end, None
 
 
 def _read_plainly(
-    stream: _Counted, data: bytes, start: int, implicit: bool, little: bool, stop: Callable[[int], bool]
+    stream: Counted, data: Content, start: int, implicit: bool, little: bool, stop: Callable[[int], bool]
 ) -> tuple[Dataset, int]:
     """Let pydicom read, element by element."""
     stream.seek(start)
@@ -192,7 +190,7 @@ def _inflate(data: bytes, max_bytes: int) -> bytes:
     return plain
 
 
-def _pixel_element(data: bytes, at: int, implicit: bool, little: bool) -> PixelElement | None:
+def _pixel_element(data: Content, at: int, implicit: bool, little: bool) -> PixelElement | None:
     """Read the tag, VR and length of the pixel data at `at`; None when there is none."""
     order = "<" if little else ">"
     if len(data) - at < 8:
@@ -210,15 +208,3 @@ def _pixel_element(data: bytes, at: int, implicit: bool, little: bool) -> PixelE
             raise NotRead("DAMAGED-FILE", "Pixel Data (7FE0,0010): expected VR OB or OW.")
         length = struct.unpack_from(order + "L", data, at + 8)[0]
     return PixelElement(keyword, vr.decode("ascii"), offset, None if length == UNDEFINED else length)
-
-
-class _Counted(BytesIO):
-    """A stream that gives up on a header which needs too many reads."""
-
-    reads = 0
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        self.reads += 1
-        if self.reads > MAX_READS:
-            raise NotRead("DAMAGED-FILE", f"The header takes more than {MAX_READS} reads.")
-        return super().read(size)

@@ -13,6 +13,7 @@ from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 
 from wetread.acquire.age import ages
+from wetread.acquire.content import Content
 from wetread.acquire.layout import MIN_SIDE, Layout
 from wetread.acquire.pixels import refuse_blank
 from wetread.acquire.quiet import FOREIGN_ERRORS
@@ -34,12 +35,12 @@ class Assumption:
     age: int | None = None  # of the patient, completed years, 1 to 999; None: not known
 
 
-def is_picture(data: bytes) -> bool:
+def is_picture(data: Content) -> bool:
     """Whether the bytes start as a PNG or JPEG."""
-    return data.startswith((_PNG, _JPEG))
+    return data[: len(_PNG)].startswith((_PNG, _JPEG))
 
 
-def read_picture(name: str, data: bytes, digest: str, max_pixels: int, assume: Assumption) -> Image:
+def read_picture(name: str, data: Content, digest: str, max_pixels: int, assume: Assumption) -> Image:
     """Decode a greyscale picture; white is taken as more attenuating.
 
     Parameters

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
 
 from wetread.acquire.attributes import missing, text
 from wetread.acquire.instances import Instance, reject
-from wetread.acquire.pixels import rescaled
-from wetread.acquire.planes import Plane, stack
+from wetread.acquire.pixels import Rescale, rescaled
+from wetread.acquire.planes import Plane
+from wetread.acquire.planes import stack as in_order
 from wetread.acquire.tomography import is_slice
 from wetread.errors import NotRead
 from wetread.records import Image, Pixels, Rejected
@@ -22,9 +24,43 @@ from wetread.records import Image, Pixels, Rejected
 THREADS = 2
 #: What must be equal in all slices of a volume, besides their orientation.
 _EQUAL = ("FrameOfReferenceUID", "Modality", "SOPClassUID")
+#: Makes one array of the slices of a volume, their images and instances in order: (z, y, x), read-only.
+Stack = Callable[[list[Image], list[Instance]], Pixels]
 
 
-def joined(members: Sequence[Instance], max_pixels: int) -> list[Image | Rejected]:
+def stacked(images: list[Image], members: list[Instance]) -> Pixels:
+    """The slices of a volume in one array, each rescaled on its way into it."""
+    made = np.empty((len(images), *images[0].pixels.shape[1:]), volume_kind(images, members))
+
+    def every(first: int) -> None:
+        for index in range(first, len(images), THREADS):
+            fill(made[index], images[index].pixels[0], members[index].rescale)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(every, range(THREADS)))
+    made.flags.writeable = False
+    return made
+
+
+def volume_kind(images: list[Image], members: list[Instance]) -> np.dtype[Any]:
+    """The type that holds every value of a volume: float32 where one of its slices needs it."""
+    kind = np.result_type(
+        *{one.rescale.kind if one.rescale else image.pixels.dtype for image, one in zip(images, members, strict=True)}
+    )
+    return np.dtype(np.float32) if kind.kind == "f" else kind
+
+
+def fill(place: Pixels, stored: Pixels, rescale: Rescale | None) -> None:
+    """Put the pixels of one slice where they belong."""
+    if rescale is None:
+        place[...] = stored
+    elif place.dtype.kind == "f":
+        place[...] = rescaled(stored, rescale)
+    else:
+        rescaled(stored, rescale, place)
+
+
+def joined(members: Sequence[Instance], max_pixels: int, stack: Stack = stacked) -> list[Image | Rejected]:
     """Join the slices of each series, and leave everything else as it is.
 
     Parameters
@@ -33,6 +69,8 @@ def joined(members: Sequence[Instance], max_pixels: int) -> list[Image | Rejecte
         The instances of one study, in order.
     max_pixels
         Most pixels of one series.
+    stack
+        Makes one array of the slices of a volume.
 
     Returns
     -------
@@ -42,7 +80,10 @@ def joined(members: Sequence[Instance], max_pixels: int) -> list[Image | Rejecte
     groups: dict[tuple[str, ...], list[Instance]] = {}
     for number, member in enumerate(members):
         groups.setdefault(_key(member, number), []).append(member)
-    return [_series(group, max_pixels) if is_slice(group[0].header) else group[0].outcome for group in groups.values()]
+    return [
+        _series(group, max_pixels, stack) if is_slice(group[0].header) else group[0].outcome
+        for group in groups.values()
+    ]
 
 
 def _key(member: Instance, number: int) -> tuple[str, ...]:
@@ -52,7 +93,7 @@ def _key(member: Instance, number: int) -> tuple[str, ...]:
     return (text(member.header, "SeriesInstanceUID"), "LOCALIZER" if code == "LOCALIZER" else "slices")
 
 
-def _series(group: list[Instance], max_pixels: int) -> Image | Rejected:
+def _series(group: list[Instance], max_pixels: int, stack: Stack) -> Image | Rejected:
     first = group[0].outcome
     digest = _digest(group)
     source = first.source if len(group) == 1 else f"{first.source} and {len(group) - 1} more"
@@ -67,7 +108,7 @@ def _series(group: list[Instance], max_pixels: int) -> Image | Rejected:
     try:
         if all(member.blank for member in group):
             raise NotRead("BLANK-IMAGE", "Every slice is blank.")
-        return replace(_volume(group, max_pixels), digest=digest, source=source)
+        return replace(_volume(group, max_pixels, stack), digest=digest, source=source)
     except NotRead as refusal:
         return replace(reject(refusal, source, digest, first.header), sop_uids=_instances(group, first.header))
 
@@ -88,10 +129,10 @@ def _digest(group: list[Instance]) -> str:
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def _volume(group: list[Instance], max_pixels: int) -> Image:
+def _volume(group: list[Instance], max_pixels: int, stack: Stack) -> Image:
     images = [member.outcome for member in group if isinstance(member.outcome, Image)]
     if len(images) == 1:
-        return replace(images[0], pixels=_stacked(images, group)) if len(images[0].pixels) == 1 else images[0]
+        return replace(images[0], pixels=stack(images, group)) if len(images[0].pixels) == 1 else images[0]
     total = sum(image.pixels.size for image in images)
     if total > max_pixels:
         raise NotRead("TOO-LARGE", f"Expected at most {max_pixels} pixels in a series, got {total}.")
@@ -101,11 +142,11 @@ def _volume(group: list[Instance], max_pixels: int) -> Image:
     spacing = images[0].spacing_mm
     if spacing is None:
         raise missing("PixelSpacing")
-    found = stack([_plane(image) for image in images], min(spacing[1:]))
+    found = in_order([_plane(image) for image in images], min(spacing[1:]))
     ordered = [images[index] for index in found.order]
     return replace(
         ordered[0],
-        pixels=_stacked(ordered, [group[index] for index in found.order]),
+        pixels=stack(ordered, [group[index] for index in found.order]),
         spacing_mm=(found.distance_mm, spacing[1], spacing[2]),
         sop_uids=tuple(image.sop_uids[0] for image in ordered),
         positions_mm=found.positions_mm,
@@ -130,32 +171,3 @@ def _check_equal(images: list[Image]) -> None:
     spacings = np.array([image.spacing_mm[1:] if image.spacing_mm else (0.0, 0.0) for image in images])
     if np.ptp(spacings, axis=0).max() > 1e-3 * spacings.max():
         raise NotRead("MIXED-SERIES", "Expected one Pixel Spacing (0028,0030) in all slices, got several.")
-
-
-def _stacked(images: list[Image], members: list[Instance]) -> Pixels:
-    """The slices in one array, each rescaled on its way into it."""
-    kinds = {
-        member.rescale.kind if member.rescale else image.pixels.dtype
-        for image, member in zip(images, members, strict=True)
-    }
-    kind = np.result_type(*kinds)
-    made = np.empty((len(images), *images[0].pixels.shape[1:]), np.float32 if kind.kind == "f" else kind)
-
-    def fill(first: int) -> None:
-        for index in range(first, len(images), THREADS):
-            _fill(made[index], images[index].pixels[0], members[index])
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(fill, range(THREADS)))
-    made.flags.writeable = False
-    return made
-
-
-def _fill(place: Pixels, stored: Pixels, member: Instance) -> None:
-    """Put the pixels of one slice where they belong."""
-    if member.rescale is None:
-        place[...] = stored
-    elif place.dtype.kind == "f":
-        place[...] = rescaled(stored, member.rescale)
-    else:
-        rescaled(stored, member.rescale, place)

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 from wetread.acquire.attributes import text
+from wetread.acquire.content import Content
 from wetread.acquire.instances import Instance, give_up, read_instance, reject, run
 from wetread.acquire.picture import Assumption
 from wetread.acquire.quiet import quiet
-from wetread.acquire.series import joined
+from wetread.acquire.series import Stack, joined, stacked
 from wetread.errors import NotRead
 from wetread.records import Image, Rejected, Stored, Study
 from wetread.settings import Settings
+
+#: Digests that are asked for ahead: to wait for each in turn is to wait for the scheduler.
+DIGESTS = 8
+
+Item = TypeVar("Item")
 
 
 def decode(
@@ -46,7 +54,7 @@ def decode(
     ----------
     DICOM PS3.3 Section C.7 (identity), PS3.5 Section 9 (unique identifiers).
     """
-    return gather(read_each(map(_content, blobs), settings, assume), settings)
+    return gather(list(read_each(map(_content, blobs), settings, assume)), settings)
 
 
 def _content(blob: tuple[str, bytes | Stored]) -> tuple[str, str, bytes]:
@@ -55,11 +63,11 @@ def _content(blob: tuple[str, bytes | Stored]) -> tuple[str, str, bytes]:
 
 
 def read_each(
-    blobs: Iterable[tuple[str, str, bytes]],
+    blobs: Iterable[tuple[str, str, Content]],
     settings: Settings,
     assume: Assumption,
     begin: Callable[[int], None] = lambda number: None,
-) -> list[Instance]:
+) -> Iterator[Instance]:
     """Read files one after the other; of identical ones the first.
 
     Parameters
@@ -70,17 +78,24 @@ def read_each(
         Told each one's number before it is read.
     """
     seen: set[str] = set()
-    made = []
     with quiet(), run() as shared:
-        # All digests are asked for at once: to wait for each in turn is to wait for the scheduler.
-        asked = [(name, data, partial(str, told) if told else shared.digest(data)) for name, told, data in blobs]
-        for number, (source, data, digest) in enumerate(asked):
+        asked = ((name, data, partial(str, told) if told else shared.digest(data)) for name, told, data in blobs)
+        for number, (source, data, digest) in enumerate(_ahead(asked, DIGESTS)):
             begin(number)
             instance = read_instance(source, data, settings, assume, shared.known, digest)
             if instance.outcome.digest not in seen:
                 seen.add(instance.outcome.digest)
-                made.append(instance)
-    return made
+                yield replace(instance, file=number)
+
+
+def _ahead(items: Iterable[Item], count: int) -> Iterator[Item]:
+    """Yield items, each when so many more were taken."""
+    waiting: deque[Item] = deque()
+    for item in items:
+        waiting.append(item)
+        if len(waiting) > count:
+            yield waiting.popleft()
+    yield from waiting
 
 
 def given_up(files: Iterable[tuple[str, str, bytes]], refusal: NotRead, settings: Settings) -> tuple[Rejected, ...]:
@@ -103,22 +118,28 @@ def given_up(files: Iterable[tuple[str, str, bytes]], refusal: NotRead, settings
     return tuple(one for one in _joined(members, settings) if isinstance(one, Rejected))
 
 
-def gather(instances: Sequence[Instance], settings: Settings) -> tuple[Study, ...]:
-    """Group instances by study, join slices to volumes, and refuse what makes a study ambiguous."""
+def gather(instances: Sequence[Instance], settings: Settings, stack: Stack = stacked) -> tuple[Study, ...]:
+    """Group instances by study, join slices to volumes, and refuse what makes a study ambiguous.
+
+    Parameters
+    ----------
+    stack
+        Makes one array of the slices of a volume.
+    """
     instances = _without_duplicates(instances)
     studies: dict[str, list[Instance]] = {}
     for index, instance in enumerate(instances):
         studies.setdefault(instance.study_uid or f"alone {index}", []).append(instance)
-    return tuple(_study(members, settings) for members in studies.values())
+    return tuple(_study(members, settings, stack) for members in studies.values())
 
 
-def _study(members: list[Instance], settings: Settings) -> Study:
+def _study(members: list[Instance], settings: Settings, stack: Stack) -> Study:
     members = sorted(members, key=lambda member: member.order)
     patients = {_patient(member) for member in members if member.header is not None}
     if len(patients) > 1:
         mixed = NotRead("MIXED-PATIENTS", f"Expected one patient, got {len(patients)} under one Study Instance UID.")
         members = [_refused(member, mixed) for member in members]
-    outcomes = _joined(members, settings)
+    outcomes = _joined(members, settings, stack)
     return Study(
         members[0].study_uid,
         tuple(outcome for outcome in outcomes if isinstance(outcome, Image)),
@@ -126,12 +147,12 @@ def _study(members: list[Instance], settings: Settings) -> Study:
     )
 
 
-def _joined(members: list[Instance], settings: Settings) -> list[Image | Rejected]:
+def _joined(members: list[Instance], settings: Settings, stack: Stack = stacked) -> list[Image | Rejected]:
     """Join the slices of each patient: what is said under one name refers to nobody else's instances."""
     parts: dict[tuple[str, ...], list[Instance]] = {}
     for member in members:
         parts.setdefault(_patient(member) if member.header is not None else (), []).append(member)
-    return [outcome for part in parts.values() for outcome in joined(part, settings.max_series_pixels)]
+    return [outcome for part in parts.values() for outcome in joined(part, settings.max_series_pixels, stack)]
 
 
 def _patient(member: Instance) -> tuple[str, ...]:

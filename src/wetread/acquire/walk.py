@@ -24,6 +24,7 @@ from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, STANDARD_VR
 from pydicom.values import convert_string
 
 from wetread.acquire.attributes import interned
+from wetread.acquire.content import Content
 from wetread.acquire.quiet import FOREIGN_ERRORS
 from wetread.acquire.settle import CHARACTER_SET, MAX_KNOWN_BYTES, Key, Known, Recalled, is_plain
 
@@ -61,7 +62,7 @@ class Walk:
         Elements of earlier files.
     """
 
-    def __init__(self, stream: BytesIO, data: bytes, start: int, implicit: bool, known: Known) -> None:
+    def __init__(self, stream: BytesIO, data: Content, start: int, implicit: bool, known: Known) -> None:
         self.end = start
         self.recalled = Recalled()
         self._stream = stream

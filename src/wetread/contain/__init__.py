@@ -7,6 +7,7 @@ checked before it is believed:
 - `wetread.contain.children`: the processes, and who ends them;
 - `wetread.contain.child`: what runs in one;
 - `wetread.contain.handover`: studies on their way back, as JSON and plain arrays, never pickles;
+- `wetread.contain.volumes`: where the slices of a volume lie, for the service to read them from there;
 - `wetread.contain.header`: the attributes of an image on that way;
 - `wetread.contain.decoder`: the same three functions as `wetread.acquire`, in a child;
 - `wetread.contain.viewer`, `wetread.contain.shown`: headers and pictures for viewers, and a child that makes them;

@@ -14,12 +14,14 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from mmap import MAP_POPULATE, MAP_PRIVATE, PROT_READ, mmap
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from wetread.acquire.content import Content
 from wetread.acquire.picture import Assumption
 from wetread.acquire.source import File, read_files
 from wetread.acquire.studies import gather, given_up, read_each
@@ -27,9 +29,22 @@ from wetread.contain.handover import Shelf, pack
 from wetread.contain.limits import Limits
 from wetread.contain.shown import drawn, shown, told
 from wetread.contain.talk import HANDLE, OUT_OF_MEMORY, PAGE, Said, say, take, write
+from wetread.contain.volumes import light
 from wetread.errors import NotRead
 from wetread.memory import keep_freed
 from wetread.settings import Settings
+
+
+def _content(handle: int) -> bytes:
+    with open(handle, "rb", buffering=0) as file:
+        return file.readall()
+
+
+def _mapped(handle: int) -> Content:
+    """Bytes of a file that never changes: what nobody looks at is never copied."""
+    with open(handle, "rb", buffering=0):
+        size = os.fstat(handle).st_size
+        return mmap(handle, size, MAP_PRIVATE | MAP_POPULATE, PROT_READ) if size else b""
 
 
 @dataclass(slots=True)
@@ -40,6 +55,7 @@ class Service:
     files_memory: int
     answer_memory: int
     limits: Limits
+    shelf: Shelf = field(default_factory=Shelf)  # of the present job
 
     def jobs(self) -> Iterator[dict[str, Any]]:
         """Yield what is to be done until the service has no more to do."""
@@ -52,10 +68,17 @@ class Service:
             if memories:
                 os.close(self.answer_memory)
                 (self.answer_memory,) = memories
+            self.shelf = Shelf()
             yield json.loads(message)
 
-    def files(self) -> Iterator[tuple[dict[str, Any], bytes]]:
-        """Yield the files of a job: what the service says of each, and its bytes."""
+    def files(self, content: Callable[[int], Content] = _content) -> Iterator[tuple[dict[str, Any], Any]]:
+        """Yield the files of a job: what the service says of each, and its bytes.
+
+        Parameters
+        ----------
+        content
+            Takes them from a handle.
+        """
         number = 0
         while True:
             say(self.sock, Said.NEXT)
@@ -67,7 +90,7 @@ class Service:
             for about, size in told:
                 self.begin(number)
                 if size == HANDLE:
-                    yield about, _content(next(opened))
+                    yield about, content(next(opened))
                 else:
                     yield about, os.pread(self.files_memory, size, offset)
                     offset += size
@@ -80,11 +103,10 @@ class Service:
 
     def done(self, value: Any) -> None:
         """Lay an answer into its memory, the head first, and say so."""
-        shelf = Shelf()
-        head = pack(value, shelf)
+        head = pack(value, self.shelf)
         write(self.answer_memory, head)
         start = -(-len(head) // PAGE) * PAGE
-        for offset, pixels in shelf.arrays:
+        for offset, pixels in self.shelf.arrays:
             write(self.answer_memory, np.ascontiguousarray(pixels).reshape(-1).view(np.uint8).data, start + offset)
         say(self.sock, Said.DONE, len(head))
 
@@ -101,15 +123,11 @@ class Service:
         say(self.sock, Said.FAILED, len(text))
 
 
-def _content(handle: int) -> bytes:
-    with open(handle, "rb", buffering=0) as file:
-        return file.readall()
-
-
 def _decode(job: dict[str, Any], service: Service) -> Any:
-    blobs = ((about["name"], about["digest"], data) for about, data in service.files())
+    blobs = ((about["name"], about["digest"], data) for about, data in service.files(_mapped))
     settings = Settings(**job["settings"])
-    return gather(read_each(blobs, settings, Assumption(**job["assume"]), service.begin), settings)
+    read = map(light, read_each(blobs, settings, Assumption(**job["assume"]), service.begin))
+    return gather(list(read), settings, service.shelf.piles.stack)
 
 
 def _load(job: dict[str, Any], service: Service) -> Any:

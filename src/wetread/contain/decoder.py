@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +21,7 @@ from wetread.contain.children import Children
 from wetread.contain.handover import read
 from wetread.contain.process import POSSIBLE, Files
 from wetread.contain.talk import Body
+from wetread.contain.volumes import Files as Given
 from wetread.errors import DecoderDied, NotRead
 from wetread.records import Rejected, Stored, Study
 from wetread.settings import Settings
@@ -60,7 +62,8 @@ class Contained:
         self, blobs: Sequence[tuple[str, bytes | Stored]], settings: Settings, assume: Assumption = _ASSUMPTION
     ) -> tuple[Study, ...]:
         """As `wetread.acquire.decode`."""
-        return self._children.ask(_job("decode", settings, assume=asdict(assume)), _held(blobs), _studies)
+        read = partial(_studies, [held for _, held in blobs])
+        return self._children.ask(_job("decode", settings, assume=asdict(assume)), _held(blobs), read)
 
     def given_up(
         self, files: Iterable[tuple[str, str, bytes]], refusal: NotRead, settings: Settings
@@ -124,8 +127,8 @@ def _given_up(file: File, death: DecoderDied) -> File:
     return replace(file, crashed=f"Its decoder ended: {death.reason}.")
 
 
-def _studies(head: bytes, body: Body) -> tuple[Study, ...]:
-    made: tuple[Study, ...] = read(head, tuple[Study, ...], body)
+def _studies(held: Sequence[bytes | Stored], head: bytes, body: Body) -> tuple[Study, ...]:
+    made: tuple[Study, ...] = read(head, tuple[Study, ...], body, Given(held))
     return made
 
 

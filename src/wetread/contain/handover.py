@@ -1,8 +1,9 @@
 """Studies on their way from a child: a head of JSON, and arrays as they lie in shared memory.
 
-In JSON a record is the list of its fields, and an array is [type, shape, offset].  Whoever reads it
+In JSON a record is the list of its fields, and an array is [type, shape, offset], or [type, shape, slices]
+of a volume (`wetread.contain.volumes`).  Whoever reads it
 expects a child to lie: every value must be of the type that `wetread.records` declares, and every array
-must lie within the memory, from which it is copied.
+must lie within the memory, from which it is copied, or within the files.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import math
 import types
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -19,6 +20,7 @@ import numpy as np
 
 from wetread.contain.header import header, told
 from wetread.contain.talk import Body
+from wetread.contain.volumes import Files, Piles
 from wetread.errors import REFUSALS
 from wetread.records import Pixels, Refusal
 
@@ -38,9 +40,12 @@ class Shelf:
     def __init__(self) -> None:
         self.arrays: list[tuple[int, Pixels]] = []
         self.size = 0
+        self.piles = Piles()
 
     def lay(self, pixels: Pixels) -> list[Any]:
-        """Give an array its place; return its type, shape and offset."""
+        """Give an array its place; return its type, shape and offset, or those of its slices."""
+        if (slices := self.piles.told(pixels, self.lay)) is not None:
+            return [pixels.dtype.str, list(pixels.shape), slices]
         offset = -(-self.size // ALIGN) * ALIGN
         self.arrays.append((offset, pixels))
         self.size = offset + pixels.nbytes
@@ -67,7 +72,15 @@ def _packed(value: Any, shelf: Shelf) -> Any:
     ]
 
 
-def read(head: bytes, hint: Any, body: Body) -> Any:
+@dataclass(frozen=True, slots=True)
+class Arrays:
+    """Where the arrays of an answer may lie."""
+
+    body: Body
+    files: Files
+
+
+def read(head: bytes, hint: Any, body: Body, files: Files | None = None) -> Any:
     """Make records of what a child says.
 
     Parameters
@@ -78,6 +91,8 @@ def read(head: bytes, hint: Any, body: Body) -> Any:
         The type that is expected, such as ``tuple[Study, ...]``.
     body
         The arrays.
+    files
+        Of the job, where a child may refer to what lies in them.
 
     Raises
     ------
@@ -85,32 +100,32 @@ def read(head: bytes, hint: Any, body: Body) -> Any:
         It is not what a child in its right mind says.
     """
     try:
-        return _read(json.loads(head), hint, body)
+        return _read(json.loads(head), hint, Arrays(body, files or Files(())))
     except _LIES as error:
         raise ValueError("expected records of studies") from error
 
 
-def _read(value: Any, hint: Any, body: Body) -> Any:
+def _read(value: Any, hint: Any, arrays: Arrays) -> Any:
     """Make a value of the declared type."""
     if is_dataclass(hint):
-        return _record(value, hint, body)  # type: ignore[arg-type]
+        return _record(value, hint, arrays)  # type: ignore[arg-type]
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        return None if value is None else _read(value, next(one for one in inner if one is not type(None)), body)
+        return None if value is None else _read(value, next(one for one in inner if one is not type(None)), arrays)
     if origin is tuple:
-        return _tuple(value, inner, body)
+        return _tuple(value, inner, arrays)
     return _PLAIN[hint](value)
 
 
-def _tuple(value: Any, inner: tuple[Any, ...], body: Body) -> tuple[Any, ...]:
+def _tuple(value: Any, inner: tuple[Any, ...], arrays: Arrays) -> tuple[Any, ...]:
     if type(value) is not list or len(value) > MAX_ITEMS:
         raise TypeError("expected a list")
     if inner[-1] is Ellipsis:
-        return tuple(_read(item, inner[0], body) for item in value)
-    return tuple(_read(item, hint, body) for item, hint in zip(value, inner, strict=True))
+        return tuple(_read(item, inner[0], arrays) for item in value)
+    return tuple(_read(item, hint, arrays) for item, hint in zip(value, inner, strict=True))
 
 
-def _record(value: Any, kind: type[Any], body: Body) -> Any:
+def _record(value: Any, kind: type[Any], arrays: Arrays) -> Any:
     if type(value) is not list:
         raise TypeError("expected the fields of a record")
     given: dict[str, Any] = {}
@@ -118,9 +133,9 @@ def _record(value: Any, kind: type[Any], body: Body) -> Any:
         if name == "header":
             given[name] = header(item)
         elif hint == Pixels:
-            given[name] = _pixels(item, body)
+            given[name] = _pixels(item, arrays)
         else:
-            given[name] = _read(item, hint, body)
+            given[name] = _read(item, hint, arrays)
     if kind is Refusal and given["code"] not in REFUSALS:
         raise ValueError("expected a refusal code")
     return kind(**given)
@@ -132,13 +147,17 @@ def _hints(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
     return tuple((item.name, hints[item.name]) for item in fields(kind))
 
 
-def _pixels(value: Any, body: Body) -> Pixels:
-    """A copy of what lies where the child says."""
-    kind, shape, offset = value
+def _pixels(value: Any, arrays: Arrays) -> Pixels:
+    """What lies where the child says."""
+    kind, shape, place = value
     whole = type(shape) is list and len(shape) == 3 and all(type(side) is int and side > 0 for side in shape)
-    if kind not in KINDS or not whole or type(offset) is not int or offset < 0 or offset % ALIGN:
-        raise ValueError("expected the type, shape and place of an image")
-    made: Pixels = body.take(offset, math.prod(shape) * np.dtype(kind).itemsize).view(kind).reshape(shape)
+    if kind not in KINDS or not whole:
+        raise ValueError("expected the type and shape of an image")
+    if type(place) is list:
+        return arrays.files.volume(kind, shape, place, arrays.body)
+    if type(place) is not int or place < 0 or place % ALIGN:
+        raise ValueError("expected the place of an image")
+    made: Pixels = arrays.body.take(place, math.prod(shape) * np.dtype(kind).itemsize).view(kind).reshape(shape)
     made.flags.writeable = False
     return made
 

@@ -46,7 +46,7 @@ TABLE: dict[str, Any] = {
 def test_architectures_are_trained_measured_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cases = drawn_cases()
     monkeypatch.setitem(series.LOADERS, "toy", lambda folder: cases)
-    found = compare_architectures({"toy": TABLE}, tmp_path, tmp_path / "run")["toy"]
+    found = compare_architectures({"toy": TABLE}, tmp_path, tmp_path / "run", tmp_path)["toy"]
     unet, transformer = found["architectures"]
     assert [unet["name"], transformer["name"]] == ["U-Net", "Transformer"]
     assert unet["parameters"] == sum(w.numel() for w in zoo.build(TABLE["architecture"][0]["model"]).parameters())

@@ -114,9 +114,13 @@ def prune(model: str, data: Path, folder: Path, as_json: bool) -> None:
 @run_option
 @evidence_option
 @json_option
-def compare(names: tuple[str, ...], data: Path, folder: Path, evidence: Path, as_json: bool) -> None:
+@click.pass_context
+def compare(
+    context: click.Context, names: tuple[str, ...], data: Path, folder: Path, evidence: Path, as_json: bool
+) -> None:
     """Train U-Net, EfficientNet and Transformer on the same images and measure each: figures, size, time."""
-    say(as_json, "architectures", lab_commands().compare(names, data, folder, evidence))
+    models = settings_of(context).models_dir
+    say(as_json, "architectures", lab_commands().compare(names, data, folder, models, evidence))
 
 
 @lab.command()

@@ -114,18 +114,20 @@ def gate(model: str, data: Path, out: Path, models: Path, evidence: Path) -> dic
     return make_gate(load_plan(model), data, out, models, evidence)
 
 
-def compare(names: Sequence[str], data: Path, out: Path, evidence: Path) -> dict[str, Figures]:
+def compare(names: Sequence[str], data: Path, out: Path, models: Path, evidence: Path) -> dict[str, Figures]:
     """Train and measure the architectures of comparisons, all by default, and write ``architectures.*``.
 
     Raises
     ------
     BadInput
-        There is no such comparison, its split fails its audit, or cxr-lungs was not trained in this run folder.
+        There is no such comparison, or its split fails its audit.
+    ModelError
+        The models folder has no cxr-lungs, which the comparison on films needs.
     """
     tables = {name: load_plan(f"compare/{name}") for name in names or COMPARISONS}
     for table in tables.values():
         cleared(table, data, out)
-    found = compare_architectures(tables, data, out)
+    found = compare_architectures(tables, data, out, models)
     write_comparisons(found, evidence)
     return found
 

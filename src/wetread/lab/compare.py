@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from wetread import infer
 from wetread.infer import engine
 from wetread.lab import zoo
 from wetread.lab.builds import attends
@@ -23,12 +24,12 @@ from wetread.lab.data import Films, held_back, kermany
 from wetread.lab.export import export_onnx
 from wetread.lab.folder import engines_for, golden_input
 from wetread.lab.plan import recipe_of
+from wetread.lab.pneumonia import pneumonia_course
 from wetread.lab.points import threshold_by
 from wetread.lab.predict import Predictor, built, eager, lung_boxes, predict_logits
 from wetread.lab.quantize import quantize_onnx
 from wetread.lab.samples import exact
 from wetread.lab.sweep import in_turn
-from wetread.lab.taught import course_of, segmenter
 from wetread.lab.train import Course, Plan, State, fit
 from wetread.lab.verdicts import mask_figures, measure_answers
 from wetread.measures import accuracy, auroc, bootstrap_interval
@@ -42,11 +43,11 @@ COMPARISONS = ("cardiac", "kermany")
 CALIBRATION = 192
 
 
-def compare_architectures(tables: Mapping[str, Table], data: Path, out: Path) -> dict[str, Figures]:
+def compare_architectures(tables: Mapping[str, Table], data: Path, out: Path, models: Path) -> dict[str, Figures]:
     """Train each architecture of some comparisons, and measure it.
 
-    All are trained before the first engine is opened: a process that makes samples is forked,
-    and dies of the engine's threads.
+    All are trained before the first engine with threads is opened: a process that makes samples is forked,
+    and dies of them.
 
     Parameters
     ----------
@@ -55,7 +56,9 @@ def compare_architectures(tables: Mapping[str, Table], data: Path, out: Path) ->
     data
         Folder that holds ``xray/`` and ``mri/``.
     out
-        Run folder; the comparison on films needs the weights of cxr-lungs there.
+        Run folder.
+    models
+        Folder of models that ship; the comparison on films takes the lungs that its cxr-lungs finds.
 
     Returns
     -------
@@ -64,7 +67,8 @@ def compare_architectures(tables: Mapping[str, Table], data: Path, out: Path) ->
     and their milliseconds.
     """
     tasks = {
-        name: Series(table, data) if "folds" in table else Chests(table, data, out) for name, table in tables.items()
+        name: Series(table, data) if "folds" in table else Chests(table, data, out, shipped_segmenter(models))
+        for name, table in tables.items()
     }
     trained = {name: [_train(own, task, out) for own in _owns(task.table)] for name, task in tasks.items()}
     return {name: _measure(task, trained[name], out) for name, task in tasks.items()}
@@ -75,6 +79,13 @@ def _owns(table: Table) -> list[Table]:
     return [
         table | {"id": f"{table['id']}-{one['name'].lower()}", "model": one["model"]} for one in table["architecture"]
     ]
+
+
+def shipped_segmenter(models: Path) -> tuple[Predictor, Recipe]:
+    """Return what finds the lungs, on an engine without threads, and its recipe."""
+    model = infer.read(models / "cxr-lungs")
+    build = model.build("fp32")
+    return built(build.path, build.precision, "onnxruntime", threads=1), model.recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,13 +190,14 @@ class Chests:
     table: Table
     data: Path
     out: Path
+    segmenter: tuple[Predictor, Recipe]
     metric = "accuracy"
 
     def __post_init__(self) -> None:
         """Find the lungs once for all architectures."""
         self.recipe, cache = recipe_of(self.table["recipe"]), self.out / "cache"
         self.films: Films = kermany(self.data, cache)
-        self.boxes, _, _ = lung_boxes(*segmenter(self.out), self.films, self.recipe.region_margin, cache)
+        self.boxes, _, _ = lung_boxes(*self.segmenter, self.films, self.recipe.region_margin, cache)
         plan = Plan(**self.table["train"])
         aside, split = held_back(self.films.patient, plan.held_back, plan.seed), self.films.split
         self.aside, self.test = np.flatnonzero((split == "train") & aside), np.flatnonzero(split == "test")
@@ -194,7 +206,7 @@ class Chests:
 
     def course(self, own: Table, for_try: bool = False) -> Course:
         """Return what one architecture is trained on: never the held-back patients."""
-        return course_of(own, self.data, self.out)
+        return pneumonia_course(own, *self.segmenter, self.data, self.out / "cache")
 
     def reached(self, predictor: Predictor) -> float:
         """Return the area under the curve on the held-back patients."""

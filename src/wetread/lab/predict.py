@@ -56,10 +56,10 @@ def eager(model: nn.Module, names: tuple[str, ...] = ("logits", "map"), bf16: bo
     return Predictor(answer, hashlib.sha256(weights).hexdigest())
 
 
-def built(path: Path, precision: str, name: str) -> Predictor:
-    """Return an ONNX build on an engine, as deployment runs it."""
+def built(path: Path, precision: str, name: str, threads: int = 0) -> Predictor:
+    """Return an ONNX build on an engine, as deployment runs it; without `threads` on all cores."""
     data = path.read_bytes()
-    loaded = engine.loader(name)(data, precision, 0, None)
+    loaded = engine.loader(name)(data, precision, threads, None)
     return Predictor(loaded.run, hashlib.sha256(data + f"{name} {precision}".encode()).hexdigest())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 
@@ -42,3 +43,24 @@ def test_readme_first_screen() -> None:
     first = "\n".join(text.splitlines()[:70])
     for word in ("not a certified medical device", "make demo", "make test"):
         assert word in first
+
+
+def test_figures_of_the_readme_stand_on_pages_that_commands_write() -> None:
+    """Those with an interval in a card or an evidence page, those of speed in what `make bench` wrote."""
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").replace("*", "").split())
+    written = [*ROOT.glob("docs/evidence/*.md"), *ROOT.glob("models/*/card.md")]
+    figure = re.compile(r"(\d\.\d+) \((\d\.\d+) to (\d\.\d+)\)")
+    known = {one for page in written for one in figure.findall(page.read_text(encoding="utf-8"))}
+    told = figure.findall(readme)
+    assert len(told) > 8
+    digits = {len(one) - 2 for figures in told for one in figures}
+    rounded = {tuple(f"{float(one):.{places}f}" for one in figures) for figures in known for places in digits}
+    assert [figures for figures in told if figures not in rounded] == []
+    bench = json.loads((ROOT / "docs/evidence/performance.json").read_text(encoding="utf-8"))["figures"]
+    found = {row["what"]: row["found"] for row in bench}
+    (times,) = re.findall(r"mask (\d+\.\d) times faster than MONAI", readme)
+    assert f": {times} times (first" in found["film in memory to classes, map and lung mask"]
+    (seconds,) = re.findall(r"(\d\.\d\d) s \(95th percentile\)", readme)
+    delivered = next(found[what] for what in found if what.startswith("film of") and "in Orthanc" in what)
+    (slowest,) = re.findall(r"p95 (\d+) ms", delivered)
+    assert float(seconds) == round(int(slowest) / 1000, 2)

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from pydicom.data import get_testdata_file
 
 from tests import toy
 from tests.infer.faulty import Faulty
-from wetread import acquire, pipeline, report
+from wetread import acquire, explain, pipeline, report
 from wetread.errors import DocumentError, EngineError
 from wetread.evidence.film import film_for_every_model, real_film
 from wetread.infer.host import Rest
@@ -255,6 +256,39 @@ def test_failing_engine_is_a_refusal_and_never_a_guess(reader: pipeline.Reader) 
     assert result.refusal is not None
     assert result.refusal.code == "MODEL-FAILED"
     assert not result.not_read
+
+
+def test_drawing_goes_on_beside_the_documents_that_show_no_picture(
+    reader: pipeline.Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The report is written before the picture is there; the capture, the page and the result have it in the end."""
+    written = threading.Event()
+    drawn, made = explain.drawn, report.sr.dataset
+
+    def draw(*given: Any) -> Any:
+        assert written.wait(30)
+        return drawn(*given)
+
+    def write(context: Any) -> Any:
+        written.set()
+        return made(context)
+
+    monkeypatch.setattr(explain, "drawn", draw)
+    monkeypatch.setattr(report.sr, "dataset", write)
+    reading = read_one(reader, real_film().read_bytes())
+    assert {one.kind for one in reading.documents} == KINDS
+    assert [one.name for one in reading.result.pictures] == ["film", "contours", "heat"]
+    assert b"image/jpeg" in next(one.data for one in reading.documents if one.kind == "HTML")
+    assert "draw" in {timing.stage for timing in reading.result.timings}
+
+
+def test_film_that_cannot_be_drawn_fails_as_a_whole(reader: pipeline.Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    def draw(*given: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(explain, "drawn", draw)
+    with pytest.raises(ZeroDivisionError):
+        read_one(reader, real_film().read_bytes())
 
 
 def test_document_that_fails_the_checker_takes_back_the_result(

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from wetread.records import (
     Image,
     Mask,
     ModelIdentity,
+    Picture,
     Prediction,
     Reading,
     Recipe,
@@ -59,6 +61,12 @@ class Clock:
     def stage(self, name: str) -> Iterator[None]:
         """Time what runs inside; also when it fails."""
         self.pause()
+        with self.beside(name):
+            yield
+
+    @contextmanager
+    def beside(self, name: str) -> Iterator[None]:
+        """As `stage`, in another thread: it pauses for nobody, as who reads waits for it."""
         start = time.perf_counter()
         try:
             yield
@@ -69,6 +77,25 @@ class Clock:
     def timings(self) -> tuple[Timing, ...]:
         """The stages in the order in which they first ended."""
         return tuple(Timing(stage, ms) for stage, ms in self.ms.items())
+
+
+#: Gives a result its pictures.
+Illustrate = Callable[[Result], Result]
+
+
+def _same(result: Result) -> Result:
+    return result
+
+
+def _illustrator(image: Image, result: Result, window: tuple[float, float] | None, clock: Clock) -> Illustrate:
+    """What draws the pictures of a result when it is first asked, and knows them from then on."""
+
+    @cache
+    def pictures() -> tuple[Picture, ...]:
+        with clock.beside("draw"):
+            return explain.drawn(image, result, window)
+
+    return lambda result: replace(result, pictures=pictures(), timings=clock.timings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,17 +194,17 @@ class Reader:
         clock = Clock({timing.stage: timing.ms for timing in before}, self.turns.pause)
         blank = Result(image.study_uid, image.source, image.digest, image.header, image)
         blank = replace(blank, revision=report.revision(blank, said), order=given.order)
+        illustrate: Illustrate = _same
         try:
             if image.positions_mm and image.series_uid in given.lost:
                 raise NotRead("MISSING-SLICES", "Slices that came before were deleted when their result was delivered.")
             result = self._row(image, replace(blank, reduced=given.reduced), clock, decision)
             result = replace(result, priors=report.priors(result, known, decision.priors, decision.priors_days))
             if "pictures" not in given.reduced:
-                with clock.stage("draw"):
-                    result = replace(result, pictures=explain.drawn(image, result, self._window(result)))
+                illustrate = _illustrator(image, result, self._window(result), clock)
         except NotRead as error:
             result = replace(blank, refusal=Refusal(error.code, error.sentence, error.detail))
-        return replace(self._documented(result, clock), decision=decision)
+        return replace(self._documented(result, clock, illustrate), decision=decision)
 
     def _window(self, result: Result) -> tuple[float, float] | None:
         """The values between which the models look, for display."""
@@ -200,14 +227,15 @@ class Reader:
         reading = self._documented(result, Clock({timing.stage: timing.ms for timing in before}))
         return replace(reading, decision=_decided(item, given))
 
-    def _documented(self, result: Result, clock: Clock) -> Reading:
+    def _documented(self, result: Result, clock: Clock, illustrate: Illustrate = _same) -> Reading:
         result = replace(result, timings=clock.timings, read_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
         with clock.stage("report"):
             try:
-                documents = self._written(result, self.settings.kinds)
+                documents = self._written(result, self.settings.kinds, illustrate)
+                result = illustrate(result)
             except DocumentError as error:
                 if result.priors:  # what an old report says must not take the new one away
-                    return self._documented(replace(result, priors=()), clock)
+                    return self._documented(replace(result, priors=()), clock, illustrate)
                 result, documents = self._set_aside(result, str(error))
         return Reading(result, documents, clock.timings)
 
@@ -230,9 +258,11 @@ class Reader:
                 pass
         return result, self._written(replace(result, header=None, image=None))
 
-    def _written(self, result: Result, kinds: Collection[str] = ()) -> tuple[Document, ...]:
+    def _written(
+        self, result: Result, kinds: Collection[str] = (), illustrate: Illustrate = _same
+    ) -> tuple[Document, ...]:
         settings = self.settings
-        more = (settings.public_url, settings.hl7_character_set, report.site_of(settings))
+        more = (settings.public_url, settings.hl7_character_set, report.site_of(settings), illustrate)
         return report.documents(result, settings.institution, kinds, *more)
 
     def _row(self, image: Image, blank: Result, clock: Clock, decision: Decision = UNROUTED) -> Result:

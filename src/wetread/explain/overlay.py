@@ -74,9 +74,10 @@ def heated(film: RGB, heat: Levels, strength: float) -> RGB:
     `strength` 0..1 is the opacity where the map is 1.
     """
     small = cv2.resize(heat, film.shape[1::-1], interpolation=cv2.INTER_LINEAR) * np.float32(1.0 / FULL_SCALE)
-    colour = cv2.applyColorMap((small * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+    # Turned round by OpenCV: as a view it would be copied pixel by pixel.
+    colour = cv2.cvtColor(cv2.applyColorMap((small * 255).astype(np.uint8), cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
     alpha = np.minimum(small * np.float32(1.4), np.float32(1.0)) * np.float32(strength)
-    return np.asarray(cv2.blendLinear(np.ascontiguousarray(colour), film, alpha, 1 - alpha), np.uint8)
+    return np.asarray(cv2.blendLinear(colour, film, alpha, 1 - alpha), np.uint8)
 
 
 def pictures(

@@ -9,8 +9,9 @@ Every document passes our own checker before it leaves, or nothing leaves.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import chain
 
 from wetread.errors import DocumentError
@@ -22,6 +23,7 @@ from wetread.report.context import Context, context_of, left_out
 from wetread.report.elements import Item, decode, encode, get
 from wetread.report.equipment import MANUFACTURER
 from wetread.report.fhir.site import Site, site_of
+from wetread.report.identity import Source
 from wetread.report.priors import Reported, priors, reported
 from wetread.report.problem import Problem
 from wetread.report.revision import Earlier, earlier, revision
@@ -49,7 +51,7 @@ __all__ = [
 
 
 def _datasets(context: Context) -> Iterator[tuple[str, Item]]:
-    """Make the DICOM documents that a result calls for."""
+    """Make the DICOM documents that a result calls for and that show no picture."""
     result = context.result
     read = result.refusal is None
     if read and result.regions and context.source.referable:
@@ -57,8 +59,13 @@ def _datasets(context: Context) -> Iterator[tuple[str, Item]]:
     if read and result.explanations and context.source.referable and not left_out(result, "PM"):
         yield "PM", pm.dataset(context, result.explanations[0])
     yield "SR", sr.dataset(context)
+
+
+def _captured(context: Context) -> Iterator[tuple[str, Item]]:
+    """Make the capture of the picture that says most, if there is one."""
+    result = context.result
     picture = sc.picture_of(result)
-    if read and picture is not None and not left_out(result, "SC"):
+    if result.refusal is None and picture is not None and not left_out(result, "SC"):
         yield "SC", sc.dataset(context, picture)
 
 
@@ -77,27 +84,30 @@ def _wanted(context: Context, kinds: Collection[str]) -> Iterator[tuple[str, Ite
         yield "PDF", pdf.dataset(context)
 
 
-def _written(context: Context, stem: str, kinds: Collection[str]) -> tuple[Document, ...]:
-    """Encode the DICOM documents and check them."""
-    made, written = [], {}
-    for kind, data in chain(_datasets(context), _wanted(context, kinds)):
-        written[kind] = encode(data)
-        name = f"{stem}-{kind.lower()}.dcm"
-        made.append(Document(kind, name, written[kind], get(data, "SOPClassUID"), get(data, "SOPInstanceUID")))
-    _checked(written, context)
-    return tuple(made)
+class _Desk:
+    """Where the DICOM documents of one result are encoded, and judged one by one and together."""
 
+    def __init__(self, source: Source, stem: str) -> None:
+        self._source, self._stem = source, stem
+        self._read: dict[str, Item] = {}
+        self._found: list[tuple[str, Problem]] = []
 
-def _checked(written: dict[str, bytes], context: Context) -> None:
-    """Judge each document by itself, then all of them together."""
-    decoded = {kind: decode(data) for kind, data in written.items()}
-    found = [(kind, one) for kind, read in decoded.items() for one in judged(read, context.source)]
-    if not found:
-        made = {kind: data for kind, (_, data) in decoded.items()}
-        found = [("all", one) for one in together.problems(made, context.source)]
-    if found:
-        said = "; ".join(f"{kind}: {problem}" for kind, problem in found[:5])
-        raise DocumentError(f"documents: expected none with a problem, got {len(found)}: {said}")
+    def write(self, datasets: Iterable[tuple[str, Item]]) -> Iterator[Document]:
+        """Encode documents and judge each by itself."""
+        for kind, data in datasets:
+            written = encode(data)
+            decoded = decode(written)
+            self._read[kind] = decoded[1]
+            self._found += ((kind, one) for one in judged(decoded, self._source))
+            name = f"{self._stem}-{kind.lower()}.dcm"
+            yield Document(kind, name, written, get(data, "SOPClassUID"), get(data, "SOPInstanceUID"))
+
+    def close(self) -> None:
+        """Judge all of them together; raise `DocumentError` if anything was wrong with any."""
+        found = self._found or [("all", one) for one in together.problems(self._read, self._source)]
+        if found:
+            said = "; ".join(f"{kind}: {problem}" for kind, problem in found[:5])
+            raise DocumentError(f"documents: expected none with a problem, got {len(found)}: {said}")
 
 
 #: What is not known of the site where nobody says it.
@@ -111,6 +121,7 @@ def documents(
     public_url: str = "",
     character_set: str = UTF_8,
     site: Site = _ANYWHERE,
+    illustrate: Callable[[Result], Result] = lambda result: result,
 ) -> tuple[Document, ...]:
     """Write every document of a result.
 
@@ -130,6 +141,8 @@ def documents(
         Of HL7 messages: HL7 Table 0211.
     site
         What FHIR needs to know of the site.
+    illustrate
+        Gives the result its pictures; called in a thread of its own, beside what needs none.
 
     Returns
     -------
@@ -145,15 +158,22 @@ def documents(
     """
     context = context_of(result, institution)
     stem = hashlib.sha256(f"{result.digest}{result.study_uid}{result.source}".encode()).hexdigest()[:8]
+    made: list[Document] = []
     with ThreadPoolExecutor(1) as beside:
-        # Most of the page's time goes into its JPEGs, which need no interpreter.
-        html = beside.submit(page.html, result)
-        made = list(_written(context, stem, kinds)) if context is not None else []
-        for kind in oru.KINDS:
-            if kind in kinds and context is not None:
-                message = oru.document(context, kind, stem, public_url, character_set)
-                made += [message] if message is not None else []
-        page_ = html.result()
+        # Drawing and the page's JPEGs need no interpreter most of the time.
+        illustrated = beside.submit(illustrate, result)
+        html = beside.submit(lambda: page.html(illustrated.result()))
+        if context is not None:
+            desk = _Desk(context.source, stem)
+            made += desk.write(_datasets(context))
+            context = replace(context, result=illustrated.result())
+            made += desk.write(chain(_captured(context), _wanted(context, kinds)))
+            desk.close()
+            messages = (
+                oru.document(context, kind, stem, public_url, character_set) for kind in oru.KINDS if kind in kinds
+            )
+            made += (one for one in messages if one is not None)
+        page_, result = html.result(), illustrated.result()
     if context is not None and "FHIR" in kinds and oru.patients(context):  # a record files nothing about nobody
         data = fhir.bundle(context, site, public_url, [one for one in made if one.sop_class_uid], page_)
         made.append(Document("FHIR", f"{stem}-fhir.json", data, filed=oru.filed_of(context, "FHIR")))

@@ -290,6 +290,9 @@ class Settings:
     )
     max_series_pixels: int = _setting(500_000_000, "largest series that is put together", "pixel")
     decoders: int = _setting(2, "processes that parse and decode what came from outside, at least 1", "1")
+    decode_ahead: int = _setting(
+        1, "studies of slices that are decoded while they arrive, each in a process of its own; 0: none", "1"
+    )
     decoder_memory_bytes: int = _setting(1 << 32, "most memory of one of them; what needs more is not read", "byte")
     decoder_cpu_s: float = _setting(20.0, "most processor time of one of them for one file", "s")
     decoder_wall_s: float = _setting(60.0, "most time of one of them for one file", "s")

@@ -107,3 +107,16 @@ def test_the_door_sees_what_the_row_sees() -> None:
     )
     assert (found.calling_ae, found.called_ae, found.station_name) == ("ED", "US", "ROOM1")
     assert (found.series_description, found.priority, found.modality) == ("Axial", ("HIGH",), "CT")
+
+
+def test_whoever_decodes_ahead_is_told_of_each_new_object(store: Store) -> None:
+    told: list[tuple[str, str, bytes]] = []
+    runner = Runner(store, Settings())
+    runner.start()
+    first, again = received("1.1", "CT"), received("1.2", "CT")
+    assert runner.receive(received("1.0", "CT")) == 0  # nobody listens yet
+    runner.read_with(fake.READER, lambda study, kind, _name, file: told.append((study, kind, file.path.read_bytes())))
+    for one in (first, again, again):
+        assert runner.receive(one) == 0
+    runner.stop()
+    assert told == [(one.study_uid, CR, one.data) for one in (first, again)]

@@ -10,6 +10,7 @@ checked before it is believed:
 - `wetread.contain.volumes`: where the slices of a volume lie, for the service to read them from there;
 - `wetread.contain.header`: the attributes of an image on that way;
 - `wetread.contain.decoder`: the same three functions as `wetread.acquire`, in a child;
+- `wetread.contain.ahead`: studies that are decoded while they arrive;
 - `wetread.contain.viewer`, `wetread.contain.shown`: headers and pictures for viewers, and a child that makes them;
 - `wetread.contain.process`, `wetread.contain.talk`: one child, and what is said over its socket;
 - `wetread.contain.limits`: memory, time and files of a child.

@@ -124,10 +124,20 @@ class Service:
 
 
 def _decode(job: dict[str, Any], service: Service) -> Any:
-    blobs = ((about["name"], about["digest"], data) for about, data in service.files(_mapped))
+    order: list[int] = []  # the place of each file, where they come as they arrive
+
+    def blobs() -> Iterator[tuple[str, str, Content]]:
+        for about, data in service.files(_mapped):
+            if "order" in about:
+                order.extend(about["order"])
+            else:
+                yield about["name"], about["digest"], data
+
     settings = Settings(**job["settings"])
-    read = map(light, read_each(blobs, settings, Assumption(**job["assume"]), service.begin))
-    return gather(list(read), settings, service.shelf.piles.stack)
+    read = list(map(light, read_each(blobs(), settings, Assumption(**job["assume"]), service.begin)))
+    if order:
+        read.sort(key=lambda instance: order[instance.file])
+    return gather(read, settings, service.shelf.piles.stack)
 
 
 def _load(job: dict[str, Any], service: Service) -> Any:

@@ -17,6 +17,7 @@ from wetread import acquire
 from wetread.acquire import Assumption
 from wetread.acquire.instances import max_file_bytes
 from wetread.acquire.source import File, check_found, named, opened
+from wetread.contain.ahead import Ahead
 from wetread.contain.children import Children
 from wetread.contain.handover import read
 from wetread.contain.process import POSSIBLE, Files
@@ -53,17 +54,26 @@ class Contained:
 
     `decode` and `given_up` raise `wetread.errors.DecoderDied` where a child dies; `load` refuses the file
     that it died over instead, CRASHED, and reads the others.
+
+    Parameters
+    ----------
+    children
+        In which.
+    ahead
+        What is decoded while it arrives.
     """
 
-    def __init__(self, children: Children) -> None:
+    def __init__(self, children: Children, ahead: Ahead | None = None) -> None:
         self._children = children
+        self._ahead = ahead
 
     def decode(
         self, blobs: Sequence[tuple[str, bytes | Stored]], settings: Settings, assume: Assumption = _ASSUMPTION
     ) -> tuple[Study, ...]:
         """As `wetread.acquire.decode`."""
-        read = partial(_studies, [held for _, held in blobs])
-        return self._children.ask(_job("decode", settings, assume=asdict(assume)), _held(blobs), read)
+        if self._ahead is not None and (made := self._ahead.studies(blobs)) is not None:
+            return made
+        return decoded(self._children, settings, _held(blobs), [held for _, held in blobs], assume)
 
     def given_up(
         self, files: Iterable[tuple[str, str, bytes]], refusal: NotRead, settings: Settings
@@ -92,10 +102,29 @@ class Contained:
         return studies
 
 
-def decoder(children: Children) -> Decoder:
+def decoded(
+    children: Children,
+    settings: Settings,
+    files: Files,
+    held: list[bytes | Stored],
+    assume: Assumption = _ASSUMPTION,
+) -> tuple[Study, ...]:
+    """Decode files in a child.
+
+    Parameters
+    ----------
+    files
+        Taken one by one.
+    held
+        The same files, in this order, when the last one was taken.
+    """
+    return children.ask(_job("decode", settings, assume=asdict(assume)), files, partial(_studies, held))
+
+
+def decoder(children: Children, ahead: Ahead | None = None) -> Decoder:
     """Return what decodes in these children; where the system has no such memory, in the process itself."""
     if POSSIBLE:
-        return Contained(children)
+        return Contained(children, ahead)
     log.warning("decoding is not contained: this system has no memfd_create")
     return acquire
 

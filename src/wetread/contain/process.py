@@ -44,8 +44,9 @@ _FAILURE = re.compile(rb"\w{1,64} at [\w.-]{1,64}:\d{1,6}")
 _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
 
 Made = TypeVar("Made")
-#: What is said of a file, and its bytes or an open handle, which is closed once it was given.
-Files = Iterator[tuple[Mapping[str, Any], bytes | int]]
+#: What is said of a file, and its bytes or an open handle, which is closed once it was given; None: the next one may
+#: take a while, and the child need not wait for it.
+Files = Iterator[tuple[Mapping[str, Any], bytes | int] | None]
 #: Makes records of the head and the body of an answer.
 Read = Callable[[bytes, Body], Made]
 
@@ -169,9 +170,15 @@ class Process:
         offset = 0
         try:
             while offset < KEPT_BYTES and len(told) < MOST_FILES:
-                about, content = next(files, (None, b""))
-                if about is None:
+                try:
+                    found = next(files)
+                except StopIteration:
                     break
+                if found is None and told:
+                    break
+                if found is None:
+                    continue
+                about, content = found
                 if isinstance(content, int):
                     handles.append(content)
                     told.append((about, HANDLE))

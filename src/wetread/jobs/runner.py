@@ -34,12 +34,13 @@ from wetread.jobs.retention import Retention
 from wetread.jobs.retry import Backoff, RetryClock
 from wetread.jobs.returned import Returned
 from wetread.jobs.room import Room
+from wetread.jobs.spool import file_name
 from wetread.jobs.states import State
 from wetread.jobs.store import Store
 from wetread.jobs.strain import Strain
 from wetread.jobs.watch import Watch
 from wetread.jobs.worker import Reader, Worker, destination_name
-from wetread.records import Sender
+from wetread.records import Sender, Stored
 from wetread.routes import Facts
 from wetread.settings import Destination, Settings
 from wetread.trace import following, trace_id
@@ -50,6 +51,9 @@ from wetread.wire.glance import Tag, glance
 from wetread.wire.part10 import meta
 
 log = logging.getLogger("wetread.jobs")
+
+#: Told the Study Instance UID, the SOP Class UID, the name and the file of an object.
+Arrived = Callable[[str, str, str, Stored], None]
 
 
 class Runner:
@@ -96,6 +100,7 @@ class Runner:
         self.strain = Strain(store.overview, settings, self._watch, clock)
         self._asking = Asking(store.announced, self._answered, settings, self._watch, ask, clock)
         self._reading: list[Loop] = []
+        self._arrived: Arrived | None = None
         self._outboxes: list[Loop] = []
         self._returned = Returned(store, settings, self._wake_outboxes)
         committing = [
@@ -156,8 +161,15 @@ class Runner:
         self._take_over()
         return self._store.leases.duration_s / 3
 
-    def read_with(self, reader: Reader) -> None:
-        """Begin to read studies; does nothing after `stop`, which may come while models load."""
+    def read_with(self, reader: Reader, arrived: Arrived | None = None) -> None:
+        """Begin to read studies; does nothing after `stop`, which may come while models load.
+
+        Parameters
+        ----------
+        arrived
+            Told of each new object of a study that will be read.
+        """
+        self._arrived = arrived
         retry = RetryClock(Backoff(self._settings.retry_first_s, self._settings.retry_most_s))
         common = (self._store, reader, self._settings, self._watch, self._clock)
         one, other = threading.Lock(), threading.Lock()
@@ -262,6 +274,9 @@ class Runner:
         self._watch.admitted(effect)
         if effect is Effect.NEW:
             self._expecting.arrived(arrival)
+            if self._arrived is not None and lane is not Lane.PRIOR:
+                file = Stored(self._store.spool.path(arrival.digest), arrival.digest, arrival.bytes)
+                self._arrived(received.study_uid, received.sop_class_uid, file_name(arrival.digest), file)
             if lane is not Lane.PRIOR:
                 self.ordering.arrived(received.study_uid, arrival.identity.accession, lane)
                 self._orders.arrived(received.study_uid, arrival.identity.accession)

@@ -6,17 +6,20 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Container
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from starlette.routing import BaseRoute
 
+from wetread.contain.ahead import Ahead
 from wetread.contain.children import Children
 from wetread.contain.viewer import Viewer
 from wetread.errors import SettingsError
 from wetread.jobs import failpoints
 from wetread.jobs.lanes import deadlines_s
-from wetread.jobs.runner import Runner
+from wetread.jobs.runner import Arrived, Runner
 from wetread.jobs.store import Store
 from wetread.jobs.worker import Reader
 from wetread.serve import dicomweb, fhir, logs, review, stow, viewer
@@ -54,6 +57,8 @@ class Node:
         Transfer syntaxes to choose where a peer offers several for one class.
     turns
         What the reader pauses by; its own where it never does.
+    arrived
+        Told of each new object of a study that will be read.
     """
 
     def __init__(
@@ -63,8 +68,10 @@ class Node:
         failpoint: failpoints.Failpoint = failpoints.none,
         preferred: Container[str] = (),
         turns: Turns | None = None,
+        arrived: Arrived | None = None,
     ) -> None:
         self.settings = settings
+        self._arrived = arrived
         self.metrics = Metrics(self._told)
         self.failure: Exception | None = None  # why the models did not load
         self._load = load
@@ -168,7 +175,7 @@ class Node:
             self._over.set()
             self._settled.set()
             return
-        self._runner.read_with(reader)
+        self._runner.read_with(reader, self._arrived)
         self._loaded = True
         self._settled.set()
         log.info("ready")
@@ -252,17 +259,24 @@ def run(settings: Settings, on_start: Callable[[Node], None] = lambda node: None
     """
 
     def load() -> Reader:
-        from wetread.contain.decoder import decoder  # the engines load while the ports are open already
+        from wetread.acquire.tomography import CLASSIC
+        from wetread.contain.decoder import decoded, decoder  # the engines load while the ports are open already
         from wetread.pipeline import open_reader
 
-        reader = open_reader(settings, turns, decoder(children))
+        ahead.decode_with(partial(decoded, arriving, settings), CLASSIC)
+        reader = open_reader(settings, turns, decoder(children, ahead))
         children.start(settings.decoders)  # the first one started with the node; no more while models load
         return reader
 
     turns = Turns()
     logs.configure(settings.log_level)
-    with Children(settings, lambda why: node.metrics.decoder_ended(why)) as children:
+
+    def ended(why: str) -> None:
+        node.metrics.decoder_ended(why)
+
+    arriving = Children(replace(settings, decoders=settings.decode_ahead), ended)  # started when slices come
+    with Children(settings, ended) as children, Ahead(settings.decode_ahead) as ahead, closing(arriving):
         from wetread.acquire.syntaxes import SYNTAXES
 
-        node = Node(settings, load, preferred=SYNTAXES, turns=turns)
+        node = Node(settings, load, preferred=SYNTAXES, turns=turns, arrived=ahead.take)
         node.run(on_start)

@@ -1,0 +1,155 @@
+"""Studies of slices that are decoded while more of them arrive: when the last is here, little is left to do.
+
+A child takes the files of a job one by one; here it gets each as it comes.  What it makes counts only if the study
+turns out to be of exactly these files.  Whatever goes wrong, the study is decoded as if nothing had been begun.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+
+from wetread.contain.process import POSSIBLE, Files
+from wetread.errors import WetreadError
+from wetread.records import Stored, Study
+
+log = logging.getLogger("wetread.contain")
+
+#: A study of which nothing came for so long, and that nobody asked for, gives its place to another, s.
+IDLE_S = 60.0
+#: Larger studies are decoded when they are complete.
+MOST_FILES = 8192
+
+#: Decodes files as they come; the list is of those that were given so far, in this order.
+Decode = Callable[[Files, list[bytes | Stored]], tuple[Study, ...]]
+
+
+class _Dropped(WetreadError):
+    """The study turned out to be another, or the node ends."""
+
+
+@dataclass(slots=True)
+class _Arriving:
+    """A study that is decoded, and its files on their way to a child."""
+
+    waiting: SimpleQueue[tuple[str, Stored] | list[int] | _Dropped | None] = field(default_factory=SimpleQueue)
+    taken: list[str] = field(default_factory=list)  # digests, in the order in which the child gets their files
+    given: list[bytes | Stored] = field(default_factory=list)
+    begun: bool = False  # a child takes files
+    made: Future[tuple[Study, ...]] = field(default_factory=Future)
+
+    def take(self, name: str, file: Stored) -> None:
+        """Let a child have a file."""
+        self.taken.append(file.digest)
+        self.waiting.put((name, file))
+
+    def files(self) -> Files:
+        """Yield files as they come, and at the end the place of each among all."""
+        self.begun = True
+        while True:
+            if self.waiting.empty():
+                yield None
+            what = self.waiting.get(timeout=IDLE_S)
+            if what is None:
+                return
+            if isinstance(what, _Dropped):
+                raise what
+            if isinstance(what, list):
+                yield {"order": what}, b""
+                continue
+            name, file = what
+            self.given.append(file)
+            yield {"name": name, "digest": file.digest}, os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def end(self, blobs: Sequence[tuple[str, Stored]]) -> None:
+        """Say that these are all files; those that did not come yet come now."""
+        there = set(self.taken)
+        for name, file in blobs:
+            if file.digest not in there:
+                self.take(name, file)
+        place = {file.digest: number for number, (_, file) in enumerate(blobs)}
+        self.waiting.put([place[digest] for digest in self.taken])
+        self.waiting.put(None)
+
+
+class Ahead:
+    """Up to `studies` of them at a time; the first that come."""
+
+    def __init__(self, studies: int) -> None:
+        self._most = studies if POSSIBLE else 0
+        self._threads = ThreadPoolExecutor(max(1, self._most), "wetread-ahead")
+        self._lock = threading.Lock()  # of what follows
+        self._arriving: dict[str, _Arriving] = {}
+        self._decode: Decode | None = None
+        self._classes: Collection[str] = ()
+
+    def __enter__(self) -> Ahead:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def decode_with(self, decode: Decode, classes: Collection[str]) -> None:
+        """Begin with studies whose first object is of one of these SOP Classes."""
+        with self._lock:
+            self._decode, self._classes = decode, classes
+
+    def close(self) -> None:
+        """Drop whatever arrives; nothing is taken any more."""
+        with self._lock:
+            self._decode = None
+            for one in self._arriving.values():
+                one.waiting.put(_Dropped("the node ends"))
+        self._threads.shutdown()
+
+    def take(self, study_uid: str, sop_class_uid: str, name: str, file: Stored) -> None:
+        """An object of a study is here, and more may come; returns at once."""
+        with self._lock:
+            if self._decode is None:
+                return
+            if study_uid not in self._arriving:
+                if len(self._arriving) >= self._most or sop_class_uid not in self._classes:
+                    return
+                self._arriving[study_uid] = _Arriving()
+                self._threads.submit(self._run, study_uid, self._arriving[study_uid], self._decode)
+            self._arriving[study_uid].take(name, file)
+
+    def _run(self, study_uid: str, one: _Arriving, decode: Decode) -> None:
+        try:
+            one.made.set_result(decode(one.files(), one.given))
+        except Exception as error:  # noqa: BLE001 - the thread's door: the study is decoded anew
+            one.made.set_exception(error)
+        finally:
+            with self._lock:
+                if self._arriving.get(study_uid) is one:
+                    del self._arriving[study_uid]
+
+    def studies(self, blobs: Sequence[tuple[str, bytes | Stored]]) -> tuple[Study, ...] | None:
+        """What was made of exactly these files, in this order; None where they must be decoded.
+
+        Parameters
+        ----------
+        blobs
+            All files of a study.
+        """
+        files = [(name, file) for name, file in blobs if isinstance(file, Stored)]
+        digests = {file.digest for _, file in files}
+        with self._lock:
+            found = next((uid for uid, one in self._arriving.items() if not digests.isdisjoint(one.taken)), None)
+            if found is None:
+                return None
+            one = self._arriving.pop(found)
+        if not one.begun or not digests.issuperset(one.taken) or len(digests) != len(blobs) or len(blobs) > MOST_FILES:
+            one.waiting.put(_Dropped("it is another study"))
+            return None
+        one.end(files)
+        try:
+            return one.made.result()
+        except (WetreadError, OSError, Empty) as error:
+            log.warning("decoded anew", extra={"reason": type(error).__name__})
+            return None

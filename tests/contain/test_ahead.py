@@ -1,0 +1,134 @@
+"""What was decoded while it arrived is what would have been decoded afterwards, or it is not used."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from tests.contain import test_decoder as decoder
+from tests.serve.stage import until
+from wetread import acquire
+from wetread.acquire.tomography import CLASSIC
+from wetread.contain import ahead as module
+from wetread.contain.ahead import Ahead
+from wetread.contain.children import Children
+from wetread.contain.decoder import Contained, decoded
+from wetread.errors import DecoderDied
+from wetread.records import Stored
+from wetread.settings import Settings
+
+SETTINGS = Settings(decoders=1)
+SLICE = pydicom.uid.CTImageStorage
+Files = list[tuple[str, Stored]]
+
+
+@pytest.fixture(scope="module")
+def children() -> Iterator[Children]:
+    with Children(SETTINGS) as made:
+        yield made
+
+
+@pytest.fixture
+def ahead(children: Children) -> Iterator[Ahead]:
+    with Ahead(1) as made:
+        made.decode_with(partial(decoded, children, SETTINGS), CLASSIC)
+        yield made
+
+
+def series(folder: Path, name: str = "a series") -> Files:
+    """The files of a study, in a spool."""
+    return [(one, file) for one, file in decoder.stored(decoder.CASES[name](), folder) if isinstance(file, Stored)]
+
+
+def arrive(ahead: Ahead, files: Files, study: str = "1.2.3") -> None:
+    """Let files come, and wait until a child takes them."""
+    for name, file in files:
+        ahead.take(study, SLICE, name, file)
+    until(lambda: ahead._arriving[study].begun, 60.0)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a series",
+        "a series of which one slice has a fraction",
+        "a series of which one slice is compressed",
+        "a damaged slice",
+        "two patients",
+    ],
+)
+def test_it_is_the_same_in_whatever_order_files_come(ahead: Ahead, tmp_path: Path, name: str) -> None:
+    files = series(tmp_path, name)
+    coming = random.Random(1).sample(files, len(files))
+    arrive(ahead, coming[:-1])  # nobody told of the last one
+    made = ahead.studies(files)
+    assert made is not None
+    decoder.check_same(made, acquire.decode(files, SETTINGS))
+    assert ahead.studies(files) is None
+
+
+def test_a_study_of_other_files_is_decoded_anew(ahead: Ahead, children: Children, tmp_path: Path) -> None:
+    files = series(tmp_path)
+    arrive(ahead, files)
+    assert ahead.studies(files[1:]) is None
+    decoder.check_same(Contained(children, ahead).decode(files, SETTINGS), acquire.decode(files, SETTINGS))
+
+
+def test_a_study_that_nobody_takes_yet_is_decoded_anew(children: Children, tmp_path: Path) -> None:
+    files = series(tmp_path)
+    with Ahead(1) as ahead:
+        ahead.take("1.2.3", SLICE, *files[0])  # no model is loaded yet
+        ahead.decode_with(lambda files, held: (), CLASSIC)
+        for name, file in files:
+            ahead.take("1.2.3", SLICE, name, file)
+        assert ahead.studies(files) is None
+    assert Contained(children).decode(files, SETTINGS)[0].images
+
+
+def test_only_slices_begin_and_only_so_many_studies(ahead: Ahead, tmp_path: Path) -> None:
+    files = series(tmp_path)
+    ahead.take("1.2.3", pydicom.uid.ComputedRadiographyImageStorage, *files[0])
+    assert not ahead._arriving
+    arrive(ahead, files[:1])
+    ahead.take("1.2.4", SLICE, *files[1])
+    assert list(ahead._arriving) == ["1.2.3"]
+
+
+def test_a_study_that_kills_its_child_is_decoded_anew(tmp_path: Path) -> None:
+    ends: list[str] = []
+    blobs = [("bad", decoder.order("SIGSEGV"))]
+    files = [(name, file) for name, file in decoder.stored(blobs, tmp_path) if isinstance(file, Stored)]
+    with closing(Children(SETTINGS, ends.append, "tests.contain.victim")) as children, Ahead(1) as ahead:
+        ahead.decode_with(partial(decoded, children, SETTINGS), CLASSIC)
+        arrive(ahead, files)
+        with pytest.raises(DecoderDied, match="SIGSEGV"):  # which counts as a try, as ever
+            Contained(children, ahead).decode(files, SETTINGS)
+    assert ends in (["SIGNAL"], ["SIGNAL", "SIGNAL"])
+
+
+def test_a_file_that_is_gone_and_a_study_that_nobody_asks_for(
+    ahead: Ahead, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = series(tmp_path)
+    lost = [("lost", Stored(tmp_path / "lost", "0" * 64, 9))]
+    arrive(ahead, files[:2])
+    assert ahead.studies([*files, *lost]) is None
+    monkeypatch.setattr(module, "IDLE_S", 0.0)
+    for name, file in files[:2]:
+        ahead.take("1.2.3", SLICE, name, file)
+    until(lambda: not ahead._arriving, 60.0)
+
+
+def test_it_ends_while_a_study_arrives(tmp_path: Path) -> None:
+    files = series(tmp_path)
+    with closing(Children(SETTINGS)) as children, Ahead(1) as ahead:
+        ahead.decode_with(partial(decoded, children, SETTINGS), CLASSIC)
+        arrive(ahead, files)
+    ahead.take("1.2.3", SLICE, *files[0])
+    assert not ahead._arriving

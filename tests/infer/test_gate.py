@@ -17,6 +17,7 @@ from wetread.errors import ModelError, NotRead
 from wetread.infer.gate import MEASURES, Signals, Term, refusal
 from wetread.infer.signals import (
     agreement,
+    batches,
     certainty,
     lowest_edge,
     measured,
@@ -41,6 +42,16 @@ def logits(*columns: int) -> Tensor:
 def test_mirror_image_follows() -> None:
     tensor = np.arange(16, dtype=np.float32).reshape(2, 1, 2, 4)
     assert with_mirror(tensor)[2:].tolist() == tensor[..., ::-1].tolist()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 10, 16])
+def test_batches_are_those_of_all_images_and_then_of_their_mirror_images(size: int) -> None:
+    tensor = np.arange(5 * 8, dtype=np.float32).reshape(5, 1, 2, 4)
+    for mirrored, whole in ((True, with_mirror(tensor)), (False, tensor)):
+        made = list(batches(tensor, mirrored, size))
+        assert [len(one) for one in made[:-1]] == [size] * (len(made) - 1)
+        assert all(one.flags.c_contiguous for one in made)
+        np.testing.assert_array_equal(np.concatenate(made), whole)
 
 
 def test_agreement_is_the_overlap_with_the_mirror_image() -> None:

@@ -19,7 +19,7 @@ from wetread.infer.gate import refusal
 from wetread.infer.model import Build, Model, read_verified
 from wetread.infer.profile import Profile
 from wetread.infer.recipe import digest
-from wetread.infer.signals import signals, with_mirror
+from wetread.infer.signals import batches, signals
 from wetread.records import Code, ModelIdentity, Prediction, Prepared, Tensor
 from wetread.settings import Settings
 
@@ -104,11 +104,10 @@ class Loaded:
 
     def _predict(self, prepared: Prepared, pause: Callable[[], None]) -> Prediction:
         gate = self.model.gate
-        tensor = with_mirror(prepared.tensor) if gate.mirrored else prepared.tensor
         runs = []
-        for at in range(0, len(tensor), self.batch):
+        for images in batches(prepared.tensor, bool(gate.mirrored), self.batch):
             pause()
-            runs.append(self.engine.run(tensor[at : at + self.batch]))
+            runs.append(self.engine.run(images))
         outputs = {
             name: np.concatenate([run[name] for run in runs]) if len(runs) > 1 else runs[0][name] for name in runs[0]
         }

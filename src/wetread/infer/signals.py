@@ -11,7 +11,7 @@ Immerkaer, "Fast Noise Variance Estimation", Comput Vis Image Underst 64 (1996):
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -32,6 +32,17 @@ Outputs = Mapping[str, Tensor]
 def with_mirror(tensor: Tensor) -> Tensor:
     """Images (n, c, y, x), then their mirror images: (2n, c, y, x)."""
     return np.concatenate([tensor, tensor[..., ::-1]])
+
+
+def batches(tensor: Tensor, mirrored: bool, size: int) -> Iterator[Tensor]:
+    """Images (n, c, y, x) in batches; of those `with_mirror`, the mirror images are made when their turn comes."""
+    count = len(tensor)
+    for at in range(0, 2 * count if mirrored else count, size):
+        plain, turned = tensor[at : at + size], tensor[max(0, at - count) : max(0, at + size - count), ..., ::-1]
+        if not mirrored or at + size <= count:
+            yield plain
+        else:
+            yield np.concatenate([plain, turned])
 
 
 def signals(model: Model, prepared: Prepared, outputs: Outputs, asked: Collection[str]) -> Signals:

@@ -75,5 +75,5 @@ def prepare(
     grid = lay(shape, pixel_aspect, recipe, region, spacing_mm, turn)
     canvas, content = forward_stack(volume, grid)
     scale(content, recipe)
-    tensor = normalise(canvas, recipe)
+    tensor = normalise(canvas, recipe, keep=False)
     return Prepared(tensor if recipe.depth else np.ascontiguousarray(tensor[0].swapaxes(0, 1)), grid, recipe)

@@ -68,13 +68,17 @@ def forward(pixels: Pixels, grid: Grid) -> tuple[Tensor, Tensor]:
     content
         View of the canvas where the region lies.
     """
+    canvas = np.zeros(grid.target_shape, np.float32)
+    return canvas, forward_onto(canvas, pixels, grid)
+
+
+def forward_onto(canvas: Tensor, pixels: Pixels, grid: Grid) -> Tensor:
+    """Resample an image onto a canvas of zeros, as `forward`; return the view of it where the region lies."""
     region, box = grid.region, grid.content
     part = _resizable(pixels[region.y0 : region.y1, region.x0 : region.x1])
-    size = (box.y1 - box.y0, box.x1 - box.x0)
-    canvas = np.zeros(grid.target_shape, np.float32)
     content = canvas[box.y0 : box.y1, box.x0 : box.x1]
-    content[...] = _resize(part, size)
-    return canvas, content
+    content[...] = _resize(part, content.shape)
+    return content
 
 
 def _resizable(part: Pixels) -> Pixels:
@@ -143,9 +147,10 @@ def steps(values: Tensor, level: float) -> Tensor:
     Only the place of a crossing matters to a mask, so the values may travel in 8 bits:
     a quarter of the bytes, and within half a pixel all the same.
     """
-    return np.asarray(
-        np.clip((values - np.float32(level)) * np.float32(64.0) + np.float32(128.0), 0.0, 255.0), np.float32
-    )
+    made = np.subtract(values, np.float32(level), dtype=np.float32)
+    made *= np.float32(64.0)
+    made += np.float32(128.0)
+    return np.clip(made, 0.0, 255.0, out=made)
 
 
 def back_steps(stepped: Tensor, grid: Grid) -> Mask:

@@ -6,12 +6,13 @@ stands at i + 0.5.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from wetread.errors import NotRead
-from wetread.prepare.grid import back, back_steps, forward, letterbox, steps
+from wetread.prepare.grid import back, back_steps, forward_onto, letterbox, steps
 from wetread.prepare.turn import AS_ACQUIRED, lengths, turned, turned_back
 from wetread.records import Box, Grid, Mask, Pixels, Recipe, Span, Tensor, Turn
 
@@ -95,9 +96,16 @@ def _through(matrix: Tensor, volume: Tensor) -> Tensor:
     return np.asarray(flat.reshape(-1, *volume.shape[1:]), np.float32)
 
 
-def _stacked(planes: list[Pixels]) -> Pixels:
-    """Planes (y, x) as one (z, y, x); of a film a view, as its copy would cost more than all the rest."""
-    return planes[0][None] if len(planes) == 1 else np.stack(planes)
+def _stacked(make: Callable[[Pixels], Pixels], values: Pixels) -> Pixels:
+    """What is made of each plane of (z, y, x); of a film a view, as its copy would cost more than all the rest."""
+    first = make(values[0])
+    if len(values) == 1:
+        return first[None]
+    made = np.empty((len(values), *first.shape), first.dtype)
+    made[0] = first
+    for place, plane in zip(made[1:], values[1:], strict=True):
+        place[...] = make(plane)
+    return made
 
 
 def forward_stack(pixels: Pixels, grid: Grid) -> tuple[Tensor, Tensor]:
@@ -119,7 +127,9 @@ def forward_stack(pixels: Pixels, grid: Grid) -> tuple[Tensor, Tensor]:
     box, span = grid.content, grid.span
     pixels = turned(pixels, grid.turn)
     first, last = span.region if span is not None else (0, pixels.shape[0])
-    planes = _stacked([forward(slice_, grid)[0] for slice_ in pixels[first:last]])
+    planes = np.zeros((last - first, *grid.target_shape), np.float32)
+    for canvas, slice_ in zip(planes, pixels[first:last], strict=True):
+        forward_onto(canvas, slice_, grid)
     low, high = 0, len(planes)
     if span is not None:
         low, high = span.content
@@ -155,7 +165,7 @@ def back_stack(values: Pixels, grid: Grid, fill: float = 0.0) -> Pixels:
     (z, y, x) on the image's axes, of the dtype of `values`.
     """
     if grid.span is None:
-        return turned_back(_stacked([back(slice_, grid, fill) for slice_ in values]), grid.turn)
+        return turned_back(_stacked(lambda plane: back(plane, grid, fill), values), grid.turn)
     made = np.full((grid.span.source, *grid.source_shape), fill, np.float32)
     for index, slice_ in enumerate(_between(values, grid.span), grid.span.region[0]):
         made[index] = back(slice_, grid, fill)
@@ -167,11 +177,11 @@ def back_mask_stack(values: Tensor, grid: Grid, level: float = 0.0) -> Mask:
 
     As `back_stack` and `wetread.prepare.grid.back_mask`.
     """
-    stepped = steps(np.asarray(values, np.float32), level)
-    if grid.span is None:
-        return turned_back(_stacked([back_steps(slice_, grid) for slice_ in stepped]), grid.turn)
+    values = np.asarray(values, np.float32)
+    if grid.span is None:  # one by one: what fits into a cache costs half as much
+        return turned_back(_stacked(lambda plane: back_steps(steps(plane, level), grid), values), grid.turn)
     made = np.zeros((grid.span.source, *grid.source_shape), np.bool_)
-    for index, slice_ in enumerate(_between(stepped, grid.span), grid.span.region[0]):
+    for index, slice_ in enumerate(_between(steps(values, level), grid.span), grid.span.region[0]):
         made[index] = back_steps(slice_, grid)
     return turned_back(made, grid.turn)
 

@@ -43,6 +43,7 @@ BLOCKED: dict[str, str] = {
     "BURNED-IN": "Text may be burned into its pixels.",
     "NO-PIXELS": "It is no image: what it holds may be a person's words.",
     "NOT-READABLE": "It cannot be parsed, or its pixels cannot be decoded.",
+    "NO-COPY": "It shows the patient, or its copy did not pass our checker.",
 }
 
 

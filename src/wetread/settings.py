@@ -22,7 +22,9 @@ from wetread.routes import Alert, BurnedIn, Route, alerts_of, burned_in_of, is_h
 #: Kinds of documents that a destination may ask for, and what it gets if it does not say.
 #: Not by default: KOS would stand among the key images that people chose, GSPS is laid over
 #: the image unasked by many viewers, PDF repeats the SC, and few readers know LABELMAP.
-DICOM = ("SR", "SEG", "PM", "SC", "KOS", "GSPS", "PDF", "LABELMAP")
+#: IMAGE is no document: each received object of the study goes on.
+IMAGE = "IMAGE"
+DICOM = ("SR", "SEG", "PM", "SC", "KOS", "GSPS", "PDF", "LABELMAP", IMAGE)
 HL7 = ("ORU", "ORU-PDF")
 USUAL = DICOM[:4]
 #: Kinds that show the image with whatever is burned into it, and its UIDs: they never go out de-identified.
@@ -322,7 +324,14 @@ class Settings:
         """The kinds of documents that some destination gets; without any destination the usual ones."""
         ruled = (kind for rule in self.routes for kinds in rule.documents.values() for kind in kinds)
         asked = (kind for place in self.destinations for kind in place.documents)
-        return (frozenset((*asked, *ruled)) or frozenset(USUAL)) | ({"FHIR"} if self.fhir else set())
+        made = frozenset((*asked, *ruled)) - {IMAGE}
+        return (made or frozenset(USUAL)) | ({"FHIR"} if self.fhir else set())
+
+    @property
+    def forwards(self) -> bool:
+        """Whether some destination may get received objects."""
+        ruled = (kinds for rule in self.routes for kinds in rule.documents.values())
+        return any(IMAGE in kinds for kinds in (*ruled, *(place.documents for place in self.destinations)))
 
     @property
     def steps(self) -> tuple[str, ...]:

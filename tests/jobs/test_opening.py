@@ -15,6 +15,7 @@ from wetread.errors import StoreError
 from wetread.jobs.instances import Effect
 from wetread.jobs.states import State
 from wetread.jobs.store import Store
+from wetread.wire.notices import Commitment
 
 
 def lose(path: Path) -> None:
@@ -78,6 +79,35 @@ def test_halves_of_different_nodes_are_refused(tmp_path: Path) -> None:
     (tmp_path / "two" / "index.sqlite").replace(tmp_path / "one" / "index.sqlite")
     with pytest.raises(StoreError, match="do not belong together"):
         Store(tmp_path / "one")
+
+
+def test_a_store_of_schema_13_keeps_what_waits_and_what_was_promised(tmp_path: Path) -> None:
+    """Its table of deliveries is made anew, as SQLite cannot alter it."""
+    store = Store(tmp_path)
+    admit(store, arrive(store))
+    store.studies.complete("1.2.3")
+    ways = {"P@h:1": ("SR",), "Q@h:1": ("SR",)}
+    store.studies.finish(take(store), [(sr("1.9.1", film("1.2.3", "1.9.1")), ways)], "")
+    (parcel,) = store.parcels.waiting("Q@h:1", frozenset(), 9)
+    store.parcels.delivered(parcel)
+    store.commitments.ask("1.5", store.commitments.due("Q@h:1", frozenset(), 9))
+    store.close()
+    with sqlite3.connect(tmp_path / "index.sqlite") as connection:
+        for statement in back_to(13):
+            connection.execute(statement)
+    connection.close()
+    Store(tmp_path).close()
+    store = Store(tmp_path)
+    assert [one.kind for one in store.parcels.waiting("P@h:1", frozenset(), 9)] == ["SR"]
+    assert store.commitments.due("Q@h:1", frozenset(), 9) == []  # it was asked
+    assert store.commitments.hear(Commitment("1.5", frozenset(), {"1.9.1": 0x0112})) == 0
+    assert len(store.parcels.waiting("Q@h:1", frozenset(), 9)) == 1
+    store.close()
+    with sqlite3.connect(tmp_path / "index.sqlite") as connection:
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+        names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE tbl_name = 'outbox'")}
+    connection.close()
+    assert {"ix_outbox_job", "outbox_due", "outbox_patient"} <= names
 
 
 def test_a_store_of_schema_1_is_brought_up(tmp_path: Path) -> None:

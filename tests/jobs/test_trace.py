@@ -220,7 +220,7 @@ def test_a_shared_store_of_schema_3_is_brought_up(shared: Callable[..., Store], 
     bring(store := shared(), "1.1", "1.1.1")
     store.close()
     with psycopg.connect(database, autocommit=True) as connection:
-        for statement in back_to(3):
+        for statement in back_to(3, shared=True):
             connection.execute(statement.encode())
     check_brought_up(shared)
 

@@ -10,10 +10,12 @@ from pathlib import Path
 import pydicom
 import pytest
 
+from tests import phantoms
 from tests.jobs import fake
 from tests.serve.stage import ROOT, acknowledged, blobs, check_kept, check_spool, process, rows, until
 from tests.wire.objects import CR, film
 from wetread.errors import PeerUnreachable
+from wetread.evidence.torture.process import changed
 from wetread.jobs import failpoints
 from wetread.serve.receiver import Receiver
 from wetread.settings import Peer, Settings
@@ -66,6 +68,27 @@ def test_kill_at(place: str, tmp_path: Path, pacs: Receiver) -> None:
     again = sum(sent.values()) - len(DOCUMENTS)
     assert (place == "sent") <= again <= (WINDOW if place in ("sent", "recorded") else 0)
     assert rows(state, "SELECT count(*) FROM outbox WHERE state != 'SENT'") == [(0,)]
+
+
+@pytest.mark.parametrize("place", ["documents-stored", "sent"])
+def test_kill_while_images_go_on(place: str, tmp_path: Path, pacs: Receiver) -> None:
+    """Outside, de-identified: each arrives, always under the same UID."""
+    outside = {"ae_title": "PACS", "host": "127.0.0.1", "port": pacs.port, "documents": ["IMAGE"], "deidentify": True}
+    films = [
+        phantoms.to_bytes(phantoms.make_film(BurnedInAnnotation="NO", SOPInstanceUID=f"{phantoms.ROOT}.1.1.{number}"))
+        for number in (1, 2)
+    ]
+    state, given = tmp_path / "state", {"destinations": [outside]}
+    with process(state, pacs.port, at=place, **given) as node:
+        assert acknowledged(node.destination, films) == films
+        assert node.wait() == -9
+    with process(state, pacs.port, **given) as node:
+        until(lambda: {row[0] for row in rows(state, "SELECT state FROM jobs")} == {"DELIVERED"}, 60)
+        assert node.stop() == 0
+    assert not changed(state)
+    assert len({receipt.sop_instance_uid for receipt in pacs.receipts}) == 2
+    assert not {phantoms.INSTANCE} & {receipt.sop_instance_uid for receipt in pacs.receipts}
+    assert len(pacs.receipts) <= 4
 
 
 @pytest.mark.parametrize("place", ["commitment-asked", "commitment-reported"])

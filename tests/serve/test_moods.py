@@ -15,12 +15,13 @@ import pytest
 from tests import peers
 from tests.jobs import fake
 from tests.jobs.test_flow import Seen, receive
+from wetread.jobs.addressing import destination_name
 from wetread.jobs.delivery import Outbox
 from wetread.jobs.runner import Runner
 from wetread.jobs.states import State
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
-from wetread.jobs.worker import Worker, destination_name
+from wetread.jobs.worker import Worker
 from wetread.serve.receiver import Receiver
 from wetread.settings import Destination, Settings
 from wetread.wire.dimse import Listener, Received

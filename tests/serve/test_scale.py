@@ -17,12 +17,13 @@ from wetread.evidence.torture import checks, lives, objects
 from wetread.evidence.torture.pacs import Pacs
 from wetread.evidence.torture.process import Process, acknowledged
 from wetread.evidence.torture.seen import Seen as Campaign
+from wetread.jobs.addressing import destination_name
 from wetread.jobs.delivery import Outbox
 from wetread.jobs.runner import Runner
 from wetread.jobs.states import State
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
-from wetread.jobs.worker import Worker, destination_name
+from wetread.jobs.worker import Worker
 from wetread.serve.receiver import Receiver
 from wetread.settings import Destination, Settings
 

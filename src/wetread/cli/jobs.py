@@ -29,10 +29,12 @@ def list_jobs(context: click.Context, state: str, limit: int, as_json: bool) -> 
     if as_json:
         emit(rows)
     else:
-        click.echo(f"{'job':>6} {'state':10} {'tries':>5} {'queued':>6} {'dead':>5} {'age s':>9}  reason")
+        click.echo(
+            f"{'job':>6} {'state':10} {'tries':>5} {'queued':>6} {'dead':>5} {'blocked':>7} {'age s':>9}  reason"
+        )
         for row in rows:
             told = f"{row['job']:>6} {row['state']:10} {row['tries']:>5} {row['queued']:>6} {row['dead']:>5}"
-            click.echo(f"{told} {row['age_s']:>9}  {row['reason']}")
+            click.echo(f"{told} {row['blocked']:>7} {row['age_s']:>9}  {row['reason']}")
 
 
 @job_verbs.command("show")
@@ -50,9 +52,9 @@ def show_job(context: click.Context, job: int, as_json: bool) -> None:
         if key != "deliveries":
             click.echo(f"{key:15} {', '.join(value) if isinstance(value, list) else value}")
     for row in found["deliveries"]:
-        click.echo(
-            f"  {row['state']:9} {row['kind']:5} to {row['destination']}, {row['tries']} rejections {row['status']}"
-        )
+        name = row["name"] if row["kind"] == "IMAGE" else row["kind"]
+        told = f"{row['tries']} rejections {row['status']} {row['reason']}".rstrip()
+        click.echo(f"  {row['state']:9} {name:5} to {row['destination']}, {told}")
 
 
 @job_verbs.command("retry")
@@ -60,7 +62,7 @@ def show_job(context: click.Context, job: int, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def retry_job(context: click.Context, job: int, as_json: bool) -> None:
-    """Send again what was given up, or read again what could not be read."""
+    """Send again what was given up or blocked, or read again what could not be read."""
     with desk_of(context) as desk:
         say(as_json, "state", {"job": job, "state": desk.retry(job)})
 

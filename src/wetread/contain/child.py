@@ -166,6 +166,20 @@ def _segmentation(job: dict[str, Any], service: Service) -> Any:
     return drawn(data, Settings(**job["settings"]))
 
 
+def _question(_job: dict[str, Any], service: Service) -> Any:
+    from wetread.contain.copied import question  # what most children never do loads with the first
+
+    (_, told), (_, data) = list(service.files())
+    return question(json.loads(told), data)
+
+
+def _copy(job: dict[str, Any], service: Service) -> Any:
+    from wetread.contain.copied import copied
+
+    (_, told), (_, data) = list(service.files())
+    return copied(json.loads(told), data, Settings(**job["settings"]))
+
+
 JOBS: dict[str, Callable[[dict[str, Any], Service], Any]] = {
     "decode": _decode,
     "load": _load,
@@ -173,6 +187,8 @@ JOBS: dict[str, Callable[[dict[str, Any], Service], Any]] = {
     "metadata": _metadata,
     "show": _show,
     "segmentation": _segmentation,
+    "question": _question,
+    "copy": _copy,
 }
 
 

@@ -10,7 +10,7 @@
     store       blobs and index together; its parts, in each every durable step is one method:
     instances       what arrived
     studies         jobs on their way to a result
-    parcels         documents on their way to destinations
+    parcels         documents and images on their way to destinations
     commitments     what destinations commit themselves to keep
     requests        what peers ask us to commit ourselves to
     held            what of all this viewers may search and fetch
@@ -38,6 +38,7 @@
     managed     the lists of other managers, from which work is claimed
     expecting   what was announced, held against what arrives
     worker      reads complete studies
+    addressing  who gets what
     aside       answers for the studies that were given up
     retry       when to try again
     delivery    one outbox for each destination, with its own retry clock and breaker

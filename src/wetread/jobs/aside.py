@@ -11,12 +11,13 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from wetread.jobs.addressing import addressed, images
 from wetread.jobs.moves import Job
 from wetread.jobs.retry import Backoff, RetryClock
 from wetread.jobs.spool import file_name
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
-from wetread.jobs.worker import Reader, addressed, circumstances, describe
+from wetread.jobs.worker import Reader, circumstances, describe
 from wetread.records import Circumstances, Reading
 from wetread.settings import Settings
 from wetread.trace import following, step
@@ -85,7 +86,7 @@ class Aside:
         for _ in (reading for reading in readings if reading.result.header is None):
             log.warning("refused without its header", extra={"job": job.id})
         made = addressed(readings, self._settings)
-        self._store.studies.answer(job.id, made)
+        self._store.studies.answer(job.id, made, images(self._store, self._settings, job.id))
         self._retry.succeeded(job.id)
         del self._begun[job.id]
         self._watch.set_aside(readings)

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy import delete, func, insert, or_, select, update
 
 from wetread.jobs.index import Index
 from wetread.jobs.moves import note
 from wetread.jobs.states import Delivery
-from wetread.jobs.tables import commitments, documents, outbox
+from wetread.jobs.tables import commitments, documents, instances, outbox
 from wetread.wire.command import Status
 from wetread.wire.notices import Commitment
 
@@ -32,10 +32,11 @@ class Promise(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One document that a destination confirmed, and has not committed itself to."""
+    """One document or image that a destination confirmed, and has not committed itself to."""
 
     parcel: int
     digest: str
+    received: bool = False  # an object that goes on, not one of our documents
 
 
 class Commitments:
@@ -48,12 +49,15 @@ class Commitments:
         """Return what a destination is to be asked for now, the oldest first, except parcels in `but`."""
         asked = commitments.c.state == Promise.ASKED
         due = or_(commitments.c.parcel.is_(None), asked & (commitments.c.at <= self._index.now() - AGAIN_S))
-        here = select(outbox.c.id, documents.c.digest).join(documents, documents.c.id == outbox.c.document)
+        digest = func.coalesce(documents.c.digest, instances.c.digest)
+        here = select(outbox.c.id, digest.label("digest"), outbox.c.instance)
+        here = here.outerjoin(documents, documents.c.id == outbox.c.document)
+        here = here.outerjoin(instances, instances.c.sop_instance_uid == outbox.c.instance)
         here = here.outerjoin(commitments, commitments.c.parcel == outbox.c.id)
         here = here.where(outbox.c.destination == destination, outbox.c.state == Delivery.SENT, due)
-        here = here.where(documents.c.digest != "", outbox.c.id.not_in(but)).order_by(outbox.c.id).limit(limit)
+        here = here.where(digest != "", outbox.c.id.not_in(but)).order_by(outbox.c.id).limit(limit)
         with self._index.reading() as connection:
-            return [Stored(row.id, row.digest) for row in connection.execute(here)]
+            return [Stored(row.id, row.digest, row.instance is not None) for row in connection.execute(here)]
 
     def ask(self, transaction_uid: str, stored: Sequence[Stored]) -> None:
         """Record what is asked for, before it is: the answer may come at once."""
@@ -89,10 +93,11 @@ class Commitments:
         StoreError
             It is not recorded; the destination must say it again.
         """
+        uid = func.coalesce(documents.c.sop_instance_uid, outbox.c.instance).label("sop_instance_uid")
         here = (
-            select(commitments.c.parcel, commitments.c.state, documents.c.sop_instance_uid, outbox.c.job)
+            select(commitments.c.parcel, commitments.c.state, uid, outbox.c.job)
             .join(outbox, outbox.c.id == commitments.c.parcel)
-            .join(documents, documents.c.id == outbox.c.document)
+            .outerjoin(documents, documents.c.id == outbox.c.document)
             .where(commitments.c.transaction_uid == answer.transaction_uid)
         )
         with self._index.writing() as connection:

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from wetread.errors import StoreError, WetreadError
+from wetread.jobs.addressing import destination_name
 from wetread.jobs.commitments import Stored
 from wetread.jobs.retry import Backoff, Breaker
 from wetread.jobs.spool import DamagedBlob
 from wetread.jobs.store import Store
-from wetread.jobs.worker import destination_name
 from wetread.settings import Destination, Settings
 from wetread.uids import new_uid
 from wetread.wire.commit import commit
@@ -94,7 +94,7 @@ class Committing:
         named = {}
         for one in stored:
             try:
-                head = meta(self._store.made.get(one.digest))
+                head = meta((self._store.spool if one.received else self._store.made).get(one.digest))
             except DamagedBlob as error:
                 log.error("document damaged", extra={"destination": self._name, "reason": str(error)})
                 self._damaged.add(one.parcel)

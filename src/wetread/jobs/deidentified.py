@@ -1,4 +1,4 @@
-"""De-identified copies of results: made when they are sent, so that what the node keeps stays as it is.
+"""De-identified copies of results and images: made when they are sent, so that what the node keeps stays as it is.
 
 Destinations that get no others are written into the ledger: one that is taken out of the settings while something
 waits for it gets de-identified copies still.
@@ -6,45 +6,134 @@ waits for it gets de-identified copies still.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from wetread.errors import BadInput, DocumentError, StoreError
-from wetread.settings import Destination, Settings, parse_destination
+from wetread.errors import BadInput, DecoderDied, DocumentError, StoreError
+from wetread.jobs.parcels import Parcel
+from wetread.settings import IMAGE, Destination, Settings, parse_destination
+from wetread.wire.part10 import identify, meta
+
+if TYPE_CHECKING:
+    from wetread.acquire.deidentify import Answers, Asked, Ledger, Profile
+    from wetread.contain.copier import Copier
 
 _KIND = "destination"
 
 
-def outgoing(destination: Destination, settings: Settings) -> Callable[[bytes], bytes]:
-    """Return what makes of a document what leaves for a destination.
+class Copies:
+    """Makes of what waits for destinations what leaves, in one child for all of them.
 
-    It raises BadInput or DocumentError for what may not leave, ever, and StoreError where the ledger cannot be
-    written now.
+    These libraries load with the first copy, not with the ports.
+
+    Parameters
+    ----------
+    settings
+        The state folder, `burned_in`, `decoder_*` and what bounds an image are used.
     """
-    if not destination.deidentify:
-        return _unchanged
 
-    def copied(data: bytes) -> bytes:
-        from wetread import report  # these libraries load with the first copy, not with the ports
-        from wetread.acquire.deidentify import Ledger, Profile, deidentify_result
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._copier: Copier | None = None
 
-        try:
-            ledger = Ledger(settings.ledger_path)
-        except BadInput as error:
-            raise StoreError(str(error)) from error
-        with ledger:
-            copy = deidentify_result(data, Profile(frozenset(destination.options)), ledger).data
+    def close(self) -> None:
+        """End the child."""
+        if self._copier is not None:
+            self._copier.close()
+
+    def made(self, destination: Destination, parcel: Parcel, data: bytes) -> bytes:
+        """Return what leaves for a destination.
+
+        Raises
+        ------
+        BadInput, DocumentError
+            It may not leave, ever; `Blocked` says why by a code.
+        DecoderDied
+            The child ended over it.
+        StoreError
+            The ledger cannot be written now, or the child does not start.
+        """
+        if not destination.deidentify:
+            return data
+        from wetread.acquire.deidentify import Profile
+
+        profile = Profile(frozenset(destination.options), burned_in=self._settings.burned_in)
+        return self._image(data, profile) if parcel.kind == IMAGE else self._result(data, profile)
+
+    def _result(self, data: bytes, profile: Profile) -> bytes:
+        from wetread import report
+        from wetread.acquire.deidentify import deidentify_result
+
+        with self._ledger() as ledger:
+            copy = deidentify_result(data, profile, ledger).data
         if found := report.check(copy):
             said = "; ".join(map(str, found[:5]))
             raise DocumentError(f"de-identified copy: expected none with a problem, got {len(found)}: {said}")
         return copy
 
-    return copied
+    def _image(self, data: bytes, profile: Profile) -> bytes:
+        if self._copier is None:
+            from wetread.contain.copier import Copier
+
+            self._copier = Copier(self._settings)
+        try:
+            asked = self._copier.asked(data, profile)
+            with self._ledger() as ledger:
+                answers = _answers(asked, ledger)
+                expected = _expected(data, asked, ledger)
+            copy = self._copier.answered(data, profile, answers)
+        except DecoderDied as death:
+            if death.why == "START":
+                raise StoreError(str(death)) from death
+            raise
+        if _uids(copy) != expected:
+            raise DecoderDied("LIE")
+        return copy
+
+    @contextmanager
+    def _ledger(self) -> Iterator[Ledger]:
+        """Open the ledger; what was written to it is durable at the end."""
+        from wetread.acquire.deidentify import Ledger
+
+        try:
+            ledger = Ledger(self._settings.ledger_path)
+        except BadInput as error:
+            raise StoreError(str(error)) from error
+        with ledger:
+            yield ledger
 
 
-def _unchanged(data: bytes) -> bytes:
-    return data
+def _answers(asked: Asked, ledger: Ledger) -> Answers:
+    """Ask the ledger, and keep the way back."""
+    from wetread.acquire.deidentify import Answers, note_identity
+
+    note_identity(asked.study_uid, asked.identity, ledger)
+    uids = {old: ledger.uid(old) for old in asked.uids}
+    patients = {old: ledger.pseudonym("patient", old) for old in asked.patients}
+    return Answers(uids, patients, ledger.shift_days(asked.patient))
+
+
+def _expected(data: bytes, asked: Asked, ledger: Ledger) -> tuple[str, str, str]:
+    """SOP Class, SOP Instance and Study Instance UID of a copy, by what stands in the image, whatever a child says.
+
+    Raises
+    ------
+    DecoderDied
+        It spoke of another study.
+    """
+    sop_class_uid, sop_instance_uid, study_uid = _uids(data)
+    if study_uid != asked.study_uid:
+        raise DecoderDied("LIE")
+    return sop_class_uid, ledger.uid(sop_instance_uid), ledger.uid(study_uid)
+
+
+def _uids(data: bytes) -> tuple[str, str, str]:
+    head = meta(data)
+    known = identify(memoryview(data)[head.offset :], head.transfer_syntax)
+    return known.sop_class_uid, known.sop_instance_uid, known.study_uid
 
 
 def remember(destinations: Iterable[Destination], path: Path) -> None:

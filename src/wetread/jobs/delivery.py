@@ -6,15 +6,15 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from wetread.errors import BadInput, DocumentError, PeerBusy, StoreError, WetreadError
-from wetread.jobs.deidentified import outgoing
+from wetread.errors import BadInput, Blocked, DecoderDied, DocumentError, PeerBusy, StoreError, WetreadError
+from wetread.jobs.deidentified import Copies
 from wetread.jobs.parcels import Parcel
 from wetread.jobs.retry import Backoff, Breaker, RetryClock
 from wetread.jobs.spool import DamagedBlob
 from wetread.jobs.states import State
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
-from wetread.settings import Destination, Settings
+from wetread.settings import IMAGE, Destination, Settings
 from wetread.trace import About, Span, following
 from wetread.wire.dimse import STORED
 
@@ -22,6 +22,7 @@ log = logging.getLogger("wetread.jobs")
 
 MOST_PARCELS = 32  # in one association
 MOST_BYTES = 1 << 26
+MOST_DEATHS = 3  # of a child over one image, before that is blocked
 ELSEWHERE_S = 5.0  # until this process looks again whether another still sends to the destination
 NO_ROOM = range(0xA700, 0xA800)  # the peer is full, whatever is sent (PS3.4 Table B.2-1)
 
@@ -39,7 +40,7 @@ class Outbox:
     send
         Moves the files.
     settings
-        `retry_first_s`, `retry_most_s`, `max_rejections` and the state folder are used.
+        `retry_first_s`, `retry_most_s`, `max_rejections`, and what `wetread.jobs.deidentified.Copies` uses.
     clock
         Monotonic seconds.
     """
@@ -59,7 +60,7 @@ class Outbox:
         self._destination = destination
         self._store = store
         self._send = send
-        self._outgoing = outgoing(destination, settings)
+        self._copies = Copies(settings)
         self._max_rejections = settings.max_rejections
         self._watch = watch
         self._clock = clock
@@ -95,6 +96,10 @@ class Outbox:
         if parcels:
             self._try(parcels, files)
         return self._breaker.wait_s(self._clock())
+
+    def close(self) -> None:
+        """End what makes copies; call it after the last step."""
+        self._copies.close()
 
     def _try(self, parcels: list[Parcel], files: list[bytes]) -> None:
         left = list(parcels)
@@ -142,12 +147,12 @@ class Outbox:
                 break
             self._begin_ns = time.time_ns()
             try:
-                files.append(self._outgoing(self._store.made.get(parcel.digest)))
+                data = (self._store.spool if parcel.kind == IMAGE else self._store.made).get(parcel.digest)
+                files.append(self._copies.made(self._destination, parcel, data))
                 kept.append(parcel)
-            except (BadInput, DocumentError) as error:
+            except (BadInput, DocumentError, DecoderDied) as error:
                 with following(parcel.trace_id):
-                    log.error("document not de-identified", extra={"job": parcel.job, "reason": str(error)})
-                    self._rejected(parcel, 0, dead=True)
+                    self._not_copied(parcel, error)
             except DamagedBlob as error:
                 with following(parcel.trace_id):
                     log.error("document damaged", extra={"job": parcel.job, "reason": str(error)})
@@ -157,6 +162,23 @@ class Outbox:
                 with following(parcel.trace_id):
                     log.error("document unreadable", extra={"job": parcel.job, "reason": str(error)})
         return kept, files
+
+    def _not_copied(self, parcel: Parcel, error: WetreadError) -> None:
+        """It does not leave: an image is blocked for a reason, a document waits for a person."""
+        about = {"job": parcel.job, "reason": str(error)}
+        if parcel.kind != IMAGE:
+            log.error("document not de-identified", extra=about)
+            self._rejected(parcel, 0, dead=True, reason="NO-COPY")
+        elif isinstance(error, DecoderDied) and parcel.tries + 1 < MOST_DEATHS:
+            log.warning("image not de-identified", extra=about)
+            self._rejected(parcel, 0, dead=False)
+        else:
+            log.error("image blocked", extra=about)
+            reason = error.code if isinstance(error, Blocked) else "NOT-READABLE"
+            state = self._store.parcels.blocked(parcel, self.name, reason)
+            self._retry.succeeded(parcel.id)
+            self._sent(parcel, "blocked", 0)
+            self._ended(parcel, state)
 
     def _answered(self, parcel: Parcel, status: int) -> None:
         if status in STORED:
@@ -177,9 +199,9 @@ class Outbox:
         self._breaker.succeeded()
         self._watch.away(self.name, False)
 
-    def _rejected(self, parcel: Parcel, status: int, dead: bool) -> None:
+    def _rejected(self, parcel: Parcel, status: int, dead: bool, reason: str = "") -> None:
         """The destination answered, and does not want this document: the others go on."""
-        state = self._store.parcels.rejected(parcel, status, dead)
+        state = self._store.parcels.rejected(parcel, status, dead, reason)
         about = {"job": parcel.job, "destination": self.name, "status": f"0x{status:04X}"}
         if not dead:
             self._retry.failed(parcel.id, self._clock())

@@ -19,8 +19,11 @@ from wetread.jobs.states import PROCEDURE_STEP, Delivery, State
 from wetread.jobs.studies import objects_of, sender_of
 from wetread.jobs.tables import aside, audit, documents, instances, jobs, orders, outbox, removed, withheld
 from wetread.records import Sender
+from wetread.settings import IMAGE
 
 Row = dict[str, Any]
+#: The states of deliveries that a list of jobs counts.
+_COUNTED = (Delivery.QUEUED, Delivery.DEAD, Delivery.BLOCKED)
 
 
 class Desk:
@@ -53,11 +56,9 @@ class Desk:
 
     def jobs(self, state: State | None = None, limit: int = 50) -> list[Row]:
         """Return the newest jobs, all or those in one state, without anything that names a patient."""
-        queued, dead = (
-            func.sum(case((outbox.c.state == state, 1), else_=0)) for state in (Delivery.QUEUED, Delivery.DEAD)
-        )
+        counted = (func.sum(case((outbox.c.state == state, 1), else_=0)).label(state.lower()) for state in _COUNTED)
         asked = (
-            select(jobs, queued.label("queued"), dead.label("dead"))
+            select(jobs, *counted)
             .outerjoin(outbox, outbox.c.job == jobs.c.id)
             .group_by(jobs.c.id)
             .order_by(jobs.c.id.desc())
@@ -65,10 +66,12 @@ class Desk:
         )
         with self._index.reading() as connection:
             rows = connection.execute(asked if state is None else asked.where(jobs.c.state == state)).all()
-        return [self._told(row) | {"queued": int(row.queued), "dead": int(row.dead)} for row in rows]
+        return [self._told(row) | {name: int(getattr(row, name)) for name in map(str.lower, _COUNTED)} for row in rows]
 
     def show(self, job: int) -> Row:
-        """Return one job with each document on its way to each destination, and its audit rows.
+        """Return one job with what is on its way to each destination, and its audit rows.
+
+        Of images those that fare alike are one row.
 
         Raises
         ------
@@ -81,16 +84,17 @@ class Desk:
             .where(outbox.c.job == job)
             .order_by(outbox.c.id)
         )
+        alike = (outbox.c.destination, outbox.c.state, outbox.c.tries, outbox.c.status, outbox.c.reason)
+        images = select(*alike, func.count().label("number")).where(outbox.c.job == job, outbox.c.instance.is_not(None))
+        images = images.group_by(*alike).order_by(*alike)
         with self._index.reading() as connection:
             row = self._row(connection, job)
             found = connection.execute(ways).all()
+            going = connection.execute(images).all()
             events = connection.execute(select(audit.c.event).where(audit.c.job == job).order_by(audit.c.id))
             told = [str(event) for event in events.scalars()]
-        deliveries = [
-            {key: getattr(one, key) for key in ("kind", "name", "destination", "state", "tries")}
-            | {"status": f"0x{one.status:04X}"}
-            for one in found
-        ]
+        deliveries = [{"kind": one.kind, "name": one.name} | _way(one) for one in found]
+        deliveries += [{"kind": IMAGE, "name": f"{one.number} images"} | _way(one) for one in going]
         return self._told(row) | {"deliveries": deliveries, "events": told}
 
     def objects(self, job: int) -> tuple[list[tuple[str, bytes]], dict[str, Sender]]:
@@ -114,7 +118,7 @@ class Desk:
         return files, {row.sop_instance_uid: sender_of(row) for row in rows}
 
     def retry(self, job: int) -> State:
-        """Send the documents that were given up again, and read a study again whose reading failed.
+        """Send what was given up or blocked again, and read a study again whose reading failed.
 
         Returns
         -------
@@ -132,8 +136,9 @@ class Desk:
                 raise BadInput(f"job {job}: is withheld; look at order and images, then `wetread withheld release` it")
             again = connection.execute(
                 update(outbox)
-                .where(outbox.c.job == job, outbox.c.state == Delivery.DEAD)
-                .values(state=Delivery.QUEUED, tries=0, status=0)
+                .where(outbox.c.job == job, outbox.c.state.in_((Delivery.DEAD, Delivery.BLOCKED)))
+                .where(outbox.c.job.not_in(select(removed.c.job)))
+                .values(state=Delivery.QUEUED, tries=0, status=0, reason="")
             ).rowcount
             if state is State.FAILED:
                 state = self._revived(connection, job)
@@ -278,6 +283,12 @@ class Desk:
             "reason": row.reason,
             "age_s": round(max(0.0, self._index.now() - row.created_at), 1),
         }
+
+
+def _way(row: Any) -> Row:
+    """How something fares on its way to a destination."""
+    told = {key: getattr(row, key) for key in ("destination", "state", "tries", "reason")}
+    return told | {"status": f"0x{row.status:04X}"}
 
 
 def _undecided(job: int) -> Select[Any]:

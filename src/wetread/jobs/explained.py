@@ -11,8 +11,8 @@ from typing import Any
 
 from wetread import acquire, infer
 from wetread.errors import NotRead
+from wetread.jobs.addressing import destination_kinds
 from wetread.jobs.lanes import lane_of
-from wetread.jobs.worker import destination_kinds
 from wetread.records import Image, Rejected, Sender, Study
 from wetread.routes import Decision, Facts, Route, decide
 from wetread.settings import Settings

@@ -67,6 +67,33 @@ _ADDED: dict[int, tuple[str, ...]] = {
         "DROP INDEX ix_jobs_state",
         "CREATE INDEX jobs_next ON jobs (state, lane, tries, created_at, id)",
     ),
+    13: (  # sent on nothing that it had received
+        "ALTER TABLE outbox ALTER COLUMN document DROP NOT NULL",
+        "ALTER TABLE outbox ADD COLUMN instance VARCHAR(64) REFERENCES instances (sop_instance_uid)",
+        "ALTER TABLE outbox ADD COLUMN reason VARCHAR(16) NOT NULL DEFAULT ''",
+        "ALTER TABLE outbox ADD UNIQUE (instance, destination)",
+    ),
+}
+#: The same where SQLite cannot alter a table: it is made anew, while nothing refers to it.
+_MADE_ANEW: dict[int, tuple[str, ...]] = {
+    13: (
+        "CREATE TABLE parked AS SELECT * FROM commitments",
+        "DELETE FROM commitments",
+        "CREATE TABLE outbox_14 (id INTEGER NOT NULL PRIMARY KEY, document INTEGER REFERENCES documents (id), "
+        "instance VARCHAR(64) REFERENCES instances (sop_instance_uid), job INTEGER NOT NULL REFERENCES jobs (id), "
+        "destination VARCHAR NOT NULL, state VARCHAR(8) NOT NULL, tries INTEGER NOT NULL, status INTEGER NOT NULL, "
+        "reason VARCHAR(16) DEFAULT '' NOT NULL, queued_at FLOAT NOT NULL, sent_at FLOAT, "
+        "patient VARCHAR(64) DEFAULT '' NOT NULL, UNIQUE (document, destination), UNIQUE (instance, destination))",
+        "INSERT INTO outbox_14 (id, document, job, destination, state, tries, status, queued_at, sent_at, patient) "
+        "SELECT id, document, job, destination, state, tries, status, queued_at, sent_at, patient FROM outbox",
+        "DROP TABLE outbox",
+        "ALTER TABLE outbox_14 RENAME TO outbox",
+        "CREATE INDEX ix_outbox_job ON outbox (job)",
+        "CREATE INDEX outbox_due ON outbox (destination, state, id)",
+        "CREATE INDEX outbox_patient ON outbox (patient, destination, state, id)",
+        "INSERT INTO commitments SELECT * FROM parked",
+        "DROP TABLE parked",
+    )
 }
 
 
@@ -118,8 +145,9 @@ def match(index: Index, spool: Spool, made: Spool) -> bool:
             raise StoreError(f"store: expected schema {tables.SCHEMA}, got {row.schema}; use the matching release")
         if row.schema == 1:
             _part(connection, spool, made)
+        anew = {} if index.shared else _MADE_ANEW
         for schema in range(row.schema, tables.SCHEMA):
-            for statement in _ADDED[schema]:
+            for statement in anew.get(schema, _ADDED[schema]):
                 connection.exec_driver_sql(statement)
         if row.schema < tables.SCHEMA:
             connection.execute(update(tables.store).values(schema=tables.SCHEMA))

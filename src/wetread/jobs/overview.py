@@ -40,6 +40,13 @@ class Overview:
             ).all()
         return {row[0]: (row[1], max(0.0, self._index.now() - row[2])) for row in rows}
 
+    def blocked(self) -> dict[tuple[str, str], int]:
+        """Return how much may not leave de-identified, by destination and reason."""
+        found = select(outbox.c.destination, outbox.c.reason, func.count()).where(outbox.c.state == Delivery.BLOCKED)
+        with self._index.reading() as connection:
+            rows = connection.execute(found.group_by(outbox.c.destination, outbox.c.reason)).all()
+        return {(row[0], row[1]): int(row[2]) for row in rows}
+
     def oldest_s(self) -> float:
         """Return the age of the oldest job that has not ended, s; 0 if there is none."""
         with self._index.reading() as connection:

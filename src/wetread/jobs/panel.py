@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from wetread.errors import WetreadError
+from wetread.jobs.addressing import destination_name
 from wetread.jobs.retry import Backoff, Breaker
 from wetread.jobs.watch import Watch
-from wetread.jobs.worker import destination_name
 from wetread.settings import Destination, Settings
 
 log = logging.getLogger("wetread.jobs")

@@ -1,32 +1,35 @@
-"""Documents on their way to destinations: queued with the result, confirmed one by one."""
+"""Documents and images on their way to destinations: queued with the result, confirmed one by one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, insert, literal, or_, select, update
 
 from wetread.errors import BadInput
 from wetread.jobs import failpoints
 from wetread.jobs.index import Index
 from wetread.jobs.lanes import Lane, due
-from wetread.jobs.moves import settle
+from wetread.jobs.moves import note, settle
 from wetread.jobs.states import Delivery, State
-from wetread.jobs.tables import documents, jobs, outbox
+from wetread.jobs.tables import documents, instances, jobs, outbox
 from wetread.records import Document, Filed
+from wetread.settings import IMAGE
 from wetread.wire.glance import Tag, glance
 from wetread.wire.part10 import meta
 
 #: Name of a destination -> the kinds of documents that it gets.
 Destinations = Mapping[str, tuple[str, ...]]
+#: Name of a destination -> SOP Instance UIDs of the received objects that go on to it.
+Images = Mapping[str, Sequence[str]]
 #: A document with the destinations that are to get it, if they get its kind.
 Addressed = tuple[Document, Destinations]
 
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """One document on its way to one destination."""
+    """One document, or received object, on its way to one destination."""
 
     id: int
     job: int
@@ -34,6 +37,7 @@ class Parcel:
     tries: int
     kind: str
     trace_id: str
+    instance: str = ""  # SOP Instance UID of a received object; "" of a document
 
 
 def enclose(
@@ -66,6 +70,22 @@ def enclose(
         }
         for destination, kinds in destinations.items()
         if document.kind in kinds and destination not in known
+    ]
+    if rows:
+        connection.execute(insert(outbox), rows)
+
+
+def enclose_images(
+    connection: Connection, job: int, images: Images, now: float, state: Delivery = Delivery.QUEUED
+) -> None:
+    """Queue or withhold received objects of a job for who was not given them."""
+    given = select(outbox.c.instance, outbox.c.destination).where(outbox.c.job == job, outbox.c.instance.is_not(None))
+    known = {(row.instance, row.destination) for row in connection.execute(given)} if images else set()
+    rows = [
+        {"instance": uid, "job": job, "destination": destination, "state": state.value, "queued_at": now}
+        for destination, uids in images.items()
+        for uid in uids
+        if (uid, destination) not in known
     ]
     if rows:
         connection.execute(insert(outbox), rows)
@@ -111,7 +131,7 @@ class Parcels:
         self._failpoint = failpoint
 
     def waiting(self, destination: str, but: frozenset[int], limit: int) -> list[Parcel]:
-        """Return the documents that wait for a destination, the least rejected and first due first, except `but`.
+        """Return what waits for a destination, the least rejected and first due first, except `but`.
 
         Of what arrives in order only the first of each patient.
         """
@@ -123,17 +143,20 @@ class Parcels:
             first.c.id < outbox.c.id,
         )
         in_turn = or_(outbox.c.patient == "", ~before)
+        digest = func.coalesce(documents.c.digest, instances.c.digest).label("digest")
+        kind = func.coalesce(documents.c.kind, literal(IMAGE)).label("kind")
         with self._index.reading() as connection:
             rows = connection.execute(
-                select(outbox.c.id, outbox.c.job, outbox.c.tries, documents.c.digest, documents.c.kind, jobs.c.trace_id)
-                .join(documents, outbox.c.document == documents.c.id)
+                select(outbox.c.id, outbox.c.job, digest, outbox.c.tries, kind, jobs.c.trace_id, outbox.c.instance)
+                .outerjoin(documents, outbox.c.document == documents.c.id)
+                .outerjoin(instances, outbox.c.instance == instances.c.sop_instance_uid)
                 .join(jobs, outbox.c.job == jobs.c.id)
                 .where(outbox.c.destination == destination, outbox.c.state == Delivery.QUEUED, outbox.c.id.not_in(but))
                 .where(in_turn)
                 .order_by(outbox.c.tries, self._due, outbox.c.id)  # what was never rejected goes first
                 .limit(limit)
             ).all()
-        return [Parcel(row.id, row.job, row.digest, row.tries, row.kind, row.trace_id) for row in rows]
+        return [Parcel(*row[:6], row.instance or "") for row in rows]
 
     def delivered(self, parcel: Parcel) -> State | None:
         """Record that the destination confirmed a document; return how its job ended, if it did by that."""
@@ -144,22 +167,41 @@ class Parcels:
         self._failpoint("recorded")
         return state
 
-    def rejected(self, parcel: Parcel, status: int, dead: bool = False) -> State | None:
+    def rejected(self, parcel: Parcel, status: int, dead: bool = False, reason: str = "") -> State | None:
         """Record that the destination answered with a failure; return how the job ended, if it did by that.
 
         Parameters
         ----------
         dead
             It was the last time: the document waits for a person.
+        reason
+            A key of `wetread.errors.BLOCKED` where no destination had a say.
         """
         state = Delivery.DEAD if dead else Delivery.QUEUED
         with self._index.writing() as connection:
             connection.execute(
                 update(outbox)
                 .where(outbox.c.id == parcel.id, outbox.c.state == Delivery.QUEUED)
-                .values(tries=outbox.c.tries + 1, status=status, state=state)
+                .values(tries=outbox.c.tries + 1, status=status, state=state, reason=reason)
             )
             return settle(connection, parcel.job, self._index.now())
+
+    def blocked(self, parcel: Parcel, destination: str, reason: str) -> State | None:
+        """Record that something may not leave for a destination; return how its job ended, if it did by that.
+
+        Parameters
+        ----------
+        reason
+            A key of `wetread.errors.BLOCKED`; the first of a job has an audit row.
+        """
+        same = select(outbox.c.id).where(outbox.c.job == parcel.job, outbox.c.destination == destination)
+        with self._index.writing() as connection:
+            now = self._index.now()
+            if connection.execute(same.where(outbox.c.reason == reason).limit(1)).first() is None:
+                note(connection, now, "not-deidentified", parcel.job, {"destination": destination, "reason": reason})
+            stopped = update(outbox).where(outbox.c.id == parcel.id, outbox.c.state == Delivery.QUEUED)
+            connection.execute(stopped.values(state=Delivery.BLOCKED, reason=reason))
+            return settle(connection, parcel.job, now)
 
     def destinations(self) -> list[str]:
         """Return the destinations that something waits for."""

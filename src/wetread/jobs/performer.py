@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from wetread.errors import REFUSALS, StoreError, WireError
+from wetread.jobs.addressing import destination_name
 from wetread.jobs.fetching import Fetching
 from wetread.jobs.lanes import Lane, requested
 from wetread.jobs.loop import Loop
@@ -25,7 +26,7 @@ from wetread.jobs.states import State
 from wetread.jobs.store import Store
 from wetread.jobs.tasks import Task
 from wetread.jobs.watch import Watch
-from wetread.jobs.worker import describe, destination_name
+from wetread.jobs.worker import describe
 from wetread.settings import Destination, Settings
 from wetread.wire.dicomjson import DataSet, item, text
 from wetread.wire.match import Key, Wanted

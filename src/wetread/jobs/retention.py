@@ -21,9 +21,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from wetread.jobs.addressing import destination_name
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
-from wetread.jobs.worker import destination_name
 from wetread.settings import Settings
 from wetread.trace import following
 

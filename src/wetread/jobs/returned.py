@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable
 
 from wetread.errors import BadInput, StoreError
+from wetread.jobs.addressing import destination_kinds
 from wetread.jobs.store import Store
-from wetread.jobs.worker import destination_kinds
 from wetread.records import Document
 from wetread.settings import Settings
 from wetread.wire.command import Status

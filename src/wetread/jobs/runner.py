@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from wetread.errors import StoreError
+from wetread.jobs.addressing import destination_name
 from wetread.jobs.alerting import Alerting
 from wetread.jobs.announced import Outlook
 from wetread.jobs.aside import Aside
@@ -39,7 +40,7 @@ from wetread.jobs.states import State
 from wetread.jobs.store import Store
 from wetread.jobs.strain import Strain
 from wetread.jobs.watch import Watch
-from wetread.jobs.worker import Reader, Worker, destination_name
+from wetread.jobs.worker import Reader, Worker
 from wetread.records import Sender, Stored
 from wetread.routes import Facts
 from wetread.settings import Destination, Settings
@@ -64,7 +65,7 @@ class Runner:
     store
         Open; the caller closes it after `stop`.
     settings
-        `destinations`, `archives`, `worklists`, `routes`, `alerts`, the deadlines by lane, `degrade`,
+        `destinations`, `burned_in`, `archives`, `worklists`, `routes`, `alerts`, the deadlines by lane, `degrade`,
         `degrade_after_s`, `workitem_codes`, `managers`, `quiet_s`, `expect_s`, `max_tries`, `retry_*`, `ae_title`,
         `peers`, `public_url`, `peer_timeout_s`, `idle_timeout_s` and `max_object_bytes` are used.
     deliver
@@ -102,6 +103,7 @@ class Runner:
         self._reading: list[Loop] = []
         self._arrived: Arrived | None = None
         self._outboxes: list[Loop] = []
+        self._closing: list[Callable[[], None]] = []
         self._returned = Returned(store, settings, self._wake_outboxes)
         committing = [
             Loop(f"wetread-commit-{destination_name(one)}", Committing(one, store, settings, clock=clock).step)
@@ -139,6 +141,7 @@ class Runner:
         for name, destination in {**configured, **{name: left(name, path) for name in gone}}.items():
             outbox = Outbox(name, destination, self._store, self._deliver, self._settings, self._watch, self._clock)
             self._outboxes.append(Loop(f"wetread-outbox-{name}", outbox.step))
+            self._closing.append(outbox.close)
         self._receipts.start()
         self._completion.start()
         for loop in (*self._outboxes, *self._loops):
@@ -213,8 +216,8 @@ class Runner:
         for loop in loops:
             if not loop.stop(max(0.0, end - time.monotonic())):
                 log.warning("cut off while working")
-        for manager in self._managed:
-            manager.close()
+        for close in (*self._closing, *(manager.close for manager in self._managed)):
+            close()
         if self._store.shared:
             self._release()
 

@@ -67,10 +67,11 @@ PROCEDURE_STEP: dict[State, str] = {
 
 
 class Delivery(StrEnum):
-    """The state of one document on its way to one destination."""
+    """The state of one document, or received object, on its way to one destination."""
 
     QUEUED = "QUEUED"
     SENT = "SENT"  # the destination confirmed it
     DEAD = "DEAD"  # rejected so often that only a person can send it again
     WITHHELD = "WITHHELD"  # an order is about another patient: it waits for a person
+    BLOCKED = "BLOCKED"  # it may not leave de-identified, for a reason: nothing waits for it
     CANCELED = "CANCELED"  # a person gave it up

@@ -28,13 +28,15 @@ from wetread.jobs.index import Index
 from wetread.jobs.lanes import Lane, due, local
 from wetread.jobs.leases import Leases
 from wetread.jobs.moves import Job, job_of, move, note, settle
-from wetread.jobs.parcels import Addressed, Destinations, enclose
+from wetread.jobs.parcels import Addressed, Destinations, Images, enclose, enclose_images
 from wetread.jobs.spool import Spool
 from wetread.jobs.states import TERMINAL, Delivery, State
 from wetread.jobs.tables import aside, documents, instances, jobs, outbox, removed
 from wetread.jobs.withholding import KEPT_BACK, Withholding
 from wetread.records import Alarm, Document, Sender
 from wetread.wire.command import Status
+
+NO_IMAGES: Images = {}
 
 
 def lease_of(job: int) -> str:
@@ -191,6 +193,12 @@ class Studies:
         with self._index.reading() as connection:
             return sorted(connection.scalars(made))
 
+    def arrived(self, job: int) -> list[tuple[str, str, Sender]]:
+        """Return SOP Instance UID, digest and sender of the objects that came for a job."""
+        came = select(instances).where(instances.c.job == job).order_by(instances.c.sop_instance_uid)
+        with self._index.reading() as connection:
+            return [(row.sop_instance_uid, row.digest, sender_of(row)) for row in connection.execute(came)]
+
     def senders(self, job: int) -> dict[str, Sender]:
         """Return who sent each of the objects to read for a job, by SOP Instance UID."""
         with self._index.reading() as connection:
@@ -204,6 +212,7 @@ class Studies:
         refusal: str,
         critical: bool = False,
         alarms: Sequence[Alarm] = (),
+        images: Images = NO_IMAGES,
     ) -> State:
         """Store the documents of a job, queue them for their destinations, and record its state.
 
@@ -217,6 +226,8 @@ class Studies:
             Something was found that makes the study STAT from here on.
         alarms
             What somebody is told of; what was told of the study before is not told again.
+        images
+            The received objects that go on, with the documents.
 
         Returns
         -------
@@ -236,7 +247,7 @@ class Studies:
             prior = _is_prior(connection, job)
             faster = {"lane": Lane.STAT.value} if critical and not prior else {}
             move(connection, job, State.READ, now, reason=refusal, **faster)
-            leaves = self._enclosed(connection, job, made, digests)
+            leaves = self._enclosed(connection, job, made, digests, images)
             if alarms and not prior:
                 # Where it is in doubt who it is, the webhook names nobody, and a message would.
                 told = alarms if leaves else [replace(one, message=b"", bundle=b"") for one in alarms]
@@ -249,13 +260,21 @@ class Studies:
         self._failpoint("documents-stored")
         return state or State.READ
 
-    def _enclosed(self, connection: Connection, job: int, made: Sequence[Addressed], digests: Sequence[str]) -> bool:
-        """Index the documents of a job; return whether they may leave."""
+    def _enclosed(
+        self,
+        connection: Connection,
+        job: int,
+        made: Sequence[Addressed],
+        digests: Sequence[str],
+        images: Images = NO_IMAGES,
+    ) -> bool:
+        """Index the documents of a job, and what goes on with them; return whether they may leave."""
         now = self._index.now()
         stays = self._withholding.check(connection, job, now)
         state, prior = Delivery.WITHHELD if stays else Delivery.QUEUED, _is_prior(connection, job)
         for (document, destinations), digest in zip(made, digests, strict=True):
             enclose(connection, job, document, digest, {} if prior else destinations, now, state)
+        enclose_images(connection, job, NO_IMAGES if prior else images, now, state)
         return not stays
 
     def _spooled(self, made: Sequence[Addressed]) -> list[str]:
@@ -320,12 +339,12 @@ class Studies:
         self._failpoint("set-aside")
         return begun
 
-    def answer(self, job: int, made: Sequence[Addressed]) -> None:
+    def answer(self, job: int, made: Sequence[Addressed], images: Images = NO_IMAGES) -> None:
         """Store and queue the refusals of a job that was given up, as `finish` does; it stays FAILED."""
         digests = self._spooled(made)
         with self._index.writing() as connection:
             if connection.execute(delete(aside).where(aside.c.job == job)).rowcount == 1:  # else another answered
-                self._enclosed(connection, job, made, digests)
+                self._enclosed(connection, job, made, digests, images)
         self._failpoint("documents-stored")
 
     # ---- priors ---------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from wetread.wire.queryable import ATTRIBUTES, KEYS
 
-SCHEMA = 13
+SCHEMA = 14
 
 metadata = MetaData()
 
@@ -151,21 +151,24 @@ reviews = Table(
     Column("at", Float, nullable=False),
 )
 
-#: Each document on its way to each destination.
+#: Each document, and each received object, on its way to each destination.
 outbox = Table(
     "outbox",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("document", Integer, ForeignKey("documents.id"), nullable=False),
+    Column("document", Integer, ForeignKey("documents.id")),  # that, or
+    Column("instance", String(64), ForeignKey("instances.sop_instance_uid")),  # an object that goes on
     Column("job", Integer, ForeignKey("jobs.id"), nullable=False, index=True),
     Column("destination", String, nullable=False),  # AE@host:port
     Column("state", String(8), nullable=False),
     Column("tries", Integer, nullable=False, default=0),
     Column("status", Integer, nullable=False, default=0),  # last C-STORE status that was no success
+    Column("reason", String(16), nullable=False, server_default=""),  # why it may not leave: `wetread.errors.BLOCKED`
     Column("queued_at", Float, nullable=False),
     Column("sent_at", Float),
     Column("patient", String(64), nullable=False, server_default=""),  # what has one arrives in order; "" of DICOM
     UniqueConstraint("document", "destination"),
+    UniqueConstraint("instance", "destination"),
     Index("outbox_due", "destination", "state", "id"),
     Index("outbox_patient", "patient", "destination", "state", "id"),
 )

@@ -64,7 +64,7 @@ class Watch:
         """The breaker of a destination opened (it is away or full: nothing goes there but tries), or closed."""
 
     def sent(self, destination: str, outcome: str) -> None:
-        """One document was tried: "stored", "rejected", "dead" (for the last time), "full" or "unreachable"."""
+        """One delivery was tried: "stored", "rejected", "dead" (the last time), "blocked", "full" or "unreachable"."""
 
     def alerted(self, outcome: str) -> None:
         """One alert was "told", "failed" (not taken), "acknowledged", "escalated" or "unanswered" (an alarm)."""

@@ -151,6 +151,7 @@ class Withholding:
     def _resolve(self, connection: Connection, job: Job, now: float) -> None:
         """Forget what was made without the order, and have the study read again with it."""
         kept = select(outbox.c.document).where(outbox.c.job == job.id, outbox.c.state != Delivery.WITHHELD)
+        kept = kept.where(outbox.c.document.is_not(None))
         connection.execute(delete(outbox).where(outbox.c.job == job.id, outbox.c.state == Delivery.WITHHELD))
         connection.execute(delete(documents).where(documents.c.job == job.id, documents.c.id.not_in(kept)))
         connection.execute(update(withheld).where(withheld.c.job == job.id).values(decided="resolved"))

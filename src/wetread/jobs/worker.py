@@ -8,14 +8,15 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
 from wetread.errors import DocumentError, NotRead, StoreError, WetreadError
+from wetread.jobs.addressing import addressed, images
 from wetread.jobs.lanes import Lane, deadlines_s
 from wetread.jobs.moves import Job
-from wetread.jobs.parcels import Addressed
+from wetread.jobs.parcels import Addressed, Images
 from wetread.jobs.retry import Backoff, RetryClock
 from wetread.jobs.states import TERMINAL, State
 from wetread.jobs.store import Store
@@ -24,8 +25,7 @@ from wetread.jobs.watch import Watch
 from wetread.jobs.withholding import WITHHELD
 from wetread.memory import LARGE, give_back
 from wetread.records import USUAL, Alarm, Circumstances, Reading, Stored
-from wetread.routes import UNROUTED, Decision
-from wetread.settings import Destination, Settings
+from wetread.settings import Settings
 from wetread.trace import About, Span, following, step
 from wetread.turns import Turns
 
@@ -50,27 +50,6 @@ class Reader(Protocol):
         """Refuse the objects of one study, given as (name, SHA-256, file), whose reading crashed."""
 
 
-def destination_name(destination: Destination) -> str:
-    """Return the name under which the outbox knows a destination."""
-    return destination.names[0]
-
-
-def destination_kinds(settings: Settings, decision: Decision = UNROUTED) -> dict[str, tuple[str, ...]]:
-    """Return the name of each destination that gets results, with the kinds of documents that it gets."""
-    chosen = (one for one in settings.destinations if decision.goes_to(*one.names))
-    return {destination_name(one): decision.documents(*one.names) or one.documents for one in chosen}
-
-
-def addressed(readings: Iterable[Reading], settings: Settings) -> list[Addressed]:
-    """Return every document of some readings with the destinations that the rules name for it."""
-    return [
-        (document, kinds)
-        for reading in readings
-        for kinds in (destination_kinds(settings, reading.decision),)
-        for document in reading.documents
-    ]
-
-
 def circumstances(store: Store, settings: Settings, job: Job) -> Circumstances:
     """Return under which circumstances a job is read."""
     senders = store.studies.senders(job.id) if settings.routes else {}
@@ -92,6 +71,7 @@ class Made:
     refusal: str = ""  # its code, if nothing was read
     critical: bool = False
     alarms: tuple[Alarm, ...] = ()
+    images: Images = field(default_factory=dict)
 
 
 class Worker:
@@ -174,11 +154,13 @@ class Worker:
         try:
             with self._turns.first() if job.lane is Lane.STAT else nullcontext():
                 made = self._read(job)
+            made = replace(made, images=images(self._store, self._settings, job.id))
         except Exception as error:  # noqa: BLE001 - the worker's door: the next study must be read
             self._record(job, partial(self._crashed, job, describe(error)))
             return
         try:
-            state = self._store.studies.finish(job.id, made.documents, made.refusal, made.critical, made.alarms)
+            told = (made.refusal, made.critical, made.alarms, made.images)
+            state = self._store.studies.finish(job.id, made.documents, *told)
         except (StoreError, OSError) as error:  # not the study's fault: it does not count as a try
             log.error("documents not stored", extra={"job": job.id, "reason": describe(error)})
             self._retry.failed(job.id, self._clock())

@@ -318,6 +318,12 @@ class _Depths(Collector):
         for destination, (number, _) in self._store.overview.depths(Delivery.DEAD).items():
             dead.add_metric([destination], number)
         yield dead
+        blocked = GaugeMetricFamily(
+            "wetread_outbox_blocked", "Images that may not leave de-identified", labels=["destination", "reason"]
+        )
+        for (destination, reason), number in self._store.overview.blocked().items():
+            blocked.add_metric([destination, reason], number)
+        yield blocked
         yield depth
         yield age
 

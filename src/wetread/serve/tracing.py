@@ -33,7 +33,7 @@ GRACE_S = 2.0  # for what still waits at the end
 
 KINDS = {"association": SpanKind.SERVER, "deliver": SpanKind.CLIENT}
 #: What became of a delivery, where that is an error.
-FAILED = ("rejected", "dead", "full", "unreachable")
+FAILED = ("rejected", "dead", "blocked", "full", "unreachable")
 
 
 class Collector:

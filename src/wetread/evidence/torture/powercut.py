@@ -23,10 +23,11 @@ from wetread.evidence.torture.disk import Disk, Survives
 from wetread.evidence.torture.pacs import Pacs
 from wetread.evidence.torture.process import Process, acknowledged, rows
 from wetread.evidence.torture.trace import Operation, Told
+from wetread.jobs.addressing import destination_name
 from wetread.jobs.delivery import Outbox
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
-from wetread.jobs.worker import Worker, destination_name
+from wetread.jobs.worker import Worker
 from wetread.settings import Destination, Settings
 from wetread.wire.command import Field, decode, fragments
 from wetread.wire.dimse import STORED

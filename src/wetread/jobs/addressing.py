@@ -1,0 +1,68 @@
+"""Who gets what: documents by their kinds, and the received objects that go on."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterable
+
+from wetread.errors import BadInput
+from wetread.jobs.lanes import facts_of
+from wetread.jobs.parcels import Addressed, Images
+from wetread.jobs.store import Store
+from wetread.records import Reading, Sender
+from wetread.routes import UNROUTED, Decision, decide
+from wetread.settings import IMAGE, Destination, Settings
+from wetread.wire.glance import glance
+from wetread.wire.part10 import meta
+
+
+def destination_name(destination: Destination) -> str:
+    """Return the name under which the outbox knows a destination."""
+    return destination.names[0]
+
+
+def destination_kinds(settings: Settings, decision: Decision = UNROUTED) -> dict[str, tuple[str, ...]]:
+    """Return the name of each destination that gets results, with the kinds of documents that it gets."""
+    chosen = (one for one in settings.destinations if decision.goes_to(*one.names))
+    return {destination_name(one): decision.documents(*one.names) or one.documents for one in chosen}
+
+
+def addressed(readings: Iterable[Reading], settings: Settings) -> list[Addressed]:
+    """Return every document of some readings with the destinations that the rules name for it."""
+    return [
+        (document, kinds)
+        for reading in readings
+        for kinds in (destination_kinds(settings, reading.decision),)
+        for document in reading.documents
+    ]
+
+
+def images(store: Store, settings: Settings, job: int) -> Images:
+    """Return which of the objects that came for a job go on to whom; the rules are asked for each by itself.
+
+    Raises
+    ------
+    StoreError
+        The index cannot be read now.
+    """
+    if not settings.forwards:
+        return {}
+    ways: dict[str, list[str]] = {}
+    for uid, digest, sender in store.studies.arrived(job):
+        decision = _decided(store, digest, sender, settings) if settings.routes else UNROUTED
+        for name, kinds in destination_kinds(settings, decision).items():
+            if IMAGE in kinds:
+                ways.setdefault(name, []).append(uid)
+    return ways
+
+
+def _decided(store: Store, digest: str, sender: Sender, settings: Settings) -> Decision:
+    """What the rules say of an object; of one that is damaged they know who sent it."""
+    try:
+        with store.spool.path(digest).open("rb") as file:
+            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))  # only headers are read
+        head = meta(data)
+        seen = glance(data[head.offset :], head.transfer_syntax)
+    except (OSError, ValueError, BadInput):
+        seen = {}
+    return decide(settings.routes, facts_of(seen, sender))

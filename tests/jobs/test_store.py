@@ -6,7 +6,8 @@ import hashlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -111,15 +112,38 @@ def test_objects_that_arrive_together_share_a_commit(store: Store) -> None:
     assert len(commits) < 16
 
 
+def test_folders_of_objects_that_arrive_together_are_synced_together(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One after the other, each would wait for the disk for all who came before it."""
+    arrivals = [arrive(store, f"1.2.3.{n}") for n in range(4)]
+    together = threading.Barrier(4, timeout=10)
+    sync = store.spool.sync
+
+    def wait_for_all(digests: Iterable[str]) -> None:
+        together.wait()
+        sync(digests)
+
+    monkeypatch.setattr(store.spool, "sync", wait_for_all)
+    receipts = Receipts(store.instances)
+    receipts.start()
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(receipts.admit, arrivals)) == [Effect.NEW] * 4
+    receipts.stop()
+
+
 def test_one_bad_arrival_does_not_spoil_its_batch(store: Store) -> None:
     good = [arrive(store, f"1.2.3.{n}") for n in range(3)]
     bad = Arrival(CR, "1.2.3.9", None, "1.2.840.10008.1.2.1", "TEST", good[0].digest, 1)  # type: ignore[arg-type]
     receipts = Receipts(store.instances)
     gate = threading.Event()
-    store.failpoint = lambda name: None if name != "folder-synced" else (gate.wait(2), None)[1]
+    store.failpoint = lambda name: None if name != "indexed" else (gate.wait(5), None)[1]
     receipts.start()
     with ThreadPoolExecutor(4) as pool:
         futures = [pool.submit(receipts.admit, arrival) for arrival in (good[0], good[1], bad, good[2])]
+        end = time.monotonic() + 2
+        while receipts._queue.qsize() < 3 and time.monotonic() < end:  # what comes behind the first is one batch
+            time.sleep(0.001)
         gate.set()
         failed = [future.exception(5) for future in futures]
     receipts.stop()

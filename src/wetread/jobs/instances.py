@@ -83,18 +83,28 @@ class Instances:
         self._spool = spool
         self._failpoint = failpoint
 
-    def admit(self, arrivals: Sequence[Arrival]) -> list[Effect]:
-        """Index objects whose blobs are written; afterwards they may be acknowledged.
+    def settle(self, arrival: Arrival) -> None:
+        """Make the name of a blob that is written durable.
 
-        One fsync of each folder and one commit for all of them.
+        Whoever brings the object does it: the file system makes those of several durable together where they ask at
+        the same time, and one after the other where one thread asks for all.
+
+        Raises
+        ------
+        OSError
+            It is not durable.
+        """
+        self._spool.sync((arrival.digest,))
+        self._failpoint("folder-synced")
+
+    def admit(self, arrivals: Sequence[Arrival]) -> list[Effect]:
+        """Index objects whose blobs are durable, see `settle`; afterwards they may be acknowledged: one commit for all.
 
         Raises
         ------
         StoreError
             Nothing was indexed; one of them may be to blame.
         """
-        self._spool.sync(arrival.digest for arrival in arrivals)
-        self._failpoint("folder-synced")
         with self._index.writing() as connection:
             effects = self.file(connection, arrivals)
         self._failpoint("indexed")

@@ -13,7 +13,7 @@ MOST = 128  # objects in one commit
 
 
 class Receipts:
-    """The one thread that indexes arrivals.
+    """The one thread that indexes arrivals whose blobs are durable.
 
     While one commit is being synced, the objects that arrive meanwhile gather for the next.
     """
@@ -40,6 +40,7 @@ class Receipts:
         StoreError, OSError
             It is not durable.
         """
+        self._instances.settle(arrival)
         future: Future[Effect] = Future()
         self._queue.put((arrival, future))
         return future.result()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from io import BytesIO
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from pydicom import dcmread, uid
 
 from wetread import acquire
-from wetread.evidence import doors, series
+from wetread.evidence import doors, series, slices
 from wetread.evidence.figures import in_turn, medians
 from wetread.settings import Settings
 
@@ -47,3 +48,12 @@ def test_the_large_film_is_one_film_in_every_syntax() -> None:
     )
     assert plain.pixels.shape == (1, doors.ROWS, doors.COLUMNS)
     assert (plain.pixels == packed.pixels).all()
+
+
+def test_the_ways_from_files_to_a_volume_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(series, "SLICES", 4)
+    monkeypatch.setattr(series, "SIDE", 48)
+    row = slices.volume(Settings(), 2)
+    assert row.what.startswith("CT of 4 slices of 48 x 48")
+    told = r"\d+ ms: [\d.]+ times the raw read .* \d+ ms are left behind the last slice, .* SHA-256 of every byte alone"
+    assert re.search(told, row.found)

@@ -1,18 +1,15 @@
 """How fast files become arrays and results become documents, each beside what a user would write.
 
-All ways of one row take turns in one process.  The peers: raw reads, pydicom one by one,
-highdicom, and PIL; what is unfair stands in the row.
+All ways of one row take turns in one process.  The peers: highdicom and PIL; what is unfair stands in the row.
 """
 
 from __future__ import annotations
 
 import statistics
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -23,7 +20,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.utils import compress
 
 from wetread import acquire, pipeline
-from wetread.evidence import series
+from wetread.evidence import series, slices
 from wetread.evidence.figures import Figure, in_turn, medians, p95
 from wetread.evidence.film import film_for_every_model
 from wetread.records import Mask, Picture, Result
@@ -35,7 +32,6 @@ from wetread.settings import Settings
 ROWS, COLUMNS, BITS = 2500, 2000, 12
 #: Transfer syntax -> most milliseconds from file to all documents, 95th percentile.
 GOALS = {uid.ExplicitVRLittleEndian: 80, uid.JPEGLSLossless: 150, uid.JPEG2000Lossless: 250}
-SLICES, SIDE = 200, 512
 JPEG_QUALITY = 88
 
 
@@ -44,7 +40,7 @@ def figures(reader: pipeline.Reader, runs: int) -> list[Figure]:
     few = max(3, runs // 4)
     return [
         *films(reader, few),
-        volume(reader.settings, few),
+        slices.volume(reader.settings, few),
         *([segmentation(reader.settings, few)] if find_spec("highdicom") else []),
         overlays(reader, few),
     ]
@@ -95,45 +91,17 @@ def films(reader: pipeline.Reader, runs: int) -> list[Figure]:
     return made
 
 
-def volume(settings: Settings, runs: int) -> Figure:
-    """A CT series from files to one array: raw read, pydicom one by one, ours."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        for name, data in series.files(SLICES, SIDE):
-            (folder / name).write_bytes(data)
-        paths = sorted(folder.iterdir())
-        found = in_turn(
-            {
-                "raw": lambda: [path.read_bytes() for path in paths],
-                "pydicom": lambda: np.stack([dcmread(path).pixel_array for path in paths]),
-                "ours": lambda: acquire.decode([(path.name, path.read_bytes()) for path in paths], settings),
-            },
-            runs,
-        )
-    ms = medians(found)
-    return Figure(
-        f"CT of {SLICES} slices of {SIDE} x {SIDE}, files to one checked array in HU",
-        "at most 2 times the raw read of the bytes",
-        f"{ms['ours']:.0f} ms: {ms['ours'] / ms['raw']:.1f} times the raw read ({ms['raw']:.0f} ms), "
-        f"{ms['ours'] / ms['pydicom']:.1f} times pydicom one by one ({ms['pydicom']:.0f} ms)",
-        ms["ours"] <= 2 * ms["raw"],
-        runs,
-        "files in the page cache; ours also takes a SHA-256 of every byte, checks identity and geometry, puts the "
-        "slices in order and gives HU, pydicom's way does none of it",
-    )
-
-
 def segmentation(settings: Settings, runs: int) -> Figure:
     """The segmentation of a series from masks to bytes: ours and highdicom's."""
-    blobs = series.files(SLICES, SIDE)
+    blobs = series.files(series.SLICES, series.SIDE)
     ((image,),) = [study.images for study in acquire.decode(blobs, settings)]
-    outlined = series.masks(SLICES, SIDE)
+    outlined = series.masks(series.SLICES, series.SIDE)
     said = series.result(image, outlined)
     sources = [dcmread(BytesIO(data), stop_before_pixels=True) for _, data in blobs]
     found = in_turn({"ours": lambda: our_segmentation(said), "highdicom": lambda: highdicoms(sources, outlined)}, runs)
     ms = medians(found)
     return Figure(
-        f"SEG of {SLICES} slices of {SIDE} x {SIDE} with two segments, masks to bytes",
+        f"SEG of {series.SLICES} slices of {series.SIDE} x {series.SIDE} with two segments, masks to bytes",
         "at most 350 ms",
         f"{ms['ours']:.0f} ms; highdicom {ms['highdicom']:.0f} ms: {ms['highdicom'] / ms['ours']:.1f} times",
         ms["ours"] <= 350,

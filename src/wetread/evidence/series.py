@@ -10,7 +10,10 @@ from pydicom.dataset import Dataset, FileMetaDataset
 
 from wetread.records import Code, Image, Mask, ModelIdentity, Region, Result
 
+SLICES, SIDE = 200, 512
 _ROOT = "1.2.826.0.1.3680043.10.1234.77"
+#: Study Instance UID.
+STUDY = f"{_ROOT}.1"
 _LIVER = Code("10200004", "SCT", "Liver")
 _ANATOMY = Code("123037004", "SCT", "Anatomical Structure")
 _AI = Code("113060", "DCM", "Artificial Intelligence")

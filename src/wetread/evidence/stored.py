@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 import statistics
@@ -25,6 +26,9 @@ SLICES = 200
 FILM_GOAL_MS, SERIES_GOAL = 250, 1.3
 #: A study that is not back after this time is lost, s; how often Orthanc is asked, s.
 PATIENCE_S, EVERY_S = 120.0, 0.003
+#: How long after its last document a study is in the metrics, s.
+SETTLE_S = 1.0
+_STAGE = re.compile(r'wetread_(stage|reading)_seconds_sum({stage="(?P<stage>\w+)"})? (?P<seconds>\S+)')
 UNFAIR = (
     f"sender, node and Orthanc share the cores; Orthanc is asked every {EVERY_S * 1e3:.0f} ms and keeps its files "
     "unsynced, as it comes; the clock starts when the last object is acknowledged, some ms after its last byte"
@@ -132,10 +136,14 @@ class Row:
             time.sleep(0.05)
         return self.pacs.stored() - before
 
-    def model_ms(self) -> float:
-        """All the time that the node's models took so far."""
-        name = 'wetread_stage_seconds_sum{stage="infer"}'
-        return 1e3 * next(float(x.split()[1]) for x in self.served.get("/metrics").splitlines() if x.startswith(name))
+    def stages_ms(self) -> dict[str, float]:
+        """All the time that each stage of the node took so far, and "reading" for all of them."""
+        found = {}
+        for line in self.served.get("/metrics").splitlines():
+            told = _STAGE.match(line)
+            if told:
+                found[told["stage"] or "reading"] = 1e3 * float(told["seconds"])
+        return found
 
     def _send(self) -> None:
         _, files = self.template.copy(self.sent)
@@ -172,9 +180,14 @@ def series(models: Path, runs: int) -> Figure:
     template = templates(SLICES, 1)[1]
     with _row(models, template) as row:
         documents = row.documents()
-        before = row.model_ms()
-        found = [row.milliseconds(documents) for _ in range(runs)]
-        model = (row.model_ms() - before) / runs
+        found, spent = [], []
+        for _ in range(runs):
+            before = row.stages_ms()
+            found.append(row.milliseconds(documents))
+            time.sleep(SETTLE_S)
+            spent.append({name: ms - before.get(name, 0.0) for name, ms in row.stages_ms().items()})
+    stages = {name: statistics.median(one[name] for one in spent) for name in spent[-1]}
+    reading, model = stages.pop("reading"), stages["infer"]
     ratio = statistics.median(found) / model
     return Figure(
         f"CT of {SLICES} slices of 512 x 512, last slice taken to its {documents} documents in Orthanc",
@@ -183,6 +196,7 @@ def series(models: Path, runs: int) -> Figure:
         ratio <= SERIES_GOAL,
         runs,
         f"a phantom; {UNFAIR}",
+        {**stages, "store and deliver": max(0.0, statistics.median(found) - reading)},
     )
 
 

@@ -104,20 +104,30 @@ class Loaded:
 
     def _predict(self, prepared: Prepared, pause: Callable[[], None]) -> Prediction:
         gate = self.model.gate
-        runs = []
-        for images in batches(prepared.tensor, bool(gate.mirrored), self.batch):
-            pause()
-            runs.append(self.engine.run(images))
-        outputs = {
-            name: np.concatenate([run[name] for run in runs]) if len(runs) > 1 else runs[0][name] for name in runs[0]
-        }
-        finite(outputs, f"model {self.model.id}")
+        outputs = self._answers(prepared.tensor, pause)
         refused = refusal(self.model.id, gate, signals(self.model, prepared, outputs, gate.least))
         if refused is not None:
             raise refused
         if gate.mirrored:
             outputs = {name: values[: len(prepared.tensor)] for name, values in outputs.items()}
         return Prediction(self.identity, outputs, prepared.grid)
+
+    def _answers(self, tensor: Tensor, pause: Callable[[], None]) -> dict[str, Tensor]:
+        """What the engine says of images, and of their mirror images where the gate asks for them."""
+        mirrored = bool(self.model.gate.mirrored)
+        count, at = 2 * len(tensor) if mirrored else len(tensor), 0
+        outputs: dict[str, Tensor] = {}
+        for images in batches(tensor, mirrored, self.batch):
+            pause()
+            run = finite(self.engine.run(images), f"model {self.model.id}")
+            if len(images) == count:
+                return run
+            for name, values in run.items():
+                if not at:
+                    outputs[name] = np.empty((count, *values.shape[1:]), values.dtype)
+                outputs[name][at : at + len(images)] = values
+            at += len(images)
+        return outputs
 
 
 def load(

@@ -12,6 +12,7 @@ checked before it is believed:
 - `wetread.contain.decoder`: the same three functions as `wetread.acquire`, in a child;
 - `wetread.contain.ahead`: studies that are decoded while they arrive;
 - `wetread.contain.viewer`, `wetread.contain.shown`: headers and pictures for viewers, and a child that makes them;
+- `wetread.contain.copier`, `wetread.contain.copied`: copies without the patient, by a child that knows no secret;
 - `wetread.contain.process`, `wetread.contain.talk`: one child, and what is said over its socket;
 - `wetread.contain.limits`: memory, time and files of a child.
 """

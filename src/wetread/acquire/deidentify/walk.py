@@ -42,6 +42,9 @@ KEPT_TEXT = frozenset(
         *("ConvolutionKernel", "FilterType", "ImagedNucleus", "SpecificCharacterSet", "TransmitCoilName"),
     }
 )
+#: Texts of type 1 in Real World Value Mapping Sequence (PS3.3 Table C.7.6.16-12b) that a person may have written.
+TYPE_1 = frozenset({"LUTLabel", "LUTExplanation"})
+NUMBER = re.compile(r"[0-9]{1,4}")
 DUMMIES = {"DA": "19000101", "DT": "19000101000000", "TM": "000000", "AS": "000Y", "PN": "Anonymous", "AE": "ANONYMOUS"}
 PATIENT = ("PatientName", "PatientID")
 #: Of the UIDs that DICOM itself registers, also those that are newer than our list.
@@ -98,12 +101,10 @@ class Walk:
             return self._renamed(element)
         if self.own and element.keyword in results.NEEDED:
             action = "D"
-        if self.own and action == "Z" and element.VR == "SQ":
-            return _with(element, []), "emptied: Table E.1-1"  # of type 2 in results
-        if action == "X" or (action == "Z" and element.VR == "SQ"):
+        if action == "X":
             return None, "removed: Table E.1-1"
         if action == "Z":
-            return _with(element, None), "emptied: Table E.1-1"
+            return _with(element, [] if element.VR == "SQ" else None), "emptied: Table E.1-1"
         if element.VR == "SQ":
             return self._inside(element)
         return _with(element, _dummy(element)), "replaced: dummy"
@@ -169,6 +170,10 @@ class Walk:
             return (element, "kept: code") if sound else (_with(element, "99UNKNOWN"), "replaced: no code")
         if element.keyword in KEPT_TEXT:
             return element, "kept: technical text of the maker"
+        if element.keyword in TYPE_1:
+            return _with(element, "REMOVED"), "replaced: text of type 1"
+        if element.keyword == "StackID" and NUMBER.fullmatch(str(element.value)):
+            return element, "kept: number"
         if element.keyword == "PositionReferenceIndicator":
             return _with(element, None), "emptied: text of type 2"
         return None, "removed: text that Table E.1-1 does not name"

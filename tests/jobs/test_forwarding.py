@@ -25,12 +25,14 @@ from wetread.jobs.desk import Desk
 from wetread.jobs.instances import Arrival
 from wetread.jobs.lanes import Lane
 from wetread.jobs.parcels import Parcel
-from wetread.jobs.states import State
+from wetread.jobs.returned import Returned
+from wetread.jobs.states import Delivery, State
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
 from wetread.jobs.worker import Worker
 from wetread.routes import BurnedIn, Route
 from wetread.settings import Destination, Settings, parse_destination
+from wetread.wire.dimse import Received
 from wetread.wire.notices import Commitment
 from wetread.wire.part10 import identify, meta
 
@@ -65,8 +67,9 @@ class Peer(Watch):
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with closing(Store(tmp_path / "state")) as made:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    url = request.getfixturevalue(request.param) if hasattr(request, "param") else ""
+    with closing(Store(tmp_path / "state", url=url)) as made:
         yield made
 
 
@@ -142,6 +145,51 @@ def test_outside_gets_copies_that_belong_together(store: Store, tmp_path: Path) 
         }
         assert ledger.original("study", one.StudyInstanceUID) is not None
     assert state(store) is State.DELIVERED
+
+
+@pytest.mark.parametrize("store", ["database"], indirect=True)
+def test_it_is_the_same_where_nodes_share_an_index(store: Store, tmp_path: Path) -> None:
+    given = settings(tmp_path, OUTSIDE, PACS)
+    bring(store, FILM, DOUBTFUL)
+    read(store, given)
+    assert sorted(deliver(store, given, OUTSIDE).outcomes) == ["blocked", "stored"]
+    assert {data for data in deliver(store, given, PACS).got if data in (FILM, DOUBTFUL)} == {FILM, DOUBTFUL}
+    assert store.overview.blocked() == {(NAME, "BURNED-IN"): 1}
+    assert state(store) is State.DELIVERED
+    assert store.removals.due() is not None
+
+
+def test_images_are_withheld_with_the_documents(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where an order is about another patient."""
+    given = settings(tmp_path, OUTSIDE, PACS)
+    monkeypatch.setattr(store.withholding, "check", lambda *_: True)
+    bring(store, FILM)
+    read(store, given)
+    assert not store.parcels.destinations()
+    assert set(store.overview.depths(Delivery.WITHHELD)) == {NAME, PACS.names[0]}
+
+
+def test_what_others_make_of_the_images_comes_home(store: Store, tmp_path: Path) -> None:
+    """Though no result of ours went there."""
+    given = settings(tmp_path, OUTSIDE, PACS)
+    bring(store, FILM)
+    read(store, given)
+    (copy,) = deliver(store, given, OUTSIDE).datasets
+    deliver(store, given, PACS)
+    theirs = phantoms.make_film(SOPInstanceUID="2.25.7", StudyInstanceUID=copy.StudyInstanceUID)
+    theirs.SOPClassUID, theirs.PatientID, theirs.PatientName = uid.EnhancedSRStorage, copy.PatientID, copy.PatientName
+    theirs.ReferencedImageSequence = [Dataset()]
+    theirs.ReferencedImageSequence[0].ReferencedSOPInstanceUID = copy.SOPInstanceUID
+    del theirs.PixelData
+    back = Returned(store, given, lambda: None)
+    uids = (uid.EnhancedSRStorage, "2.25.7", str(copy.StudyInstanceUID), uid.ExplicitVRLittleEndian)
+    assert back.take(Received(*uids, phantoms.to_bytes(theirs), "OUTSIDE", 1)) == 0
+    (home,) = deliver(store, given, PACS).datasets
+    assert (home.PatientID, home.StudyInstanceUID) == (phantoms.SECRETS[1], phantoms.STUDY)
+    assert home.ReferencedImageSequence[0].ReferencedSOPInstanceUID == phantoms.INSTANCE
+    assert not deliver(store, given, OUTSIDE).got
+    again = (phantoms.CR_CLASS, str(copy.SOPInstanceUID), *uids[2:])
+    assert back.take(Received(*again, b"", "OUTSIDE", 1)) == 0x0122  # a copied image is no result
 
 
 def test_what_may_show_a_name_is_blocked_until_a_rule_says_where(store: Store, tmp_path: Path) -> None:

@@ -143,6 +143,16 @@ class Parcels:
             first.c.id < outbox.c.id,
         )
         in_turn = or_(outbox.c.patient == "", ~before)
+        order = (outbox.c.tries, self._due, outbox.c.id)  # what was never rejected goes first
+        # What all of them are sorted by comes first; all else is looked up for the few that are wanted.
+        wanted = (
+            select(outbox.c.id)
+            .join(jobs, outbox.c.job == jobs.c.id)
+            .where(outbox.c.destination == destination, outbox.c.state == Delivery.QUEUED, outbox.c.id.not_in(but))
+            .where(in_turn)
+            .order_by(*order)
+            .limit(limit)
+        )
         digest = func.coalesce(documents.c.digest, instances.c.digest).label("digest")
         kind = func.coalesce(documents.c.kind, literal(IMAGE)).label("kind")
         with self._index.reading() as connection:
@@ -151,10 +161,8 @@ class Parcels:
                 .outerjoin(documents, outbox.c.document == documents.c.id)
                 .outerjoin(instances, outbox.c.instance == instances.c.sop_instance_uid)
                 .join(jobs, outbox.c.job == jobs.c.id)
-                .where(outbox.c.destination == destination, outbox.c.state == Delivery.QUEUED, outbox.c.id.not_in(but))
-                .where(in_turn)
-                .order_by(outbox.c.tries, self._due, outbox.c.id)  # what was never rejected goes first
-                .limit(limit)
+                .where(outbox.c.id.in_(select(wanted.subquery())))
+                .order_by(*order)
             ).all()
         return [Parcel(*row[:6], row.instance or "") for row in rows]
 

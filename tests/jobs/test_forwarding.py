@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from tests import phantoms
 from tests.jobs import fake
 from wetread.acquire.deidentify import Ledger
-from wetread.errors import DecoderDied, SettingsError
+from wetread.errors import DecoderDied, SettingsError, StoreError
 from wetread.jobs.commitments import Stored
 from wetread.jobs.committing import Committing
 from wetread.jobs.deidentified import Copies, left, remember
@@ -73,6 +73,18 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
         yield made
 
 
+@pytest.fixture
+def child() -> None:
+    """Copies are made in a child, as in service."""
+
+
+@pytest.fixture(autouse=True)
+def without_child(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere in this process, as on a system that has no such children: one of them takes a second to start."""
+    if "child" not in request.fixturenames:
+        monkeypatch.setattr("wetread.contain.copier.POSSIBLE", False)
+
+
 def settings(tmp_path: Path, *destinations: Destination, **given: Any) -> Settings:
     return Settings(destinations=destinations, state=tmp_path / "state", retry_first_s=0.0, **given)
 
@@ -125,6 +137,30 @@ def test_a_pacs_gets_what_came_byte_for_byte_and_once(store: Store, tmp_path: Pa
     assert [data for data in deliver(store, given, PACS).got if data in (FILM, RLE, DOUBTFUL)] == [DOUBTFUL]
 
 
+def test_nothing_goes_back_as_it_came(store: Store, tmp_path: Path) -> None:
+    given = settings(tmp_path, OUTSIDE, PACS)
+    bring(store, FILM, calling="PACS")
+    bring(store, RLE, calling="OUTSIDE")
+    read(store, given)
+    assert [one.instance for one in waiting(store, PACS) if one.kind == "IMAGE"] == [f"{phantoms.ROOT}.1.1.2"]
+    assert len(waiting(store, OUTSIDE)) == 2  # a copy is another object
+
+
+def test_a_node_that_ends_blames_no_image(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from wetread.contain.copier import Copier
+
+    copies, parcel = Copies(settings(tmp_path, OUTSIDE)), Parcel(1, 1, "", 0, "IMAGE", "")
+
+    def die(*_: object) -> bytes:
+        copies.close()
+        raise DecoderDied("SIGNAL")
+
+    monkeypatch.setattr(Copier, "asked", die)
+    with pytest.raises(StoreError):
+        copies.made(OUTSIDE, parcel, FILM)
+
+
+@pytest.mark.usefixtures("child")
 def test_outside_gets_copies_that_belong_together(store: Store, tmp_path: Path) -> None:
     given = settings(tmp_path, OUTSIDE)
     bring(store, FILM, RLE)
@@ -192,6 +228,7 @@ def test_what_others_make_of_the_images_comes_home(store: Store, tmp_path: Path)
     assert back.take(Received(*again, b"", "OUTSIDE", 1)) == 0x0122  # a copied image is no result
 
 
+@pytest.mark.usefixtures("child")
 def test_what_may_show_a_name_is_blocked_until_a_rule_says_where(store: Store, tmp_path: Path) -> None:
     """That fails no study; a person sees it, and may send it again."""
     given = settings(tmp_path, OUTSIDE)

@@ -40,6 +40,8 @@ def addressed(readings: Iterable[Reading], settings: Settings) -> list[Addressed
 def images(store: Store, settings: Settings, job: int) -> Images:
     """Return which of the objects that came for a job go on to whom; the rules are asked for each by itself.
 
+    None goes back to where it came from, by AE title, as it is.
+
     Raises
     ------
     StoreError
@@ -47,11 +49,12 @@ def images(store: Store, settings: Settings, job: int) -> Images:
     """
     if not settings.forwards:
         return {}
+    titles = {destination_name(one): one.ae_title for one in settings.destinations if not one.deidentify}
     ways: dict[str, list[str]] = {}
     for uid, digest, sender in store.studies.arrived(job):
         decision = _decided(store, digest, sender, settings) if settings.routes else UNROUTED
         for name, kinds in destination_kinds(settings, decision).items():
-            if IMAGE in kinds:
+            if IMAGE in kinds and titles.get(name) != (sender.calling_ae or None):
                 ways.setdefault(name, []).append(uid)
     return ways
 

@@ -38,9 +38,11 @@ class Copies:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._copier: Copier | None = None
+        self._closed = False
 
     def close(self) -> None:
-        """End the child."""
+        """End the child; what it had in hand is no fault of the image."""
+        self._closed = True
         if self._copier is not None:
             self._copier.close()
 
@@ -54,7 +56,7 @@ class Copies:
         DecoderDied
             The child ended over it.
         StoreError
-            The ledger cannot be written now, or the child does not start.
+            The ledger cannot be written now, the child does not start, or the node ends.
         """
         if not destination.deidentify:
             return data
@@ -86,7 +88,7 @@ class Copies:
                 expected = _expected(data, asked, ledger)
             copy = self._copier.answered(data, profile, answers)
         except DecoderDied as death:
-            if death.why == "START":
+            if death.why == "START" or self._closed:
                 raise StoreError(str(death)) from death
             raise
         if _uids(copy) != expected:

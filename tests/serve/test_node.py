@@ -32,6 +32,7 @@ from wetread.acquire.parse import Parsed
 from wetread.acquire.pixels import decode_pixels
 from wetread.errors import ModelError, SettingsError, StoreError
 from wetread.jobs.states import State
+from wetread.jobs.store import Store
 from wetread.jobs.worker import Reader
 from wetread.pipeline import open_reader
 from wetread.records import Pixels
@@ -141,6 +142,21 @@ def test_ready_only_with_models(start: Start, pacs: Receiver) -> None:
     assert node.wait_ready(5)
     assert get(node.http_port, "/ready")[0] == 200
     assert pacs.wait(1, 5.0)
+
+
+def test_models_load_while_the_store_opens(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    began = threading.Event()
+
+    def load() -> Reader:
+        began.set()
+        return fake.READER
+
+    def opened(*given: Any, **named: Any) -> Store:
+        assert began.wait(5)
+        return Store(*given, **named)
+
+    monkeypatch.setattr("wetread.serve.node.Store", opened)
+    assert start(load).wait_ready(5)
 
 
 def test_models_that_load_after_the_end_read_nothing(start: Start) -> None:
@@ -286,6 +302,7 @@ def test_a_port_in_use_leaves_nothing_open(start: Start) -> None:
         for name in ("port", "http_port"):
             with pytest.raises(SettingsError, match="cannot be bound"):
                 start(**{name: taken.getsockname()[1]})
+    assert not [thread for thread in threading.enumerate() if thread.name == "wetread-load"]
     start()  # the store was closed each time
 
 

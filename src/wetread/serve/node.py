@@ -49,8 +49,8 @@ class Node:
     settings
         The configuration.
     load
-        Loads the models and returns the reader; called in a thread of its own, so that objects
-        are taken while models load.
+        Loads the models and returns the reader; called in a thread of its own as soon as the node starts, so that
+        models load while the store and the ports open, and objects are taken before they are loaded.
     failpoint
         See `wetread.jobs.failpoints`.
     preferred
@@ -80,6 +80,7 @@ class Node:
         self._turns = turns or Turns()
         self._take_span: Callable[[Span], None] = lambda span: None
         self._loaded = False
+        self._opened = threading.Event()  # the store and both ports are open, or will never be
         self._settled = threading.Event()  # loaded, or failed to load
         self._over = threading.Event()
         self._stopped = False
@@ -88,7 +89,9 @@ class Node:
         self.http_port = settings.http_port
 
     def start(self) -> None:
-        """Open the store, then both ports, and begin to load the models; returns at once.
+        """Begin to load the models, open the store, then both ports; does not wait for the models.
+
+        A start that fails does: an engine that still compiles a model while the interpreter ends aborts the process.
 
         Raises
         ------
@@ -97,8 +100,21 @@ class Node:
         SettingsError
             A port cannot be bound, or strangers could reach it, or what sends spans is not installed.
         """
+        check_exposure(self.settings)
+        self._loading.start()
+        try:
+            self._open()
+        except BaseException:
+            self._over.set()
+            self._opened.set()
+            self._loading.join(LOADING_S)
+            raise
+        self._opened.set()
+        log.info("listening", extra={"port": self.port})
+
+    def _open(self) -> None:
+        """Open the store, then both ports."""
         settings = self.settings
-        check_exposure(settings)
         with ExitStack() as undo:  # what was opened is closed again if the rest cannot be
             self.store = Store(
                 settings.state.expanduser(),
@@ -146,8 +162,6 @@ class Node:
                 self._orders.start()
             undo.pop_all()
         self.port, self.http_port = self._listener.port, self._http.port
-        self._loading.start()
-        log.info("listening", extra={"port": self.port})
 
     def _trace(self) -> Callable[[], None]:
         """Send spans to the collector of the settings, if there is one; return what ends that."""
@@ -173,6 +187,10 @@ class Node:
             self.failure = error
             log.error("models not loaded", extra={"reason": type(error).__name__})
             self._over.set()
+            self._settled.set()
+            return
+        self._opened.wait()
+        if self._over.is_set():  # stopped, or never open
             self._settled.set()
             return
         self._runner.read_with(reader, self._arrived)

@@ -91,6 +91,19 @@ def test_a_study_that_nobody_takes_yet_is_decoded_anew(children: Children, tmp_p
     assert Contained(children).decode(files, SETTINGS)[0].images
 
 
+def test_a_child_that_was_not_ready_is_for_the_next_study(tmp_path: Path) -> None:
+    files = series(tmp_path)
+    with closing(Children(SETTINGS)) as children, Ahead(1) as ahead:
+        ahead.decode_with(partial(decoded, children, SETTINGS), CLASSIC)
+        for name, file in files:
+            ahead.take("1.2.3", SLICE, name, file)
+        assert ahead.studies(files) is None  # it is not even started
+        arrive(ahead, files, "1.2.4")
+        made = ahead.studies(files)
+        assert made is not None
+        assert [process.jobs for process in children._all] == [2]
+
+
 def test_only_slices_begin_and_only_so_many_studies(ahead: Ahead, tmp_path: Path) -> None:
     files = series(tmp_path)
     ahead.take("1.2.3", pydicom.uid.ComputedRadiographyImageStorage, *files[0])

@@ -30,17 +30,18 @@ Decode = Callable[[Files, list[bytes | Stored]], tuple[Study, ...]]
 
 
 class _Dropped(WetreadError):
-    """The study turned out to be another, or the node ends."""
+    """Nobody wants what is made of a study."""
 
 
 @dataclass(slots=True)
 class _Arriving:
     """A study that is decoded, and its files on their way to a child."""
 
-    waiting: SimpleQueue[tuple[str, Stored] | list[int] | _Dropped | None] = field(default_factory=SimpleQueue)
+    waiting: SimpleQueue[tuple[str, Stored] | list[int] | None] = field(default_factory=SimpleQueue)
     taken: list[str] = field(default_factory=list)  # digests, in the order in which the child gets their files
     given: list[bytes | Stored] = field(default_factory=list)
     begun: bool = False  # a child takes files
+    dropped: bool = False  # nobody wants what is made
     made: Future[tuple[Study, ...]] = field(default_factory=Future)
 
     def take(self, name: str, file: Stored) -> None:
@@ -55,16 +56,21 @@ class _Arriving:
             if self.waiting.empty():
                 yield None
             what = self.waiting.get(timeout=IDLE_S)
-            if what is None:
+            if self.dropped and self.given:
+                raise _Dropped("the study is another, or the node ends")
+            if self.dropped or what is None:  # a child that got nothing need not end for that
                 return
-            if isinstance(what, _Dropped):
-                raise what
             if isinstance(what, list):
                 yield {"order": what}, b""
                 continue
             name, file = what
             self.given.append(file)
             yield {"name": name, "digest": file.digest}, os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def drop(self) -> None:
+        """Want it no more."""
+        self.dropped = True
+        self.waiting.put(None)
 
     def end(self, blobs: Sequence[tuple[str, Stored]]) -> None:
         """Say that these are all files; those that did not come yet come now."""
@@ -104,7 +110,7 @@ class Ahead:
         with self._lock:
             self._decode = None
             for one in self._arriving.values():
-                one.waiting.put(_Dropped("the node ends"))
+                one.drop()
         self._threads.shutdown()
 
     def take(self, study_uid: str, sop_class_uid: str, name: str, file: Stored) -> None:
@@ -145,7 +151,7 @@ class Ahead:
                 return None
             one = self._arriving.pop(found)
         if not one.begun or not digests.issuperset(one.taken) or len(digests) != len(blobs) or len(blobs) > MOST_FILES:
-            one.waiting.put(_Dropped("it is another study"))
+            one.drop()
             return None
         one.end(files)
         try:

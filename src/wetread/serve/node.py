@@ -8,13 +8,13 @@ import threading
 from collections.abc import Callable, Container
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from starlette.routing import BaseRoute
 
 from wetread.contain.ahead import Ahead
 from wetread.contain.children import Children
+from wetread.contain.process import Files as Arriving
 from wetread.contain.viewer import Viewer
 from wetread.errors import SettingsError
 from wetread.jobs import failpoints
@@ -22,6 +22,7 @@ from wetread.jobs.lanes import deadlines_s
 from wetread.jobs.runner import Arrived, Runner
 from wetread.jobs.store import Store
 from wetread.jobs.worker import Reader
+from wetread.records import Stored, Study
 from wetread.serve import dicomweb, fhir, logs, review, stow, viewer
 from wetread.serve.channels import Channels
 from wetread.serve.http import HttpServer, application
@@ -281,7 +282,11 @@ def run(settings: Settings, on_start: Callable[[Node], None] = lambda node: None
         from wetread.contain.decoder import decoded, decoder  # the engines load while the ports are open already
         from wetread.pipeline import open_reader
 
-        ahead.decode_with(partial(decoded, arriving, settings), CLASSIC)
+        def early(files: Arriving, held: list[bytes | Stored]) -> tuple[Study, ...]:
+            arriving.start(settings.decode_ahead)  # from the first slices on they stay ready
+            return decoded(arriving, settings, files, held)
+
+        ahead.decode_with(early, CLASSIC)
         reader = open_reader(settings, turns, decoder(children, ahead))
         children.start(settings.decoders)  # the first one started with the node; no more while models load
         return reader

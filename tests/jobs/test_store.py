@@ -132,6 +132,31 @@ def test_folders_of_objects_that_arrive_together_are_synced_together(
     receipts.stop()
 
 
+def test_documents_wait_for_the_disk_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each blob's bytes, then its name, then its folder; the digests come in the order of the blobs."""
+    spool, blobs = Spool(tmp_path / "made"), [bytes([n]) * 10 for n in range(4)]
+    fsync, rename = os.fsync, Path.rename
+    together = threading.Barrier(4, timeout=10)
+    steps: dict[int, list[str]] = {}
+
+    def record(step: str) -> None:
+        steps.setdefault(threading.get_ident(), []).append(step)
+
+    def record_fsync(handle: int) -> None:
+        record("folder" if os.path.isdir(os.readlink(f"/proc/self/fd/{handle}")) else "file")
+        together.wait()
+        fsync(handle)
+
+    def record_rename(self: Path, target: Path) -> Path:
+        record("rename")
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", record_fsync)
+    monkeypatch.setattr(Path, "rename", record_rename)
+    assert spool.put_all(blobs) == [hashlib.sha256(data).hexdigest() for data in blobs]
+    assert list(steps.values()) == [["file", "rename", "folder"]] * 4
+
+
 def test_one_bad_arrival_does_not_spoil_its_batch(store: Store) -> None:
     good = [arrive(store, f"1.2.3.{n}") for n in range(3)]
     bad = Arrival(CR, "1.2.3.9", None, "1.2.840.10008.1.2.1", "TEST", good[0].digest, 1)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -84,8 +84,13 @@ def test_documents_wait_while_the_disk_is_full(tmp_path: Path, pacs: Receiver) -
     """The reading is not to blame: it does not count as a try, and is done again."""
     where = tmp_path / "state"
     with process(where, pacs.port, quiet_s=60.0, max_tries=1) as node:
-        with failing(node, "write:error=ENOSPC:when=3+"):  # two objects get through, no document does
-            assert acknowledged(node.destination, BEFORE[:2]) == BEFORE[:2]
+        with ExitStack() as full:
+
+            def answered(index: int, _: int) -> None:
+                if index == 1:  # both objects got through; before the association ends, nothing is read
+                    full.enter_context(failing(node, "write:error=ENOSPC"))
+
+            assert send(node.destination, BEFORE[:2], on_status=answered) == [0, 0]
             until(lambda: "wetread_reading_seconds_count 0.0" not in node.get("/metrics")[1])
             time.sleep(0.5)
             assert rows(where, "SELECT count(*) FROM documents") == [(0,)]

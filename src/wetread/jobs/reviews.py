@@ -117,8 +117,7 @@ class Reviews:
                 return Reviewed(row.sop_instance_uid, before.successor, ())
             sources = _sources(connection, row, drawn is not None)
         made, judged = self._documents(row, sources, review, before, drawn)
-        digests = [self._made.put(document.data) for document, _ in made]
-        self._made.sync(digests)
+        digests = self._made.put_all(document.data for document, _ in made)
         with self._index.writing() as connection:
             last = _last(connection, row.sop_instance_uid)
             if (last.id if last else 0) != (before.id if before else 0):

@@ -11,6 +11,7 @@ import itertools
 import os
 import uuid
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from wetread.errors import StoreError
 from wetread.jobs import failpoints
 from wetread.records import Stored
 
+SIDE_BY_SIDE = 4  # blobs that are written at a time
 FOLDERS = tuple(f"{number:02x}" for number in range(256))
 
 
@@ -72,6 +74,22 @@ class Spool:
             temporary.unlink(missing_ok=True)
             raise
         self._failpoint("blob-written")
+        return digest
+
+    def put_all(self, blobs: Iterable[bytes]) -> list[str]:
+        """Write blobs side by side, so that they wait for the disk together; return when all of them are durable.
+
+        Returns
+        -------
+        list of str
+            The SHA-256 of each, hex.
+        """
+        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+            return list(pool.map(self._put_durably, blobs))
+
+    def _put_durably(self, data: bytes) -> str:
+        digest = self.put(data)
+        self.sync((digest,))
         return digest
 
     def sync(self, digests: Iterable[str]) -> None:

@@ -279,8 +279,7 @@ class Studies:
 
     def _spooled(self, made: Sequence[Addressed]) -> list[str]:
         """Make the blobs of documents durable; return their digests."""
-        digests = [self._made.put(document.data) for document, _ in made]
-        self._made.sync(digests)
+        digests = self._made.put_all(document.data for document, _ in made)
         self._failpoint("documents-spooled")
         return digests
 

@@ -5,8 +5,7 @@ Image Segmentation", 2021, arXiv:2102.04306 (the hybrid of a convolutional stem,
 Transformer on its coarsest features and a decoder with skips).  Blocks: A. Vaswani
 et al., "Attention Is All You Need", NeurIPS 2017, arXiv:1706.03762, with the norms
 first; places by a depthwise convolution: X. Chu et al., "Conditional Positional
-Encodings for Vision Transformers", 2021, arXiv:2102.10882; branches that begin at zero: T. Bachlechner et al.,
-"ReZero is All You Need", 2020, arXiv:2003.04887.
+Encodings for Vision Transformers", 2021, arXiv:2102.10882.
 Origin: written here from the papers; the encoder is the first five stages of
 `efficientnet_lite`, whose ImageNet weights it takes when asked.
 Licence: Apache-2.0 (code and converted weights).
@@ -28,11 +27,7 @@ TAPS = {2: 24, 4: 40, 10: 112}
 
 
 class TransformerBlock(nn.Module):
-    """Places, then attention, then a perceptron; each added to what came in.
-
-    All three add nothing at first: training begins at the network without them. From random ones a short training
-    never got as far as that (cine MR, `docs/evidence/architectures.md`: Dice 0.39 instead of 0.83 after six epochs).
-    """
+    """Places, then attention, then a perceptron; each added to what came in."""
 
     def __init__(self, width: int, heads: int, expansion: int = 3) -> None:
         super().__init__()
@@ -41,12 +36,9 @@ class TransformerBlock(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
-        narrow = nn.Linear(expansion * width, width)
-        self.mlp = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, expansion * width), nn.GELU(), narrow)
-        for last in (self.place, self.out, narrow):
-            nn.init.zeros_(last.weight)
-            if last.bias is not None:
-                nn.init.zeros_(last.bias)
+        self.mlp = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, expansion * width), nn.GELU(), nn.Linear(expansion * width, width)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Return features [N, C, H, W] of features [N, C, H, W]."""

@@ -62,7 +62,7 @@ def compare_architectures(tables: Mapping[str, Table], data: Path, out: Path, mo
 
     Returns
     -------
-    By name title, what was shown, the engine, and of each architecture its parameters, GMAC, its
+    By name title, remarks, what was shown, the engine, and of each architecture its parameters, GMAC, its
     learning rate and the tries for it, the loss of each epoch, the figures of its fp32 and int8 builds,
     and their milliseconds.
     """
@@ -135,7 +135,8 @@ def _measure(task: Series | Chests, trained: Sequence[Trained], out: Path) -> Fi
         "samples_an_epoch": task.shown,
         "epochs_a_try": table["search"]["epochs"],
     }
-    return {"title": table["title"], "metric": task.metric, "engine": kind, "shown": shown, "architectures": rows}
+    about = {"title": table["title"], "remarks": table.get("remarks", "").strip()}
+    return {**about, "metric": task.metric, "engine": kind, "shown": shown, "architectures": rows}
 
 
 @dataclass

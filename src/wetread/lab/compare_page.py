@@ -65,6 +65,9 @@ def _page(whole: Mapping[str, Figures]) -> Iterable[str]:
         yield _table(figures)
         yield ""
         yield verdict(figures)
+        if figures.get("remarks"):
+            yield ""
+            yield figures["remarks"]
 
 
 def _table(figures: Figures) -> str:

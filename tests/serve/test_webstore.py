@@ -65,8 +65,11 @@ def test_results_go_to_another_node_that_was_away(tmp_path: Path) -> None:
 
 
 @contextmanager
-def server(status: int, body: bytes, headers: dict[str, str] | None = None, pause_s: float = 0.0) -> Iterator[int]:
-    """Answers every POST so."""
+def server(
+    status: int, body: bytes, headers: dict[str, str] | None = None, pause_s: float = 0.0, answers: int = 0
+) -> Iterator[int]:
+    """Answers every POST so; after each it closes the connection without a word, and after `answers` it gives none."""
+    given = [0]
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -74,6 +77,10 @@ def server(status: int, body: bytes, headers: dict[str, str] | None = None, paus
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
             time.sleep(pause_s)
+            given[0] += 1
+            self.close_connection = answers > 0
+            if given[0] > answers > 0:
+                return
             self.send_response(status)
             for name, value in (headers or {"Content-Length": str(len(body))}).items():
                 self.send_header(name, value)
@@ -97,6 +104,16 @@ def answer(tag: str, **item: list[Any]) -> bytes:
     named = {"00081155": {"vr": "UI", "Value": [UID]}}
     named |= {f"{name[1:]}": {"vr": "US", "Value": value} for name, value in item.items()}
     return json.dumps({tag: {"vr": "SQ", "Value": [named]}}).encode()
+
+
+def test_a_connection_that_was_closed_between_two_objects_is_opened_anew() -> None:
+    with server(200, answer("00081199"), answers=2) as port, webstore.Sender(web(port), 5.0) as sender:
+        assert sender.store(ITEM) == 0
+        time.sleep(0.2)
+        assert sender.store(ITEM) == 0
+        time.sleep(0.2)
+        with pytest.raises(PeerUnreachable):  # once more, and no more
+            sender.store(ITEM)
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ class Sender:
             "Accept": media.JSON,
             "Content-Type": f'{media.MULTIPART}; type="{media.DICOM}"; boundary={boundary}',
         }
-        with self._client.ask("POST", "/studies", headers, _body(item, boundary)) as response:
+        with self._client.ask("POST", "/studies", headers, _body(item, boundary), again=True) as response:
             answer = self._client.read(response, MOST_ANSWER)
         return _status(self._client.name, response, answer, instance)
 

@@ -140,6 +140,8 @@ class Process:
         finally:
             if self.process.poll() is None:
                 self.process.kill()
+                with suppress(ProcessLookupError):  # it outlives a strace that was before it
+                    os.kill(self._pid, signal.SIGKILL)
                 self.process.communicate()
         return self.process.returncode
 

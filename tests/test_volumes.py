@@ -289,6 +289,17 @@ def test_what_one_model_cannot_answer_leaves_the_other_its_answer(reader: pipeli
     assert [model.id for model in result.models] == ["ct-bleed"]
 
 
+def test_model_of_the_head_finds_it_without_another_model(reader: pipeline.Reader) -> None:
+    """All that it sees is the ball, so even the slices at its ends show much of what is bright."""
+    model = reader.models[0].model
+    here = replace(model, recipe=replace(model.recipe, region="head"), body_part=("CHEST",), series=Series())
+    result = read(
+        pipeline.Reader((replace(reader.models[0], model=here),), reader.settings), slices.series(ball())
+    ).result
+    assert [one.id for one in result.models] == ["ct-bleed"]
+    assert np.isin(np.flatnonzero((ball() == 800).any((1, 2))), result.findings[0].slices).all()
+
+
 def test_reformat_is_read_where_the_model_takes_it(reader: pipeline.Reader) -> None:
     parts = slices.series(ball(), modality="MR", ImageType=["DERIVED", "SECONDARY", "AXIAL"], **T1)
     assert read(reader, parts).result.refusal is None

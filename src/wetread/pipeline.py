@@ -301,7 +301,7 @@ class Reader:
         known = self.known or [one.model for one in self.models]
         chosen = {model.id for model in infer.permitted(known, image, decision)}
         loaded = [(item.lighter if lighter else None) or item for item in self.models if item.model.id in chosen]
-        return sorted(loaded, key=lambda item: (item.model.recipe.region != "image", not item.model.segments))
+        return sorted(loaded, key=lambda item: (item.model.recipe.region == "lungs", not item.model.segments))
 
 
 def _of_images(study: Study) -> Study:
@@ -369,7 +369,7 @@ def _ask(loaded: infer.Loaded, image: Image, organ: Organ | None, clock: Clock) 
 
 
 def _box(recipe: Recipe, organ: Organ | None) -> Box | None:
-    if recipe.region == "image":
+    if recipe.region != "lungs":
         return None
     if organ is None:
         raise NotRead("NOT-A-CHEST", "No lungs were outlined on which this model could look.")

@@ -146,7 +146,7 @@ class Recipe:
     grid: tuple[int, int]  # (y, x) of the model's grid, pixels; the physical aspect ratio is kept
     depth: int = 0  # slices of a volumetric model's grid; 0: a model of films or slices, one after the other
     axes: str = ""  # where (z, y, x) run to in the patient, such as "HPL": turn the image so; "": as acquired
-    region: str = "image"  # "image", or "lungs": the box around them
+    region: str = "image"  # "image"; the box around the "lungs", as a model outlines them, or in CT the "head"
     region_margin: float = 0.0  # grown on each side, as a share of the region's size
     spacing_mm: tuple[float, ...] | None = None  # (y, x), or (z, y, x) with a depth: crop or pad, do not fit
     window: tuple[float, float] | None = None  # values (HU in CT) that become 0 and 1, instead of percentiles

@@ -26,6 +26,7 @@ def test_volume_and_window() -> None:
         ({"grid": [48, 32], "spacing_mm": [3, 1, 1]}, "expected 2 lengths"),
         ({"grid": [48, 32], "spacing_mm": [0, 1]}, "lengths above 0"),
         ({"grid": [48, 32], "spacing_mm": [1, 1], "region": "lungs"}, "other than image"),
+        ({"grid": [48, 32], "region": "head"}, "expected a window in HU"),
         ({"grid": [48, 32], "window": [400, -1000]}, "two rising values"),
         ({"grid": [48, 32], "window": [400]}, "two rising values"),
         ({"grid": [48, 32], "percentiles_of": "study"}, "percentiles_of: expected one of"),

@@ -12,7 +12,7 @@ from wetread.errors import ModelError
 from wetread.records import Recipe
 
 #: Parts of an image that a recipe may ask for.
-REGIONS = ("image", "lungs")
+REGIONS = ("image", "lungs", "head")
 #: The two ends of each axis of the patient.
 ENDS = ("LR", "PA", "HF")
 #: What percentiles may be taken of.
@@ -43,6 +43,8 @@ def parse(table: Mapping[str, Any]) -> Recipe:
     recipe = Recipe(grid=sizes[-2:], depth=sizes[0] if len(sizes) == 3 else 0, **values)
     if recipe.region not in REGIONS:
         raise ModelError(f"[recipe] region: expected one of {REGIONS}, got {recipe.region!r}")
+    if recipe.region == "head" and recipe.window is None:
+        raise ModelError("[recipe] region: expected a window in HU beside head: the skull is found by its density")
     if recipe.channels not in (1, 3) or {len(recipe.mean), len(recipe.std)} - {1, recipe.channels}:
         raise ModelError("[recipe] channels: expected 1 or 3, and as many values of mean and std, or one")
     if recipe.beside and (recipe.depth or recipe.channels != 3):

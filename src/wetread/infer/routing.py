@@ -55,8 +55,8 @@ def permitted(models: Sequence[Model], image: Image, decision: Decision) -> tupl
         raise NotRead("NOT-ROUTED", f"Routes, {rule.label if rule else ''}: no model is to read it.")
     fits = route(models, image)
     outliners = [m for m in fits if is_pair(m) and m.id not in decision.models_not]
-    chosen = [m for m in fits if decision.permits(m.id) and (m.recipe.region == "image" or outliners)]
-    if any(m.recipe.region != "image" for m in chosen):
+    chosen = [m for m in fits if decision.permits(m.id) and (m.recipe.region != "lungs" or outliners)]
+    if any(m.recipe.region == "lungs" for m in chosen):
         chosen += [m for m in outliners if m not in chosen]
     names = ", ".join(m.id for m in fits)
     why = f"Routes, {rule.label if rule else ''}: expected one of the models that are for such an image ({names})."

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from wetread.prepare.grid import back, back_mask, bounds, forward, letterbox
+from wetread.prepare.head import head_box
 from wetread.prepare.intensity import normalise, scale
 from wetread.prepare.stack import back_mask_stack, back_stack, forward_stack, lay, seen
 from wetread.prepare.turn import turn_to, turned, turned_back
@@ -72,6 +73,8 @@ def prepare(
     volume = pixels if pixels.ndim == 3 else pixels[None]
     turn = turn_to(recipe.axes, directions, whole=recipe.depth > 0)
     shape = (volume.shape[0], volume.shape[1], volume.shape[2])
+    if recipe.region == "head" and region is None:
+        region = head_box(turned(volume, turn))
     grid = lay(shape, pixel_aspect, recipe, region, spacing_mm, turn)
     canvas, content = forward_stack(volume, grid)
     scale(content, recipe)

@@ -45,6 +45,7 @@ class Augment:
     style: float = 0.0
     truncate: float = 0.0
     upend: float = 0.0
+    bleed: float = 0.0  # share of slices of head CT without a bleed into which one is drawn
     window: tuple[int, ...] = ()  # (z, y, x) of the part of a volume that is shown, voxels; empty: all of it
 
     @classmethod

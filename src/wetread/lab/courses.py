@@ -18,7 +18,7 @@ from wetread.lab.plan import recipe_of
 from wetread.lab.series import load
 from wetread.lab.train import Course, Plan
 
-__all__ = ["labels_of", "read_cases", "series_course"]
+__all__ = ["labels_of", "read_cases", "series_course", "shown"]
 
 
 def labels_of(table: Mapping[str, Any]) -> int:
@@ -40,11 +40,15 @@ def series_course(table: Mapping[str, Any], gridded: Gridded, folds: NDArray[np.
     augment = Augment.from_table(table["augment"])
     samples = GridSamples(gridded, recipe, augment, plan.seed, labels_of(table), masks)
     rows = np.flatnonzero(folds[gridded.series] != fold)
-    rare = rows[gridded.present[rows].any(1)]
-    shown = [rows, *(rare + turn * len(gridded) for turn in range(1, plan.repeat_positive))]
     losses = {
         "segmentation": mask_loss,
         "classification": label_loss(plan.label_smoothing),
         "segmentation+classification": joint_loss,
     }
-    return Course(samples, np.concatenate(shown), losses[table["task"]], lambda model: {})
+    return Course(samples, shown(gridded, rows, plan), losses[table["task"]], lambda model: {})
+
+
+def shown(gridded: Gridded, rows: NDArray[np.int64], plan: Plan) -> NDArray[np.int64]:
+    """Return the rows of samples that an epoch shows of some rows: those that hold a label more often."""
+    rare = rows[gridded.present[rows].any(1)]
+    return np.concatenate([rows, *(rare + turn * len(gridded) for turn in range(1, plan.repeat_positive))])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from wetread.lab import zoo
 from wetread.lab.cases import used_folds
-from wetread.lab.courses import read_cases, series_course
-from wetread.lab.gridded import Gridded
+from wetread.lab.courses import read_cases, series_course, shown
+from wetread.lab.gridded import Gridded, GridSamples
 from wetread.lab.predict import Predictor
 from wetread.lab.train import Plan, fit
+from wetread.lab.views import Tail, Views
 from wetread.lab.weights import save_weights
 from wetread.records import Recipe, Tensor
 
@@ -45,14 +46,21 @@ def train_folds(
     The weights' files.
     """
     _, gridded, folds = read_cases(table, data)
-    files = []
+    plan, views, files = Plan(**table["train"]), None, []
     for one in used_folds(table["folds"], folds) if fold is None else [fold]:
         folder = fold_folder(out, str(table["id"]), one)
         course = series_course(table, gridded, folds, one)
-        plan = Plan(**table["train"])
         torch.manual_seed(plan.seed)
-        state = fit(zoo.build(table["model"]), course, plan, folder, resume=resume)
-        save_weights(folder / "weights.pt", dict(table) | {"fold": one}, state.average)
+        network = zoo.build(table["model"])
+        if plan.views:
+            assert isinstance(course.samples, GridSamples)
+            network = tail = Tail(network)
+            rows, file = shown(gridded, np.arange(len(gridded)), plan), folder.parent / "views.pt"
+            views = views or Views(course.samples, rows, plan.views, tail, file)
+            course = replace(course, samples=views)
+        average = fit(network, course, plan, folder, resume=resume).average
+        kept = average.network if isinstance(average, Tail) else average
+        save_weights(folder / "weights.pt", dict(table) | {"fold": one}, kept)
         files.append(folder / "weights.pt")
     return files
 

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from wetread.lab.augment import Augment, affine_matrix, appearance, cutouts
 from wetread.lab.augment3d import appear3d, move3d
+from wetread.lab.bleeds import draw_bleed
 from wetread.lab.cases import Cases
 from wetread.lab.samples import Key
 from wetread.prepare import forward_stack, prepare
@@ -112,26 +113,40 @@ class GridSamples(Dataset[tuple[Tensor, Tensor]]):
         rng = np.random.default_rng([self.seed, epoch, row])
         at = row % len(self.data)
         mask = self.data.masks[at]
-        image, mask = (self._volume if self.recipe.depth else self._slice)(at, mask, rng)
+        planes, labels = self._shown(at, rng)
+        image, mask = (self._volume if self.recipe.depth else self._slice)(planes, mask, rng)
         tensor = torch.from_numpy(self._normalised(image))
         if self.masks:
-            planes = np.stack([mask == value for value in range(1, self.labels + 1)])
-            return tensor, torch.from_numpy(planes.astype(np.float32))
-        return tensor, torch.from_numpy(self.data.present[at].astype(np.float32))
+            masks = np.stack([mask == value for value in range(1, self.labels + 1)])
+            return tensor, torch.from_numpy(masks.astype(np.float32))
+        return tensor, torch.from_numpy(labels.astype(np.float32))
+
+    def _shown(self, at: int, rng: np.random.Generator) -> tuple[Floats, NDArray[np.int64]]:
+        """Return the planes of a row, or its volume, and its labels; with a bleed drawn into some that have none."""
+        labels = self.data.present[at]
+        if not self.recipe.beside:
+            return self.data.images[at][None], labels
+        planes = self.data.channels(at, self.recipe)
+        if not labels.any() and rng.random() < self.augment.bleed:
+            drawn = draw_bleed(planes, rng)
+            if drawn is not None:
+                return drawn, np.ones_like(labels)
+        return planes, labels
 
     def _normalised(self, image: Floats) -> Floats:
         """Return (c, ...) of one plane or volume that is repeated, or of the planes of a slice and its neighbours."""
         planes = (image - np.float32(self.recipe.mean[0])) / np.float32(self.recipe.std[0])
         return np.repeat(planes, self.recipe.channels // len(planes), 0).astype(np.float32)
 
-    def _slice(self, at: int, mask: NDArray[np.uint8], rng: np.random.Generator) -> tuple[Floats, NDArray[np.uint8]]:
+    def _slice(
+        self, planes: Floats, mask: NDArray[np.uint8], rng: np.random.Generator
+    ) -> tuple[Floats, NDArray[np.uint8]]:
         matrix = affine_matrix(rng, self.augment, self.recipe.grid)
         if rng.random() < self.augment.upend:
             matrix = np.diag([1.0, -1.0, 1.0]) @ matrix
             matrix[1, 2] += self.recipe.grid[0] - 1
         size = self.recipe.grid[::-1]
         still = cv2.warpAffine(mask, matrix[:2], size, flags=cv2.INTER_NEAREST)
-        planes = self.data.channels(at, self.recipe) if self.recipe.beside else self.data.images[at][None]
         if self.recipe.beside and rng.random() < self.augment.flip:
             planes = planes[::-1]
         # Neighbours are of one scan: what is drawn for one holds for all.
@@ -143,8 +158,10 @@ class GridSamples(Dataset[tuple[Tensor, Tensor]]):
         moved = cv2.warpAffine(plane, matrix[:2], self.recipe.grid[::-1], flags=cv2.INTER_LINEAR)
         return cutouts(appearance(np.asarray(moved, np.float32), rng, self.augment), rng, self.augment)
 
-    def _volume(self, at: int, mask: NDArray[np.uint8], rng: np.random.Generator) -> tuple[Floats, NDArray[np.uint8]]:
-        image, mask = move3d(self.data.images[at], mask, rng, self.augment)
+    def _volume(
+        self, planes: Floats, mask: NDArray[np.uint8], rng: np.random.Generator
+    ) -> tuple[Floats, NDArray[np.uint8]]:
+        image, mask = move3d(planes[0], mask, rng, self.augment)
         image = appear3d(image, rng, self.augment)
         image, mask = _cut(image, mask, self.augment.window, rng)
         return image[None], mask

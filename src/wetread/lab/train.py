@@ -49,6 +49,7 @@ class Plan:
     checkpoint_steps: int = 100  # steps from one checkpoint to the next
     label_smoothing: float = 0.0  # distance of the targets from 0 and 1
     mixup: float = 0.0  # share of batches that are mixed
+    views: int = 0  # changed views a row that pass the frozen blocks once, for all epochs; 0: new ones each epoch
     guidance: float = 0.0  # weight of the share of a map's evidence outside the lungs
 
 

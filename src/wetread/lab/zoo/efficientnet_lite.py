@@ -143,6 +143,15 @@ class EfficientNetLite0(nn.Module):
             module.eval()
         return self
 
+    def trunk(self, image: Tensor) -> Tensor:
+        """Return what stem and frozen blocks make of an image [N, C, H, W]."""
+        x: Tensor = self.blocks[: self.frozen](self.stem(image))
+        return x
+
+    def tail(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and maps of what `trunk` gives."""
+        return self._answer(self.top(self.blocks[self.frozen :](x)))
+
     def features(self, image: Tensor) -> Tensor:
         """Return the last features [N, F, H / stride, W / stride]; F is 1280 with all seven stages."""
         x: Tensor = self.top(self.blocks(self.stem(image)))
@@ -150,7 +159,9 @@ class EfficientNetLite0(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits [N, K] and maps [N, K, H / stride, W / stride] of an image [N, C, H, W]."""
-        x = self.features(image)
+        return self._answer(self.features(image))
+
+    def _answer(self, x: Tensor) -> tuple[Tensor, Tensor]:
         logits: Tensor = self.head(self.dropout(x.mean(dim=(2, 3))))
         maps = nn.functional.conv2d(x, self.head.weight[:, :, None, None].to(x.dtype))
         return logits, maps

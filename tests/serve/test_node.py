@@ -403,7 +403,7 @@ def test_the_command_serves_until_sigterm(tmp_path: Path, models: bool) -> None:
         process.kill()
         process.communicate()
     events = [json.loads(line)["event"] for line in errors.splitlines() if line.startswith("{")]
-    assert events[0] == "listening"
+    assert "listening" in events  # models load, or do not, while the ports open
     assert events[-1] == "stopped"
     assert (process.returncode == 0) == models
     assert ("models not loaded" in events) != models

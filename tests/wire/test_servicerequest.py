@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -255,7 +256,13 @@ def test_a_node_asks_a_server_of_others(tmp_path: Path, caplog: pytest.LogCaptur
         post(port, {**made, "status": "revoked", "priority": "stat"})
         place = Destination("EHR", url=f"fhir+http://127.0.0.1:{port}")
         settings = Settings(state=tmp_path, port=0, http_port=0, worklists=(place,), fhir_systems=PAIRS, quiet_s=30.0)
-        node = Node(settings, lambda: fake.READER)
+        asked = threading.Event()
+
+        def load() -> Any:
+            asked.wait(90.0)  # nothing is read before: a study that is read is no more hastened
+            return fake.READER
+
+        node = Node(settings, load)
         node.start()
         try:
             head, at = film("7.7", "7.7.1"), film("7.7", "7.7.1").index(element(0x00080060, "CS", b"CR"))
@@ -264,6 +271,7 @@ def test_a_node_asks_a_server_of_others(tmp_path: Path, caplog: pytest.LogCaptur
             until(lambda: [job.lane for job in node.store.overview.versions("7.7")] == [Lane.URGENT], 60.0)
             (known,) = node.store.ordered.of("7.7", "A-1")
         finally:
+            asked.set()
             node.stop()
     assert known.reference == f"http://127.0.0.1:{port}/ServiceRequest/{order}"
     assert Identifier("4711", "HOSP") in known.patient

@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from wetread.errors import PeerRefused, PeerUnreachable, SettingsError
 from wetread.serve.node import Node
 from wetread.settings import Destination, Settings, load, parse_destination
 from wetread.wire import dimse, webstore
+from wetread.wire.webclient import WebClient
 
 ITEM, UID = film("1.2", "1.2.1.1"), "1.2.1.1"
 
@@ -114,6 +115,12 @@ def test_a_connection_that_was_closed_between_two_objects_is_opened_anew() -> No
         time.sleep(0.2)
         with pytest.raises(PeerUnreachable):  # once more, and no more
             sender.store(ITEM)
+    with server(200, b"", answers=1) as port, WebClient(web(port), 5.0) as client:
+        for refused in (False, True):
+            expected = pytest.raises(PeerUnreachable) if refused else nullcontext()  # not asked twice
+            with expected, client.ask("POST", "/workitems", {}, b"{}") as response:
+                response.read()
+            time.sleep(0.2)
 
 
 @pytest.mark.parametrize(

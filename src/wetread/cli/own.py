@@ -94,7 +94,7 @@ def take_in(context: click.Context, source: Path, description: Path, as_json: bo
 @click.option("--patient", default="", help="Imported model: column of the patient.")
 @click.option("--patient-from", default="", help="Imported model: pattern of the path; its first group is the patient.")
 @click.option("--split", default="", help="Imported model: as of `lab data`; nothing is judged on the first part.")
-@click.option("--accept-leakage", "accepted", default="", metavar="REASON", help="Use a split that fails; recorded.")
+@accept_option
 @click.option("--sensitivity", default=0.0, help="Imported classifier: fix the threshold so, on the part set aside.")
 @json_option
 @click.pass_context

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from wetread.contain.process import POSSIBLE, Files, Process, Read
@@ -125,3 +126,30 @@ class Children:
             process.end()
             self._all.discard(process)
         self.start(self._wanted)
+
+
+class OneChild:
+    """One process for one kind of question, beside those that decode studies; it starts with the first.
+
+    Parameters
+    ----------
+    settings
+        `decoder_*` and what bounds an image and an answer.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._children = Children(replace(settings, decoders=1))
+
+    def close(self) -> None:
+        """End the child."""
+        self._children.close()
+
+    def _ask(self, do: str, files: Files, read: Read[Made], **more: Any) -> Made:
+        return self._children.ask(job(do, self._settings, **more), files, read)
+
+
+def job(do: str, settings: Settings, **more: Any) -> dict[str, Any]:
+    """Return what a child is told to do, with the settings that bound it."""
+    used = ("max_pixels", "max_series_pixels", "least_side")
+    return {"do": do, "settings": {name: getattr(settings, name) for name in used}, **more}

@@ -7,34 +7,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 from wetread.acquire.deidentify import Answers, Asked, Profile
-from wetread.contain.children import Children
+from wetread.contain.children import OneChild
 from wetread.contain.copied import Copy, Question, copied, question
 from wetread.contain.handover import read
 from wetread.contain.process import POSSIBLE, Files
 from wetread.contain.talk import Body
 from wetread.errors import BLOCKED, Blocked, DecoderDied
-from wetread.settings import Settings
 
 Made = TypeVar("Made")
 
 
-class Copier:
-    """Asks one child; it starts with the first question."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._children = Children(replace(settings, decoders=1))
-        self._common = {
-            "settings": {"max_pixels": settings.max_pixels, "max_series_pixels": settings.max_series_pixels}
-        }
-
-    def close(self) -> None:
-        """End the child."""
-        self._children.close()
+class Copier(OneChild):
+    """Asks one child."""
 
     def asked(self, data: bytes, profile: Profile) -> Asked:
         """Return what the ledger must be asked for a copy: `wetread.acquire.deidentify.asked`, which names the errors.
@@ -47,18 +35,18 @@ class Copier:
             The child ended over it.
         """
         told = _told(profile)
-        code, made = self._ask("question", told, data, _question) if POSSIBLE else question(told, data)
+        code, made = self._tell("question", told, data, _question) if POSSIBLE else question(told, data)
         return _unless(code, made)
 
     def answered(self, data: bytes, profile: Profile, answers: Answers) -> bytes:
         """Return the copy: `wetread.acquire.deidentify.answered`; raises as `asked`."""
         told = _told(profile) | {"answers": asdict(answers)}
-        code, planes = self._ask("copy", told, data, _copied) if POSSIBLE else copied(told, data, self._settings)
+        code, planes = self._tell("copy", told, data, _copied) if POSSIBLE else copied(told, data, self._settings)
         return _unless(code, planes[0].pixels if planes else None).tobytes()
 
-    def _ask(self, do: str, told: dict[str, Any], data: bytes, made: Callable[[bytes, Body], Made]) -> Made:
+    def _tell(self, do: str, told: dict[str, Any], data: bytes, made: Callable[[bytes, Body], Made]) -> Made:
         files: Files = iter([({}, json.dumps(told).encode()), ({}, data)])  # names are too long for a message
-        return self._children.ask({"do": do, **self._common}, files, made)
+        return self._ask(do, files, made)
 
 
 def _told(profile: Profile) -> dict[str, Any]:

@@ -11,14 +11,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from wetread import acquire
 from wetread.acquire import Assumption
 from wetread.acquire.instances import max_file_bytes
 from wetread.acquire.source import File, check_found, named, opened
 from wetread.contain.ahead import Ahead
-from wetread.contain.children import Children
+from wetread.contain.children import Children, job
 from wetread.contain.handover import read
 from wetread.contain.process import POSSIBLE, Files
 from wetread.contain.talk import Body
@@ -80,8 +80,8 @@ class Contained:
     ) -> tuple[Rejected, ...]:
         """As `wetread.acquire.given_up`."""
         told = (({"name": name, "digest": digest}, data) for name, digest, data in files)
-        job = _job("given_up", settings, code=refusal.code, detail=refusal.detail)
-        return self._children.ask(job, told, _rejected)
+        given = job("given_up", settings, code=refusal.code, detail=refusal.detail)
+        return self._children.ask(given, told, _rejected)
 
     def load(self, paths: Sequence[Path], settings: Settings, assume: Assumption = _ASSUMPTION) -> tuple[Study, ...]:
         """As `wetread.acquire.load`.
@@ -89,10 +89,10 @@ class Contained:
         A file over which a child died is refused by its header; if that dies too, without it.
         """
         files, limit = named(paths), max_file_bytes(settings)
-        job = _job("load", settings, assume=asdict(assume))
+        given = job("load", settings, assume=asdict(assume))
         while True:
             try:
-                studies, found = self._children.ask(job, _opened(files, limit), _loaded)
+                studies, found = self._children.ask(given, _opened(files, limit), _loaded)
                 break
             except DecoderDied as death:
                 if death.file < 0 or files[death.file].blind:
@@ -118,7 +118,7 @@ def decoded(
     held
         The same files, in this order, when the last one was taken.
     """
-    return children.ask(_job("decode", settings, assume=asdict(assume)), files, partial(_studies, held))
+    return children.ask(job("decode", settings, assume=asdict(assume)), files, partial(_studies, held))
 
 
 def decoder(children: Children, ahead: Ahead | None = None) -> Decoder:
@@ -127,11 +127,6 @@ def decoder(children: Children, ahead: Ahead | None = None) -> Decoder:
         return Contained(children, ahead)
     log.warning("decoding is not contained: this system has no memfd_create")
     return acquire
-
-
-def _job(do: str, settings: Settings, **more: Any) -> dict[str, Any]:
-    used = ("max_pixels", "max_series_pixels", "least_side")
-    return {"do": do, "settings": {name: getattr(settings, name) for name in used}, **more}
 
 
 def _opened(files: Sequence[File], limit: int) -> Files:

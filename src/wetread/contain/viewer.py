@@ -4,33 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, replace
+from dataclasses import astuple
 from typing import Any
 
 from wetread.acquire.rendering import Window
-from wetread.contain.children import Children
+from wetread.contain.children import OneChild
 from wetread.contain.handover import read
 from wetread.contain.process import POSSIBLE
 from wetread.contain.shown import Drawn, Shown, drawn, shown, told
 from wetread.contain.talk import Body
 from wetread.errors import REFUSALS, DecoderDied, NotRead
 from wetread.records import Pixels, Segmentation
-from wetread.settings import Settings
 
 
-class Viewer:
-    """Asks one child; it starts with the first question."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._children = Children(replace(settings, decoders=1))
-        self._common = {
-            "settings": {"max_pixels": settings.max_pixels, "max_series_pixels": settings.max_series_pixels}
-        }
-
-    def close(self) -> None:
-        """End the child."""
-        self._children.close()
+class Viewer(OneChild):
+    """Asks one child."""
 
     def metadata(self, files: Iterable[tuple[str, bytes]]) -> list[str]:
         """Return the attributes of objects as DICOM JSON.
@@ -52,8 +40,7 @@ class Viewer:
         """
         if not POSSIBLE:
             return [told(url, data, self._settings) for url, data in files]
-        job = {"do": "metadata", **self._common}
-        return self._children.ask(job, (({"url": url}, data) for url, data in files), _texts)
+        return self._ask("metadata", (({"url": url}, data) for url, data in files), _texts)
 
     def explicit(self, data: bytes) -> bytes:
         """Return an object in another encoding: `wetread.acquire.plain.explicit`, which names the errors, too."""
@@ -76,8 +63,7 @@ class Viewer:
     def segmentation(self, data: bytes) -> Segmentation:
         """Read a segmentation: `wetread.acquire.segmentation.segmentation`, which names the errors, too."""
         if POSSIBLE:
-            job = {"do": "segmentation", **self._common}
-            refusal, made = self._children.ask(job, iter([({}, data)]), _drawn)
+            refusal, made = self._ask("segmentation", iter([({}, data)]), _drawn)
         else:
             refusal, made = drawn(data, self._settings)
         if refusal is not None or made is None:
@@ -86,8 +72,7 @@ class Viewer:
 
     def _show(self, data: bytes, **asked: Any) -> list[Pixels]:
         if POSSIBLE:
-            job = {"do": "show", **self._common, **asked}
-            code, planes = self._children.ask(job, iter([({}, data)]), _shown)
+            code, planes = self._ask("show", iter([({}, data)]), _shown, **asked)
         else:
             code, planes = shown(asked, data, self._settings)
         if code:

@@ -25,7 +25,7 @@ _KIND = "destination"
 
 
 class Copies:
-    """Makes of what waits for destinations what leaves, in one child for all of them.
+    """Makes of what waits for a destination what leaves, images in a child of its own.
 
     These libraries load with the first copy, not with the ports.
 

@@ -64,8 +64,13 @@ def fit_temperature(truth: NDArray[Any], logits: Scores) -> float:
     return float(candidates[int(np.argmin([loss(float(value)) for value in candidates]))])
 
 
-def shipped_segmenter(models: Path) -> tuple[Model, Predictor]:
+def shipped_segmenter(models: Path, forked: bool = False) -> tuple[Model, Predictor]:
     """Return the segmenter as this host would choose it before it has measured.
+
+    Parameters
+    ----------
+    forked
+        Processes are forked while it is open, and would die of an engine's threads: float32, on one that has none.
 
     Raises
     ------
@@ -76,6 +81,8 @@ def shipped_segmenter(models: Path) -> tuple[Model, Predictor]:
     if not (folder / "model.toml").is_file():
         raise BadInput(f"expected a certified cxr-lungs in {models}, found none; certify it first")
     model = read(folder)
+    if forked:
+        return model, built(model.build("fp32").path, "fp32", "onnxruntime", threads=1)
     choice = candidates(model)[0]
     best = model.build(choice.build)
     return model, built(best.path, best.precision, choice.engine)

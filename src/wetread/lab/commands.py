@@ -120,9 +120,8 @@ def compare(names: Sequence[str], data: Path, out: Path, models: Path, evidence:
     Raises
     ------
     BadInput
-        There is no such comparison, or its split fails its audit.
-    ModelError
-        The models folder has no cxr-lungs, which the comparison on films needs.
+        There is no such comparison, its split fails its audit, or the models folder has no cxr-lungs, which the
+        comparison on films needs.
     """
     tables = {name: load_plan(f"compare/{name}") for name in names or COMPARISONS}
     for table in tables.values():

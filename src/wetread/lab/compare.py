@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from wetread import infer
 from wetread.infer import engine
 from wetread.lab import zoo
 from wetread.lab.builds import attends
+from wetread.lab.certify import shipped_segmenter
 from wetread.lab.courses import read_cases, series_course
 from wetread.lab.crossed import OUTPUTS, answers, calibration
 from wetread.lab.data import Films, held_back, kermany
@@ -67,7 +67,7 @@ def compare_architectures(tables: Mapping[str, Table], data: Path, out: Path, mo
     and their milliseconds.
     """
     tasks = {
-        name: Series(table, data) if "folds" in table else Chests(table, data, out, shipped_segmenter(models))
+        name: Series(table, data) if "folds" in table else Chests(table, data, out, models)
         for name, table in tables.items()
     }
     trained = {name: [_train(own, task, out) for own in _owns(task.table)] for name, task in tasks.items()}
@@ -79,13 +79,6 @@ def _owns(table: Table) -> list[Table]:
     return [
         table | {"id": f"{table['id']}-{one['name'].lower()}", "model": one["model"]} for one in table["architecture"]
     ]
-
-
-def shipped_segmenter(models: Path) -> tuple[Predictor, Recipe]:
-    """Return what finds the lungs, on an engine without threads, and its recipe."""
-    model = infer.read(models / "cxr-lungs")
-    build = model.build("fp32")
-    return built(build.path, build.precision, "onnxruntime", threads=1), model.recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,13 +184,15 @@ class Chests:
     table: Table
     data: Path
     out: Path
-    segmenter: tuple[Predictor, Recipe]
+    models: Path
     metric = "accuracy"
 
     def __post_init__(self) -> None:
         """Find the lungs once for all architectures."""
         self.recipe, cache = recipe_of(self.table["recipe"]), self.out / "cache"
         self.films: Films = kermany(self.data, cache)
+        model, predictor = shipped_segmenter(self.models, forked=True)
+        self.segmenter = predictor, model.recipe
         self.boxes, _, _ = lung_boxes(*self.segmenter, self.films, self.recipe.region_margin, cache)
         plan = Plan(**self.table["train"])
         aside, split = held_back(self.films.patient, plan.held_back, plan.seed), self.films.split

@@ -24,7 +24,7 @@ from wetread.errors import PeerBusy, PeerRefused, PeerUnreachable
 from wetread.settings import Destination
 from wetread.wire import smart
 from wetread.wire.command import Status
-from wetread.wire.https import bearer, connect, read
+from wetread.wire.https import asked, bearer, connect, read
 from wetread.wire.tls import reason
 
 log = logging.getLogger("wetread.wire")
@@ -134,14 +134,14 @@ def _post(destination: Destination, connection: http.client.HTTPConnection, item
 def _exchange(
     destination: Destination,
     connection: http.client.HTTPConnection,
-    asked: tuple[str, str, bytes | None, dict[str, str]],
+    question: tuple[str, str, bytes | None, dict[str, str]],
     timeout_s: float,
 ) -> tuple[http.client.HTTPResponse, bytes]:
     """Ask and return what is answered; a token that is refused is fetched anew, once."""
-    method, path, item, headers = asked
+    method, path, item, headers = question
     for again in (destination.client_id != "", False):
-        connection.request(method, path, item, {"Accept": JSON, **headers, **_token(destination, timeout_s)})
-        with connection.getresponse() as response:
+        told = {"Accept": JSON, **headers, **_token(destination, timeout_s)}
+        with asked(connection, method, path, item, told) as response:
             answer = read(response, time.monotonic() + PATIENCE * timeout_s, MOST_ANSWER)
         if response.status == 401 and again:
             smart.forget(destination)

@@ -2,7 +2,7 @@
 
 References
 ----------
-RFC 9110; RFC 6750 Section 2.1 (Bearer); RFC 9325 (TLS).
+RFC 9110; RFC 6750 Section 2.1 (Bearer); RFC 9112 Section 9.3.1 (requests that are tried again); RFC 9325 (TLS).
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from wetread.wire.tls import client_context
 
 MOST_ANSWER = 1 << 20  # bytes
 CHUNK = 1 << 16  # bytes that are read at once
+#: How a connection looks that a server closed while nothing was asked.
+CLOSED = (BrokenPipeError, ConnectionResetError, ConnectionAbortedError, http.client.RemoteDisconnected)
 
 
 class Endless(http.client.HTTPException):
@@ -39,6 +41,39 @@ def connect(destination: Destination, timeout_s: float, url: str = "") -> http.c
     return http.client.HTTPSConnection(
         parts.hostname, parts.port, timeout=timeout_s, context=client_context(destination)
     )
+
+
+def asked(
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    body: bytes | None,
+    headers: dict[str, str],
+    again: bool = False,
+) -> http.client.HTTPResponse:
+    """Ask, and return the answer before it is read.
+
+    Parameters
+    ----------
+    again
+        It may be asked twice, as to ask it twice is to ask it once: a server may have closed a connection on which it
+        answered before. What is read may always.
+
+    Raises
+    ------
+    OSError, http.client.HTTPException
+        No connection, or no answer.
+    """
+    answered = connection.sock is not None  # open from the question before
+    try:
+        connection.request(method, path, body, headers)
+        return connection.getresponse()
+    except CLOSED:
+        if not answered or not (again or method == "GET"):
+            raise
+    connection.close()  # the next request opens it anew
+    connection.request(method, path, body, headers)
+    return connection.getresponse()
 
 
 def bearer(token: Path) -> dict[str, str]:

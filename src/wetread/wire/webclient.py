@@ -2,7 +2,7 @@
 
 References
 ----------
-PS3.18 Section 8 (common aspects of DICOMweb); RFC 9112 Section 9.3.1 (HTTP/1.1, requests that are tried again).
+PS3.18 Section 8 (common aspects of DICOMweb); RFC 9112 (HTTP/1.1).
 """
 
 from __future__ import annotations
@@ -16,12 +16,10 @@ from urllib.parse import urlsplit
 
 from wetread.errors import PeerUnreachable, SettingsError
 from wetread.settings import Destination
-from wetread.wire.https import Endless, bearer, connect, read
+from wetread.wire.https import Endless, asked, bearer, connect, read
 from wetread.wire.tls import reason
 
 PATIENCE = 6  # timeouts that a whole answer, or one object of it, may take
-#: How a connection looks that a server closed while nothing was asked.
-CLOSED = (BrokenPipeError, ConnectionResetError, ConnectionAbortedError, http.client.RemoteDisconnected)
 
 
 class WebClient:
@@ -48,7 +46,6 @@ class WebClient:
         self._path = urlsplit(server.url).path.rstrip("/")
         self._headers = bearer(server.token)
         self._connection = connect(server, timeout_s)
-        self._answered = False  # on this connection
 
     @contextmanager
     def ask(
@@ -61,8 +58,7 @@ class WebClient:
         path
             Below the URL, with its query.
         again
-            It may be asked twice, as to ask it twice is to ask it once: a server may have closed a connection that
-            it answered on before. What is read may always.
+            See `wetread.wire.https.asked`.
 
         Raises
         ------
@@ -70,26 +66,12 @@ class WebClient:
             No connection, no answer in time, or the server broke off.
         """
         try:
-            with self._asked(method, self._path + path, body, {**self._headers, **headers}, again) as response:
+            told = {**self._headers, **headers}
+            with asked(self._connection, method, self._path + path, body, told, again) as response:
                 yield response
         except (OSError, http.client.HTTPException) as error:
             why = reason(error) if isinstance(error, OSError) else _said(error)
             raise PeerUnreachable(f"{self.name}: no answer by DICOMweb: {why}") from error
-
-    def _asked(
-        self, method: str, path: str, body: bytes | None, headers: dict[str, str], again: bool
-    ) -> http.client.HTTPResponse:
-        used, self._answered = self._answered, False
-        try:
-            self._connection.request(method, path, body, headers)
-            response = self._connection.getresponse()
-        except CLOSED:
-            if not used or not (again or method == "GET"):
-                raise
-            self._connection.close()  # the next request opens it anew
-            return self._asked(method, path, body, headers, again)
-        self._answered = True
-        return response
 
     def read(self, response: http.client.HTTPResponse, most_bytes: int) -> bytes:
         """Return a whole answer that is neither endless nor slow without end.

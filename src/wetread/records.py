@@ -304,6 +304,10 @@ class Timing:
     ms: float
 
 
+#: Stages that run beside the work of another, and begin and end within it.
+WITHIN = {"draw": "report"}
+
+
 @dataclass(frozen=True, slots=True)
 class Unread:
     """One model that is for such images and did not read this one, and why."""

@@ -102,7 +102,12 @@ def test_one_study_from_a_modality_to_the_pacs(
     assert {one.parent_span_id for one in (wait, read, deliver)} == {root.span_id}
     stages = [span for span in collector.spans if span.parent_span_id == read.span_id]
     assert {"acquire", "prepare", "infer", "report"} <= {span.name for span in stages}
-    assert {span.name for span in collector.spans} == {span.name for span in (root, wait, read, deliver, *stages)}
+    (report,), (draw,) = map(collector.named, ("report", "draw"))
+    assert draw.parent_span_id == report.span_id
+    assert report.start_time_unix_nano == draw.start_time_unix_nano < draw.end_time_unix_nano
+    assert draw.end_time_unix_nano <= report.end_time_unix_nano
+    named = {span.name for span in (root, wait, read, deliver, draw, *stages)}
+    assert {span.name for span in collector.spans} == named
     assert len({span.span_id for span in collector.spans}) == len(collector.spans)
     assert root.start_time_unix_nano < wait.start_time_unix_nano <= wait.end_time_unix_nano
     assert wait.end_time_unix_nano <= read.start_time_unix_nano < read.end_time_unix_nano

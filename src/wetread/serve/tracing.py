@@ -23,6 +23,7 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from wetread import __version__
+from wetread.records import WITHIN
 from wetread.trace import Span, root_span_id
 
 MOST = 4096  # spans that wait; a study has about twenty
@@ -72,11 +73,14 @@ class Collector:
         root = int(root_span_id(span.trace_id), 16)
         mine = root if span.root else self._ids.generate_span_id()
         self._put(span.name, self._context(span, mine), None if span.root else self._context(span, root), span)
-        begin_ns = span.begin_ns
-        for name, seconds in span.parts.items():
-            part = Span(name, span.trace_id, begin_ns, begin_ns + int(seconds * 1e9), {})
-            self._put(name, self._context(span, self._ids.generate_span_id()), self._context(span, mine), part)
-            begin_ns = part.end_ns
+        begin_ns, outer = span.begin_ns, self._context(span, mine)
+        laid: dict[str, tuple[int, SpanContext]] = {}
+        for name, seconds in sorted(span.parts.items(), key=lambda part: part[0] in WITHIN):
+            start_ns, parent = laid.get(WITHIN.get(name, ""), (begin_ns, outer))
+            part = Span(name, span.trace_id, start_ns, start_ns + int(seconds * 1e9), {})
+            laid[name] = start_ns, self._context(span, self._ids.generate_span_id())
+            self._put(name, laid[name][1], parent, part)
+            begin_ns = part.end_ns if parent is outer else begin_ns
 
     def stop(self) -> None:
         """Send what waits for at most `GRACE_S`, then drop the rest."""

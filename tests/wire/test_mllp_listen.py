@@ -8,6 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -124,6 +125,21 @@ def test_silent_and_slow_peers_keep_nobody_waiting(bench: Bench) -> None:
     assert bench.wait_for(Refusal.LOCAL_LIMIT)
     for sock in idle:
         sock.close()
+
+
+def test_where_all_are_busy_the_newest_is_turned_away(bench: Bench) -> None:
+    bench.gate.clear()
+    with ExitStack() as busy:
+        socks = [busy.enter_context(bench.connect()) for _ in range(mllp_listen.MOST_CONNECTIONS)]
+        for number, sock in enumerate(socks):
+            sock.sendall(frame(ORDER % number))
+        time.sleep(0.2)
+        for _ in range(3):
+            with bench.connect() as more:
+                assert more.recv(1) == b""
+        bench.gate.set()
+        assert all(len(read(sock, 1)) == 1 for sock in socks)
+        assert bench.refusals == [Refusal.LOCAL_LIMIT] * 3  # and whoever was turned away takes no place
 
 
 def test_a_peer_that_takes_no_answer_keeps_nobody_waiting(bench: Bench) -> None:

@@ -42,6 +42,7 @@ class _Connection:
     last: float  # when it was accepted, or its last message was answered
     busy: bool = False  # a message of it is being kept or answered
     task: asyncio.Task[None] | None = None
+    transport: asyncio.Transport | None = None  # once it has one, that closes the socket
 
 
 class Listener:
@@ -105,9 +106,9 @@ class Listener:
             self._loop.close()
 
     async def _listen(self) -> None:
-        accepting = self._loop.create_task(self._accept())
+        self._loop.add_reader(self._listening, self._accept)
         await self._over.wait()
-        accepting.cancel()
+        self._loop.remove_reader(self._listening)
         self._listening.close()
         tasks = [one.task for one in self._open if one.task is not None]
         for one in self._open:
@@ -124,34 +125,44 @@ class Listener:
         if connection.task is not None:
             connection.task.cancel()
 
-    async def _accept(self) -> None:
-        while True:
-            try:
-                sock, (address, *_) = await self._loop.sock_accept(self._listening)
-            except OSError:  # no file descriptor left, or the peer is gone already
-                await asyncio.sleep(PAUSE_S)
-                continue
-            if not self._access.may(address, "order"):
-                self._refused(Refusal.ADDRESS, address)
-                sock.close()
-                continue
-            sock.setblocking(False)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection = _Connection(address, time.monotonic())
-            self._open.add(connection)
-            connection.task = self._loop.create_task(self._serve(connection, sock))
-            if len(self._open) > MOST_CONNECTIONS:
-                self._refused(Refusal.LOCAL_LIMIT, address)
-                self._cut(min(self._open, key=lambda one: (one.busy, one.last)))
+    def _accept(self) -> None:
+        try:
+            sock, (address, *_) = self._listening.accept()
+        except OSError:  # no file descriptor left, or the peer is gone already
+            self._loop.remove_reader(self._listening)
+            self._loop.call_later(PAUSE_S, self._resume)
+            return
+        if not self._access.may(address, "order"):
+            self._refused(Refusal.ADDRESS, address)
+            sock.close()
+            return
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = _Connection(address, time.monotonic())
+        self._open.add(connection)
+        connection.task = self._loop.create_task(self._serve(connection, sock))
+        connection.task.add_done_callback(lambda _: self._ended(connection, sock))
+        if len(self._open) > MOST_CONNECTIONS:
+            self._refused(Refusal.LOCAL_LIMIT, address)
+            self._cut(min(self._open, key=lambda one: (one.busy, one.last)))
+
+    def _resume(self) -> None:
+        if not self._over.is_set():
+            self._loop.add_reader(self._listening, self._accept)
+
+    def _ended(self, connection: _Connection, sock: socket.socket) -> None:
+        """Also of a connection that was cut off before its task began."""
+        self._open.discard(connection)
+        if connection.transport is None:
+            sock.close()
 
     async def _serve(self, connection: _Connection, sock: socket.socket) -> None:
         """One connection from its handshake to its end; never raises."""
         reader = asyncio.StreamReader(CHUNK)
         protocol = asyncio.StreamReaderProtocol(reader)
-        transport: asyncio.Transport | None = None
         try:
-            transport = await self._connected(protocol, sock)
+            connection.transport = transport = await self._connected(protocol, sock)
             transport.set_write_buffer_limits(0)  # so that `drain` waits until the peer has taken all
             writer = asyncio.StreamWriter(transport, protocol, reader, self._loop)
             await self._talk(connection, reader, writer)
@@ -167,11 +178,9 @@ class Listener:
         except Exception as error:  # noqa: BLE001 - the door: one connection must not end the service
             log.error("HL7 connection failed", extra={"reason": type(error).__name__})
         finally:
-            self._open.discard(connection)
-            if transport is not None:
-                transport.close() if transport.get_write_buffer_size() == 0 else transport.abort()
-            else:
-                sock.close()
+            if connection.transport is not None:
+                unsent = connection.transport.get_write_buffer_size()
+                connection.transport.abort() if unsent else connection.transport.close()
 
     async def _connected(self, protocol: asyncio.Protocol, sock: socket.socket) -> asyncio.Transport:
         wait = {"ssl_handshake_timeout": self._settings.peer_timeout_s} if self._tls else {}

@@ -2,7 +2,8 @@
 
 Left alone, the C library gives every large array back to the system and the
 system zeroes each of its pages anew: an eighth of the time of a reading.
-What hundreds of slices leave behind in small pieces, it would never give back.
+What hundreds of slices leave behind in small pieces, it would never give back.  And each of
+sixteen arenas, which threads get in turn, would keep its own: two are enough, a quarter less.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import platform
 #: mallopt(3), glibc: what to set, and to how many bytes.
 _MMAP_THRESHOLD, _LARGEST = -3, 32 << 20  # the most that glibc takes; larger arrays are mapped as before
 _TRIM_THRESHOLD, _KEPT = -1, 96 << 20
+_ARENA_MAX, _ARENAS = -8, 2
 #: A study of so many bytes is a large one.
 LARGE = _LARGEST
 
 
 def keep_freed() -> bool:
-    """Ask the C library to keep freed arrays of up to 32 MB, 96 MB in all.
+    """Ask the C library to keep freed arrays of up to 32 MB, 96 MB in all, in two arenas; best before any thread.
 
     Returns
     -------
@@ -27,7 +29,8 @@ def keep_freed() -> bool:
     library = _glibc()
     if library is None:
         return False
-    return bool(library.mallopt(_MMAP_THRESHOLD, _LARGEST) and library.mallopt(_TRIM_THRESHOLD, _KEPT))
+    asked = ((_MMAP_THRESHOLD, _LARGEST), (_TRIM_THRESHOLD, _KEPT), (_ARENA_MAX, _ARENAS))
+    return all(library.mallopt(*one) for one in asked)
 
 
 def give_back() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from tests.lab.films import drawn_films
@@ -55,6 +56,21 @@ def test_curves_and_history_stand_beside_the_checkpoint(tmp_path: Path) -> None:
 def test_training_lowers_the_loss(tmp_path: Path) -> None:
     history = run(tmp_path).history
     assert history[-1]["loss"] < history[0]["loss"]
+
+
+@pytest.mark.parametrize(
+    ("model", "size"),
+    [
+        ({"architecture": "unet", "widths": [8, 8, 8, 8], "fine": True}, (64, 64)),
+        ({"architecture": "unet3d", "widths": [8, 8, 8]}, (16, 16, 16)),
+        ({"architecture": "hybrid-transformer", "width": 16, "heads": 2, "depth": 1, "classify": False}, (64, 64)),
+    ],
+)
+def test_outputs_begin_at_the_prior(model: dict[str, object], size: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    with torch.no_grad():
+        share = zoo.build({**model, "labels": 2, "prior": 0.01}).eval()(torch.randn(2, 1, *size)).sigmoid().mean()
+    assert 0.005 < share < 0.02
 
 
 def test_mixup_mixes_images_and_targets_alike() -> None:

@@ -21,6 +21,7 @@ from tests.jobs.test_flow import Clock
 from tests.jobs.test_retention import World
 from tests.jobs.test_store import admit, arrive
 from tests.serve.stage import until
+from tests.wire.notices import awake
 from tests.wire.objects import CR, SR, film
 from wetread.errors import PeerUnreachable, SettingsError
 from wetread.jobs.instances import Arrival
@@ -282,7 +283,7 @@ def wish(*instances: str, transaction: str = "2.25.77") -> Dataset:
 
 
 def ask(association: Association, wanted: Dataset, action: int = 1, instance: str = WELL_KNOWN_INSTANCE) -> int:
-    status, _ = association.send_n_action(wanted, action, STORAGE_COMMITMENT, instance)
+    status, _ = awake(association).send_n_action(wanted, action, STORAGE_COMMITMENT, instance)
     return int(status.Status)
 
 

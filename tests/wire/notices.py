@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -82,6 +83,14 @@ def _named(sop_class: str, instance: str) -> Dataset:
     return item
 
 
+def awake(association: Association) -> Association:
+    """An association whose own thread has come round since its last request; before, it might take the next answer."""
+    end = time.monotonic() + 5
+    while association._is_paused and time.monotonic() < end:
+        time.sleep(0.001)
+    return association
+
+
 class Modality:
     """An association of pynetdicom for notices."""
 
@@ -91,7 +100,7 @@ class Modality:
 
     def create(self, data: Dataset, instance: str | None, sop_class: str = PERFORMED_STEP) -> Dataset:
         """The command set of the answer to an N-CREATE."""
-        status, _ = self._association.send_n_create(data, sop_class, instance)
+        status, _ = awake(self._association).send_n_create(data, sop_class, instance)
         return status
 
     def notify(self, data: Dataset, instance: str | None = None) -> Dataset:
@@ -100,7 +109,7 @@ class Modality:
 
     def change(self, data: Dataset, instance: str, sop_class: str = PERFORMED_STEP) -> Dataset:
         """The command set of the answer to an N-SET."""
-        status, _ = self._association.send_n_set(data, sop_class, instance)
+        status, _ = awake(self._association).send_n_set(data, sop_class, instance)
         return status
 
 

@@ -71,6 +71,8 @@ def test_outputs_begin_at_the_prior(model: dict[str, object], size: tuple[int, .
     with torch.no_grad():
         share = zoo.build({**model, "labels": 2, "prior": 0.01}).eval()(torch.randn(2, 1, *size)).sigmoid().mean()
     assert 0.005 < share < 0.02
+    with pytest.raises(ValueError, match="a share between 0 and 1"):
+        zoo.build({**model, "prior": 1.0})
 
 
 def test_mixup_mixes_images_and_targets_alike() -> None:

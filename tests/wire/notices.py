@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -10,6 +9,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
+from tests.serve.stage import until
 from tests.wire.objects import CR
 from wetread.wire.associate import INSTANCE_AVAILABILITY, PERFORMED_STEP
 
@@ -85,9 +85,7 @@ def _named(sop_class: str, instance: str) -> Dataset:
 
 def awake(association: Association) -> Association:
     """An association whose own thread has come round since its last request; before, it might take the next answer."""
-    end = time.monotonic() + 5
-    while association._is_paused and time.monotonic() < end:
-        time.sleep(0.001)
+    until(lambda: not association._is_paused)
     return association
 
 

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +60,7 @@ def serving(models: Path, pacs: Destination | None = None, config: Path | None =
         try:
             ready: dict[str, Any] = json.loads(process.stdout.readline())
             served = Served(process, Destination("WETREAD", "127.0.0.1", ready["port"]), ready["http_port"])
-            until(lambda: _is_ready(served), 60)
+            _until(lambda: _is_ready(served), 60)
             yield served
         finally:
             process.terminate()
@@ -75,8 +75,7 @@ def _is_ready(served: Served) -> bool:
         return False
 
 
-def until(done: Callable[[], bool], seconds: float) -> None:
-    """Wait for something that a node does; raises `TimeoutError` after so long."""
+def _until(done: Any, seconds: float) -> None:
     end = time.monotonic() + seconds
     while not done():
         if time.monotonic() > end:
@@ -102,5 +101,5 @@ def resident_after(film: Path, studies: int, models: Path) -> float:
     with serving(models) as served:
         for data in copies(film, studies):
             dimse.send(served.address, [data])
-        until(lambda: f"wetread_reading_seconds_count {studies}.0" in served.get("/metrics"), 120)
+        _until(lambda: f"wetread_reading_seconds_count {studies}.0" in served.get("/metrics"), 120)
         return served.resident_mb()

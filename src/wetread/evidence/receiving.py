@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -24,7 +23,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from wetread.evidence.figures import Figure
-from wetread.evidence.node import Served, serving, until
+from wetread.evidence.node import serving
+from wetread.evidence.peak import drained
 from wetread.jobs.spool import sync_folder
 
 SENDER = Path("/usr/bin/storescu")
@@ -98,11 +98,6 @@ def peer(into: Path) -> Iterator[int]:
             process.stdin.close()
 
 
-def _has_read(served: Served, studies: int) -> bool:
-    lines = [line for line in served.get("/metrics").splitlines() if line.startswith("wetread_jobs_ended_total{")]
-    return sum(float(line.rpartition(" ")[2]) for line in lines) >= studies
-
-
 def synced_s(folder: Path, data: bytes, number: int) -> float:
     """Files a second that the disk takes, each fsynced, then its folder; so many threads as associations."""
     folder.mkdir()
@@ -131,7 +126,7 @@ def received(models: Path, each: int = 50) -> list[Figure]:
             before = served.processor_s()
             ours.append(objects_s(served.address.port, served.address.ae_title, folders))
             spent_s.append(served.processor_s() - before)
-            until(partial(_has_read, served, ASSOCIATIONS * (turn + 1)), 60)
+            drained(served)
             theirs.append(objects_s(port, "PEER", folders) if port else 0.0)
         slice_ = next(folders[0].iterdir()).read_bytes()
         disk = synced_s(Path(place) / "disk", slice_, ASSOCIATIONS * each)

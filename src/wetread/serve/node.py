@@ -22,7 +22,6 @@ from wetread.jobs.lanes import deadlines_s
 from wetread.jobs.runner import Arrived, Runner
 from wetread.jobs.store import Store
 from wetread.jobs.worker import Reader
-from wetread.memory import keep_freed
 from wetread.records import Stored, Study
 from wetread.serve import dicomweb, fhir, logs, review, stow, viewer
 from wetread.serve.channels import Channels
@@ -103,7 +102,6 @@ class Node:
             A port cannot be bound, or strangers could reach it, or what sends spans is not installed.
         """
         check_exposure(self.settings)
-        keep_freed()
         self._loading.start()
         try:
             self._open()

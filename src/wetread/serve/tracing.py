@@ -72,8 +72,8 @@ class Collector:
         """Take a span and its parts; never waits."""
         root = int(root_span_id(span.trace_id), 16)
         mine = root if span.root else self._ids.generate_span_id()
-        self._put(span.name, self._context(span, mine), None if span.root else self._context(span, root), span)
         begin_ns, outer = span.begin_ns, self._context(span, mine)
+        self._put(span.name, outer, None if span.root else self._context(span, root), span)
         laid: dict[str, tuple[int, SpanContext]] = {}
         for name, seconds in sorted(span.parts.items(), key=lambda part: part[0] in WITHIN):
             start_ns, parent = laid.get(WITHIN.get(name, ""), (begin_ns, outer))

@@ -34,6 +34,8 @@ def build(table: Mapping[str, Any]) -> nn.Module:
     ------
     KeyError
         The architecture is not in `ARCHITECTURES`.
+    ValueError
+        The prior is no share.
 
     References
     ----------
@@ -45,6 +47,8 @@ def build(table: Mapping[str, Any]) -> nn.Module:
         raise KeyError(f"[model] architecture: expected one of {sorted(ARCHITECTURES)}, got {name!r}")
     network = ARCHITECTURES[name](**options)
     if prior is not None:
+        if not 0 < prior < 1:
+            raise ValueError(f"[model] prior: expected a share between 0 and 1, got {prior!r}")
         last: Any = getattr(network, "mask", None) or network.head
         nn.init.constant_(last.bias, math.log(prior / (1 - prior)))
     return network

@@ -398,7 +398,7 @@ def test_the_command_serves_until_sigterm(tmp_path: Path, models: bool) -> None:
             peers.wait_for_port(port, process)
             assert echo(Destination("WETREAD", "127.0.0.1", port)) < 2.0
             process.terminate()
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=90)
     finally:
         process.kill()
         process.communicate()
@@ -407,3 +407,44 @@ def test_the_command_serves_until_sigterm(tmp_path: Path, models: bool) -> None:
     assert events[-1] == "stopped"
     assert (process.returncode == 0) == models
     assert ("models not loaded" in events) != models
+
+
+#: A node whose main thread gets SIGTERM while it holds whatever lock of Python's it waits by; else after a moment.
+INTERRUPTED = """
+import os, signal, sys, threading
+from pathlib import Path
+from wetread.errors import ModelError
+from wetread.serve.node import Node
+from wetread.settings import Settings
+
+loading = threading.Event()
+
+def load():
+    loading.wait()
+    raise ModelError("never loaded")
+
+def interrupt(frame, event, argument):
+    if frame.f_code.co_qualname == "Condition.wait":
+        sys.settrace(None)
+        signal.raise_signal(signal.SIGTERM)
+        loading.set()
+
+def on_start(node):
+    def later():
+        os.kill(os.getpid(), signal.SIGTERM)
+        loading.set()
+    threading.Timer(0.5, later).start()
+    sys.settrace(interrupt)
+
+node = Node(Settings(state=Path(sys.argv[1]), port=0, http_port=0), load)
+try:
+    node.run(on_start)
+except ModelError:
+    print("ended")
+"""
+
+
+def test_a_signal_ends_the_node_whatever_its_main_thread_holds(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90)
+    assert done.stdout == "ended\n", done.stderr

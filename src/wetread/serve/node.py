@@ -9,6 +9,7 @@ from collections.abc import Callable, Container
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 
 from starlette.routing import BaseRoute
 
@@ -83,7 +84,8 @@ class Node:
         self._loaded = False
         self._opened = threading.Event()  # the store and both ports are open, or will never be
         self._settled = threading.Event()  # loaded, or failed to load
-        self._over = threading.Event()
+        self._over = False
+        self._ended: SimpleQueue[None] = SimpleQueue()  # what `run` waits for
         self._stopped = False
         self._loading = threading.Thread(target=self._load_models, name="wetread-load", daemon=True)
         self.port = settings.port
@@ -106,7 +108,7 @@ class Node:
         try:
             self._open()
         except BaseException:
-            self._over.set()
+            self._end()
             self._opened.set()
             self._loading.join(LOADING_S)
             raise
@@ -187,11 +189,11 @@ class Node:
         except Exception as error:  # noqa: BLE001 - reported by `missing`, `run` and the log
             self.failure = error
             log.error("models not loaded", extra={"reason": type(error).__name__})
-            self._over.set()
+            self._end()
             self._settled.set()
             return
         self._opened.wait()
-        if self._over.is_set():  # stopped, or never open
+        if self._over:  # stopped, or never open
             self._settled.set()
             return
         self._runner.read_with(reader, self._arrived)
@@ -206,7 +208,7 @@ class Node:
 
     def missing(self) -> str:
         """Return what keeps the node from being ready, or ""."""
-        if self._over.is_set():
+        if self._over:
             return "models failed to load" if self.failure else "stopping"
         return "" if self._loaded else "models are loading"
 
@@ -217,7 +219,7 @@ class Node:
 
     def stop(self, grace_s: float = GRACE_S) -> None:
         """Take no more objects, finish what is in hand, close the store; a second call does nothing."""
-        self._over.set()
+        self._end()
         if self._stopped:
             return
         self._stopped = True
@@ -235,6 +237,11 @@ class Node:
         self._stop_tracing()
         log.info("stopped")
 
+    def _end(self) -> None:
+        """Let `run` end.  Takes no lock of Python's: a signal may come while the main thread holds that very lock."""
+        self._over = True
+        self._ended.put(None)
+
     def run(self, on_start: Callable[[Node], None] = lambda node: None) -> None:
         """Serve until SIGTERM or SIGINT; call it from the main thread.
 
@@ -251,10 +258,10 @@ class Node:
             What the loading of the models raised.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda _number, _frame: self._over.set())
+            signal.signal(number, lambda _number, _frame: self._end())
         self.start()
         on_start(self)
-        self._over.wait()
+        self._ended.get()
         self.stop()
         if self.failure is not None:
             raise self.failure

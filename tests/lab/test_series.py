@@ -14,8 +14,9 @@ from tests.lab.series import drawn_cases
 from wetread.errors import BadInput
 from wetread.lab.augment import Augment
 from wetread.lab.cases import fold_of
-from wetread.lab.crossed import tensors
+from wetread.lab.crossed import Answers, tensors
 from wetread.lab.gridded import GridSamples, lay_cases
+from wetread.lab.held_out import found_masks
 from wetread.lab.losses import joint_loss, label_loss, mask_loss
 from wetread.lab.nifti import read_nifti
 from wetread.lab.rivals import threshold_lungs
@@ -137,11 +138,29 @@ def test_a_repeated_row_is_the_same_image_with_other_changes() -> None:
     assert torch.equal(first[1], other[1])
 
 
-def test_a_part_of_a_volume_is_shown() -> None:
-    gridded = lay_cases(drawn_cases(spacing=1.0), VOLUME, 2)
-    image, masks = GridSamples(gridded, VOLUME, Augment.from_table({"window": [8, 16, 24]}), 0, 2, True)[(0, 1)]
-    assert image.shape == (1, 8, 16, 24)
-    assert masks.shape == (2, 8, 16, 24)
+@pytest.mark.parametrize(("recipe", "size"), [(VOLUME, [8, 16, 24]), (SLICES, [16, 24])], ids=["volume", "slice"])
+def test_a_part_is_shown(recipe: Recipe, size: list[int]) -> None:
+    gridded = lay_cases(drawn_cases(spacing=1.0), recipe, 2)
+    part = replace(STILL, window=tuple(size))
+    image, masks = GridSamples(gridded, recipe, part, 0, 2, True)[(0, 5)]
+    assert image.shape == (recipe.channels, *size)
+    assert masks.shape == (2, *size)
+    ball = masks.sum(0) > 0
+    assert not ball.any() or image[0][ball].mean() > image[0][~ball].mean() + 1
+
+
+@pytest.mark.parametrize("largest", [0, 1])
+def test_masks_are_judged_as_deployment_draws_them(largest: int) -> None:
+    gridded = lay_cases(drawn_cases(), SLICES, 2)
+    rows = np.flatnonzero(gridded.series == 1)
+    logits = np.full((len(rows), 2, *SLICES.grid), -1.0, np.float16)
+    logits[1, :, 4:10, 4:10] = 1.0
+    logits[2, :, 6:14, 6:14] = 1.0  # hangs together with the one before
+    logits[3, :, 20:23, 20:23] = 1.0
+    label = {"name": "ball", "largest": largest}
+    found = found_masks(Answers(logits, None), gridded, 1, rows, {"ship": {"label": [label, label]}})
+    assert found[:, 1:3].any((2, 3)).all()
+    assert found[:, 3].any() == (not largest)
 
 
 def test_losses_fall_to_nothing_with_the_right_answer() -> None:

@@ -11,7 +11,7 @@ from wetread.infer.engine import DEVICES, natively
 from wetread.infer.fit import check_fit
 from wetread.infer.gate import Gate
 from wetread.infer.host import Loaded, golden, holding, load, missed, open_all
-from wetread.infer.masks import is_pair, lungs, outlines, soft
+from wetread.infer.masks import is_pair, kept, lungs, outlines, soft
 from wetread.infer.model import Build, Intended, Label, Model, find, read
 from wetread.infer.profile import Measured, Profile, Site
 from wetread.infer.profile import read as read_profile
@@ -44,6 +44,7 @@ __all__ = [
     "golden",
     "holding",
     "is_pair",
+    "kept",
     "load",
     "lungs",
     "missed",

@@ -42,10 +42,12 @@ def outlines(model: Model, prediction: Prediction, grid: Grid) -> tuple[Tensor, 
             raise NotRead("NOT-A-CHEST", f"Model {model.id} found no pair of lungs of plausible size and place.")
         return tuple(soft(side, values[0, 0])[None] for side in sides)
     by_label = values[0] if model.recipe.depth else np.swapaxes(values, 0, 1)
-    return tuple(
-        soft(largest(logits > 0, label.largest), logits) if label.largest else logits
-        for label, logits in zip(model.labels, by_label, strict=True)
-    )
+    return tuple(kept(logits, label.largest) for label, logits in zip(model.labels, by_label, strict=True))
+
+
+def kept(logits: Tensor, count: int) -> Tensor:
+    """Logits (z, y, x) whose zero crossing is that of the `count` largest parts; of all of them where it is 0."""
+    return soft(largest(logits > 0, count), logits) if count else logits
 
 
 def lungs(logits: Tensor, content: tuple[int, int]) -> tuple[Mask, Mask] | None:

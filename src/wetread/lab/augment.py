@@ -46,7 +46,7 @@ class Augment:
     truncate: float = 0.0
     upend: float = 0.0
     bleed: float = 0.0  # share of slices of head CT without a bleed into which one is drawn
-    window: tuple[int, ...] = ()  # (z, y, x) of the part of a volume that is shown, voxels; empty: all of it
+    window: tuple[int, ...] = ()  # ([z,] y, x) of the part of a slice or volume that is shown; empty: all of it
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Augment:

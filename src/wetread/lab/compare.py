@@ -173,7 +173,7 @@ class Series:
 
     def _dice(self, predictor: Predictor, rows: NDArray[np.int64]) -> Figures:
         answered = answers(predictor, self.gridded, rows, self.recipe, self.table["task"])
-        overlap = measure_answers(answered, self.cases, self.gridded, rows, False)
+        overlap = measure_answers(answered, self.cases, self.gridded, rows, self.table)
         return mask_figures(overlap, self.cases, list(self.table["labels"]))["mean dice"]  # type: ignore[no-any-return]
 
 

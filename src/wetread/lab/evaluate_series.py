@@ -55,7 +55,7 @@ class Ground:
 
     def overlap(self, answered: Answers) -> Overlap:
         """Measure the masks of answers to the rows."""
-        return measure_answers(answered, self.cases, self.gridded, self.rows, bool(self.table.get("whole")))
+        return measure_answers(answered, self.cases, self.gridded, self.rows, self.table, bool(self.table.get("whole")))
 
 
 def evaluate_series(table: Mapping[str, Any], model: Model | None, data: Path, out: Path) -> Figures:
@@ -165,7 +165,7 @@ def _build_figures(
 ) -> Figures:
     figures: Figures = {}
     if found.masks is not None:
-        overlap = measure_answers(found, cases, gridded, rows, bool(table.get("whole")))
+        overlap = measure_answers(found, cases, gridded, rows, table, bool(table.get("whole")))
         figures["masks"] = mask_figures(overlap, cases, names_of(table))
     if found.logits is not None:
         logits, series = found.logits[:, 0].astype(np.float64), gridded.series[rows]

@@ -152,7 +152,7 @@ class GridSamples(Dataset[tuple[Tensor, Tensor]]):
         # Neighbours are of one scan: what is drawn for one holds for all.
         draws = [copy.deepcopy(rng) for _ in planes]
         shown = [self._appear(plane, matrix, draw) for plane, draw in zip(planes, draws, strict=True)]
-        return np.stack(shown), np.asarray(still, np.uint8)
+        return _cut(np.stack(shown), np.asarray(still, np.uint8), self.augment.window, rng)
 
     def _appear(self, plane: Floats, matrix: NDArray[np.float64], rng: np.random.Generator) -> Floats:
         moved = cv2.warpAffine(plane, matrix[:2], self.recipe.grid[::-1], flags=cv2.INTER_LINEAR)
@@ -163,16 +163,15 @@ class GridSamples(Dataset[tuple[Tensor, Tensor]]):
     ) -> tuple[Floats, NDArray[np.uint8]]:
         image, mask = move3d(planes[0], mask, rng, self.augment)
         image = appear3d(image, rng, self.augment)
-        image, mask = _cut(image, mask, self.augment.window, rng)
-        return image[None], mask
+        return _cut(image[None], mask, self.augment.window, rng)
 
 
 def _cut(
     image: Floats, mask: NDArray[np.uint8], size: Sequence[int], rng: np.random.Generator
 ) -> tuple[Floats, NDArray[np.uint8]]:
-    """Return a part of a volume, of `size` (z, y, x), drawn at random; all of it without a size."""
+    """Return a part (c, [z,] y, x) of a slice or volume, of `size` and drawn at random; all of it without a size."""
     if not size:
         return image, mask
-    starts = [int(rng.integers(0, whole - part + 1)) for whole, part in zip(image.shape, size, strict=True)]
+    starts = [int(rng.integers(0, whole - part + 1)) for whole, part in zip(mask.shape, size, strict=True)]
     place = tuple(slice(start, start + part) for start, part in zip(starts, size, strict=True))
-    return np.ascontiguousarray(image[place]), np.ascontiguousarray(mask[place])
+    return np.ascontiguousarray(image[:, *place]), np.ascontiguousarray(mask[place])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wetread import infer
 from wetread.lab.cases import Cases, used_folds
 from wetread.lab.crossed import OUTPUTS, Answers, answers, fold_folder
 from wetread.lab.gridded import Gridded
@@ -72,16 +73,26 @@ def fold_answers(table: Mapping[str, Any], rows: NDArray[np.int64], gridded: Gri
     return found
 
 
-def found_masks(answered: Answers, gridded: Gridded, series: int, rows: NDArray[np.int64]) -> Mask:
+def found_masks(
+    answered: Answers, gridded: Gridded, series: int, rows: NDArray[np.int64], table: Mapping[str, Any]
+) -> Mask:
     """Return the masks (k, z, y, x) of one series on its own pixels, as deployment draws them.
 
-    `rows` are those of the gridded cases that were answered, in their order.
+    Parameters
+    ----------
+    rows
+        Those of the gridded cases that were answered, in their order.
+    table
+        The recipe, whose ``[[ship.label]]`` says how many of the largest parts of each label stay.
     """
     assert answered.masks is not None
     values = answered.masks[gridded.series[rows] == series].astype(np.float32)
     grid = gridded.grids[series]
     stacks = values[0] if grid.span is not None else values.swapaxes(0, 1)
-    return np.stack([back_mask_stack(stack, grid) for stack in stacks])
+    told = table.get("ship", {}).get("label", ())
+    counts = [int(label.get("largest", 0)) for label in told] or [0] * len(stacks)
+    drawn = [infer.kept(stack, count) for stack, count in zip(stacks, counts, strict=True)]
+    return np.stack([back_mask_stack(stack, grid) for stack in drawn])
 
 
 def overlaps(found: Mask, cases: Cases, series: int, whole: bool) -> tuple[Floats, Floats]:

@@ -114,7 +114,7 @@ class Ground:
         if metric == "auc":
             series = self.gridded.series[self.rows]
             return self.gridded.present[self.rows, 0], (_logits(pair[0]), _logits(pair[1])), series
-        ours = [measure_answers(one, self.cases, self.gridded, self.rows, False) for one in pair]
+        ours = [measure_answers(one, self.cases, self.gridded, self.rows, self.table) for one in pair]
         none = np.zeros(len(ours[0].series), np.int64)
         return none, (ours[0].dice.mean(1), ours[1].dice.mean(1)), ours[0].series
 

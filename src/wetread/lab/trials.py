@@ -206,7 +206,8 @@ class Subject:
         if case.masks is None:
             return float("nan")
         stacks = masks[0] if self.model.recipe.depth else masks.swapaxes(0, 1)
-        found = [back_mask_stack(stack, ready.grid) for stack in stacks]
+        drawn = [infer.kept(one, label.largest) for one, label in zip(stacks, self.model.labels, strict=True)]
+        found = [back_mask_stack(one, ready.grid) for one in drawn]
         counted = case.masks != IGNORED
         return float(np.mean([dice(one, case.masks == label, counted) for label, one in enumerate(found, 1)]))
 

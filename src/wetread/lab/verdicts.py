@@ -62,10 +62,12 @@ def measure_masks(cases: Cases, series: Rows, drawn: Callable[[int], Mask], whol
     return Overlap(series, np.array([row[0] for row in rows]), np.array([row[1] for row in rows]))
 
 
-def measure_answers(answered: Answers, cases: Cases, gridded: Gridded, rows: Rows, whole: bool) -> Overlap:
-    """Measure the answers to the given rows of the gridded cases."""
+def measure_answers(
+    answered: Answers, cases: Cases, gridded: Gridded, rows: Rows, table: Mapping[str, Any], whole: bool = False
+) -> Overlap:
+    """Measure the answers to the given rows of the gridded cases, drawn as the recipe says; the union too if asked."""
     series = np.unique(gridded.series[rows])
-    return measure_masks(cases, series, lambda one: found_masks(answered, gridded, one, rows), whole)
+    return measure_masks(cases, series, lambda one: found_masks(answered, gridded, one, rows, table), whole)
 
 
 def mask_figures(overlap: Overlap, cases: Cases, names: list[str]) -> Figures:

@@ -210,7 +210,7 @@ Scored = tuple[NDArray[np.int64], Floats, NDArray[np.str_]]
 def _scores(subject: Subject, answered: Answers) -> list[tuple[str, Scored]]:
     """Return metric, then truth, score and patient of each image: one area a label, or Dice."""
     if subject.table["task"] == "segmentation":
-        overlap = measure_answers(answered, subject.cases, subject.gridded, subject.rows(False), False)
+        overlap = measure_answers(answered, subject.cases, subject.gridded, subject.rows(False), subject.table)
         patient = subject.cases.patient[overlap.series]
         return [("dice", (np.zeros(len(patient), np.int64), overlap.dice.mean(1), patient))]
     (truth, patient), logits = subject.truth(), subject.logits(answered)
@@ -224,7 +224,7 @@ def _scores(subject: Subject, answered: Answers) -> list[tuple[str, Scored]]:
 def _figures(subject: Subject, answered: Answers) -> Figures:
     """Return the figures of each label, with intervals by patient."""
     if subject.table["task"] == "segmentation":
-        overlap = measure_answers(answered, subject.cases, subject.gridded, subject.rows(False), False)
+        overlap = measure_answers(answered, subject.cases, subject.gridded, subject.rows(False), subject.table)
         return mask_figures(overlap, subject.cases, subject.labels)
     (truth, patient), logits = subject.truth(), subject.logits(answered)
     probability = 1 / (1 + np.exp(-logits / float(subject.table["ship"].get("temperature", 1.0))))

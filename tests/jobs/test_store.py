@@ -405,3 +405,14 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
         spool.put(b"data")
     assert not list(spool.digests())
     assert not list((tmp_path / "tmp").iterdir())
+
+
+def test_a_document_is_taken_from_memory_once_and_then_from_disk(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, remembers=10)
+    small, large, last = digests = spool.put_all([b"small", b"larger than that", b"last"])
+    for digest in digests:
+        spool.path(digest).write_bytes(b"rot")
+    assert spool.take(last) == b"last"
+    for digest in (small, large, last):  # pushed out, never kept, given out
+        with pytest.raises(DamagedBlob):
+            spool.take(digest)

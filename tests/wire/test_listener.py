@@ -249,6 +249,28 @@ def test_hostile_first_bytes_are_aborted_at_once(bench: Bench, data: bytes) -> N
     assert echo(bench.destination) < 4.0
 
 
+def test_the_next_object_is_under_way_before_an_answer_is_told(
+    answering: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wetread.wire.dimse.WINDOW", 1)  # as most peers have it
+    second = threading.Event()
+    told: list[tuple[int, int]] = []
+
+    def keep(received: Received) -> int:
+        if received.sop_instance_uid == "1.2.3.2":
+            second.set()
+        return 0
+
+    bench = answering(answer=keep)
+
+    def tell(number: int, status: int) -> None:
+        assert number or second.wait(30)
+        told.append((number, status))
+
+    assert send(bench.destination, [film(), film(instance="1.2.3.2")], on_status=tell) == [0, 0]
+    assert told == [(0, 0), (1, 0)]
+
+
 def test_data_behind_an_abort_is_not_read(bench: Bench) -> None:
     with bench.associate() as sock:
         sock.sendall(pdu(Pdu.ABORT, bytes(4)) + store_pdus(data_set("1.2.3", "1.2.3.9")))

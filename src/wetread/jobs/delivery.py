@@ -147,7 +147,7 @@ class Outbox:
                 break
             self._begin_ns = time.time_ns()
             try:
-                data = (self._store.spool if parcel.kind == IMAGE else self._store.made).get(parcel.digest)
+                data = (self._store.spool if parcel.kind == IMAGE else self._store.made).take(parcel.digest)
                 files.append(self._copies.made(self._destination, parcel, data))
                 kept.append(parcel)
             except (BadInput, DocumentError, DecoderDied) as error:

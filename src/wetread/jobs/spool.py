@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import threading
 import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -36,13 +37,18 @@ class Spool:
         The folder; it is made if it is missing.
     failpoint
         See `wetread.jobs.failpoints`.
+    remembers
+        So many bytes of what `put_all` wrote last are kept in memory for `take`.
     """
 
-    def __init__(self, root: Path, failpoint: failpoints.Failpoint = failpoints.none) -> None:
+    def __init__(self, root: Path, failpoint: failpoints.Failpoint = failpoints.none, remembers: int = 0) -> None:
         self.root = root
         self._failpoint = failpoint
         self._process = uuid.uuid4().hex  # several hosts may share the folder
         self._names = itertools.count()
+        self._remembers = remembers
+        self._recent: dict[str, bytes] = {}
+        self._lock = threading.Lock()  # of `_recent`
         self._temporary = root / "tmp"
         make_folder(root)
         for folder in (self._temporary, *(root / name for name in FOLDERS)):
@@ -84,8 +90,14 @@ class Spool:
         list of str
             The SHA-256 of each, hex.
         """
+        blobs = list(blobs)
         with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-            return list(pool.map(self._put_durably, blobs))
+            digests = list(pool.map(self._put_durably, blobs))
+        with self._lock:
+            self._recent |= zip(digests, blobs, strict=True)
+            while sum(map(len, self._recent.values())) > self._remembers:
+                del self._recent[next(iter(self._recent))]
+        return digests
 
     def _put_durably(self, data: bytes) -> str:
         digest = self.put(data)
@@ -111,6 +123,12 @@ class Spool:
             data = self.path(digest).read_bytes()
         _expect(digest, hashlib.sha256(data))
         return data
+
+    def take(self, digest: str) -> bytes:
+        """Return a blob as `get` does; the first time from memory, if it was written a moment ago."""
+        with self._lock:
+            recent = self._recent.pop(digest, None)
+        return self.get(digest) if recent is None else recent
 
     def stored(self, digest: str) -> Stored:
         """Return where a blob lies, unread.

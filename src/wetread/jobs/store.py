@@ -40,6 +40,8 @@ from wetread.settings import Settings
 log = logging.getLogger("wetread.jobs")
 
 LEASE_S = 60.0
+#: Documents that wait in memory for their first delivery, bytes: those of a few films.
+REMEMBERS = 1 << 24
 DEADLINES_S = deadlines_s(Settings())
 
 
@@ -95,7 +97,7 @@ class Store:
             raise StoreError(f"store: {state} cannot be used: {error.strerror}") from error
         try:
             self.spool = Spool(state / "spool", self._reached)
-            self.made = Spool(state / "made", self._reached)
+            self.made = Spool(state / "made", self._reached, REMEMBERS)
             self._open(state, url, now, lease_s)
             self._lock.share()
         except OSError as error:

@@ -120,19 +120,25 @@ def _proposed(one: Meta) -> tuple[Pair, ...]:
 def _stored(
     peer: Requestor, indices: Sequence[int], metas: Sequence[Meta], items: Sequence[bytes]
 ) -> Iterator[tuple[int, int]]:
-    """Yield index and status as answers come; as many requests are under way as the peer allows."""
+    """Yield index and status as answers come; as many requests are under way as the peer allows.
+
+    What makes room for the next request is told once that is under way: who takes it down does so while the peer works.
+    """
     asked: dict[int, int] = {}  # Message ID -> index
     for i in indices:
         pair = next((one for one in _proposed(metas[i]) if peer.accepts(*one)), None)
         if pair is None:
             yield i, Status.SOP_CLASS_NOT_SUPPORTED
             continue
-        while len(asked) >= peer.window:
-            yield _answered(peer, asked)
+        answer = _answered(peer, asked) if len(asked) >= peer.window else None
         body = memoryview(items[i])[metas[i].offset :]
         if pair[1] != metas[i].transfer_syntax:
             body = memoryview(implicit(body))
-        asked[peer.ask_to_store(*pair, metas[i].sop_instance_uid, body)] = i
+        try:
+            asked[peer.ask_to_store(*pair, metas[i].sop_instance_uid, body)] = i
+        finally:
+            if answer is not None:
+                yield answer
     while asked:
         yield _answered(peer, asked)
 

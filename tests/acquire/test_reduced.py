@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from dataclasses import replace
 
 import cv2
@@ -13,7 +15,7 @@ from pydicom.dataset import Dataset
 from tests import phantoms
 from wetread.acquire import decode
 from wetread.acquire.layout import Layout
-from wetread.acquire.reduced import levels
+from wetread.acquire.reduced import levels, reduced
 from wetread.records import Image
 from wetread.settings import Settings
 
@@ -106,6 +108,20 @@ def codestream(**changes: int) -> bytes:
 
 
 LAYOUT = Layout(250, 200, 1, 16, 12, 11, False, False)
+
+
+@pytest.mark.parametrize("several", [True, False])
+def test_several_threads_decode_a_film(monkeypatch: pytest.MonkeyPatch, several: bool) -> None:
+    assert int(os.environ["OPJ_NUM_THREADS"]) == len(os.sched_getaffinity(0))
+    if not several:
+        monkeypatch.delenv("OPJ_NUM_THREADS")
+    data = phantoms.to_bytes(film(1500, 1200))
+    frame = data[data.index(b"\xff\x4f\xff\x51") :]
+    layout = replace(LAYOUT, rows=1500, columns=1200, level=1)
+    start = time.process_time(), time.thread_time()
+    reduced(frame, layout)
+    spent, here = time.process_time() - start[0], time.thread_time() - start[1]
+    assert (spent > 1.3 * here) == several  # others have worked on it
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def wait_for_port(port: int, process: subprocess.Popen[Any], timeout_s: float = 60.0) -> None:
+def wait_for_port(port: int, process: subprocess.Popen[Any], timeout_s: float = 20.0) -> None:
     """Wait until something listens."""
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:

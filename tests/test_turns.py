@@ -24,17 +24,17 @@ def test_who_can_wait_pauses_until_the_other_is_done() -> None:
     with ThreadPoolExecutor(1) as pool:
         with turns.first():
             waiting = pool.submit(patient)
-            begun.wait(30)
+            begun.wait(5)
             threading.Event().wait(0.05)
             steps.append("hurry")
-        waiting.result(30)
+        waiting.result(5)
     assert steps == ["hurry", "patient"]
 
 
 def test_who_is_in_hurry_pauses_for_nobody() -> None:
     turns = Turns()
     with ThreadPoolExecutor(1) as pool, turns.first():
-        pool.submit(_hurried, turns).result(30)
+        pool.submit(_hurried, turns).result(5)
 
 
 def _hurried(turns: Turns) -> None:
@@ -52,7 +52,7 @@ def test_a_pause_ends_although_ever_new_ones_are_in_hurry() -> None:
         second.__enter__()  # begins before the first ends: without tickets the pause would go on
         assert not patient.done()
         first.__exit__(None, None, None)
-        patient.result(30)
+        patient.result(5)
         second.__exit__(None, None, None)
 
 

@@ -402,7 +402,7 @@ def test_stat_does_not_wait_for_a_long_reading(tmp_path: Path) -> None:
         made = fake.read(files)
         if made[0].result.study_uid == "1.1":
             begun.set()
-            assert stat_reads.wait(30)
+            assert stat_reads.wait(10)
             turns.pause()
         else:
             stat_reads.set()
@@ -420,7 +420,7 @@ def test_stat_does_not_wait_for_a_long_reading(tmp_path: Path) -> None:
             data = film(study, f"{study}.1")
             runner.receive(Received(CR, f"{study}.1", study, "1.2.840.10008.1.2.1", data, title, number))
             runner.association_ended(number, released=True)
-            assert begun.wait(30)
+            assert begun.wait(10)
         assert all(done.acquire(timeout=10) for _ in range(2))
     finally:
         runner.stop()

@@ -98,7 +98,7 @@ def test_objects_that_arrive_together_share_a_commit(store: Store) -> None:
     gate = threading.Event()
 
     def commit(_connection: object) -> None:
-        gate.wait(30)
+        gate.wait(2)
         commits.append(1)
 
     event.listen(store._index.engine, "commit", commit)
@@ -107,7 +107,7 @@ def test_objects_that_arrive_together_share_a_commit(store: Store) -> None:
     with ThreadPoolExecutor(16) as pool:
         futures = [pool.submit(receipts.admit, arrive(store, f"1.2.3.{n}")) for n in range(16)]
         gate.set()
-        assert [future.result(30) for future in futures] == [Effect.NEW] * 16
+        assert [future.result(5) for future in futures] == [Effect.NEW] * 16
     receipts.stop()
     assert len(commits) < 16
 
@@ -162,7 +162,7 @@ def test_one_bad_arrival_does_not_spoil_its_batch(store: Store) -> None:
     bad = Arrival(CR, "1.2.3.9", None, "1.2.840.10008.1.2.1", "TEST", good[0].digest, 1)  # type: ignore[arg-type]
     receipts = Receipts(store.instances)
     gate = threading.Event()
-    store.failpoint = lambda name: None if name != "indexed" else (gate.wait(30), None)[1]
+    store.failpoint = lambda name: None if name != "indexed" else (gate.wait(5), None)[1]
     receipts.start()
     with ThreadPoolExecutor(4) as pool:
         futures = [pool.submit(receipts.admit, arrival) for arrival in (good[0], good[1], bad, good[2])]

@@ -184,7 +184,7 @@ def test_a_node_looks_by_itself(tmp_path: Path) -> None:
     runner.start()
     receive(store, "1.1")
     runner.read_with(Stuck())
-    assert begun.wait(30)
+    assert begun.wait(10)
     with told:
         assert told.wait_for(lambda: events == [("pictures", True)], 20)
     assert runner.strain.steps == ("pictures",)

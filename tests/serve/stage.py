@@ -51,7 +51,7 @@ def process(state: Path, pacs_port: int, **given: Any) -> Iterator[Process]:
             made.kill()
 
 
-def until(true: Any, timeout_s: float = 60.0) -> None:
+def until(true: Any, timeout_s: float = 15.0) -> None:
     """Wait for a condition."""
     end = time.monotonic() + timeout_s
     while not true():

@@ -254,7 +254,7 @@ def test_the_record_of_the_demo_keeps_a_bundle_once() -> None:
             one.data for one in reading(replace(READ, read_at="2026-11-29T00:00:00Z")).documents if one.kind == "FHIR"
         )
         assert fhir.send(Destination("EHR", url=f"fhir+{record.url}"), [data, data]) == [0, 0]
-        assert record.wait(2, 60.0)
+        assert record.wait(2, 5.0)
         assert record.bundles == [data, data]
         assert [one["status"] for one in record.reports()] == ["preliminary"]
     finally:

@@ -147,7 +147,7 @@ def test_kill_after_the_acknowledgement(tmp_path: Path, pacs: Receiver) -> None:
         node.kill()
     with process(state, pacs.port) as node:
         check_kept(state, FILMS[:1])
-        assert pacs.wait(2, 60.0)
+        assert pacs.wait(2, 10.0)
         until(lambda: {row[0] for row in rows(state, "SELECT state FROM jobs")} == {"DELIVERED"})
         node.kill()
     with process(state, pacs.port) as node:  # and nothing is sent again

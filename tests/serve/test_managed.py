@@ -56,7 +56,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
             node = Node(replace(settings, **given), (lambda: fake.READER) if reads else nothing_is_read)
             node.start()
             stack.callback(node.stop, 2.0)
-            assert not reads or node.wait_ready(60)
+            assert not reads or node.wait_ready(10)
             return node
 
         yield make

@@ -57,7 +57,7 @@ def node(orthanc: peers.Orthanc, tmp_path_factory: pytest.TempPathFactory) -> It
     )
     made = Node(replace(settings), lambda: open_reader(settings))
     made.start()
-    assert made.wait_ready(60)
+    assert made.wait_ready(20)
     peer = {"AET": "WETREAD", "Host": "127.0.0.1", "Port": made.port}
     orthanc.call("/modalities/wetread", json.dumps(peer).encode(), "PUT")
     yield made
@@ -175,7 +175,7 @@ def test_a_late_slice_makes_a_version_that_names_the_one_before(
     node = Node(settings, lambda: open_reader(settings))
     node.start()
     try:
-        assert node.wait_ready(60)
+        assert node.wait_ready(20)
         for some in (files[:-1], files[-1:]):
             assert set(send(Destination("WETREAD", "127.0.0.1", node.port), some, "CT")) == {0}
             until(lambda: node.store.overview.versions(study_uid)[-1].state is State.DELIVERED, 30)

@@ -56,7 +56,7 @@ def start(tmp_path: Path, pacs: Receiver) -> Iterator[Start]:
             node = Node(replace(settings, **given), lambda: reader)
             node.start()
             stack.callback(node.stop, 2.0)
-            assert node.wait_ready(60)
+            assert node.wait_ready(10)
             return node
 
         yield make

@@ -53,7 +53,7 @@ def test_a_film_goes_in_and_its_result_reaches_the_record(tmp_path: Path) -> Non
         node = Node(settings, lambda: open_reader(settings))
         node.start()
         try:
-            assert node.wait_ready(60)
+            assert node.wait_ready(20)
             for film in (FILM, HAND):
                 send(Destination("WETREAD", "127.0.0.1", node.port), [to_bytes(film)])
             until(lambda: len(of_study(record.got, f"{ROOT}.9")) >= 2 and of_study(record.got, f"{ROOT}.9.5"))

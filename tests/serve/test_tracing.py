@@ -86,7 +86,7 @@ def test_one_study_from_a_modality_to_the_pacs(
     models = toy.make_models(tmp_path / "models")
     reader = open_reader(Settings(models=models, engine="onnxruntime", state=tmp_path / "state"))
     node = start(lambda: reader, otlp_endpoint=collector.endpoint)
-    assert node.wait_ready(60)
+    assert node.wait_ready(20)
     sent = phantoms.make_film()
     (tmp_path / "film.dcm").write_bytes(phantoms.to_bytes(sent))
     place = ("-aet", "CR1", "-aec", "WETREAD", "127.0.0.1", str(node.port), str(tmp_path / "film.dcm"))
@@ -144,7 +144,7 @@ def test_a_restart_between_receipt_and_reading_keeps_the_trace(
     gate = threading.Event()
 
     def loading() -> Reader:
-        gate.wait(30)
+        gate.wait(10)
         raise RuntimeError("the end")
 
     node = start(loading, otlp_endpoint=collector.endpoint)
@@ -252,7 +252,7 @@ from tests.jobs import fake
 from wetread import settings
 from wetread.serve.node import Node
 node = Node(settings.load(state=sys.argv[1], port=0, http_port=0), lambda: fake.READER)
-node.start(); node.wait_ready(60); node.stop()
+node.start(); node.wait_ready(10); node.stop()
 print([name for name in sys.modules if name.partition(".")[0] == "opentelemetry"])
 """
     environment = {

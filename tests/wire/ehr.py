@@ -131,7 +131,7 @@ def python_hl7() -> Iterator[tuple[int, list[str]]]:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    started.wait(30)
+    started.wait(10)
     try:
         yield ports[0], got
     finally:

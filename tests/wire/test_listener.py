@@ -25,7 +25,7 @@ from wetread.wire.dimse import Commitment, Listener, Notice, Received, Request, 
 from wetread.wire.part10 import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, header
 from wetread.wire.transport import Pdu, pdu
 
-SETTINGS = Settings(port=0, peer_timeout_s=8.0, max_associations=3)
+SETTINGS = Settings(port=0, peer_timeout_s=2.0, max_associations=3)
 
 
 class Bench:
@@ -110,7 +110,7 @@ def answering() -> Iterator[Callable[..., Bench]]:
 
 
 def test_echo(bench: Bench) -> None:
-    assert 0 < echo(bench.destination) < 4.0
+    assert 0 < echo(bench.destination) < 1.0
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_bytes_are_kept_as_they_came(bench: Bench, syntax: str, order: str, impl
     (kept,) = bench.objects
     assert kept.data == item
     assert (kept.study_uid, kept.transfer_syntax, kept.calling_ae) == ("1.2.3", syntax, "WETREAD")
-    assert bench.ended.wait(30)
+    assert bench.ended.wait(2)
     assert bench.ends == [(1, True)]
     assert bench.statuses == [0]
 
@@ -207,7 +207,7 @@ def test_a_silent_peer_is_given_up() -> None:
         begin = time.monotonic()
         with pytest.raises(PeerUnreachable, match="within"):
             echo(Destination("X", "127.0.0.1", silent.getsockname()[1]), timeout_s=0.2)
-        assert time.monotonic() - begin < 4.0
+        assert time.monotonic() - begin < 1.0
 
 
 def test_a_port_in_use_is_said(bench: Bench) -> None:
@@ -245,8 +245,8 @@ def test_hostile_first_bytes_are_aborted_at_once(bench: Bench, data: bytes) -> N
         kind, body = read_pdu(sock)
         assert kind == Pdu.ABORT
         assert body[2] == 2  # the service provider
-        assert time.monotonic() - begin < 4.0
-    assert echo(bench.destination) < 4.0
+        assert time.monotonic() - begin < 0.5
+    assert echo(bench.destination) < 1.0
 
 
 def test_the_next_object_is_under_way_before_an_answer_is_told(
@@ -274,7 +274,7 @@ def test_the_next_object_is_under_way_before_an_answer_is_told(
 def test_data_behind_an_abort_is_not_read(bench: Bench) -> None:
     with bench.associate() as sock:
         sock.sendall(pdu(Pdu.ABORT, bytes(4)) + store_pdus(data_set("1.2.3", "1.2.3.9")))
-        assert bench.ended.wait(30)
+        assert bench.ended.wait(2)
     assert bench.ends == [(1, False)]
     assert not bench.objects
 
@@ -295,8 +295,8 @@ def test_noise_ends_nothing_but_itself(bench: Bench, seed: int) -> None:
                 sock.shutdown(socket.SHUT_WR)
             while sock.recv(1 << 16):
                 pass
-    assert time.monotonic() - begin < 60.0
-    assert echo(bench.destination) < 4.0
+    assert time.monotonic() - begin < 15.0
+    assert echo(bench.destination) < 1.0
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before", "within the association"])
@@ -307,14 +307,14 @@ def test_a_pdu_of_4_gib_is_refused_without_reading_it(bench: Bench, before: bool
     with bench.connect() if before else bench.associate() as sock:
         try:
             sock.sendall(struct.pack(">BBL", 1 if before else 4, 0, 0xFFFFFFFF))
-            while sent < 300 << 20 and time.monotonic() - begin < 20.0:
+            while sent < 300 << 20 and time.monotonic() - begin < 5.0:
                 sent += sock.send(bytes(1 << 16))
         except OSError:
             pass
-    assert time.monotonic() - begin < 10.0
+    assert time.monotonic() - begin < 3.0
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 32 << 10  # kB
     assert not bench.objects
-    assert echo(bench.destination) < 4.0
+    assert echo(bench.destination) < 1.0
 
 
 @pytest.mark.parametrize(
@@ -333,7 +333,7 @@ def test_a_broken_protocol_ends_the_association(bench: Bench, data: bytes, reaso
     with bench.associate() as sock:
         sock.sendall(data)
         assert read_pdu(sock) == (Pdu.ABORT, bytes((0, 0, 2, reason)))
-    assert bench.ended.wait(30)
+    assert bench.ended.wait(2)
     assert bench.ends == [(1, False)]
 
 
@@ -347,7 +347,7 @@ def test_an_object_above_the_limit_ends_the_association(answering: Callable[...,
 def test_a_lost_connection_is_no_release(bench: Bench) -> None:
     with bench.associate() as sock:
         sock.sendall(store_pdus(data_set("1.2.3", "1.2.3.9"))[:-10])
-    assert bench.ended.wait(30)
+    assert bench.ended.wait(2)
     assert bench.ends == [(1, False)]
     assert not bench.objects
 
@@ -357,7 +357,7 @@ def test_500_idle_sockets_do_not_delay_anyone(bench: Bench) -> None:
         for number in range(500):
             sock = stack.enter_context(bench.connect())
             sock.sendall(b"\x01\x00\x00"[: number % 4])  # some begin to speak
-        assert echo(bench.destination) < 4.0
+        assert echo(bench.destination) < 1.0
         assert bench.listener.associations <= 1
         assert not [thread for thread in threading.enumerate() if "wetread-dimse" in thread.name and thread.is_alive()][
             1:
@@ -369,7 +369,7 @@ def test_a_silent_socket_is_closed(answering: Callable[..., Bench]) -> None:
     with bench.connect() as sock:
         begin = time.monotonic()
         assert sock.recv(1) == b""
-        assert 0.1 < time.monotonic() - begin < 4.0
+        assert 0.1 < time.monotonic() - begin < 1.5
 
 
 def test_a_pdu_that_drips_is_given_up(answering: Callable[..., Bench]) -> None:
@@ -377,12 +377,12 @@ def test_a_pdu_that_drips_is_given_up(answering: Callable[..., Bench]) -> None:
     with bench.associate() as sock:
         sock.sendall(struct.pack(">BBL", 4, 0, 1000))
         begin = time.monotonic()
-        while not bench.ended.wait(0.05) and time.monotonic() - begin < 10.0:
+        while not bench.ended.wait(0.05) and time.monotonic() - begin < 3.0:
             try:
                 sock.send(b"x")
             except OSError:
                 break
-        assert time.monotonic() - begin < 4.0
+        assert time.monotonic() - begin < 1.5
     assert bench.ends == [(1, False)]
 
 
@@ -403,8 +403,8 @@ def test_the_limit_of_associations_and_who_gives_way(answering: Callable[..., Be
         time.sleep(0.35)  # now they have been idle for longer than a peer may take
         with pytest.raises(PeerRefused, match="local limit"):
             echo(bench.destination)  # refused, but one of them gives way
-        assert bench.ended.wait(30)
-        assert echo(bench.destination) < 4.0
+        assert bench.ended.wait(2)
+        assert echo(bench.destination) < 1.0
 
 
 def test_a_request_that_cannot_be_served_does_not_end_the_service(
@@ -418,7 +418,7 @@ def test_a_request_that_cannot_be_served_does_not_end_the_service(
         with pytest.raises(PeerUnreachable):
             echo(bench.destination)
     assert bench.listener.associations == 0
-    assert echo(bench.destination) < 4.0
+    assert echo(bench.destination) < 1.0
 
 
 def test_stopping_lets_an_object_end(answering: Callable[..., Bench]) -> None:
@@ -433,7 +433,7 @@ def test_stopping_lets_an_object_end(answering: Callable[..., Bench]) -> None:
     statuses: list[int] = []
     sender = threading.Thread(target=lambda: statuses.extend(send(bench.destination, [film()])))
     sender.start()
-    assert begun.wait(30)
+    assert begun.wait(2)
     bench.listener.stop(2.0)
     sender.join()
     assert statuses == [0]

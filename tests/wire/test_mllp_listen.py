@@ -41,7 +41,7 @@ class Bench:
         self.listener.start()
 
     def _keep(self, message: bytes, address: str) -> list[bytes]:
-        self.gate.wait(30)
+        self.gate.wait(10)
         assert address == "127.0.0.1"
         self.messages.append(message)
         return answers(parse(message), Ack.AA)

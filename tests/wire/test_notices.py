@@ -69,7 +69,7 @@ def test_an_availability_notification(syntax: str) -> None:
         (notice,) = made.notices
         assert isinstance(notice, Notice)
         assert notice.kind == "IAN"
-        assert made.ended.wait(30)
+        assert made.ended.wait(2)
         assert made.ends == [(1, True)]
 
 
@@ -213,7 +213,7 @@ def test_a_notice_without_an_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> 
                 assert read_pdu(sock)[0] in (Pdu.ABORT, 0)
             except OSError:
                 pass  # cut off already
-        assert made.ended.wait(30)
+        assert made.ended.wait(5)
         assert made.ends == [(1, False)]
         assert not made.notices
 

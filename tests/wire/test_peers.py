@@ -57,14 +57,14 @@ def test_storescu(bench: Bench, tmp_path: Path, pdu: str) -> None:
     sent = peers.dcmtk("storescu", "-aec", "WETREAD", "--max-pdu", pdu, "127.0.0.1", str(bench.listener.port), *paths)
     assert sent.returncode == 0, sent.stderr
     assert [kept.data for kept in bench.objects] == [path.read_bytes() for path in paths]
-    assert bench.ended.wait(30)
+    assert bench.ended.wait(2)
     assert bench.ends == [(1, True)]
 
 
 def test_storescu_that_aborts(bench: Bench, tmp_path: Path) -> None:
     (path,) = write(tmp_path, 1)
     peers.dcmtk("storescu", "--abort", "-aec", "WETREAD", "127.0.0.1", str(bench.listener.port), path)
-    assert bench.ended.wait(30)
+    assert bench.ended.wait(2)
     assert bench.ends == [(1, False)]
 
 

@@ -82,7 +82,7 @@ def refusals(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
 
 def test_both_show_a_certificate_and_objects_come_through(bench: Bench, caller: Side) -> None:
     items = [film(instance=f"1.2.3.1.{n}", size=400_000) for n in range(3)]
-    assert echo(secure(bench, caller)) < 4.0
+    assert echo(secure(bench, caller)) < 2.0
     assert send(secure(bench, caller), items) == [0, 0, 0]
     assert [kept.data for kept in bench.objects] == items
 
@@ -142,7 +142,7 @@ def test_a_node_of_another_authority(bench: Bench, tmp_path: Path) -> None:
 def test_a_certificate_for_another_host(bench: Bench, caller: Side, listening: Callable[..., Bench]) -> None:
     with pytest.raises(PeerUnreachable, match="refused: Hostname mismatch"):
         echo(secure(bench, caller, tls_name="pacs.example"))
-    assert echo(secure(bench, caller, tls_name="localhost")) < 4.0
+    assert echo(secure(bench, caller, tls_name="localhost")) < 2.0
 
 
 def test_tls_to_a_plain_port(listening: Callable[..., Bench], caller: Side, caplog: pytest.LogCaptureFixture) -> None:
@@ -150,14 +150,14 @@ def test_tls_to_a_plain_port(listening: Callable[..., Bench], caller: Side, capl
     with pytest.raises(PeerUnreachable, match="the peer does not speak TLS at this port"):
         echo(secure(bench, caller))
     assert [reason for reason, _ in refusals(caplog)] == ["TLS at a plain port"]
-    assert echo(bench.destination) < 4.0
+    assert echo(bench.destination) < 1.0
 
 
 def test_a_plain_caller_at_a_tls_port(bench: Bench, caller: Side, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(PeerRefused, match="does it expect TLS"):
         echo(bench.destination)
     assert refusals(caplog) == [("no TLS at a TLS port", "")]
-    assert echo(secure(bench, caller)) < 4.0
+    assert echo(secure(bench, caller)) < 2.0
 
 
 def test_a_plain_caller_at_a_foreign_tls_port(node: Side) -> None:
@@ -186,7 +186,7 @@ def test_500_sockets_that_do_not_finish_the_handshake_delay_nobody(bench: Bench,
         for number in range(500):
             sock = stack.enter_context(bench.connect())
             sock.sendall((b"", data[:1], data[:40], data)[number % 4])
-        assert echo(secure(bench, caller)) < 4.0
+        assert echo(secure(bench, caller)) < 1.0
         assert bench.listener.associations <= 1
 
 
@@ -218,7 +218,7 @@ def test_a_request_in_drops_and_data_behind_it(bench: Bench, caller: Side) -> No
 
 def test_the_list_holds_behind_tls_too(listening: Callable[..., Bench], node: Side, caller: Side) -> None:
     bench = listening(**node.settings, peers=(Peer("CT1", ("127.0.0.1",)),))
-    assert echo(secure(bench, caller), "CT1") < 4.0
+    assert echo(secure(bench, caller), "CT1") < 2.0
     with pytest.raises(PeerRefused, match="calling AE title not recognized"):
         echo(secure(bench, caller), "CT2")
 
@@ -273,7 +273,7 @@ def test_a_withdrawn_authority_lets_nobody_in(
     used = authority.issue("withdrawing", trusts=tmp_path / "trusted.pem")
     shutil.copy(authority.certificate, used.authority)
     bench = listening(**used.settings)
-    assert echo(secure(bench, caller)) < 4.0
+    assert echo(secure(bench, caller)) < 2.0
     shutil.copy(Authority(tmp_path / "other", "Other").certificate, used.authority)
     with pytest.raises(PeerUnreachable, match="TLS"):
         echo(secure(bench, caller))
@@ -285,7 +285,7 @@ def test_broken_files_leave_the_last_in_force(
     side = authority.issue("broken")
     bench = listening(**side.settings)
     side.certificate.write_text("no certificate")
-    assert echo(secure(bench, caller)) < 4.0
+    assert echo(secure(bench, caller)) < 2.0
     assert "TLS files not read; the last remain in force" in caplog.messages
 
 

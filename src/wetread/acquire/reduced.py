@@ -24,9 +24,8 @@ from wetread.acquire.quiet import FOREIGN_ERRORS
 from wetread.errors import NotRead
 from wetread.records import Pixels
 
-#: Pillow's OpenJPEG asks the environment, at each image, how many threads decode it: by itself one.
-_THREADS = "OPJ_NUM_THREADS"
-os.environ.setdefault(_THREADS, str(len(os.sched_getaffinity(0))))
+# Pillow's OpenJPEG asks the environment, at each image, how many threads decode it: by itself one.
+os.environ.setdefault("OPJ_NUM_THREADS", str(len(os.sched_getaffinity(0))))
 #: What no film has; OpenCV counts the pixels of a side in 16 bits.
 _LONGEST = 32_000
 _BROKEN: tuple[type[Exception], ...] = (*FOREIGN_ERRORS, Pillow.DecompressionBombError)

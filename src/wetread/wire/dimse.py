@@ -81,7 +81,7 @@ def send(
     items
         DICOM files (PS3.10); the data sets leave byte for byte, where the peer takes them so.
     on_status
-        Called with index and status of an item as soon as the peer has answered it.
+        Called with index and status of an item when the peer has answered it and the next one is under way.
 
     Returns
     -------

@@ -133,7 +133,7 @@ class Process:
             if self.process.poll() is None:
                 os.kill(self._pid, number)
 
-    def wait(self, timeout_s: float = 60.0) -> int:
+    def wait(self, timeout_s: float = 15.0) -> int:
         """Wait for the end; return the exit status, negative for a signal."""
         try:
             self.process.communicate(timeout=timeout_s)

@@ -114,8 +114,9 @@ def volume(changes: dict[int, dict[str, Any]]) -> Image:
 @pytest.mark.parametrize(
     ("changes", "kind"),
     [
-        ({}, np.int32),
-        ({1: {"RescaleSlope": "2", "RescaleIntercept": "-3000"}}, np.int32),
+        ({}, np.int16),
+        ({1: {"RescaleSlope": "2", "RescaleIntercept": "-3000"}}, np.int16),
+        ({1: {"RescaleSlope": "2", "RescaleIntercept": "65000"}}, np.int32),  # one slice needs more
         ({2: {"RescaleSlope": "0.5"}}, np.float32),
     ],
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -19,9 +18,8 @@ from wetread.acquire.planes import stack as in_order
 from wetread.acquire.tomography import is_slice
 from wetread.errors import NotRead
 from wetread.records import Image, Pixels, Rejected
+from wetread.threads import each
 
-#: The copy of pixels into their volume needs no interpreter: it is bound by memory, which two cores fill faster.
-THREADS = 2
 #: What must be equal in all slices of a volume, besides their orientation.
 _EQUAL = ("FrameOfReferenceUID", "Modality", "SOPClassUID")
 #: Makes one array of the slices of a volume, their images and instances in order: (z, y, x), read-only.
@@ -32,12 +30,7 @@ def stacked(images: list[Image], members: list[Instance]) -> Pixels:
     """The slices of a volume in one array, each rescaled on its way into it."""
     made = np.empty((len(images), *images[0].pixels.shape[1:]), volume_kind(images, members))
 
-    def every(first: int) -> None:
-        for index in range(first, len(images), THREADS):
-            fill(made[index], images[index].pixels[0], members[index].rescale)
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(every, range(THREADS)))
+    each(len(images), lambda index: fill(made[index], images[index].pixels[0], members[index].rescale))
     made.flags.writeable = False
     return made
 

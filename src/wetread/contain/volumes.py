@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -17,9 +16,10 @@ import numpy as np
 
 from wetread.acquire.instances import Instance
 from wetread.acquire.pixels import Rescale
-from wetread.acquire.series import THREADS, fill, volume_kind
+from wetread.acquire.series import fill, volume_kind
 from wetread.contain.talk import Body, read_into
 from wetread.records import Image, Pixels, Stored
+from wetread.threads import each
 
 #: Types of stored values, and of what becomes of them.
 STORED = ("|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<f4")
@@ -111,8 +111,7 @@ class Files:
             raise ValueError("expected pixels, and as many slices as the volume has")
         slices = [self._checked(one, shape[1] * shape[2], kind, body) for one in told]
         made = np.empty(shape, kind)
-        with ThreadPoolExecutor(THREADS) as pool:
-            list(pool.map(self._fill, made, slices))
+        each(len(slices), lambda index: self._fill(made[index], slices[index]))
         made.flags.writeable = False
         return made
 

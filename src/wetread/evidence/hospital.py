@@ -70,7 +70,7 @@ def chest(slices: int, side: int = 512) -> Ints:
             lung = ((x - centre) / (0.15 * size)) ** 2 + ((y - 0.48) / (0.22 * size)) ** 2 < 1
             plane = np.where(lung, -850 + 300 * (np.sin(60 * x) * np.sin(60 * y) > 0.95), plane)
         plane = np.where(((x - 0.5) / 0.05) ** 2 + ((y - 0.72) / 0.05) ** 2 < 1, 300.0, plane)
-        volume[index] = plane + rng.normal(0, 15, plane.shape)
+        volume[index] = np.maximum(plane + rng.normal(0, 15, plane.shape), -1024)  # where a scanner's scale ends
     return volume
 
 

@@ -162,14 +162,13 @@ class GridSamples(Dataset[tuple[Tensor, Tensor]]):
         self, planes: Floats, mask: NDArray[np.uint8], rng: np.random.Generator
     ) -> tuple[Floats, NDArray[np.uint8]]:
         image, mask = move3d(planes[0], mask, rng, self.augment)
-        image = appear3d(image, rng, self.augment)
-        return _cut(image[None], mask, self.augment.window, rng)
+        return appear3d(image, rng, self.augment)[None], mask
 
 
 def _cut(
     image: Floats, mask: NDArray[np.uint8], size: Sequence[int], rng: np.random.Generator
 ) -> tuple[Floats, NDArray[np.uint8]]:
-    """Return a part (c, [z,] y, x) of a slice or volume, of `size` and drawn at random; all of it without a size."""
+    """Return a part (c, y, x) of a slice, of `size` and drawn at random; all of it without a size."""
     if not size:
         return image, mask
     starts = [int(rng.integers(0, whole - part + 1)) for whole, part in zip(mask.shape, size, strict=True)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from wetread.records import Recipe, Tensor
+from wetread.threads import each
 
 
 def stretch(content: Tensor, percentiles: tuple[float, float]) -> None:
@@ -23,10 +24,15 @@ def stretch(content: Tensor, percentiles: tuple[float, float]) -> None:
 def window(content: Tensor, ends: tuple[float, float]) -> None:
     """Map the values `ends` of `content` to 0 and 1, in place, and clip."""
     low, high = ends
-    for part in content if content.ndim > 2 else (content,):  # what fits into a cache costs half as much
+    slices = content if content.ndim > 2 else content[None]  # one by one: what fits into a cache costs half as much
+
+    def one(index: int) -> None:
+        part = slices[index]
         part -= np.float32(low)
         part *= np.float32(1.0 / (high - low))
         np.clip(part, 0.0, 1.0, out=part)
+
+    each(len(slices), one)
 
 
 def scale(content: Tensor, recipe: Recipe) -> None:
@@ -58,7 +64,16 @@ def normalise(canvas: Tensor, recipe: Recipe, keep: bool = True) -> Tensor:
     made = canvas[None, None] if alone else np.empty((1, *planes.shape), np.float32)
     means, stds = (np.broadcast_to(np.asarray(one, np.float32), len(planes)) for one in (recipe.mean, recipe.std))
     for out, plane, mean, std in zip(made[0], planes, means, stds, strict=True):
-        for place, part in zip(out, plane, strict=True) if plane.ndim > 2 else ((out, plane),):
-            np.subtract(part, mean, out=place)
-            np.divide(place, std, out=place)
+        _centred(out, plane, mean, std)
     return made
+
+
+def _centred(out: Tensor, plane: Tensor, mean: np.float32, std: np.float32) -> None:
+    """Fill (y, x) or (z, y, x) with (plane - mean) / std."""
+    places, slices = (one if one.ndim > 2 else one[None] for one in (out, plane))
+
+    def one(index: int) -> None:
+        np.subtract(slices[index], mean, out=places[index])
+        np.divide(places[index], std, out=places[index])
+
+    each(len(slices), one)

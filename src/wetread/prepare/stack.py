@@ -15,6 +15,7 @@ from wetread.errors import NotRead
 from wetread.prepare.grid import back, back_steps, forward_onto, letterbox, steps
 from wetread.prepare.turn import AS_ACQUIRED, lengths, turned, turned_back
 from wetread.records import Box, Grid, Mask, Pixels, Recipe, Span, Tensor, Turn
+from wetread.threads import each
 
 
 def lay(
@@ -103,8 +104,11 @@ def _stacked(make: Callable[[Pixels], Pixels], values: Pixels) -> Pixels:
         return first[None]
     made = np.empty((len(values), *first.shape), first.dtype)
     made[0] = first
-    for place, plane in zip(made[1:], values[1:], strict=True):
-        place[...] = make(plane)
+
+    def further(index: int) -> None:
+        made[index + 1] = make(values[index + 1])
+
+    each(len(values) - 1, further)
     return made
 
 
@@ -128,8 +132,11 @@ def forward_stack(pixels: Pixels, grid: Grid) -> tuple[Tensor, Tensor]:
     pixels = turned(pixels, grid.turn)
     first, last = span.region if span is not None else (0, pixels.shape[0])
     planes = np.zeros((last - first, *grid.target_shape), np.float32)
-    for canvas, slice_ in zip(planes, pixels[first:last], strict=True):
-        forward_onto(canvas, slice_, grid)
+
+    def lay_slice(index: int) -> None:
+        forward_onto(planes[index], pixels[first + index], grid)
+
+    each(len(planes), lay_slice)
     low, high = 0, len(planes)
     if span is not None:
         low, high = span.content

@@ -56,6 +56,12 @@ def test_a_pause_ends_although_ever_new_ones_are_in_hurry() -> None:
         second.__exit__(None, None, None)
 
 
+def test_a_pause_may_be_short() -> None:
+    turns = Turns()
+    with ThreadPoolExecutor(1) as pool, turns.first():
+        pool.submit(turns.pause, 0.01).result(5)
+
+
 def test_an_error_ends_the_hurry() -> None:
     turns = Turns()
     try:

@@ -34,12 +34,12 @@ class Turns:
                 del self._hurry[ticket]
                 self._changed.notify_all()
 
-    def pause(self) -> None:
-        """Wait for those who are in a hurry now; whoever is so too goes on at once."""
+    def pause(self, most_s: float | None = None) -> None:
+        """Wait for those who are in a hurry now, no longer than `most_s`; whoever is so too goes on at once."""
         if not self._hurry:  # one look without the lock: it is asked before every step
             return
         with self._changed:
             if threading.get_ident() in self._hurry.values():
                 return
             present = set(self._hurry)
-            self._changed.wait_for(lambda: present.isdisjoint(self._hurry))
+            self._changed.wait_for(lambda: present.isdisjoint(self._hurry), most_s)

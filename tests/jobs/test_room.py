@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from wetread.jobs.watch import Watch
 from wetread.jobs.worker import Worker
 from wetread.routes import Route
 from wetread.settings import Settings
+from wetread.turns import Turns
 from wetread.wire.dimse import Received
 
 LIMITS = Settings(max_waiting=10, max_waiting_bytes=10_000, min_free_bytes=1000, stat_reserve=0.2)
@@ -152,6 +154,24 @@ def test_the_peer_is_told_and_nothing_of_it_is_kept(world: World) -> None:
     assert watch.told == [(Lane.ROUTINE, "studies"), (Lane.STAT, "studies")]
     assert len(list(world.store.spool.digests())) == 2
     assert sorted(world.store.studies.incomplete()) == ["1.1", "1.3"]
+
+
+def test_nobody_is_turned_away_while_a_stat_study_is_read(world: World) -> None:
+    turns, settings = Turns(), Settings(max_waiting=1, stat_reserve=0.0, quiet_s=100.0)
+    runner = Runner(world.store, settings, Watch(), turns=turns)
+    runner.start()
+
+    def send(study: str) -> int:
+        data = film(study, f"{study}.1")
+        return runner.receive(Received(CR, f"{study}.1", study, "1.2.840.10008.1.2.1", data, "WARD", 1))
+
+    with ThreadPoolExecutor(1) as pool:
+        with turns.first():
+            assert pool.submit(send, "1.1").result(10) == 0x0000  # what is taken is answered at once
+            turned_away = pool.submit(send, "1.2")
+            assert wait([turned_away], 0.1).not_done
+        assert turned_away.result(10) == 0xA700
+    runner.stop()
 
 
 def test_a_study_of_which_an_object_was_refused_waits_for_it(world: World) -> None:

@@ -53,6 +53,10 @@ from wetread.wire.part10 import meta
 
 log = logging.getLogger("wetread.jobs")
 
+#: An answer that there is no room waits so long at most while a STAT study is read, s: senders that are turned away
+#: ask for no processor then.
+REFUSAL_WAITS_S = 1.0
+
 #: Told the Study Instance UID, the SOP Class UID, the name and the file of an object.
 Arrived = Callable[[str, str, str, Stored], None]
 
@@ -231,6 +235,8 @@ class Runner:
     def receive(self, received: Received) -> int:
         """Keep one object; return its C-STORE status when it is durable, or 0xA700 where there is no room for it.
 
+        That there is none is not said while a STAT study is read.
+
         Raises
         ------
         StoreError, OSError
@@ -252,6 +258,7 @@ class Runner:
         if short:
             self._completion.refused(received.study_uid, received.association)
             self._watch.no_room(lane, short)
+            self._turns.pause(REFUSAL_WAITS_S)
         return status
 
     def _keep(self, received: Received, lane: Lane, seen: Mapping[int, str], facts: Facts) -> Status:

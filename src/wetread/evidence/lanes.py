@@ -7,11 +7,13 @@ full take turns in one run, because the machine's speed changes from minute to m
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,20 +38,20 @@ class Bench:
     def __init__(self, served: Served, pacs: Pacs, documents: int = 0) -> None:
         self.served, self.pacs, self.documents = served, pacs, documents
         self.kinds = {one.kind: one for one in templates()}
-        self._sent = 0
+        self._numbers = itertools.count(1)
 
     def send(self, kind: str, lane: str) -> Sent:
         """Send one study; return when all of it is acknowledged."""
-        self._sent += 1
-        sent = Sent(Arrival(0.0, kind, lane), self._sent)
+        sent = Sent(Arrival(0.0, kind, lane), next(self._numbers))
         template: Template = self.kinds[kind]
         send(self.served, sent, template)
         return sent
 
     def fill(self) -> None:
-        """Send series until `WAITING` wait behind the one that is read."""
-        while self._waiting() <= WAITING:
-            self.send("CT", "ROUTINE")
+        """Send series, several at a time, until `WAITING` wait behind the one that is read."""
+        with ThreadPoolExecutor(WAITING) as modalities:  # one alone sends hardly faster than they are read
+            while self._waiting() <= WAITING:
+                list(modalities.map(self.send, ["CT"] * WAITING, ["ROUTINE"] * WAITING))
 
     def _waiting(self) -> int:
         name = 'wetread_lane_depth{lane="ROUTINE"}'

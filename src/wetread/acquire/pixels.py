@@ -5,7 +5,8 @@ Windows are never applied here, and nothing is normalised.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -247,23 +248,18 @@ def _with_rescale(stored: Pixels, header: Dataset, layout: Layout) -> tuple[Pixe
     if max(abs(end) for end in ends) > 1e30:
         raise bad("RescaleSlope", "values that can be measured", "a slope and intercept beyond them")
     whole = slope.is_integer() and intercept.is_integer()
-    kind = _integer_kind(int(min(ends)), int(max(ends)), layout) if whole else None
+    kinds = ("u1", "u2", "i2", "i4") if layout.allocated == 8 else ("u2", "i2", "i4")
+    kind = _integer_kind(int(min(ends)), int(max(ends)), kinds) if whole else None
     if kind is None:
         return (stored.astype(np.float64) * slope + intercept).astype(np.float32), None
-    rescale = Rescale(int(slope), int(intercept), kind)
-    return stored, _narrow(stored, rescale) if kind == np.int32 else rescale
+    if kind == np.int32:  # the values that are there fit 16 bits in nearly every CT: half the memory
+        there = [int(slope) * int(end) + int(intercept) for end in (stored.min(), stored.max())]
+        kind = _integer_kind(min(there), max(there), ("i2", "i4")) or kind
+    return stored, Rescale(int(slope), int(intercept), kind)
 
 
-def _narrow(stored: Pixels, rescale: Rescale) -> Rescale:
-    """Let 16 bits do where the values that are there fit them, as those of nearly every CT do: half the memory."""
-    ends = [rescale.slope * int(end) + rescale.intercept for end in (stored.min(), stored.max())]
-    fits = np.iinfo(np.int16).min <= min(ends) and max(ends) <= np.iinfo(np.int16).max
-    return replace(rescale, kind=np.dtype(np.int16)) if fits else rescale
-
-
-def _integer_kind(low: int, high: int, layout: Layout) -> np.dtype[np.integer] | None:
-    """Find the integer type that `wetread.records.Image` allows for a range, None when none holds it."""
-    kinds = ("u1", "u2", "i2", "i4") if layout.allocated == 8 else ("u2", "i2", "i4")
+def _integer_kind(low: int, high: int, kinds: Sequence[str]) -> np.dtype[np.integer] | None:
+    """Find the first of some integer types that holds a range, None when none does."""
     for kind in kinds:
         limits = np.iinfo(kind)
         if limits.min <= low and high <= limits.max:

@@ -235,7 +235,7 @@ class Runner:
     def receive(self, received: Received) -> int:
         """Keep one object; return its C-STORE status when it is durable, or 0xA700 where there is no room for it.
 
-        That there is none is not said while a STAT study is read.
+        That there is none is not said while a STAT study is read, for `REFUSAL_WAITS_S` at most.
 
         Raises
         ------

@@ -45,7 +45,7 @@ def _grid(
 
 
 def _sampled(volume: Floats, grid: torch.Tensor, mode: str) -> Floats:
-    """Return the values of a volume (z, y, x) at a grid, 0 outside; scipy's way took twice as long."""
+    """Return the values of a volume (z, y, x) at a grid, 0 outside; scipy's way takes longer."""
     given = torch.from_numpy(volume)[None, None]
     return np.asarray(functional.grid_sample(given, grid, mode=mode, align_corners=True)[0, 0].numpy(), np.float32)
 

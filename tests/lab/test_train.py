@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +20,13 @@ from wetread.records import Recipe
 PLAN = Plan(epochs=3, batch=4, learning_rate=1e-3, bf16=False, workers=0, checkpoint_steps=2, warmup_steps=2, mixup=0.5)
 
 
-def run(out: Path, stop_at: int | None = None) -> State:
+def run(out: Path, stop_at: int | None = None, plan: Plan = PLAN) -> State:
     torch.manual_seed(0)
     model = zoo.build({"architecture": "unet", "widths": [8, 8, 8, 8]})
     recipe = Recipe(grid=(32, 32), mean=(0.5,), std=(0.25,))
     samples = LungSamples(drawn_films(), recipe, Augment(crop=0.5, border=0.5, opacity=0.5), 1)
     course = Course(samples, np.arange(16), dice_loss, lambda model: {"dice": 0.0})
-    return fit(model, course, PLAN, out, stop_at=stop_at)
+    return fit(model, course, plan, out, stop_at=stop_at)
 
 
 def test_killed_run_resumes_to_the_same_state(tmp_path: Path) -> None:
@@ -46,6 +47,12 @@ def test_finished_run_does_nothing_more(tmp_path: Path) -> None:
     again = run(tmp_path)
     assert again.step == first.step
     assert len(again.history) == 3
+
+
+def test_who_has_few_rows_learns_as_many_steps(tmp_path: Path) -> None:
+    # Sixteen rows in batches of four: three epochs are twelve steps, so fourteen need a fourth.
+    assert run(tmp_path, plan=replace(PLAN, steps=14)).step == 16
+    assert run(tmp_path / "enough", plan=replace(PLAN, steps=12)).step == 12
 
 
 def test_curves_and_history_stand_beside_the_checkpoint(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from wetread.infer.masks import is_pair
 from wetread.infer.model import Model
 from wetread.measures import dice
 from wetread.records import Box, Mask, Prepared, Recipe, Tensor
+from wetread.threads import each
 
 #: Rows whose values differ by less are of one value; pixels of the grid that still are the edge.
 FLAT, NEAR = 1e-3, 3
@@ -105,10 +106,17 @@ def certainty(logits: Tensor) -> float:
     -------
     0..1; 0 where a mask is empty.
     """
-    by_label = np.moveaxis(logits, 1, 0).reshape(logits.shape[1], -1)
-    probability, mask = 1 / (1 + np.exp(-np.clip(by_label, -30, 30))), by_label > 0
-    common = (probability * mask).sum(1, dtype=np.float64)
-    both = probability.sum(1, dtype=np.float64) + mask.sum(1)
+    found = np.empty((*logits.shape[:2], 2))
+
+    def add(at: int) -> None:
+        """Sum one slice or volume, a label at a time: what is summed then stays in the processor's cache."""
+        for label, given in enumerate(logits[at]):
+            probability, mask = 1 / (1 + np.exp(-np.clip(given, -30, 30))), given > 0
+            common = (probability * mask).sum(dtype=np.float64)
+            found[at, label] = common, probability.sum(dtype=np.float64) + mask.sum()
+
+    each(len(logits), add)
+    common, both = found.sum(0).T
     return float((2 * common / both).min())
 
 

@@ -79,7 +79,7 @@ def _folds(table: Mapping[str, Any], folds: list[Figures]) -> str:
         count += f", of which {len(folds)} trained so far"
     return (
         f"{count} by {by}: {total['patients']} patients, {total['series']} series, "
-        f"{total['slices']} {kind}. Each network trains for the recipe's number of epochs; nothing stops early "
+        f"{total['slices']} {kind}. Each network trains as long as the recipe says; nothing stops early "
         "on the patients that it answers for. What else was tried stands at the end."
     )
 

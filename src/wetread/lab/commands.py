@@ -95,7 +95,7 @@ def train(
     table = load_plan(recipe)
     cleared(table, data, out, accepted)
     if epochs is not None:
-        table["train"]["epochs"] = epochs
+        table["train"] |= {"epochs": epochs, "steps": 0}
     if "folds" in table:
         return train_folds(table, data, out, fold=fold, resume=resume)
     folder = out / str(table["id"])

@@ -113,4 +113,4 @@ def _settings(plan: Table, name: str) -> dict[str, Any]:
 def _schedule(plan: Table, name: str, table: Table) -> Plan:
     """Return how a child learns: the recipe at hand says what differs from how its parent was trained."""
     settings = {key: value for key, value in _settings(plan, name).items() if key != "ratio"}
-    return Plan(**(table["train"] | settings))
+    return Plan(**(table["train"] | {"steps": 0} | settings))

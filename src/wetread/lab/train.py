@@ -51,6 +51,7 @@ class Plan:
     mixup: float = 0.0  # share of batches that are mixed
     views: int = 0  # changed views a row that pass the frozen blocks once, for all epochs; 0: new ones each epoch
     guidance: float = 0.0  # weight of the share of a map's evidence outside the lungs
+    steps: int = 0  # more epochs where they are fewer steps: who has few rows learns as long as who has many
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +193,9 @@ def fit(
     state, checkpoint = _start(channels_last(model), plan), out / "checkpoint.pt"
     if resume and checkpoint.exists():
         state.load(checkpoint)
-    batches = Batches(course.rows, plan.batch, plan.epochs, plan.seed, state.step)
-    steps = batches.per_epoch * plan.epochs
+    epochs = max(plan.epochs, math.ceil(plan.steps / (len(course.rows) // plan.batch or 1)))
+    batches = Batches(course.rows, plan.batch, epochs, plan.seed, state.step)
+    steps = batches.per_epoch * epochs
     loader: Iterable[tuple[Tensor, Tensor]] = DataLoader(
         course.samples,
         batch_sampler=batches,

@@ -28,7 +28,14 @@ def test_precedence(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("environ", "said"),
-    [({"WETREAD_PORT": "eleven"}, "expected int"), ({"WETREAD_QUIET_S": "-2"}, "expected float")],
+    [
+        ({"WETREAD_PORT": "eleven"}, "port: expected a port, 0 to 65535"),
+        ({"WETREAD_HL7_PORT": "65536"}, "hl7_port: expected a port, 0 to 65535"),
+        ({"WETREAD_MAX_TRIES": "-1"}, "expected a whole number, 0 or more"),
+        ({"WETREAD_QUIET_S": "-2"}, "expected a number, 0 or more"),
+        ({"WETREAD_QUIET_S": "nan"}, "expected a number, 0 or more"),
+        ({"WETREAD_QUIET_S": "inf"}, "expected a number"),
+    ],
 )
 def test_wrong_value_says_what_was_expected(environ: dict[str, str], said: str) -> None:
     with pytest.raises(SettingsError, match=said):
@@ -52,7 +59,7 @@ def test_who_is_asked_speaks_what_is_asked_by(name: str, place: str) -> None:
     assert [one.protocol for one in made.worklists] == ["fhir", "dimse"]
 
 
-@pytest.mark.parametrize("text", ["prot = 3", "port = [", "port = 'x'"])
+@pytest.mark.parametrize("text", ["prot = 3", "port = [", "port = 'x'", "port = true", "max_tries = 1.5"])
 def test_wrong_file_says_what_was_expected(tmp_path: Path, text: str) -> None:
     path = tmp_path / "wetread.toml"
     path.write_text(text)
@@ -63,6 +70,12 @@ def test_wrong_file_says_what_was_expected(tmp_path: Path, text: str) -> None:
 def test_missing_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read"):
         load(tmp_path / "none.toml", {})
+
+
+@pytest.mark.parametrize("place", ["A@h:0", "A@h:65536", "A@https://h:65536/dicom-web", "A@mllp://h:0"])
+def test_a_port_at_which_nobody_can_be_called_is_an_error(place: str) -> None:
+    with pytest.raises(SettingsError, match="destination A"):
+        load(environ={"WETREAD_DESTINATIONS": place})
 
 
 def test_destinations(tmp_path: Path) -> None:

@@ -8,17 +8,20 @@ file that ``--config`` or ``WETREAD_CONFIG`` names, from the environment
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from wetread.errors import SettingsError
 from wetread.routes import Alert, BurnedIn, Route, alerts_of, burned_in_of, is_hook, rule_of
 
+#: Ports are below this.
+PORTS = 1 << 16
 #: Kinds of documents that a destination may ask for, and what it gets if it does not say.
 #: Not by default: KOS would stand among the key images that people chose, GSPS is laid over
 #: the image unasked by many viewers, PDF repeats the SC, and few readers know LABELMAP.
@@ -113,11 +116,13 @@ def _check_address(destination: Destination) -> None:
     if not destination.url:
         if not destination.host:
             raise SettingsError(f"{where}: expected host and port, or url")
+        if not is_port(destination.port):
+            raise SettingsError(f"{where}: port: expected 1 to {PORTS - 1}, got {destination.port!r}")
         if destination.token != Path():
             raise SettingsError(f"{where}: token: expected a url beside it")
         return
     parts = urlsplit(destination.url)
-    if parts.scheme not in PROTOCOLS or not parts.hostname or {"@", "?", "#"} & set(destination.url):
+    if parts.scheme not in PROTOCOLS or not parts.hostname or {"@", "?", "#"} & set(destination.url) or _astray(parts):
         raise SettingsError(
             f"{where}: url: expected https://host/path, fhir+https://host/path or mllp://host:port, "
             "without user or query, got another form"
@@ -146,6 +151,19 @@ def _check_deidentify(destination: Destination) -> None:
         raise SettingsError(f"{where}: expected a DICOM destination, as HL7 and FHIR are about a named patient")
     if destination.commitment:
         raise SettingsError(f"{where}: expected no commitment beside it, as the copies have other UIDs")
+
+
+def is_port(number: Any) -> bool:
+    """Whether a peer can be called there."""
+    return type(number) is int and 0 < number < PORTS
+
+
+def _astray(parts: SplitResult) -> bool:
+    """Whether a URL names a port that is none."""
+    try:
+        return parts.port == 0
+    except ValueError:
+        return True
 
 
 def is_secret(url: str) -> bool:
@@ -194,10 +212,10 @@ class Peer:
                 ) from error
         if unknown := sorted(set(self.may) - set(RIGHTS)):
             raise SettingsError(f"peer {self.ae_title}: expected rights of {', '.join(RIGHTS)}, got {unknown[0]!r}")
-        if "commit" in self.may and not (isinstance(self.port, int) and 0 < self.port < 1 << 16):
+        if "commit" in self.may and not is_port(self.port):
             raise SettingsError(
                 f"peer {self.ae_title}: the right commit needs port, where it takes the reports of storage commitment; "
-                f"expected 1 to 65535, got {self.port!r}"
+                f"expected 1 to {PORTS - 1}, got {self.port!r}"
             )
 
 
@@ -430,7 +448,12 @@ def _base_url(name: str) -> Callable[[Any], str]:
     def parsed(raw: Any) -> str:
         text = str(raw)
         host = text.partition("://")[2]
-        if text and (not text.startswith(("http://", "https://")) or not host or set("@?#") & set(host)):
+        if text and (
+            not text.startswith(("http://", "https://"))
+            or not host
+            or set("@?#") & set(host)
+            or _astray(urlsplit(text))
+        ):
             raise SettingsError(
                 f"setting {name}: expected a URL without user or query such as http://127.0.0.1:4318, got another"
             )
@@ -477,15 +500,33 @@ def _value(name: str, kind: Any, raw: Any) -> Any:
         if name in _PARSERS:
             return _PARSERS[name](raw)
         if kind in ("int", "float"):
-            number = int(raw) if kind == "int" else float(raw)
-            if number < 0:
-                raise ValueError("negative")
+            number = _number(kind, raw)
+            if not 0 <= number < (PORTS if _is_port(name) else math.inf):
+                raise ValueError("out of bounds")
             return number
         if kind == "Path":
             return Path(str(raw))
         return str(raw)
     except (TypeError, ValueError) as error:
-        raise SettingsError(f"setting {name}: expected {kind}, got {raw!r}") from error
+        raise SettingsError(f"setting {name}: expected {_expected(name, kind)}, got {raw!r}") from error
+
+
+def _number(kind: str, raw: Any) -> int | float:
+    """Return a number of the setting's kind; a file's true and 1.5 are no whole numbers."""
+    if isinstance(raw, bool) or (kind == "int" and isinstance(raw, float)):
+        raise TypeError(kind)
+    return int(raw) if kind == "int" else float(raw)
+
+
+def _expected(name: str, kind: Any) -> str:
+    """Say what values a setting takes."""
+    if _is_port(name):
+        return f"a port, 0 to {PORTS - 1}"
+    return {"int": "a whole number, 0 or more", "float": "a number, 0 or more"}.get(kind, str(kind))
+
+
+def _is_port(name: str) -> bool:
+    return name == "port" or name.endswith("_port")
 
 
 def _records(raw: Any, kind: type[Any], parse: Callable[[str], Any]) -> tuple[Any, ...]:

@@ -61,6 +61,20 @@ def test_read_for_people(run: Run, tmp_path: Path) -> None:
     assert written == [".dcm"] * 4 + [".html", ".json"]
 
 
+def test_a_place_where_nothing_can_be_written_is_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code, _, err = run("read", real_film(), "--out", tmp_path / "file" / "out")
+    assert (code, err.count("\n")) == (1, 1)
+    assert f"{tmp_path}/file/out" in err
+    assert "Not a directory" in err
+
+
+def test_an_engine_that_there_is_not_is_told_which_there_are(run: Run) -> None:
+    code, _, err = run("--engine", "openvina", "read", real_film())
+    assert code == 1
+    assert "expected auto or one of openvino, onnxruntime, openvino-gpu, cuda, tensorrt, got 'openvina'" in err
+
+
 def test_demo(run: Run, tmp_path: Path) -> None:
     code, out, err = run("demo", "--out", tmp_path / "out")
     assert (code, err) == (0, "")

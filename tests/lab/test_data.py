@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,6 +17,8 @@ from wetread.lab.data import held_back, kermany
 from wetread.lab.plan import RECIPES, load_plan, recipe_of
 from wetread.lab.pneumonia import guided_loss
 from wetread.lab.samples import Batches, LungSamples, PneumoniaSamples, exact
+from wetread.lab.train import Plan
+from wetread.lab.zoo import build
 from wetread.records import Box, Recipe
 
 CHANGES = ("rotate_deg", "scale", "stretch", "shift", "flip", "gamma", "curve", "bias_field", "blur", "shrink")
@@ -101,9 +104,44 @@ def test_box_of_deployment_is_taken() -> None:
     assert (exact(films, 1, recipe, Box(10, 10, 50, 50)) != exact(films, 1, recipe)).any()
 
 
-def test_unknown_augmentation_raises() -> None:
-    with pytest.raises(KeyError, match="twirl"):
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("", "expected id, task, data, recipe, train, model, found no id"),
+        ("id = ", "expected TOML"),
+        (
+            'id = "x"\ntask = "sorting"\ndata = "d"\n[model]\n[recipe]\n[train]\n',
+            "task: expected one of class",
+        ),
+    ],
+)
+def test_a_recipe_that_is_none_says_what_it_lacks(tmp_path: Path, table: str, said: str) -> None:
+    (tmp_path / "mine.toml").write_text(table)
+    with pytest.raises(BadInput, match=rf"mine\.toml.*{said}"):
+        load_plan(tmp_path / "mine.toml")
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ({"epoch": 3}, "expected some of epochs, .* got epoch"),
+        ({"epochs": 3, "batch": 4}, "expected epochs, batch, learning_rate, found no learning_rate"),
+        ({"epochs": 3.5, "batch": 4, "learning_rate": 1}, "epochs: expected int, got 3.5"),
+        ({"epochs": 3, "batch": 4, "learning_rate": "1e-3"}, "learning_rate: expected float, got '1e-3'"),
+    ],
+)
+def test_a_wrong_key_of_a_recipe_is_named(table: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadInput, match=rf"\[train\].*{said}"):
+        Plan.from_table(table)
+
+
+def test_unknown_augmentation_and_option_are_named() -> None:
+    with pytest.raises(BadInput, match="twirl"):
         Augment.from_table({"twirl": 1.0})
+    with pytest.raises(BadInput, match=r"for unet some of .* got depth"):
+        build({"architecture": "unet", "depth": 3})
+    with pytest.raises(BadInput, match=r"expected one of .*unet3d.* got 'net'"):
+        build({"architecture": "net"})
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.toml")))

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.lab.films import drawn_films
+from wetread.errors import BadInput
 from wetread.lab import zoo
 from wetread.lab.augment import Augment
 from wetread.lab.lungs import dice_loss
@@ -78,7 +79,7 @@ def test_outputs_begin_at_the_prior(model: dict[str, object], size: tuple[int, .
     with torch.no_grad():
         share = zoo.build({**model, "labels": 2, "prior": 0.01}).eval()(torch.randn(2, 1, *size)).sigmoid().mean()
     assert 0.005 < share < 0.02
-    with pytest.raises(ValueError, match="a share between 0 and 1"):
+    with pytest.raises(BadInput, match="a share between 0 and 1"):
         zoo.build({**model, "prior": 1.0})
 
 

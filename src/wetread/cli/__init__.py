@@ -30,6 +30,11 @@ def main() -> None:
     except WetreadError as error:
         click.echo(f"wetread: {error}", err=True)
         sys.exit(exit_code(error))
+    except OSError as error:
+        if error.filename is None:  # not about a file that a person named: ours to mend
+            raise
+        click.echo(f"wetread: {error.filename}: {error.strerror}", err=True)
+        sys.exit(FAILED)
 
 
 def exit_code(error: WetreadError) -> int:

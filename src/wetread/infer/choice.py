@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wetread.errors import EngineError, ModelError
-from wetread.infer.engine import installed, natively
+from wetread.infer.engine import ENGINES, installed, natively
 from wetread.infer.model import Build, Model
 from wetread.infer.profile import Measured, Profile
 
@@ -47,8 +47,11 @@ def candidates(model: Model, engine: str = "auto", build: str = "auto", profile:
         The engine asked for is not installed.
     """
     engines = list(installed()) if engine == "auto" else [engine]
+    if engine not in ("auto", *ENGINES):
+        raise EngineError(f"engine: expected auto or one of {', '.join(ENGINES)}, got {engine!r}")
     if not engines or (engine != "auto" and engine not in installed()):
-        raise EngineError(f"engine {engine}: not installed; pip install openvino onnxruntime")
+        packages = "openvino onnxruntime" if engine == "auto" else ENGINES[engine][0]
+        raise EngineError(f"engine {engine}: not installed, or without its device; pip install {packages}")
     builds = [b for b in model.builds if b.certified] if build == "auto" else [model.build(build)]
     if not all(b.certified for b in builds):
         raise ModelError(f"model {model.id}: build {build!r} holds no certificate and does not load")

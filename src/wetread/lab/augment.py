@@ -7,12 +7,14 @@ that a resumed run sees the same images as one that was never stopped.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from wetread.lab.plan import made_of
 
 __all__ = ["Augment", "affine_matrix", "appearance", "cutouts", "frame_matrix", "opacities"]
 
@@ -50,12 +52,8 @@ class Augment:
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Augment:
-        """Return the record of a recipe's ``[augment]`` table; an unknown key raises."""
-        known = {field.name for field in fields(cls)}
-        if unknown := sorted(set(table) - known):
-            raise KeyError(f"expected one of {sorted(known)}, got {unknown} in [augment]")
-        values: dict[str, Any] = dict(table)
-        return cls(**(values | {"window": tuple(values.get("window", ()))}))
+        """Return the record of a recipe's ``[augment]`` table; raises `BadInput` as `made_of`."""
+        return made_of(cls, table, "augment")
 
 
 def frame_matrix(

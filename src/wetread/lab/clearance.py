@@ -17,6 +17,7 @@ from wetread.errors import BadInput
 from wetread.lab.audit import Columns, Row, Split, audit, read_audit, write_audit
 from wetread.lab.cases import fold_of, used_folds
 from wetread.lab.data import held_back
+from wetread.lab.plan import made_of
 from wetread.lab.series import load
 from wetread.lab.train import Plan
 
@@ -63,13 +64,8 @@ def _key(table: Mapping[str, Any], folder: Path) -> str:
 
 def _keep(table: Mapping[str, Any], data: Path, folder: Path) -> None:
     """Audit, and put the files into their place at once: several folds may start together."""
-    named: dict[str, Any] = dict(table.get("audit", {}))
-    named |= {"facts": tuple(named.get("facts", ()))}
-    try:
-        columns = Columns(**named)
-    except TypeError as error:
-        raise BadInput(f"recipe {table['id']}, [audit]: expected keys of wetread.lab.audit.Columns: {error}") from error
-    way = _Folds(table, data) if "folds" in table else _Films(Plan(**table["train"]))
+    columns = made_of(Columns, table.get("audit", {}), "audit")
+    way = _Folds(table, data) if "folds" in table else _Films(Plan.from_table(table["train"]))
     partial = folder.with_name(f"{folder.name}.{os.getpid()}")
     write_audit(audit([data / table["data"]], columns, way.dealt), partial)
     try:

@@ -98,8 +98,8 @@ def train(
         table["train"] |= {"epochs": epochs, "steps": 0}
     if "folds" in table:
         return train_folds(table, data, out, fold=fold, resume=resume)
-    folder = out / str(table["id"])
-    state = fit(zoo.build(table["model"]), course_of(table, data, out), Plan(**table["train"]), folder, resume=resume)
+    folder, plan = out / str(table["id"]), Plan.from_table(table["train"])
+    state = fit(zoo.build(table["model"]), course_of(table, data, out), plan, folder, resume=resume)
     save_weights(folder / "weights.pt", table, state.average)
     return [folder / "weights.pt"]
 
@@ -246,7 +246,7 @@ def evaluate(model: str, data: Path, out: Path, models: Path, evidence: Path) ->
     if declared.task == "segmentation":
         figures = evaluate_lungs(declared, data, cache)
     else:
-        figures = evaluate_pneumonia(declared, models, data, cache, Plan(**table["train"]))
+        figures = evaluate_pneumonia(declared, models, data, cache, Plan.from_table(table["train"]))
         draw_curves_of(figures["operating"], models / model / "roc.svg")
     figures |= audited
     certificate = json.loads((models / model / "certificate.json").read_text(encoding="utf-8"))

@@ -92,7 +92,7 @@ class Trained:
 
 def _train(own: Table, task: Series | Chests, out: Path) -> Trained:
     """Try each learning rate of ``[search]`` shortly, and train at the one that is best on held-back patients."""
-    plan, search = Plan(**own["train"]), own["search"]
+    plan, search = Plan.from_table(own["train"]), own["search"]
 
     def trained(course: Course, rate: float, epochs: int, name: str) -> State:
         torch.manual_seed(plan.seed)
@@ -194,7 +194,7 @@ class Chests:
         model, predictor = shipped_segmenter(self.models, forked=True)
         self.segmenter = predictor, model.recipe
         self.boxes, _, _ = lung_boxes(*self.segmenter, self.films, self.recipe.region_margin, cache)
-        plan = Plan(**self.table["train"])
+        plan = Plan.from_table(self.table["train"])
         aside, split = held_back(self.films.patient, plan.held_back, plan.seed), self.films.split
         self.aside, self.test = np.flatnonzero((split == "train") & aside), np.flatnonzero(split == "test")
         self.rows = np.flatnonzero((split == "train") & ~aside)

@@ -35,9 +35,9 @@ def read_cases(table: Mapping[str, Any], data: Path) -> tuple[Cases, Gridded, ND
 
 def series_course(table: Mapping[str, Any], gridded: Gridded, folds: NDArray[np.int64], fold: int) -> Course:
     """Return everything but one fold; nobody is held back, as the number of epochs is fixed."""
-    plan, recipe = Plan(**table["train"]), recipe_of(table["recipe"])
+    plan, recipe = Plan.from_table(table["train"]), recipe_of(table["recipe"])
     masks = table["task"] != "classification"
-    augment = Augment.from_table(table["augment"])
+    augment = Augment.from_table(table.get("augment", {}))
     samples = GridSamples(gridded, recipe, augment, plan.seed, labels_of(table), masks)
     rows = np.flatnonzero(folds[gridded.series] != fold)
     losses = {

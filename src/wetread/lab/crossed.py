@@ -46,7 +46,7 @@ def train_folds(
     The weights' files.
     """
     _, gridded, folds = read_cases(table, data)
-    plan, views, files = Plan(**table["train"]), None, []
+    plan, views, files = Plan.from_table(table["train"]), None, []
     for one in used_folds(table["folds"], folds) if fold is None else [fold]:
         folder = fold_folder(out, str(table["id"]), one)
         course = series_course(table, gridded, folds, one)

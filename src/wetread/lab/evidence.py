@@ -42,7 +42,7 @@ def write_evidence(path: Path, table: Mapping[str, Any], data: Path, figures: Ma
         "model": table["id"],
         "command": f"wetread lab evaluate {table['id']}",
         "date": today(),
-        "seed": Plan(**table["train"]).seed,
+        "seed": Plan.from_table(table["train"]).seed,
         "data": {"folder": table["data"], "manifest_sha256": sha256_of(folder / "manifest.csv")},
         "machine": {"processor": platform.machine(), "system": platform.system(), "python": platform.python_version()},
         "figures": figures,

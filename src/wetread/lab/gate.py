@@ -89,7 +89,7 @@ def make_gate(table: Mapping[str, Any], data: Path, out: Path, models: Path, evi
         "model": f"{name} {subject.model.version}+{build.build}",
         "command": f"wetread lab gate {name}",
         "date": today(),
-        "seed": Plan(**table["train"]).seed,
+        "seed": Plan.from_table(table["train"]).seed,
         "data": {"folder": table["data"], "manifest_sha256": sha256_of(data / table["data"] / "manifest.csv")},
         "sha256": build.sha256,
         "fitted_on": {"sound": len(learn), "damaged": len(learn[:TRIED]), "seen": "folds" in table},
@@ -127,7 +127,7 @@ def _grounds(table: Mapping[str, Any], data: Path, cache: Path) -> Grounds:
 
 
 def _film_grounds(table: Mapping[str, Any], data: Path, cache: Path) -> Grounds:
-    films, plan = kermany(data, cache), Plan(**table["train"])
+    films, plan = kermany(data, cache), Plan.from_table(table["train"])
     rng = np.random.default_rng(plan.seed)
     usable = np.array([bool((mask[::8, ::8] == 255).any()) for mask in films.masks])
     aside = (films.split == "train") & held_back(films.patient, plan.held_back, plan.seed)
@@ -154,7 +154,8 @@ def _series_grounds(table: Mapping[str, Any], data: Path) -> Grounds:
     others = _others([key for key in LOADERS if key.startswith(kind) and key != table["data"]], data)
     if table["task"] == "segmentation":
         return [], fix, judge, others
-    seen = np.random.default_rng(Plan(**table["train"]).seed).permutation(np.setdiff1d(np.arange(len(cases)), shown))
+    seed = Plan.from_table(table["train"]).seed
+    seen = np.random.default_rng(seed).permutation(np.setdiff1d(np.arange(len(cases)), shown))
     more = list(series_cases(cases, seen[LEARNT:][:TRIED]))
     sets = {"undamaged, trained on": more, "undamaged": judge}
     empty = [

@@ -46,7 +46,7 @@ def film_dice(logits: Array, films: Films, row: int, recipe: Recipe) -> float:
 def lung_course(table: Mapping[str, Any], data: Path, cache: Path) -> Course:
     """Return the paediatric films of the training split; some patients are held back to judge by."""
     cv2.setNumThreads(1)
-    recipe, plan = recipe_of(table["recipe"]), Plan(**table["train"])
+    recipe, plan = recipe_of(table["recipe"]), Plan.from_table(table["train"])
     films = kermany(data, cache)
     aside = held_back(films.patient, plan.held_back, plan.seed)
     usable = (films.split == "train") & films.masked()
@@ -57,5 +57,5 @@ def lung_course(table: Mapping[str, Any], data: Path, cache: Path) -> Course:
         overlap = [film_dice(one, films, int(row), recipe) for one, row in zip(logits, check_rows, strict=True)]
         return {"dice": float(np.mean(overlap)), "dice_p05": float(np.percentile(overlap, 5))}
 
-    samples = LungSamples(films, recipe, Augment.from_table(table["augment"]), plan.seed)
+    samples = LungSamples(films, recipe, Augment.from_table(table.get("augment", {})), plan.seed)
     return Course(samples, train_rows, dice_loss, validate)

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from wetread.errors import BadInput
 from wetread.infer.recipe import parse as recipe_of
 
-__all__ = ["load_plan", "recipe_of"]
+__all__ = ["load_plan", "made_of", "recipe_of"]
 
 RECIPES = Path(__file__).parent / "recipes"
+TASKS = ("classification", "segmentation", "segmentation+classification")
+#: What every recipe says, besides `model` or, to compare several, `architecture`.
+NEEDED = ("id", "task", "data", "recipe", "train")
+#: Annotation of a field -> the types of its values.
+KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "bool": (bool,), "str": (str,)}
+
+Record = TypeVar("Record")
 
 
 def load_plan(name: str | Path) -> dict[str, Any]:
@@ -20,11 +29,45 @@ def load_plan(name: str | Path) -> dict[str, Any]:
     Raises
     ------
     BadInput
-        There is no such recipe.
+        There is no such recipe, or it lacks what every recipe says.
     """
     path = Path(name) if str(name).endswith(".toml") else RECIPES / f"{name}.toml"
     if not path.is_file():
         known = sorted(file.stem for file in RECIPES.glob("*.toml"))
         raise BadInput(f"expected one of {known} or a .toml file, got {str(name)!r}")
-    with path.open("rb") as stream:
-        return tomllib.load(stream)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadInput(f"{path.name}: expected TOML: {error}") from error
+    needed = (*NEEDED, "architecture" if "architecture" in table else "model")
+    if missing := [key for key in needed if key not in table]:
+        raise BadInput(f"{path.name}: expected {', '.join(needed)}, found no {', '.join(missing)}")
+    if table["task"] not in TASKS:
+        raise BadInput(f"{path.name}, task: expected one of {', '.join(TASKS)}, got {table['task']!r}")
+    return table
+
+
+def made_of(kind: type[Record], table: Mapping[str, Any], where: str) -> Record:
+    """Make a dataclass of a recipe's table.
+
+    Parameters
+    ----------
+    where
+        The table's name, for people.
+
+    Raises
+    ------
+    BadInput
+        A key is unknown or missing, or a value is of another type.
+    """
+    known = {one.name: one for one in fields(kind)}  # type: ignore[arg-type]
+    if unknown := sorted(set(table) - set(known)):
+        raise BadInput(f"recipe, [{where}]: expected some of {', '.join(known)}, got {', '.join(unknown)}")
+    needed = [name for name, one in known.items() if one.default is MISSING]
+    if missing := [name for name in needed if name not in table]:
+        raise BadInput(f"recipe, [{where}]: expected {', '.join(needed)}, found no {', '.join(missing)}")
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in table.items()}
+    for name, value in values.items():
+        if type(value) not in KINDS.get(str(known[name].type), (tuple,)):
+            raise BadInput(f"recipe, [{where}] {name}: expected {known[name].type}, got {table[name]!r}")
+    return kind(**values)

@@ -86,7 +86,7 @@ def pneumonia_course(
 ) -> Course:
     """Return the training split on boxes that cxr-lungs predicts; some patients are held back to judge by."""
     cv2.setNumThreads(1)
-    recipe, plan = recipe_of(table["recipe"]), Plan(**table["train"])
+    recipe, plan = recipe_of(table["recipe"]), Plan.from_table(table["train"])
     films = kermany(data, cache)
     boxes, masks, _ = lung_boxes(segmenter, segmenter_recipe, films, recipe.region_margin, cache)
     aside = held_back(films.patient, plan.held_back, plan.seed)
@@ -110,7 +110,7 @@ def pneumonia_course(
         masks,
         train_rows,
         recipe,
-        Augment.from_table(table["augment"]),
+        Augment.from_table(table.get("augment", {})),
         plan.seed,
         int(table["model"].get("stride", 16)),
     )

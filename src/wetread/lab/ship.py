@@ -169,5 +169,5 @@ def _map_bound(
 
 
 def _aside(table: Mapping[str, Any], films: Films) -> NDArray[np.bool_]:
-    plan = Plan(**table["train"])
+    plan = Plan.from_table(table["train"])
     return held_back(films.patient, plan.held_back, plan.seed)

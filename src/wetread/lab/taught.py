@@ -11,7 +11,7 @@ from wetread.lab.aware import aware, plain
 from wetread.lab.builds import FLOAT_BUILDS, weights_folder
 from wetread.lab.courses import read_cases, series_course
 from wetread.lab.lungs import lung_course
-from wetread.lab.plan import recipe_of
+from wetread.lab.plan import made_of, recipe_of
 from wetread.lab.pneumonia import pneumonia_course
 from wetread.lab.predict import Predictor, eager
 from wetread.lab.prune import cut, distil
@@ -113,4 +113,4 @@ def _settings(plan: Table, name: str) -> dict[str, Any]:
 def _schedule(plan: Table, name: str, table: Table) -> Plan:
     """Return how a child learns: the recipe at hand says what differs from how its parent was trained."""
     settings = {key: value for key, value in _settings(plan, name).items() if key != "ratio"}
-    return Plan(**(table["train"] | {"steps": 0} | settings))
+    return made_of(Plan, table["train"] | {"steps": 0} | settings, name)

@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from wetread.lab.curves import draw_curves
+from wetread.lab.plan import made_of
 from wetread.lab.samples import Batches
 
 __all__ = ["Answer", "Course", "Plan", "State", "all_logits", "channels_last", "fit", "layout_of", "logits"]
@@ -52,6 +53,11 @@ class Plan:
     views: int = 0  # changed views a row that pass the frozen blocks once, for all epochs; 0: new ones each epoch
     guidance: float = 0.0  # weight of the share of a map's evidence outside the lungs
     steps: int = 0  # more epochs where they are fewer steps: who has few rows learns as long as who has many
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> Plan:
+        """Return the record of a recipe's ``[train]`` table; raises `BadInput` as `made_of`."""
+        return made_of(cls, table, "train")
 
 
 @dataclass(frozen=True, slots=True)

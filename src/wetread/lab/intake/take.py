@@ -110,7 +110,7 @@ def _from_weights(
     options: dict[str, Any] = dict(told.table.get("model", {}))
     try:
         network = zoo.build(options | ({"pretrained": False} if "pretrained" in options else {}))
-    except (KeyError, TypeError, ValueError) as error:
+    except (BadInput, KeyError, TypeError, ValueError) as error:
         known = sorted(zoo.ARCHITECTURES)
         raise BadInput(
             f"{description}: [model]: expected architecture, one of {known}, and its options, got {options}: {error}"

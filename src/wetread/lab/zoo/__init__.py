@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
 
+from wetread.errors import BadInput
 from wetread.lab.zoo.efficientnet_lite import EfficientNetLite0
 from wetread.lab.zoo.hybrid import HybridTransformer
 from wetread.lab.zoo.unet import UNet
@@ -32,10 +34,8 @@ def build(table: Mapping[str, Any]) -> nn.Module:
 
     Raises
     ------
-    KeyError
-        The architecture is not in `ARCHITECTURES`.
-    ValueError
-        The prior is no share.
+    BadInput
+        The architecture is not in `ARCHITECTURES`, it has no such option, or the prior is no share.
 
     References
     ----------
@@ -44,11 +44,14 @@ def build(table: Mapping[str, Any]) -> nn.Module:
     options = dict(table)
     name, prior = options.pop("architecture"), options.pop("prior", None)
     if name not in ARCHITECTURES:
-        raise KeyError(f"[model] architecture: expected one of {sorted(ARCHITECTURES)}, got {name!r}")
+        raise BadInput(f"recipe, [model] architecture: expected one of {sorted(ARCHITECTURES)}, got {name!r}")
+    known = inspect.signature(ARCHITECTURES[name]).parameters
+    if unknown := sorted(set(options) - set(known)):
+        raise BadInput(f"recipe, [model]: expected for {name} some of {', '.join(known)}, got {', '.join(unknown)}")
     network = ARCHITECTURES[name](**options)
     if prior is not None:
         if not 0 < prior < 1:
-            raise ValueError(f"[model] prior: expected a share between 0 and 1, got {prior!r}")
+            raise BadInput(f"recipe, [model] prior: expected a share between 0 and 1, got {prior!r}")
         last: Any = getattr(network, "mask", None) or network.head
         nn.init.constant_(last.bias, math.log(prior / (1 - prior)))
     return network

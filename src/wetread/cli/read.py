@@ -140,7 +140,8 @@ def check(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> Non
         emit(found)
     else:
         for path, problems in found.items():
-            click.echo(f"{path}: {'no problem' if not problems else f'{len(problems)} problems'}")
+            count = {0: "no problem", 1: "1 problem"}.get(len(problems), f"{len(problems)} problems")
+            click.echo(f"{path}: {count}")
             for problem in problems:
                 click.echo(f"  {problem['sentence']} [{problem['clause']}]")
     context.exit(OK if not any(found.values()) else FAILED)

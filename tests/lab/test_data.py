@@ -142,6 +142,8 @@ def test_unknown_augmentation_and_option_are_named() -> None:
         build({"architecture": "unet", "depth": 3})
     with pytest.raises(BadInput, match=r"expected one of .*unet3d.* got 'net'"):
         build({"architecture": "net"})
+    with pytest.raises(BadInput, match="architecture: expected one of"):
+        build({"channels": 1})
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.toml")))

@@ -42,7 +42,7 @@ def build(table: Mapping[str, Any]) -> nn.Module:
     Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, arXiv:1708.02002, Section 3.3 (the prior).
     """
     options = dict(table)
-    name, prior = options.pop("architecture"), options.pop("prior", None)
+    name, prior = options.pop("architecture", ""), options.pop("prior", None)
     if name not in ARCHITECTURES:
         raise BadInput(f"recipe, [model] architecture: expected one of {sorted(ARCHITECTURES)}, got {name!r}")
     known = inspect.signature(ARCHITECTURES[name]).parameters

@@ -3,6 +3,8 @@
 import { createServer } from 'node:net'
 import { Server } from 'node-hl7-server'
 
+process.stdin.on('end', () => process.exit()).resume() // with whoever started it
+
 const probe = createServer().listen(0, '127.0.0.1', () => {
   const { port } = probe.address()
   probe.close(() => {

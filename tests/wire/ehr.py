@@ -144,7 +144,8 @@ def node_hl7() -> Iterator[tuple[int, Callable[[], str]]]:
     """node-hl7-server; yields its port and what reads a line about the next message that it got."""
     program = node_program("node-hl7-server")
     script = Path(__file__).parents[1] / "npm/hl7-server.mjs"
-    process = subprocess.Popen([program, str(script)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([program, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None
     assert process.stdout is not None
     try:
         line = process.stdout.readline()
@@ -154,4 +155,5 @@ def node_hl7() -> Iterator[tuple[int, Callable[[], str]]]:
     finally:
         process.kill()
         process.wait()
+        process.stdin.close()  # what is called node may have started the real one, which sees this end
         process.stdout.close()

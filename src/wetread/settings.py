@@ -116,7 +116,7 @@ def _check_address(destination: Destination) -> None:
     if not destination.url:
         if not destination.host:
             raise SettingsError(f"{where}: expected host and port, or url")
-        if not is_port(destination.port):
+        if not _is_port(destination.port):
             raise SettingsError(f"{where}: port: expected 1 to {PORTS - 1}, got {destination.port!r}")
         if destination.token != Path():
             raise SettingsError(f"{where}: token: expected a url beside it")
@@ -153,7 +153,7 @@ def _check_deidentify(destination: Destination) -> None:
         raise SettingsError(f"{where}: expected no commitment beside it, as the copies have other UIDs")
 
 
-def is_port(number: Any) -> bool:
+def _is_port(number: Any) -> bool:
     """Whether a peer can be called there."""
     return type(number) is int and 0 < number < PORTS
 
@@ -212,7 +212,7 @@ class Peer:
                 ) from error
         if unknown := sorted(set(self.may) - set(RIGHTS)):
             raise SettingsError(f"peer {self.ae_title}: expected rights of {', '.join(RIGHTS)}, got {unknown[0]!r}")
-        if "commit" in self.may and not is_port(self.port):
+        if "commit" in self.may and not _is_port(self.port):
             raise SettingsError(
                 f"peer {self.ae_title}: the right commit needs port, where it takes the reports of storage commitment; "
                 f"expected 1 to {PORTS - 1}, got {self.port!r}"
@@ -501,7 +501,7 @@ def _value(name: str, kind: Any, raw: Any) -> Any:
             return _PARSERS[name](raw)
         if kind in ("int", "float"):
             number = _number(kind, raw)
-            if not 0 <= number < (PORTS if _is_port(name) else math.inf):
+            if not 0 <= number < (PORTS if _of_port(name) else math.inf):
                 raise ValueError("out of bounds")
             return number
         if kind == "Path":
@@ -520,12 +520,13 @@ def _number(kind: str, raw: Any) -> int | float:
 
 def _expected(name: str, kind: Any) -> str:
     """Say what values a setting takes."""
-    if _is_port(name):
+    if _of_port(name):
         return f"a port, 0 to {PORTS - 1}"
     return {"int": "a whole number, 0 or more", "float": "a number, 0 or more"}.get(kind, str(kind))
 
 
-def _is_port(name: str) -> bool:
+def _of_port(name: str) -> bool:
+    """Whether a setting is a port of ours, which may be 0: one from the system, or none."""
     return name == "port" or name.endswith("_port")
 
 

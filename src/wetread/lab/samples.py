@@ -6,6 +6,7 @@ percentiles over the content, last the recipe's mean and deviation.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -42,11 +43,16 @@ class Batches(Sampler[list[Key]]):
     ----------
     rows : array of int
         Rows to draw from, once an epoch, in a new order each time.
+    least : int
+        Steps; where the epochs are fewer, there are more epochs.
     """
 
-    def __init__(self, rows: NDArray[np.int64], batch: int, epochs: int, seed: int, start: int = 0) -> None:
-        self.rows, self.batch, self.epochs, self.seed, self.start = rows, batch, epochs, seed, start
+    def __init__(
+        self, rows: NDArray[np.int64], batch: int, epochs: int, seed: int, start: int = 0, least: int = 0
+    ) -> None:
+        self.rows, self.batch, self.seed, self.start = rows, batch, seed, start
         self.per_epoch = len(rows) // batch
+        self.epochs = max(epochs, math.ceil(least / (self.per_epoch or 1)))
 
     def __len__(self) -> int:
         """Return the number of batches left."""

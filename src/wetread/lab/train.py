@@ -199,9 +199,8 @@ def fit(
     state, checkpoint = _start(channels_last(model), plan), out / "checkpoint.pt"
     if resume and checkpoint.exists():
         state.load(checkpoint)
-    epochs = max(plan.epochs, math.ceil(plan.steps / (len(course.rows) // plan.batch or 1)))
-    batches = Batches(course.rows, plan.batch, epochs, plan.seed, state.step)
-    steps = batches.per_epoch * epochs
+    batches = Batches(course.rows, plan.batch, plan.epochs, plan.seed, state.step, plan.steps)
+    steps = batches.per_epoch * batches.epochs
     loader: Iterable[tuple[Tensor, Tensor]] = DataLoader(
         course.samples,
         batch_sampler=batches,

@@ -36,7 +36,7 @@ def serve(
     **given: Any,
 ) -> None:
     """Run the node: C-STORE in, wet read, results out by C-STORE."""
-    from wetread.serve.node import run
+    from wetread.serve.run import run
     from wetread.wire.access import who_may_call
 
     given = {"destinations": ",".join(destinations) or None, "peers": ",".join(peers) or None, **given}

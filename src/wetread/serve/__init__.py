@@ -2,6 +2,7 @@
 
 ::
 
+    run         a node in service, with the models of its settings
     node        one process: DICOM port, jobs, HTTP port
     http        /health, /ready, /metrics, /studies/{uid}
     metrics     what is counted, in Prometheus's text format

@@ -7,15 +7,11 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Container
-from contextlib import ExitStack, closing, suppress
-from dataclasses import replace
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from starlette.routing import BaseRoute
 
-from wetread.contain.ahead import Ahead
-from wetread.contain.children import Children
-from wetread.contain.process import Files as Arriving
 from wetread.contain.viewer import Viewer
 from wetread.errors import SettingsError
 from wetread.jobs import failpoints
@@ -23,8 +19,7 @@ from wetread.jobs.lanes import deadlines_s
 from wetread.jobs.runner import Arrived, Runner
 from wetread.jobs.store import Store
 from wetread.jobs.worker import Reader
-from wetread.records import Stored, Study
-from wetread.serve import dicomweb, fhir, logs, review, stow, viewer
+from wetread.serve import dicomweb, fhir, review, stow, viewer
 from wetread.serve.channels import Channels
 from wetread.serve.http import HttpServer, application
 from wetread.serve.metrics import Metrics
@@ -282,42 +277,3 @@ def _certificates(settings: Settings) -> Rotating | None:
     """Those of the HTTP port."""
     files = Files.of(settings) if settings.http_tls else None
     return Rotating(files, anonymous=settings.http_tls == "server") if files else None
-
-
-def run(settings: Settings, on_start: Callable[[Node], None] = lambda node: None) -> None:
-    """Serve with the models of the settings until SIGTERM or SIGINT; logs go to standard error.
-
-    `on_start` is called once both ports are open, for a line to people.
-
-    Raises
-    ------
-    StoreError, SettingsError, ModelError, EngineError
-        As `Node.run` and `wetread.pipeline.open_reader`.
-    """
-
-    def load() -> Reader:
-        from wetread.acquire.tomography import CLASSIC
-        from wetread.contain.decoder import decoded, decoder  # the engines load while the ports are open already
-        from wetread.pipeline import open_reader
-
-        def early(files: Arriving, held: list[bytes | Stored]) -> tuple[Study, ...]:
-            arriving.start(settings.decode_ahead)  # from the first slices on they stay ready
-            return decoded(arriving, settings, files, held)
-
-        ahead.decode_with(early, CLASSIC)
-        reader = open_reader(settings, turns, decoder(children, ahead))
-        children.start(settings.decoders)  # the first one started with the node; no more while models load
-        return reader
-
-    turns = Turns()
-    logs.configure(settings.log_level)
-
-    def ended(why: str) -> None:
-        node.metrics.decoder_ended(why)
-
-    arriving = Children(replace(settings, decoders=settings.decode_ahead), ended)  # started when slices come
-    with Children(settings, ended) as children, Ahead(settings.decode_ahead) as ahead, closing(arriving):
-        from wetread.acquire.syntaxes import SYNTAXES
-
-        node = Node(settings, load, preferred=SYNTAXES, turns=turns, arrived=ahead.take)
-        node.run(on_start)

@@ -15,8 +15,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
+from wetread import urls
 from wetread.errors import SettingsError
 from wetread.routes import Alert, BurnedIn, Route, alerts_of, burned_in_of, is_hook, rule_of
 
@@ -121,8 +122,8 @@ def _check_address(destination: Destination) -> None:
         if destination.token != Path():
             raise SettingsError(f"{where}: token: expected a url beside it")
         return
-    parts = urlsplit(destination.url)
-    if parts.scheme not in PROTOCOLS or not parts.hostname or {"@", "?", "#"} & set(destination.url) or _astray(parts):
+    parts = urls.split(destination.url)
+    if parts is None or parts.scheme not in PROTOCOLS or {"@", "?", "#"} & set(destination.url):
         raise SettingsError(
             f"{where}: url: expected https://host/path, fhir+https://host/path or mllp://host:port, "
             "without user or query, got another form"
@@ -132,8 +133,10 @@ def _check_address(destination: Destination) -> None:
     by_smart = bool(destination.client_id), destination.client_key != Path()
     if any(by_smart) and not (all(by_smart) and parts.scheme.startswith("fhir+") and destination.token == Path()):
         raise SettingsError(f"{where}: client_id: expected client_key with it, a url of FHIR, and no token")
-    shown = any(by_smart) or destination.token != Path()
-    if shown and not all(map(is_secret, filter(None, (destination.url, destination.token_url)))):
+    if destination.token_url and urls.split(destination.token_url) is None:
+        raise SettingsError(f"{where}: token_url: expected https://host/path, got another form")
+    shown = [destination.url, destination.token_url or destination.url]
+    if (any(by_smart) or destination.token != Path()) and not all(urls.is_secret(urls.split(one)) for one in shown):
         raise SettingsError(f"{where}: token: expected https, as anyone on the way could read it")
 
 
@@ -156,20 +159,6 @@ def _check_deidentify(destination: Destination) -> None:
 def _is_port(number: Any) -> bool:
     """Whether a peer can be called there."""
     return type(number) is int and 0 < number < PORTS
-
-
-def _astray(parts: SplitResult) -> bool:
-    """Whether a URL names a port that is none."""
-    try:
-        return parts.port == 0
-    except ValueError:
-        return True
-
-
-def is_secret(url: str) -> bool:
-    """Whether nobody on the way can read what is sent to a URL."""
-    parts = urlsplit(url)
-    return parts.scheme.endswith("https") or parts.hostname in ("127.0.0.1", "localhost")
 
 
 #: What a node may leave out while it is behind its deadlines, what is missed least first.
@@ -447,12 +436,8 @@ def _base_url(name: str) -> Callable[[Any], str]:
 
     def parsed(raw: Any) -> str:
         text = str(raw)
-        host = text.partition("://")[2]
         if text and (
-            not text.startswith(("http://", "https://"))
-            or not host
-            or set("@?#") & set(host)
-            or _astray(urlsplit(text))
+            not text.startswith(("http://", "https://")) or urls.split(text) is None or set("@?#") & set(text)
         ):
             raise SettingsError(
                 f"setting {name}: expected a URL without user or query such as http://127.0.0.1:4318, got another"

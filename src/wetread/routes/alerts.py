@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+from wetread import urls
 from wetread.errors import SettingsError
 from wetread.routes.rule import LANES
 
@@ -67,9 +67,7 @@ def is_hook(target: str) -> bool:
 
 
 def _secret(url: str) -> bool:
-    parts = urlsplit(url)
-    local = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost")
-    return bool(parts.hostname) and (parts.scheme == "https" or local) and not {"@", "?", "#"} & set(url)
+    return urls.is_secret(urls.split(url)) and not {"@", "?", "#"} & set(url)
 
 
 def alerts_of(tables: Any) -> tuple[Alert, ...]:

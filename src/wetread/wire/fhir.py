@@ -223,8 +223,11 @@ class Session:
         """Return the URL of the next page; our token is shown to nobody but the server of the settings."""
         links = page.get("link") or ()
         told = [one.get("url") for one in links if isinstance(one, dict) and one.get("relation") == "next"]
-        following = urljoin(url, told[0]) if told and isinstance(told[0], str) else ""
-        return following if urlsplit(following)[:2] == urlsplit(self.base)[:2] else ""
+        try:
+            following = urljoin(url, told[0]) if told and isinstance(told[0], str) else ""
+            return following if urlsplit(following)[:2] == urlsplit(self.base)[:2] else ""
+        except ValueError:  # it is no URL
+            return ""
 
     def _get(self, url: str, missing: Sequence[int] = ()) -> dict[str, Any]:
         name, parts = self._destination.ae_title, urlsplit(url)

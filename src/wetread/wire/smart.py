@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from wetread import urls
 from wetread.errors import PeerBusy, PeerRefused, PeerUnreachable, SettingsError
-from wetread.settings import Destination, is_secret
+from wetread.settings import Destination
 from wetread.wire.https import connect, read
 from wetread.wire.tls import reason
 
@@ -66,7 +67,7 @@ def _key(destination: Destination) -> tuple[str, str]:
 def _fetched(destination: Destination, timeout_s: float) -> tuple[str, float]:
     name = destination.ae_title
     url = destination.token_url or _discovered(destination, timeout_s)
-    if not is_secret(url):
+    if not urls.is_secret(urls.split(url)):
         raise PeerRefused(f"{name}: SMART: expected a token endpoint by https, as anyone on the way could read tokens")
     form = {
         "grant_type": "client_credentials",
@@ -85,7 +86,7 @@ def _discovered(destination: Destination, timeout_s: float) -> str:
     """Ask the server where its tokens are."""
     base = destination.url.removeprefix("fhir+").rstrip("/")
     url = _asked(destination, f"{base}/.well-known/smart-configuration", timeout_s).get("token_endpoint")
-    if not isinstance(url, str) or not urlsplit(url).hostname:
+    if not isinstance(url, str) or urls.split(url) is None:
         raise PeerRefused(f"{destination.ae_title}: SMART: expected a token_endpoint, got none; name it in token_url")
     return url
 

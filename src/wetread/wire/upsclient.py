@@ -12,11 +12,12 @@ import re
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
+from wetread import urls
 from wetread.errors import BadInput, PeerRefused, PeerUnreachable
 from wetread.settings import Destination
 from wetread.wire import media
@@ -97,9 +98,8 @@ class UpsClient:
                 status, where = response.status, response.headers.get("Content-Location", "")
         if status not in (200, 201):
             raise self._refused("subscribe", status)
-        ours = urlsplit(self._manager.url)
-        told = urlsplit(where)
-        if told.scheme in ("ws", "wss") and told.hostname == ours.hostname:  # else it would get our token
+        ours, told = urls.split(self._manager.url), urls.split(where)
+        if ours and told and told.scheme in ("ws", "wss") and told.hostname == ours.hostname:  # else it gets our token
             return where
         return re.sub("^http", "ws", self._manager.url.rstrip("/")) + f"/subscribers/{ae_title.replace(' ', '%20')}"
 

@@ -1,0 +1,24 @@
+"""URLs that a person sets or a peer tells."""
+
+from __future__ import annotations
+
+from urllib.parse import SplitResult, urlsplit
+
+
+def split(url: str) -> SplitResult | None:
+    """Take a URL apart; None where nobody can be reached by it: it names no host, or a port that is none."""
+    try:
+        parts = urlsplit(url)
+        return parts if parts.hostname and parts.port != 0 else None
+    except ValueError:
+        return None
+
+
+def is_local(parts: SplitResult) -> bool:
+    """Whether a URL leads to this machine."""
+    return parts.hostname in ("127.0.0.1", "localhost")
+
+
+def is_secret(parts: SplitResult | None) -> bool:
+    """Whether nobody on the way can read what is sent to a URL."""
+    return parts is not None and (parts.scheme.endswith("https") or is_local(parts))

@@ -62,6 +62,20 @@ def test_a_document_that_was_given_up_goes_again(store: Store, desk: Desk) -> No
     assert sorted(pacs.stored) == sorted(fake.document_uids("1.1.1"))
 
 
+def test_what_was_given_up_and_canceled_stays_failed(store: Store, desk: Desk) -> None:
+    pacs, clock = Pacs(), Clock()
+    receive(store, "1.1", "1.1.1")
+    read_all(store)
+    bad = fake.document_uids("1.1.1")[0]
+    pacs.status = lambda instance: 0xC000 if instance == bad else 0
+    deliver(store, pacs, clock)
+    (row,) = desk.jobs(State.FAILED)
+    assert desk.cancel(row["job"]) is State.FAILED
+    with pytest.raises(BadInput, match="expected documents that were given up, got none"):
+        desk.retry(row["job"])
+    assert [one["state"] for one in desk.jobs()] == ["FAILED"]
+
+
 def test_a_reading_that_failed_begins_anew(store: Store, desk: Desk) -> None:
     receive(store, "1.1", "1.1.1", size=fake.CRASHING_BYTES)
     settings, clock = replace(SETTINGS, max_tries=1), Clock()

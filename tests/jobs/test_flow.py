@@ -175,6 +175,25 @@ def test_the_timer_runs_by_itself(completed: list[str]) -> None:
     assert completed == ["1.1"]
 
 
+def test_a_study_that_cannot_be_completed_now_keeps_no_other_waiting() -> None:
+    completed: list[str] = []
+
+    def complete(study_uid: str) -> None:
+        completed.append(study_uid)
+        if completed == ["1.1"]:
+            raise RuntimeError("unforeseen")
+
+    completion = Completion(complete, 0.05)
+    completion.start()
+    for study_uid in ("1.1", "1.2"):
+        completion.touch(study_uid)
+    end = time.monotonic() + 5.0
+    while len(completed) < 3 and time.monotonic() < end:
+        time.sleep(0.02)
+    completion.stop()
+    assert sorted(completed) == ["1.1", "1.1", "1.2"]
+
+
 # ---- reading ----------------------------------------------------------------------------------
 
 
@@ -456,9 +475,34 @@ def test_breaking_off_keeps_what_was_confirmed(store: Store, outbox: Outbox, pac
     assert wait is not None
     assert wait > 0
     clock.now += wait
-    outbox.step()
+    while (wait := outbox.step()) is not None:
+        clock.now += wait
     assert sorted(pacs.stored) == sorted(fake.document_uids("1.1.1"))
     assert state(store, "1.1") is State.DELIVERED
+
+
+def test_one_document_over_which_the_peer_breaks_off_holds_nothing_else_up(
+    store: Store, outbox: Outbox, pacs: Pacs, clock: Clock
+) -> None:
+    for number in range(3):
+        receive(store, f"1.{number}", f"1.{number}.1")
+    read_all(store)
+    hated = fake.document_uids("1.0.1")[0]
+
+    def break_off(instance: str) -> int:
+        if instance == hated:
+            raise PeerUnreachable("PACS: the connection broke")
+        return 0
+
+    pacs.status = break_off
+    for _ in range(20):
+        clock.now += outbox.step() or 0.0
+    assert len(pacs.stored) == len(set(pacs.stored)) == 5
+    assert [state(store, f"1.{number}") for number in range(3)] == [State.READ, State.DELIVERED, State.DELIVERED]
+    pacs.status = lambda instance: 0
+    while (wait := outbox.step()) is not None:
+        clock.now += wait
+    assert state(store, "1.0") is State.DELIVERED
 
 
 def test_waits_grow_to_their_cap_and_vary() -> None:

@@ -9,10 +9,13 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+import sqlalchemy.exc
 from sqlalchemy import event
 
 from tests.wire.objects import CR, film
@@ -91,6 +94,47 @@ def test_file_folder_and_index_are_synced_in_this_order(store: Store, monkeypatc
         steps.append("acknowledge")
     receipts.stop()
     assert steps == ["file", "rename", "folder", "commit", "acknowledge"] * 200
+
+
+def test_who_reads_the_index_keeps_no_arrival_waiting(tmp_path: Path) -> None:
+    with closing(Store(tmp_path / "state")) as store, ExitStack() as readers:
+        for _ in range(20):
+            readers.enter_context(store._index.reading()).exec_driver_sql("SELECT 1")
+        assert admit(store, arrive(store)) == [Effect.NEW]
+
+
+def test_where_no_connection_is_free_that_is_said(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> NoReturn:
+        raise sqlalchemy.exc.TimeoutError("pool limit reached")
+
+    monkeypatch.setattr(store._index.engine, "connect", full)
+    with pytest.raises(StoreError, match=r"cannot be used now \(TimeoutError"), store._index.reading():
+        pass
+
+
+def test_an_arrival_that_cannot_be_admitted_ends_nothing_else(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unforeseen(_arrivals: object) -> NoReturn:
+        raise RuntimeError("unforeseen")
+
+    receipts = Receipts(store.instances)
+    receipts.start()
+    with monkeypatch.context() as patched:
+        patched.setattr(store.instances, "admit", unforeseen)
+        with pytest.raises(RuntimeError):
+            receipts.admit(arrive(store, "1.2.3.1"))
+    assert receipts.admit(arrive(store, "1.2.3.1")) is Effect.NEW
+    receipts.stop()
+
+
+def test_a_blob_that_changed_on_disk_is_repaired_when_it_comes_again(store: Store) -> None:
+    arrival = arrive(store)
+    admit(store, arrival)
+    path = store.spool.path(arrival.digest)
+    path.write_bytes(b"other bytes")
+    with pytest.raises(DamagedBlob, match="ask for the study again"):
+        store.spool.get(arrival.digest)
+    assert admit(store, arrive(store)) == [Effect.DUPLICATE]
+    assert hashlib.sha256(store.spool.get(arrival.digest)).hexdigest() == arrival.digest
 
 
 def test_objects_that_arrive_together_share_a_commit(store: Store) -> None:

@@ -9,7 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,6 +26,7 @@ from wetread.wire import associate, tls
 from wetread.wire.access import check_exposure, who_may_call
 from wetread.wire.associate import Associate, Context
 from wetread.wire.dimse import Listener, echo, send
+from wetread.wire.guard import Guard
 from wetread.wire.part10 import EXPLICIT_LITTLE
 from wetread.wire.transport import Pdu
 
@@ -120,6 +121,36 @@ def test_no_certificate(bench: Bench, caller: Side, caplog: pytest.LogCaptureFix
     with sock, pytest.raises(ssl.SSLError, match="CERTIFICATE_REQUIRED"):
         sock.recv(1)
     assert refusals(caplog) == [("TLS handshake", "TLS: the peer showed no certificate")]
+
+
+def test_a_reset_while_tls_begins_ends_nothing_else(
+    bench: Bench, caller: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_context: ssl.SSLContext, sock: socket.socket, **_given: object) -> None:
+        socket.socket(fileno=sock.detach()).close()  # as `ssl.SSLSocket` leaves it
+        raise OSError("the peer is gone")
+
+    with monkeypatch.context() as patched, bench.connect() as sock:
+        patched.setattr(ssl.SSLContext, "wrap_socket", broken)
+        sock.send(b"\x16\x03\x01")
+        with suppress(ConnectionResetError):
+            assert sock.recv(1) == b""
+    assert echo(secure(bench, caller)) < 2.0
+
+
+def test_whatever_goes_wrong_over_one_connection_the_port_stays_open(
+    bench: Bench, caller: Side, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def wrong(_guard: Guard, _waiting: object) -> None:
+        raise RuntimeError("unforeseen")
+
+    with monkeypatch.context() as patched, bench.connect() as sock:
+        patched.setattr(Guard, "_read", wrong)
+        sock.send(b"\x16\x03\x01")
+        with suppress(ConnectionResetError):
+            assert sock.recv(1) == b""
+    assert echo(secure(bench, caller)) < 2.0
+    assert "connection dropped" in caplog.messages
 
 
 def test_a_certificate_of_another_authority(

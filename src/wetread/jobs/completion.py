@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+
+log = logging.getLogger("wetread.jobs")
 
 #: An association that stays open without bringing objects delays its studies by so many quiet times.
 OPEN_FACTOR = 12
@@ -156,7 +159,11 @@ class Completion:
     def _run(self) -> None:
         while self._wait():
             for study_uid in self.due():
-                self._complete(study_uid)
+                try:
+                    self._complete(study_uid)
+                except Exception as error:  # noqa: BLE001 - the timers' door: the other studies have theirs
+                    log.error("study not completed", extra={"reason": type(error).__name__})
+                    self.touch(study_uid)  # again after the quiet time
 
     def _wait(self) -> bool:
         """Sleep until the next study may be due; return False at the end."""

@@ -123,8 +123,13 @@ class Outbox:
                 self._failed(left[0] if left else None, "unreachable", str(error))
 
     def _failed(self, parcel: Parcel | None, outcome: str, reason: str, status: int = 0, least_s: float = 0.0) -> None:
-        """It is away or full; that may show when nothing is under way any more."""
+        """It is away or full; that may show when nothing is under way any more.
+
+        What was under way may be to blame: the next try begins with something else, if anything else waits.
+        """
         self._breaker.failed(self._clock(), least_s)
+        if parcel is not None:
+            self._retry.failed(parcel.id, self._clock())
         self._watch.away(self.name, True)
         self._sent(parcel, outcome, status)
         log.warning("destination failed", extra={"destination": self.name, "reason": reason})
@@ -189,7 +194,6 @@ class Outbox:
             self._sent(parcel, "stored", status)
             self._ended(parcel, state)
         elif status in NO_ROOM:
-            self._retry.failed(parcel.id, self._clock())  # others first, where it has no room for this one only
             self._failed(parcel, "full", f"0x{status:04X}: no room", status)
         else:
             self._answers()  # it is there, it only does not want this one

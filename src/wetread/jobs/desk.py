@@ -141,16 +141,20 @@ class Desk:
                 .values(state=Delivery.QUEUED, tries=0, status=0, reason="")
             ).rowcount
             if state is State.FAILED:
-                state = self._revived(connection, job)
+                state = self._revived(connection, job, again)
             elif not again:
                 raise BadInput(f"job {job}: expected one that failed, got {state}; there is nothing to try again")
             note(connection, self._index.now(), "retried", job, {"documents": again})
         return state
 
-    def _revived(self, connection: Connection, job: int) -> State:
+    def _revived(self, connection: Connection, job: int, documents: int) -> State:
         failures = ("reading-failed", "delivery-failed")
         last = select(audit.c.event).where(audit.c.job == job, audit.c.event.in_(failures)).order_by(audit.c.id.desc())
         if connection.scalars(last).first() == "delivery-failed":
+            if not documents:
+                raise BadInput(
+                    f"job {job}: expected documents that were given up, got none: they were canceled or deleted"
+                )
             move(connection, job, State.READ, self._index.now())
             return State.READ
         connection.execute(delete(aside).where(aside.c.job == job))

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from wetread.errors import StoreError
 
@@ -79,7 +79,7 @@ class Index:
                 with self.engine.begin() as connection:
                     connection.exec_driver_sql(self._first)
                     yield connection
-        except DBAPIError as error:
+        except SQLAlchemyError as error:
             raise translated(error) from error
 
     @contextmanager
@@ -94,7 +94,7 @@ class Index:
         try:
             with self.engine.connect() as connection:
                 yield connection
-        except DBAPIError as error:
+        except SQLAlchemyError as error:
             raise translated(error) from error
 
     def clock(self, connection: Connection) -> float:
@@ -106,7 +106,8 @@ class Index:
 
 def _sqlite(path: Path) -> Engine:
     # The connection that was used last knows most of the file; another one would have to read it again.
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30}, pool_use_lifo=True)
+    # Every thread may have one: those of a search over everything must not keep an arrival waiting.
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30}, pool_use_lifo=True, max_overflow=-1)
     event.listen(engine, "connect", _configure)
     return engine
 
@@ -146,10 +147,11 @@ class CorruptIndex(StoreError):
     """The index's file is damaged; the blobs are not."""
 
 
-def translated(error: DBAPIError) -> StoreError:
+def translated(error: SQLAlchemyError) -> StoreError:
     """Return the error of the index as one of ours."""
-    name = type(error.orig).__name__
-    if isinstance(error.orig, sqlite3.DatabaseError) and name == "DatabaseError":
+    cause = getattr(error, "orig", None) or error  # the database's own, or that no connection was free in time
+    name = type(cause).__name__
+    if isinstance(cause, sqlite3.DatabaseError) and name == "DatabaseError":
         # SQLITE_CORRUPT or SQLITE_NOTADB; a busy or full disk is an OperationalError
         return CorruptIndex("index: is corrupt; nothing was changed; start the node again: it is rebuilt")
     return StoreError(f"index: cannot be used now ({name})")

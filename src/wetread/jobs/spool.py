@@ -58,6 +58,9 @@ class Spool:
     def put(self, data: bytes) -> str:
         """Write a blob whose name is not yet durable: call `sync` before referring to it.
 
+        One that is there already is believed by its bytes, not by its name: where they have changed on disk, they are
+        replaced.
+
         Returns
         -------
         str
@@ -65,7 +68,7 @@ class Spool:
         """
         digest = hashlib.sha256(data).hexdigest()
         path = self.path(digest)
-        if path.exists():
+        if _holds(path, digest):
             return digest
         temporary = self._temporary / f"{self._process}-{next(self._names)}"
         try:
@@ -175,6 +178,15 @@ class Spool:
     def path(self, digest: str) -> Path:
         """Where a blob lies."""
         return self.root / digest[:2] / digest
+
+
+def _holds(path: Path, digest: str) -> bool:
+    """Whether a blob is there, and unchanged."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == digest
+    except OSError:  # it is not, or cannot be read any more
+        return False
 
 
 @contextmanager

@@ -115,15 +115,23 @@ class Guard:
             for key, _ in self._selector.select(max(0.0, first - time.monotonic())):
                 if key.fileobj is self._bell:
                     return
-                if key.fileobj is self._listening:
-                    self._accept()
-                elif key.data in self._waiting:  # it may have been dropped in this very round
-                    self._read(key.data)
+                self._go_on(key)
             now = time.monotonic()
             for waiting in [waiting for waiting in self._waiting if waiting.until <= now]:
                 if not waiting.closing:
                     self._on_refusal(Refusal.SILENT, waiting.address, "")
                 self._drop(waiting)
+
+    def _go_on(self, key: selectors.SelectorKey) -> None:
+        try:
+            if key.fileobj is self._listening:
+                self._accept()
+            elif key.data in self._waiting:  # it may have been dropped in this very round
+                self._read(key.data)
+        except Exception as error:  # noqa: BLE001 - the port's door: one connection must not close it to all others
+            log.error("connection dropped", extra={"reason": type(error).__name__})
+            if key.data in self._waiting:
+                self._drop(key.data)
 
     def _accept(self) -> None:
         for _ in range(64):  # then the others have their turn
@@ -268,4 +276,5 @@ class Guard:
 
     def _forget(self, waiting: _Waiting) -> None:
         self._waiting.pop(waiting, None)
-        self._selector.unregister(waiting.sock)
+        with suppress(KeyError, ValueError):  # TLS that could not begin has closed the socket and left it nowhere
+            self._selector.unregister(waiting.sock)

@@ -302,6 +302,13 @@ def test_check_judges_our_own_documents(run: Run, tmp_path: Path) -> None:
     assert out.count("no problem") == 4
 
 
+def test_check_of_no_file(run: Run, tmp_path: Path) -> None:
+    for path, what in ((tmp_path / "none.dcm", "none"), (tmp_path, "a folder")):
+        code, out, err = run("check", path)
+        assert (code, out) == (4, "")
+        assert f"found {what}" in err
+
+
 def test_check_finds_what_is_wrong(run: Run, tmp_path: Path) -> None:
     import pydicom
 

@@ -35,11 +35,28 @@ def test_precedence(tmp_path: Path) -> None:
         ({"WETREAD_QUIET_S": "-2"}, "expected a number, 0 or more"),
         ({"WETREAD_QUIET_S": "nan"}, "expected a number, 0 or more"),
         ({"WETREAD_QUIET_S": "inf"}, "expected a number"),
+        ({"WETREAD_LOG_LEVEL": "LOUD"}, "log_level: expected DEBUG, INFO, WARNING, ERROR, got 'LOUD'"),
     ],
 )
 def test_wrong_value_says_what_was_expected(environ: dict[str, str], said: str) -> None:
     with pytest.raises(SettingsError, match=said):
         load(environ=environ)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('institution = "Universit\u00e4tsklinikum"'.encode("latin-1"), "expected UTF-8"),
+        (b"destinations = [1]", "setting destinations: expected"),
+        (b'[[destinations]]\nae_title = 5\nhost = "h"\nport = 104', "ae_title: expected text, got 5"),
+    ],
+)
+def test_a_file_that_cannot_be_says_so(tmp_path: Path, text: bytes, said: str) -> None:
+    path = tmp_path / "wetread.toml"
+    path.write_bytes(text)
+    with pytest.raises(SettingsError, match=said):
+        load(path, {})
+    assert load(environ={"WETREAD_LOG_LEVEL": "debug"}).log_level == "DEBUG"
 
 
 @pytest.mark.parametrize(

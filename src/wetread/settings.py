@@ -532,6 +532,15 @@ def _destinations(raw: Any) -> tuple[Destination, ...]:
     return _records(raw, Destination, parse_destination)
 
 
+def _level(raw: Any) -> str:
+    """One of the levels of the log, in either case."""
+    if str(raw).upper() not in LEVELS:
+        raise SettingsError(f"setting log_level: expected {', '.join(LEVELS)}, got {raw!r}")
+    return str(raw).upper()
+
+
+#: What a log holds at least.
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 #: Settings that are more than a number, a path or a word.
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "destinations": _destinations,
@@ -543,6 +552,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "alerts": alerts_of,
     "burned_in": burned_in_of,
     "http_tls": _http_tls,
+    "log_level": _level,
     "open_doors": _doors,
     "degrade": _steps,
     "otlp_endpoint": _base_url("otlp_endpoint"),
@@ -596,9 +606,13 @@ GONE = {
 def _record(item: Any, kind: type[Any], parse: Callable[[str], Any]) -> Any:
     if isinstance(item, str):
         return parse(item)
+    if not isinstance(item, Mapping):
+        raise TypeError("neither text nor a table")
     return kind(**{name: _field(name, value) for name, value in item.items()})
 
 
+#: Fields of records that are text.
+WORDS = ("ae_title", "host", "tls_name", "url", "client_id", "token_url", "scope")
 #: Fields of records that name files.
 FILES = ("tls_certificate", "tls_key", "tls_authority", "token", "client_key")
 
@@ -606,6 +620,8 @@ FILES = ("tls_certificate", "tls_key", "tls_authority", "token", "client_key")
 def _field(name: str, value: Any) -> Any:
     if name == "documents" and not value:
         raise SettingsError("destination, documents: expected at least one kind, got none")
+    if name in WORDS and not isinstance(value, str):
+        raise SettingsError(f"{name}: expected text, got {value!r}")
     if isinstance(value, list):
         return tuple(value)
     return Path(value) if name in FILES else value
@@ -677,5 +693,9 @@ def _read_file(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"settings file {path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(
+            f"settings file {path}: expected UTF-8, got another encoding at byte {error.start}"
+        ) from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"settings file {path}: is not TOML: {error}") from error

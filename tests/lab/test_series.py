@@ -188,7 +188,7 @@ def test_threshold_method_finds_two_lungs_and_not_the_air_around() -> None:
 
 def test_unknown_and_missing_folders_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="ct/lungs"):
-        load("ct/knees", tmp_path)
+        load({"data": "ct/knees"}, tmp_path)
     for name in LOADERS:
         with pytest.raises(BadInput, match="--data"):
-            load(name, tmp_path)
+            load({"data": name}, tmp_path)

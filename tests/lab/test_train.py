@@ -14,6 +14,7 @@ from wetread.errors import BadInput
 from wetread.lab import zoo
 from wetread.lab.augment import Augment
 from wetread.lab.lungs import dice_loss
+from wetread.lab.plan import digest_of
 from wetread.lab.samples import LungSamples
 from wetread.lab.train import Course, Plan, State, fit, mixed
 from wetread.records import Recipe
@@ -48,6 +49,21 @@ def test_finished_run_does_nothing_more(tmp_path: Path) -> None:
     again = run(tmp_path)
     assert again.step == first.step
     assert len(again.history) == 3
+
+
+@pytest.mark.parametrize("change", [{"learning_rate": 2e-3}, {"seed": 8}, {"label_smoothing": 0.1}, {"epochs": 4}])
+def test_a_checkpoint_of_another_recipe_is_not_gone_on_with(tmp_path: Path, change: dict[str, float]) -> None:
+    run(tmp_path, stop_at=7)
+    with pytest.raises(BadInput, match="expected a checkpoint of this recipe, got one of another"):
+        run(tmp_path, plan=replace(PLAN, **change))  # type: ignore[arg-type]
+    assert run(tmp_path, plan=replace(PLAN, checkpoint_steps=3)).step == 12  # which changes no weight
+
+
+def test_weights_depend_on_what_the_recipe_says_of_them() -> None:
+    table = {"id": "mine", "data": "xray/kermany", "model": {"architecture": "unet"}, "ship": {"version": "1"}}
+    assert digest_of(table) == digest_of(table | {"id": "yours", "ship": {"version": "2"}})
+    others = [digest_of(table | {"augment": {"noise": 0.1}}), digest_of(table, fold=1), digest_of(table)]
+    assert len(set(others)) == 3
 
 
 def test_who_has_few_rows_learns_as_many_steps(tmp_path: Path) -> None:

@@ -38,6 +38,9 @@ run_option = click.option(
 )
 
 
+fresh_option = click.option("--fresh", is_flag=True, help="Start anew instead of going on from the checkpoint.")
+
+
 accept_option = click.option(
     "--accept-leakage", "accepted", default="", metavar="REASON", help="Use a split that fails its audit; recorded."
 )
@@ -70,9 +73,9 @@ def lab_commands() -> Any:
 
 @lab.command()
 @click.argument("recipe")
-@click.option("--epochs", type=int, help="Instead of the recipe's number.")
+@click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's number.")
 @click.option("--fold", type=int, help="Train only this fold, of a recipe with folds; all of them by default.")
-@click.option("--fresh", is_flag=True, help="Start anew instead of going on from the checkpoint.")
+@fresh_option
 @accept_option
 @data_option
 @run_option
@@ -100,12 +103,13 @@ def train(
 
 @lab.command()
 @click.argument("model")
+@fresh_option
 @data_option
 @run_option
 @json_option
-def prune(model: str, data: Path, folder: Path, as_json: bool) -> None:
+def prune(model: str, fresh: bool, data: Path, folder: Path, as_json: bool) -> None:
     """Cut channels from a trained model and let it learn from its parent."""
-    say(as_json, "weights", lab_commands().prune(model, data, folder))
+    say(as_json, "weights", lab_commands().prune(model, data, folder, resume=not fresh))
 
 
 @lab.command()
@@ -135,14 +139,17 @@ def export(model: str, folder: Path, as_json: bool) -> None:
 @lab.command()
 @click.argument("model")
 @click.option("--aware", is_flag=True, help="Train it to be rounded first: for a build that failed its certificate.")
+@fresh_option
 @data_option
 @run_option
 @json_option
 @click.pass_context
-def quantize(context: click.Context, model: str, aware: bool, data: Path, folder: Path, as_json: bool) -> None:
+def quantize(
+    context: click.Context, model: str, aware: bool, fresh: bool, data: Path, folder: Path, as_json: bool
+) -> None:
     """Write the int8 builds of a model, calibrated on training images."""
     models = settings_of(context).models_dir
-    say(as_json, "builds", lab_commands().quantize(model, data, folder, models, aware=aware))
+    say(as_json, "builds", lab_commands().quantize(model, data, folder, models, aware=aware, resume=not fresh))
 
 
 @lab.command()

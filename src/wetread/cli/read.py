@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wetread.cli.base import FAILED, NOT_READ, NOTICE, OK, commands, console, emit, json_option, settings_of
+from wetread.errors import BadInput
 from wetread.settings import Settings
 
 if TYPE_CHECKING:
@@ -135,6 +136,8 @@ def check(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> Non
     """Judge SR, SEG, PM, SC, KOS, GSPS, PDF and label maps against our table of the standard's rules."""
     from wetread import report
 
+    if missing := [path for path in paths if not path.is_file()]:
+        raise BadInput(f"expected a file at {missing[0]}, found {'a folder' if missing[0].is_dir() else 'none'}")
     found = {str(path): [dataclasses.asdict(p) for p in report.check(path.read_bytes())] for path in paths}
     if as_json:
         emit(found)

@@ -45,14 +45,14 @@ def card_series(
         _by_fold(figures),
         *_rivals(figures["rivals"], table),
         audit_text(figures["audit"], _ours(figures["crossed"])),
-        "## Published\n\n" + _items(table["published"]),
+        _told("Published", _items(table["published"])),
     ]
     if certificate:
         parts += [_builds(figures, table), *damage_parts(figures)]
         parts.append("## Certificate\n\n" + certificate_text(certificate))
     parts += [
-        "## What is known to be wrong with the data\n\n" + _items(table["faults"]),
-        "## How it was made\n\n" + table["remarks"].strip(),
+        _told("What is known to be wrong with the data", _items(table["faults"])),
+        _told("How it was made", table["remarks"].strip()),
         f"## Licence and sources\n\n{ship['licence']}.\n\n" + _items(ship["training_data"]),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -64,6 +64,11 @@ def _ours(crossed: Figures) -> dict[str, Any]:
     if "slices" in crossed:
         ours |= {"auc": crossed["slices"]["auroc"], "accuracy": crossed["slices"]["accuracy"]}
     return ours
+
+
+def _told(heading: str, text: str) -> str:
+    """Return a section; "" where there is nothing to tell."""
+    return f"## {heading}\n\n{text}" if text else ""
 
 
 def _items(lines: Iterable[str]) -> str:
@@ -143,7 +148,7 @@ def _by_fold(figures: Figures) -> str:
 
 
 def _rivals(rivals: Figures, table: Mapping[str, Any]) -> list[str]:
-    parts = ["## Trivial rivals, the same folds"]
+    parts = ["## Trivial rivals, the same folds"] if rivals else []
     if masks := {name: one["masks"] for name, one in rivals.items() if "masks" in one}:
         parts.append(_mask_table(masks, table))
     for name, one in rivals.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from wetread.errors import BadInput
 
-__all__ = ["Cases", "deal", "fold_of", "used_folds"]
+__all__ = ["Cases", "by_size", "deal", "fold_of", "used_folds"]
 
 Strings = NDArray[np.str_]
 
@@ -37,6 +37,12 @@ class Cases:
         """Return (z, y, x) in mm, or None where it is not known."""
         z, y, x = self.spacing_mm[row]
         return None if np.isnan((z, y, x)).any() else (float(z), float(y), float(x))
+
+
+def by_size(masks: Sequence[NDArray[np.uint8]]) -> Strings:
+    """Return of each series whether what is marked in it is of the smaller or of the larger half, by voxels."""
+    size = np.array([int((mask > 0).sum()) for mask in masks])
+    return np.where(size < np.median(size), "smaller half", "larger half")
 
 
 def fold_of(cases: Cases, settings: Mapping[str, Any]) -> NDArray[np.int64]:

@@ -102,7 +102,7 @@ class _Folds:
     """The split of series: folds as the recipe deals them, by patient or site."""
 
     def __init__(self, table: Mapping[str, Any], data: Path) -> None:
-        cases, self.by = load(table["data"], data), table["folds"]["by"]
+        cases, self.by = load(table, data), table["folds"]["by"]
         folds = fold_of(cases, table["folds"])
         self.used = used_folds(table["folds"], folds)
         names = zip(cases.patient, cases.site, folds, strict=True)

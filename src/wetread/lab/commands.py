@@ -23,7 +23,7 @@ from wetread.lab.evaluate_series import evaluate_series
 from wetread.lab.evidence import write_evidence
 from wetread.lab.gate import kept_gate, make_gate
 from wetread.lab.intake.prove import prove
-from wetread.lab.plan import load_plan
+from wetread.lab.plan import digest_of, load_plan
 from wetread.lab.roc import draw_curves_of
 from wetread.lab.ship import certify as certify_film
 from wetread.lab.ship import quantize as quantize_film
@@ -99,7 +99,8 @@ def train(
     if "folds" in table:
         return train_folds(table, data, out, fold=fold, resume=resume)
     folder, plan = out / str(table["id"]), Plan.from_table(table["train"])
-    state = fit(zoo.build(table["model"]), course_of(table, data, out), plan, folder, resume=resume)
+    network, course = zoo.build(table["model"]), course_of(table, data, out)
+    state = fit(network, course, plan, folder, learnt_by=digest_of(table), resume=resume)
     save_weights(folder / "weights.pt", table, state.average)
     return [folder / "weights.pt"]
 
@@ -149,7 +150,9 @@ def export(model: str, out: Path) -> dict[str, Path]:
     return export_builds(load_plan(model), out)
 
 
-def quantize(model: str, data: Path, out: Path, models: Path, *, aware: bool = False) -> dict[str, Path]:
+def quantize(
+    model: str, data: Path, out: Path, models: Path, *, aware: bool = False, resume: bool = True
+) -> dict[str, Path]:
     """Write the int8 builds of a model, calibrated on images it was trained on.
 
     Parameters
@@ -157,6 +160,8 @@ def quantize(model: str, data: Path, out: Path, models: Path, *, aware: bool = F
     aware
         Let the network learn to be rounded first, by the recipe's ``[quantize]`` table: for
         a build that failed its certificate without.
+    resume
+        That goes on from its checkpoint if there is one.
 
     Raises
     ------
@@ -166,10 +171,10 @@ def quantize(model: str, data: Path, out: Path, models: Path, *, aware: bool = F
     """
     table = load_plan(model)
     if aware:
-        learn_to_be_rounded(table, data, out)
+        learn_to_be_rounded(table, data, out, resume=resume)
     if "folds" in table:
         return quantize_series(table, data, out, aware)
-    return quantize_film(model, data, out, models, aware)
+    return quantize_film(table, data, out, models, aware)
 
 
 def certify(model: str, data: Path, out: Path, models: Path) -> dict[str, Any]:
@@ -186,7 +191,7 @@ def certify(model: str, data: Path, out: Path, models: Path) -> dict[str, Any]:
     table = load_plan(model)
     if "withheld" in table["ship"]:
         raise BadInput(f"{model}: expected a model that may ship, but {table['ship']['withheld']}")
-    found = certify_series(table, data, out, models) if "folds" in table else certify_film(model, data, out, models)
+    found = certify_series(table, data, out, models) if "folds" in table else certify_film(table, data, out, models)
     if kept_gate(models / str(table["id"])) is None:
         make_gate(table, data, out, models)
     return found
@@ -239,20 +244,21 @@ def evaluate(model: str, data: Path, out: Path, models: Path, evidence: Path) ->
         The split fails its audit and nobody took that on.
     """
     table, cache = load_plan(model), out / "cache"
-    audited = {"audit": audit_of(cleared(table, data, out)), "gate": kept_gate(models / str(table["id"]))}
+    name = str(table["id"])
+    audited = {"audit": audit_of(cleared(table, data, out)), "gate": kept_gate(models / name)}
     if "folds" in table:
         return _evaluate_series(table, data, out, audited, evidence if "withheld" in table["ship"] else models)
-    declared = read(models / model)
+    declared = read(models / name)
     if declared.task == "segmentation":
         figures = evaluate_lungs(declared, data, cache)
     else:
         figures = evaluate_pneumonia(declared, models, data, cache, Plan.from_table(table["train"]))
-        draw_curves_of(figures["operating"], models / model / "roc.svg")
+        draw_curves_of(figures["operating"], models / name / "roc.svg")
     figures |= audited
-    certificate = json.loads((models / model / "certificate.json").read_text(encoding="utf-8"))
+    certificate = json.loads((models / name / "certificate.json").read_text(encoding="utf-8"))
     told = card(declared, figures, certificate, str(table["remarks"]))
-    (models / model / "card.md").write_text(told, encoding="utf-8")
-    write_evidence(models / model / "figures.json", table, data, figures)
+    (models / name / "card.md").write_text(told, encoding="utf-8")
+    write_evidence(models / name / "figures.json", table, data, figures)
     return figures
 
 

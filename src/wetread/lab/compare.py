@@ -23,7 +23,7 @@ from wetread.lab.crossed import OUTPUTS, answers, calibration
 from wetread.lab.data import Films, held_back, kermany
 from wetread.lab.export import export_onnx
 from wetread.lab.folder import engines_for, golden_input
-from wetread.lab.plan import recipe_of
+from wetread.lab.plan import digest_of, recipe_of
 from wetread.lab.pneumonia import pneumonia_course
 from wetread.lab.points import threshold_by
 from wetread.lab.predict import Predictor, built, eager, lung_boxes, predict_logits
@@ -97,7 +97,7 @@ def _train(own: Table, task: Series | Chests, out: Path) -> Trained:
     def trained(course: Course, rate: float, epochs: int, name: str) -> State:
         torch.manual_seed(plan.seed)
         here = replace(plan, learning_rate=rate, epochs=epochs)
-        return fit(zoo.build(own["model"]), course, here, out / own["id"] / name)
+        return fit(zoo.build(own["model"]), course, here, out / own["id"] / name, learnt_by=digest_of(own))
 
     course = task.course(own, for_try=True)
     tries = {rate: trained(course, rate, search["epochs"], f"try-{rate:g}") for rate in search["learning_rates"]}

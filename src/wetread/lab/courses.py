@@ -29,7 +29,7 @@ def labels_of(table: Mapping[str, Any]) -> int:
 def read_cases(table: Mapping[str, Any], data: Path) -> tuple[Cases, Gridded, NDArray[np.int64]]:
     """Return the cases of a recipe, the same on the model's grid, and the fold of each series."""
     cv2.setNumThreads(1)
-    cases = load(table["data"], data)
+    cases = load(table, data)
     return cases, lay_cases(cases, recipe_of(table["recipe"]), labels_of(table)), fold_of(cases, table["folds"])
 
 

@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from wetread.errors import BadInput
 from wetread.lab import zoo
 from wetread.lab.cases import used_folds
 from wetread.lab.courses import read_cases, series_course, shown
 from wetread.lab.gridded import Gridded, GridSamples
+from wetread.lab.plan import digest_of
 from wetread.lab.predict import Predictor
 from wetread.lab.train import Plan, fit
 from wetread.lab.views import Tail, Views
@@ -44,10 +46,18 @@ def train_folds(
     Returns
     -------
     The weights' files.
+
+    Raises
+    ------
+    BadInput
+        There is no such fold.
     """
     _, gridded, folds = read_cases(table, data)
     plan, views, files = Plan.from_table(table["train"]), None, []
-    for one in used_folds(table["folds"], folds) if fold is None else [fold]:
+    known = used_folds(table["folds"], folds)
+    if fold is not None and fold not in known:
+        raise BadInput(f"fold: expected one of {', '.join(map(str, known))}, got {fold}")
+    for one in known if fold is None else [fold]:
         folder = fold_folder(out, str(table["id"]), one)
         course = series_course(table, gridded, folds, one)
         torch.manual_seed(plan.seed)
@@ -58,7 +68,7 @@ def train_folds(
             rows, file = shown(gridded, np.arange(len(gridded)), plan), folder.parent / "views.pt"
             views = views or Views(course.samples, rows, plan.views, tail, file)
             course = replace(course, samples=views)
-        average = fit(network, course, plan, folder, resume=resume).average
+        average = fit(network, course, plan, folder, learnt_by=digest_of(table, fold=one), resume=resume).average
         kept = average.network if isinstance(average, Tail) else average
         save_weights(folder / "weights.pt", dict(table) | {"fold": one}, kept)
         files.append(folder / "weights.pt")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import platform
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from wetread.infer.machine import machine
 from wetread.lab.folder import sha256_of
 from wetread.lab.train import Plan
 
-__all__ = ["save_svg", "stamp", "today", "write_evidence"]
+__all__ = ["data_of", "save_svg", "stamp", "today", "write_evidence"]
 
 
 def today() -> str:
@@ -35,15 +36,24 @@ def save_svg(figure: Figure, path: Path) -> None:
         figure.savefig(path, metadata={"Date": None})
 
 
-def write_evidence(path: Path, table: Mapping[str, Any], data: Path, figures: Mapping[str, Any]) -> None:
-    """Write figures as JSON with date, seed, the digest of the data's manifest and the machine."""
+def data_of(table: Mapping[str, Any], data: Path) -> dict[str, str]:
+    """Return the folder of a recipe's data and the SHA-256 of its manifest, or of all its files' names and sums."""
     folder = data / table["data"]
+    if (folder / "manifest.csv").is_file():
+        return {"folder": table["data"], "manifest_sha256": sha256_of(folder / "manifest.csv")}
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    told = "".join(f"{sha256_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
+    return {"folder": table["data"], "files_sha256": hashlib.sha256(told.encode()).hexdigest()}
+
+
+def write_evidence(path: Path, table: Mapping[str, Any], data: Path, figures: Mapping[str, Any]) -> None:
+    """Write figures as JSON with date, seed, the digest of the data and the machine."""
     note = {
         "model": table["id"],
         "command": f"wetread lab evaluate {table['id']}",
         "date": today(),
         "seed": Plan.from_table(table["train"]).seed,
-        "data": {"folder": table["data"], "manifest_sha256": sha256_of(folder / "manifest.csv")},
+        "data": data_of(table, data),
         "machine": {"processor": platform.machine(), "system": platform.system(), "python": platform.python_version()},
         "figures": figures,
     }

@@ -20,7 +20,7 @@ from wetread.infer.signals import overall
 from wetread.lab.cases import deal, fold_of
 from wetread.lab.damage import damages
 from wetread.lab.data import hannover, held_back, kermany, nih
-from wetread.lab.evidence import today
+from wetread.lab.evidence import data_of, today
 from wetread.lab.falls import (
     FALL,
     NONE,
@@ -90,7 +90,7 @@ def make_gate(table: Mapping[str, Any], data: Path, out: Path, models: Path, evi
         "command": f"wetread lab gate {name}",
         "date": today(),
         "seed": Plan.from_table(table["train"]).seed,
-        "data": {"folder": table["data"], "manifest_sha256": sha256_of(data / table["data"] / "manifest.csv")},
+        "data": data_of(table, data),
         "sha256": build.sha256,
         "fitted_on": {"sound": len(learn), "damaged": len(learn[:TRIED]), "seen": "folds" in table},
         "fixed_on": {"sound": len(fix), "damaged": len(fix[:TRIED])},
@@ -145,7 +145,7 @@ def _film_grounds(table: Mapping[str, Any], data: Path, cache: Path) -> Grounds:
 
 
 def _series_grounds(table: Mapping[str, Any], data: Path) -> Grounds:
-    cases = load(table["data"], data)
+    cases = load(table, data)
     shown = np.flatnonzero(fold_of(cases, table["folds"]) == int(table["ship"]["fold"]))
     trait = table["folds"].get("stratify")
     half = halves(cases.patient[shown], cases.traits[trait][shown] if trait else None)
@@ -183,7 +183,7 @@ def _others(keys: Iterable[str], data: Path, film: bool = False) -> list[tuple[s
     """Return images of other organs: series as they are, or their middle slices as films; nobody knows a truth."""
     found = []
     for key in sorted(key for key in keys if (data / key).is_dir()):
-        cases = load(key, data)
+        cases = LOADERS[key](data / key)
         rows = range(0, len(cases), max(1, len(cases) // OTHERS))[:OTHERS]
         images = [cases.images[row].astype(np.float32) for row in rows]
         shown = [image[len(image) // 2][None] if film else image for image in images]

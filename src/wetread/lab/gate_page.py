@@ -84,12 +84,16 @@ def write_section(folder: Path, told: Mapping[str, Any]) -> None:
         figures.write_text(json.dumps(noted, indent=1) + "\n", encoding="utf-8")
 
 
+def _digest(data: Mapping[str, str]) -> str:
+    kind = "manifest" if "manifest_sha256" in data else "files"
+    return f"{kind} of {data['folder']} `{data[f'{kind}_sha256'][:16]}`"
+
+
 def gate_text(told: Mapping[str, Any]) -> str:
     """Return one model's figures in Markdown, without a heading."""
-    auc, digest = told["auc"], told["data"]["manifest_sha256"][:16]
+    auc, digest = told["auc"], _digest(told["data"])
     lines = [
-        f"`{told['command']}`, {told['date']}, seed {told['seed']}, manifest of {told['data']['folder']} `{digest}`, "
-        f"build `{told['sha256'][:16]}`.",
+        f"`{told['command']}`, {told['date']}, seed {told['seed']}, {digest}, build `{told['sha256'][:16]}`.",
         "",
         _gate(told),
         "",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
@@ -11,14 +13,21 @@ from typing import Any, TypeVar
 from wetread.errors import BadInput
 from wetread.infer.recipe import parse as recipe_of
 
-__all__ = ["load_plan", "made_of", "recipe_of"]
+__all__ = ["digest_of", "load_plan", "made_of", "recipe_of"]
 
 RECIPES = Path(__file__).parent / "recipes"
 TASKS = ("classification", "segmentation", "segmentation+classification")
 #: What every recipe says, besides `model` or, to compare several, `architecture`.
 NEEDED = ("id", "task", "data", "recipe", "train")
+#: The films that have a split of their own, and outside films beside them.
+FILMS = "xray/kermany"
 #: Annotation of a field -> the types of its values.
 KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "bool": (bool,), "str": (str,)}
+
+#: What a recipe need not say: what is known of the data and its makers' figures, and how a threshold is fixed.
+USUAL = {"rivals": [], "published": [], "faults": [], "remarks": "", "operating_point": {"balanced_accuracy": 1}}
+#: The tables that weights depend on, besides how long and how fast they learn.
+LEARNT_BY = ("data", "model", "recipe", "augment", "labels")
 
 Record = TypeVar("Record")
 
@@ -42,9 +51,18 @@ def load_plan(name: str | Path) -> dict[str, Any]:
     needed = (*NEEDED, "architecture" if "architecture" in table else "model")
     if missing := [key for key in needed if key not in table]:
         raise BadInput(f"{path.name}: expected {', '.join(needed)}, found no {', '.join(missing)}")
+    table = USUAL | {"labels": [one["name"] for one in table.get("ship", {}).get("label", [])]} | table
     if table["task"] not in TASKS:
         raise BadInput(f"{path.name}, task: expected one of {', '.join(TASKS)}, got {table['task']!r}")
+    if "folds" not in table and "model" in table and table["data"] != FILMS:
+        raise BadInput(f"{path.name}: expected [folds], as only {FILMS} is split without; got data {table['data']!r}")
     return table
+
+
+def digest_of(table: Mapping[str, Any], **more: Any) -> str:
+    """SHA-256, hex, of what a recipe says that weights depend on, and of what else they do."""
+    told = {key: table[key] for key in LEARNT_BY if key in table} | more
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def made_of(kind: type[Record], table: Mapping[str, Any], where: str) -> Record:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wetread.errors import BadInput
-from wetread.lab.cases import Cases
+from wetread.lab.cases import Cases, by_size
 from wetread.lab.data import manifest
 from wetread.lab.nifti import read_nifti
+from wetread.lab.own import load_own
 
 __all__ = ["SUBTYPES", "load"]
 
@@ -25,17 +26,20 @@ WRONG_MASKS = ("ID_0052_Z_0108", "ID_0079_Z_0072", "ID_0134_Z_0137", "ID_0254_Z_
 DENSE_HU = -400
 
 
-def load(name: str, data: Path) -> Cases:
-    """Return the cases of a folder under `data`, by the name that recipes give.
+def load(table: Mapping[str, Any], data: Path) -> Cases:
+    """Return the cases that a recipe names as its data: one of `LOADERS`, or anybody's folder below `data`.
 
     Raises
     ------
     BadInput
-        Nobody knows how to read a folder of this name, or it is not there.
+        It is not there, or as `wetread.lab.own.load_own`.
     """
-    if name not in LOADERS:
-        raise BadInput(f"data: expected one of {sorted(LOADERS)}, got {name!r}")
-    return LOADERS[name](data / name)
+    name = str(table["data"])
+    if name in LOADERS:
+        return LOADERS[name](data / name)
+    if not (data / name).is_dir():
+        raise BadInput(f"data: expected one of {sorted(LOADERS)} or a folder below {data}, got {name!r}")
+    return load_own(table, data / name)
 
 
 def _pixels(path: Path) -> NDArray[Any]:
@@ -112,13 +116,7 @@ def glioma(folder: Path) -> Cases:
     )
     present = tuple(np.array([[int(row["tumour"])] for row in rows], np.int64) for rows in groups.values())
     patient, site = (np.array([key[at] for key in groups]) for at in (0, 1))
-    return Cases(images, masks, present, patient, site, _unknown(len(groups)), {"site": site, "tumour": _halves(masks)})
-
-
-def _halves(masks: tuple[NDArray[np.uint8], ...]) -> NDArray[np.str_]:
-    """Return of each series whether what is marked in it is of the smaller or of the larger half, by voxels."""
-    size = np.array([int((mask > 0).sum()) for mask in masks])
-    return np.where(size < np.median(size), "smaller half", "larger half")
+    return Cases(images, masks, present, patient, site, _unknown(len(groups)), {"site": site, "tumour": by_size(masks)})
 
 
 def _mask(folder: Path, name: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -149,7 +147,7 @@ def hippocampus(folder: Path) -> Cases:
     masks = tuple(read_nifti(folder / "labels" / f"{name}.nii.gz")[0].astype(np.uint8) for name in names)
     spacing = np.array([spacing for _, spacing in read])
     images = tuple(pixels for pixels, _ in read)
-    return Cases(images, masks, (), np.array(names), np.full(len(names), ""), spacing, {"hippocampus": _halves(masks)})
+    return Cases(images, masks, (), np.array(names), np.full(len(names), ""), spacing, {"hippocampus": by_size(masks)})
 
 
 #: Folder, as recipes spell it, -> what reads it.

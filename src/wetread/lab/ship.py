@@ -14,7 +14,7 @@ from wetread.lab.certify import PARENT, document, film_scores, fit_temperature, 
 from wetread.lab.crossed import OUTPUTS
 from wetread.lab.data import Films, hannover, held_back, kermany, nih
 from wetread.lab.folder import PRECISION, engines_for, exported, passing, write_folder
-from wetread.lab.plan import load_plan, recipe_of
+from wetread.lab.plan import recipe_of
 from wetread.lab.points import rule_words, threshold_by
 from wetread.lab.predict import Predictor, built, eager, predict_logits, predict_shares
 from wetread.lab.samples import exact
@@ -31,7 +31,7 @@ CALIBRATION_FILMS = 320
 REFERENCE = "onnxruntime"
 
 
-def quantize(model: str, data: Path, out: Path, models: Path, aware: bool = False) -> dict[str, Path]:
+def quantize(plan: Mapping[str, Any], data: Path, out: Path, models: Path, aware: bool = False) -> dict[str, Path]:
     """Write the int8 build of each float build, calibrated on films of the training split.
 
     Raises
@@ -39,8 +39,8 @@ def quantize(model: str, data: Path, out: Path, models: Path, aware: bool = Fals
     BadInput
         The model was not exported, or a classifier comes before cxr-lungs has shipped.
     """
-    float_builds(load_plan(model), out)
-    table, _ = load_weights(out / model / "weights.pt")
+    float_builds(plan, out)
+    table, _ = load_weights(out / str(plan["id"]) / "weights.pt")
     recipe, films = recipe_of(table["recipe"]), kermany(data, out / "cache")
     rows = np.flatnonzero((films.split == "train") & ~_aside(table, films))
     rows = np.random.default_rng(0).choice(rows, CALIBRATION_FILMS, replace=False)
@@ -52,7 +52,7 @@ def quantize(model: str, data: Path, out: Path, models: Path, aware: bool = Fals
     return int8_builds(table, out, samples, aware)
 
 
-def certify(model: str, data: Path, out: Path, models: Path) -> dict[str, Any]:
+def certify(plan: Mapping[str, Any], data: Path, out: Path, models: Path) -> dict[str, Any]:
     """Compare each build with the trained network and write the folder of those that pass.
 
     On the test split and on the site outside, on every engine that runs the build's
@@ -65,9 +65,9 @@ def certify(model: str, data: Path, out: Path, models: Path) -> dict[str, Any]:
     -------
     The certificate, also of the builds that did not pass and do not ship.
     """
+    model = str(plan["id"])
     table, trained = load_weights(out / model / "weights.pt")
     parent = eager(trained, OUTPUTS[table["task"]], bf16=False)
-    plan = load_plan(model)
     table["ship"] = plan["ship"]
     files = exported(float_builds(table, out)[PARENT].parent)
     films = kermany(data, out / "cache")

@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
+from wetread.errors import BadInput
 from wetread.lab.curves import draw_curves
-from wetread.lab.plan import made_of
+from wetread.lab.plan import digest_of, made_of
 from wetread.lab.samples import Batches
 
 __all__ = ["Answer", "Course", "Plan", "State", "all_logits", "channels_last", "fit", "layout_of", "logits"]
@@ -81,8 +82,8 @@ class State:
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
-    def save(self, path: Path) -> None:
-        """Write the state so that a power cut leaves the old or the new one."""
+    def save(self, path: Path, learnt_by: str) -> None:
+        """Write the state, and by what it was learnt, so that a power cut leaves the old or the new one."""
         partial = path.with_suffix(".partial")
         torch.save(
             {
@@ -92,14 +93,26 @@ class State:
                 "step": self.step,
                 "history": self.history,
                 "rng": torch.get_rng_state(),
+                "learnt_by": learnt_by,
             },
             partial,
         )
         os.replace(partial, path)
 
-    def load(self, path: Path) -> None:
-        """Restore what `save` wrote."""
+    def load(self, path: Path, learnt_by: str) -> None:
+        """Restore what `save` wrote.
+
+        Raises
+        ------
+        BadInput
+            It was learnt by something else.
+        """
         saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        if saved.get("learnt_by") != learnt_by:
+            raise BadInput(
+                f"{path.parent.name}/{path.name}: expected a checkpoint of this recipe, got one of another, or of "
+                "other weights; begin anew with --fresh, or take another --run"
+            )
         self.model.load_state_dict(saved["model"])
         self.average.load_state_dict(saved["average"])
         self.optimiser.load_state_dict(saved["optimiser"])
@@ -178,6 +191,7 @@ def fit(
     plan: Plan,
     out: Path,
     *,
+    learnt_by: str = "",
     resume: bool = True,
     stop_at: int | None = None,
 ) -> State:
@@ -185,6 +199,8 @@ def fit(
 
     Parameters
     ----------
+    learnt_by
+        What the weights depend on besides `plan`: `wetread.lab.plan.digest_of`.
     resume
         Go on from ``checkpoint.pt`` if there is one.
     stop_at
@@ -193,12 +209,18 @@ def fit(
     Returns
     -------
     The state; its `average` is the model to keep.
+
+    Raises
+    ------
+    BadInput
+        The checkpoint is one of another plan, or of other weights.
     """
+    learnt_by = digest_of({}, plan=replace(plan, workers=0, checkpoint_steps=0), by=learnt_by)
     torch.manual_seed(plan.seed)
     out.mkdir(parents=True, exist_ok=True)
     state, checkpoint = _start(channels_last(model), plan), out / "checkpoint.pt"
     if resume and checkpoint.exists():
-        state.load(checkpoint)
+        state.load(checkpoint, learnt_by)
     batches = Batches(course.rows, plan.batch, plan.epochs, plan.seed, state.step, plan.steps)
     steps = batches.per_epoch * batches.epochs
     loader: Iterable[tuple[Tensor, Tensor]] = DataLoader(
@@ -221,9 +243,9 @@ def fit(
                 running.clear()
                 (out / "history.json").write_text(json.dumps(state.history, indent=1))
                 draw_curves(state.history, out / "curves.png")
-                state.save(checkpoint)
+                state.save(checkpoint, learnt_by)
             elif state.step % plan.checkpoint_steps == 0:
-                state.save(checkpoint)
+                state.save(checkpoint, learnt_by)
             if stop_at is not None and state.step >= stop_at:
                 break
     return state

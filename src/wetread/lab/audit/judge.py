@@ -66,7 +66,10 @@ class Audit:
         told = f"The split fails: {'; '.join(failed)}."
         if self.accepted:
             return f"{told} Accepted, and recorded in audit.json: {self.accepted}"
-        return f"{told} Split by patient (--split patients:5), or say why it may be used: --accept-leakage REASON."
+        way = "Split by patient (--split patients:5)"
+        if not all(row.patient for row in self.rows):
+            way = "Say whose each image is (--patient, --patient-from)"
+        return f"{told} {way}, or say why it may be used: --accept-leakage REASON."
 
     @property
     def apart(self) -> list[Pair]:

@@ -22,8 +22,8 @@ from wetread.lab.crossed import Answers, answers, tensors
 from wetread.lab.folder import PRECISION, engines_for, exported, passing, sha256_of, write_folder
 from wetread.lab.gridded import Gridded, lay_cases
 from wetread.lab.held_out import pooled
-from wetread.lab.intake.own import cases_of, judged, set_aside
 from wetread.lab.intake.proof_card import proof_card
+from wetread.lab.own import cases_of
 from wetread.lab.plan import recipe_of
 from wetread.lab.predict import Predictor, built
 from wetread.lab.quantize import quantize_onnx
@@ -148,7 +148,7 @@ class Subject:
 
 def _subject(table: dict[str, Any], found: Audit, positive: str) -> Subject:
     usable = np.array([table["task"] != "segmentation" or row.mask is not None for row in found.rows])
-    tested, aside = judged(found, usable), set_aside(found, usable, ASIDE)
+    tested, aside = _judged(found, usable), _set_aside(found, usable, ASIDE)
     if not len(aside) or not len(tested):
         what = "with masks, some judged and some set aside" if table["task"] == "segmentation" else "on both sides"
         raise BadInput(f"split {found.split.told}: expected images {what}, got {len(tested)} and {len(aside)}")
@@ -232,3 +232,16 @@ def _figures(subject: Subject, answered: Answers) -> Figures:
         str(label["name"]): label_figures(here, given, float(label.get("threshold", 0.5)), patient)
         for label, here, given in zip(subject.table["ship"]["label"], truth.T, probability.T, strict=True)
     }
+
+
+def _judged(found: Audit, usable: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the usable rows that the audit's rivals were judged on: a model is judged on the same."""
+    rows = np.unique(np.concatenate([test for _, test in found.split.folds]))
+    return np.asarray(rows[usable[rows]], np.int64)
+
+
+def _set_aside(found: Audit, usable: NDArray[np.bool_], most: int) -> NDArray[np.int64]:
+    """Return usable rows that nothing is judged on, at most so many, drawn at random."""
+    tests = np.concatenate([test for _, test in found.split.folds])
+    others = np.setdiff1d(np.flatnonzero(usable), tests)
+    return np.sort(np.random.default_rng(0).permutation(others)[:most])

@@ -1,4 +1,4 @@
-"""The images of whoever brings a model, as cases: what the audit found, read as deployment would read it."""
+"""Images that somebody has, as cases: what the audit takes a folder for, read as deployment would read it."""
 
 from __future__ import annotations
 
@@ -11,27 +11,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wetread.errors import BadInput
-from wetread.lab.audit.adapters import DICOM, NIFTI, Row
-from wetread.lab.audit.judge import Audit
-from wetread.lab.cases import Cases
+from wetread.lab.audit.adapters import DICOM, NIFTI, Columns, Row, rows_of
+from wetread.lab.cases import Cases, by_size
 from wetread.lab.nifti import read_nifti
+from wetread.lab.plan import made_of
 
-__all__ = ["cases_of", "judged", "set_aside"]
-
-Rows = NDArray[np.int64]
-
-
-def judged(found: Audit, usable: NDArray[np.bool_]) -> Rows:
-    """Return the usable rows that the audit's rivals were judged on: a model is judged on the same."""
-    rows = np.unique(np.concatenate([test for _, test in found.split.folds]))
-    return np.asarray(rows[usable[rows]], np.int64)
+__all__ = ["cases_of", "load_own"]
 
 
-def set_aside(found: Audit, usable: NDArray[np.bool_], most: int) -> Rows:
-    """Return usable rows that nothing is judged on, at most so many, drawn at random."""
-    tests = np.concatenate([test for _, test in found.split.folds])
-    others = np.setdiff1d(np.flatnonzero(usable), tests)
-    return np.sort(np.random.default_rng(0).permutation(others)[:most])
+def load_own(table: Mapping[str, Any], folder: Path) -> Cases:
+    """Return the cases of a folder that a recipe names as its data, by its ``[audit]`` table.
+
+    A picture is a series of one slice; a NIfTI file is a series.
+
+    Raises
+    ------
+    BadInput
+        The folder is none that `wetread lab data` knows, or as `cases_of`.
+    """
+    columns = made_of(Columns, table.get("audit", {}), "audit")
+    return cases_of(rows_of([folder], columns), table, columns.positive)
 
 
 def cases_of(rows: Sequence[Row], table: Mapping[str, Any], positive: str) -> Cases:
@@ -40,7 +39,7 @@ def cases_of(rows: Sequence[Row], table: Mapping[str, Any], positive: str) -> Ca
     Parameters
     ----------
     table
-        What the model folder declares: task, and labels in ``[ship]``.
+        What a model folder or a recipe declares: task, and labels in ``[ship]``.
     positive
         The class of a model with one label; "": the classes bear the labels' names.
 
@@ -52,7 +51,7 @@ def cases_of(rows: Sequence[Row], table: Mapping[str, Any], positive: str) -> Ca
     labels = [str(label["name"]) for label in table["ship"]["label"]]
     read = [_pixels(row.image, row.place) for row in rows]
     images, spacing = tuple(one[0] for one in read), np.array([one[1] for one in read])
-    segments = table["task"] == "segmentation"
+    segments = table["task"] != "classification"
     masks = tuple(_mask(row, image, len(labels)) for row, image in zip(rows, images, strict=True)) if segments else ()
     present: tuple[NDArray[np.int64], ...] = ()
     if not segments:
@@ -60,7 +59,9 @@ def cases_of(rows: Sequence[Row], table: Mapping[str, Any], positive: str) -> Ca
         present = tuple(np.repeat(one[None], len(image), 0) for one, image in zip(truth, images, strict=True))
     # Whose image it is, is not always known: then it stands for itself.
     patient = np.array([row.patient or f"image {at}" for at, row in enumerate(rows)])
-    return Cases(images, masks, present, patient, np.full(len(rows), ""), spacing, {})
+    site = np.array([row.facts.get("site", "") for row in rows])
+    traits = {"marked": by_size(masks)} if masks else {}
+    return Cases(images, masks, present, patient, site, spacing, traits | ({"site": site} if site.any() else {}))
 
 
 def _truth(classes: Sequence[str], labels: Sequence[str], positive: str) -> NDArray[np.int64]:
@@ -92,10 +93,14 @@ def _pixels(path: Path, place: str) -> tuple[NDArray[Any], tuple[float, float, f
 
 def _mask(row: Row, image: NDArray[Any], labels: int) -> NDArray[np.uint8]:
     """Return label k as k; of a model with one label whatever is marked."""
-    assert row.mask is not None
+    if row.mask is None:
+        raise BadInput(f"{row.place}: expected a mask, found none; one without anything marked is a mask too")
     mask, _ = _pixels(row.mask, row.place)
     if mask.shape != image.shape:
         raise BadInput(f"{row.place}: expected a mask of the image's shape {image.shape}, got {mask.shape}")
     if labels > 1:
+        if not 0 <= mask.min() <= mask.max() <= labels:
+            got = f"{mask.min():g} to {mask.max():g}"
+            raise BadInput(f"{row.place}: expected labels 0 to {labels} in its mask, got {got}")
         return np.round(mask).astype(np.uint8)
     return np.asarray(mask == 255 if mask.max() == 255 else mask > 0, np.uint8)

@@ -19,6 +19,7 @@ from wetread.records import Stored, Study
 from wetread.serve import logs
 from wetread.settings import Settings
 from wetread.turns import Turns
+from wetread.wire.access import check_exposure
 
 if TYPE_CHECKING:
     from wetread.serve.node import Node
@@ -52,6 +53,7 @@ def run(settings: Settings, on_start: Callable[[Node], None] = lambda node: None
     def ended(why: str) -> None:
         node.metrics.decoder_ended(why)
 
+    check_exposure(settings)  # as the node does; here before anything is loaded
     turns = Turns()
     logs.configure(settings.log_level)
     arriving = Children(replace(settings, decoders=settings.decode_ahead), ended)  # started when slices come

@@ -505,6 +505,23 @@ def test_one_document_over_which_the_peer_breaks_off_holds_nothing_else_up(
     assert state(store, "1.0") is State.DELIVERED
 
 
+def test_what_nobody_foresaw_over_one_document_holds_nothing_else_up(
+    store: Store, outbox: Outbox, pacs: Pacs, clock: Clock
+) -> None:
+    for number in range(2):
+        receive(store, f"1.{number}", f"1.{number}.1")
+    read_all(store)
+    odd = fake.document_uids("1.0.1")[0]
+
+    def overflow(instance: str) -> int:
+        return int(float("inf")) if instance == odd else 0
+
+    pacs.status = overflow
+    for _ in range(10):
+        clock.now += outbox.step() or 0.0
+    assert len(pacs.stored) == len(set(pacs.stored)) == 3
+
+
 def test_waits_grow_to_their_cap_and_vary() -> None:
     backoff = Backoff(1.0, 300.0, random.Random(7))
     waits = [backoff.wait_s(failures) for failures in (1, 2, 3, 8, 9, 10, 1000)]

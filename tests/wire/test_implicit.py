@@ -77,11 +77,38 @@ def test_what_is_no_data_set(data: bytes, said: str) -> None:
         implicit(memoryview(data))
 
 
+def test_an_unknown_value_of_undefined_length_stays_as_it_is() -> None:
+    # PS3.5 6.2.2: it is a sequence in Implicit VR already; the second item and its sequence have no length either.
+    inner = struct.pack("<HHL", 0x0008, 0x0100, 4) + b"A121"
+    nested_ = struct.pack("<HHLHHL", 0x0040, 0xA730, 0xFFFFFFFF, 0xFFFE, 0xE000, len(inner)) + inner
+    items = struct.pack("<HHL", 0xFFFE, 0xE000, len(inner)) + inner
+    items += struct.pack("<HHL", 0xFFFE, 0xE000, 0xFFFFFFFF) + nested_ + struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+    items += struct.pack("<HHL", 0xFFFE, 0xE00D, 0) + struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+    unknown = struct.pack("<HH2sHL", 0x0009, 0x1010, b"UN", 0, 0xFFFFFFFF) + items
+    after = struct.pack("<HH2sH", 0x0010, 0x0020, b"LO", 4) + b"4711"
+    made = implicit(memoryview(unknown + after))
+    assert (
+        made
+        == struct.pack("<HHL", 0x0009, 0x1010, 0xFFFFFFFF) + items + struct.pack("<HHL", 0x0010, 0x0020, 4) + b"4711"
+    )
+    for end in range(12, len(unknown)):
+        with pytest.raises(BadInput):
+            implicit(memoryview(unknown[:end]))
+
+
 @settings(deadline=None, max_examples=100)
 @given(st.binary(max_size=200))
 def test_noise_is_refused_or_turned(noise: bytes) -> None:
     with suppress(BadInput):
         implicit(memoryview(noise))
+
+
+@pytest.mark.peer
+def test_an_item_that_no_accepted_syntax_can_hold_keeps_no_other_from_going(tmp_path: Path) -> None:
+    good = film(instance="1.2.3.1.1")
+    bad = film(instance="1.2.3.1.2") + struct.pack("<HH2sHL", 0x7FE1, 0x0010, b"OB", 0, 0xFFFFFFFF)
+    with peers.storescp(tmp_path / "received", "+xi") as port:
+        assert send(Destination("STORESCP", "127.0.0.1", port), [bad, good]) == [0x0122, 0]
 
 
 @pytest.mark.peer

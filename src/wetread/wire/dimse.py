@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
 
-from wetread.errors import PeerRefused, SettingsError
+from wetread.errors import BadInput, PeerRefused, SettingsError
 from wetread.settings import Destination, Peer, Settings
 from wetread.trace import Span, following
 from wetread.wire.acceptor import LINGER_S, Association, OnEnd, OnNotice, OnObject, OnStatus, Received, Service, ignore
@@ -87,7 +87,7 @@ def send(
     -------
     list of int
         The status of each item; those in `STORED` are kept by the peer.  0x0122 stands also for
-        a class or transfer syntax that the peer did not accept.
+        a class or transfer syntax that the peer did not accept, or that cannot be made of the item.
 
     Raises
     ------
@@ -130,10 +130,14 @@ def _stored(
         if pair is None:
             yield i, Status.SOP_CLASS_NOT_SUPPORTED
             continue
-        answer = _answered(peer, asked) if len(asked) >= peer.window else None
         body = memoryview(items[i])[metas[i].offset :]
         if pair[1] != metas[i].transfer_syntax:
-            body = memoryview(implicit(body))
+            try:
+                body = memoryview(implicit(body))
+            except BadInput:  # no syntax that the peer takes can hold it
+                yield i, Status.SOP_CLASS_NOT_SUPPORTED
+                continue
+        answer = _answered(peer, asked) if len(asked) >= peer.window else None
         try:
             asked[peer.ask_to_store(*pair, metas[i].sop_instance_uid, body)] = i
         finally:

@@ -24,6 +24,10 @@ def implicit(data: memoryview) -> bytes:
     ------
     BadInput
         It is no such data set, is nested too deeply, or holds a value of undefined length that is no sequence.
+
+    References
+    ----------
+    PS3.5 Section 6.2.2: a value of unknown VR and undefined length is a sequence in Implicit VR already.
     """
     try:
         return _elements(data, 0, len(data), 0)[0]
@@ -44,6 +48,10 @@ def _elements(data: memoryview, at: int, end: int, depth: int) -> tuple[bytes, i
         (length,) = struct.unpack_from("<L" if long else "<H", data, at + (8 if long else 6))
         at += 12 if long else 8
         body: bytes | memoryview
+        if vr == b"UN" and length == _UNDEFINED:
+            body, at = data[at : (after := _after_items(data, at, end, depth))], after
+            parts += (struct.pack("<HHL", group, element, _UNDEFINED), body)
+            continue
         if vr == b"SQ":
             body, at = _items(data, at, end if length == _UNDEFINED else at + length, depth)
         elif at + length > end:
@@ -52,6 +60,32 @@ def _elements(data: memoryview, at: int, end: int, depth: int) -> tuple[bytes, i
             body, at = data[at : at + length], at + length
         parts += (struct.pack("<HHL", group, element, len(body)), body)
     return b"".join(parts), at
+
+
+def _after_items(data: memoryview, at: int, end: int, depth: int) -> int:
+    """Return where a sequence of undefined length in Implicit VR ends, behind its delimiter."""
+    if depth > DEEPEST:
+        raise BadInput(f"data set: expected at most {DEEPEST} sequences within each other, got more")
+    while at < end:
+        group, element, length = struct.unpack_from("<HHL", data, at)
+        at += 8
+        if (group, element) == (0xFFFE, _SEQUENCE_END):
+            return at
+        if (group, element) != (0xFFFE, _ITEM):
+            raise BadInput("data set: expected an item in a sequence, got something else")
+        at = _after_elements(data, at, end, depth + 1) if length == _UNDEFINED else at + length
+    raise BadInput("data set: a sequence ends past the end")
+
+
+def _after_elements(data: memoryview, at: int, end: int, depth: int) -> int:
+    """Return where an item of undefined length in Implicit VR ends, behind its delimiter."""
+    while at < end:
+        group, element, length = struct.unpack_from("<HHL", data, at)
+        at += 8
+        if (group, element) == (0xFFFE, _ITEM_END):
+            return at
+        at = _after_items(data, at, end, depth) if length == _UNDEFINED else at + length
+    raise BadInput("data set: an item ends past the end")
 
 
 def _items(data: memoryview, at: int, end: int, depth: int) -> tuple[bytes, int]:

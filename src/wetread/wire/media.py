@@ -20,8 +20,8 @@ XML = "application/dicom+xml"
 OCTETS = "application/octet-stream"
 MAX_HEADER = 4096  # characters
 
-_PART = r'(?:[^,;"]|"[^"]*")*'
-_ITEM = re.compile(rf"({_PART})((?:;{_PART})*)(?:,|$)")
+_PART = r'(?:[^,;"]|"[^"]*")*+'
+_ITEM = re.compile(rf"({_PART})((?:;{_PART})*+)(?:,|\Z)")
 _PARAMETER = re.compile(r';\s*([\w-]+)\s*=\s*(?:"([^"]*)"|([^\s;"]*))\s*')
 
 
@@ -42,7 +42,7 @@ def parsed(header: str) -> list[Media]:
     Raises
     ------
     BadInput
-        The header is too long.
+        The header is too long, or a quote in it does not end.
     """
     if len(header) > MAX_HEADER:
         raise BadInput(f"media type: expected at most {MAX_HEADER} characters, got {len(header)}")
@@ -50,7 +50,12 @@ def parsed(header: str) -> list[Media]:
 
 
 def _parsed(header: str) -> Iterator[Media]:
-    for name, rest in (match.groups() for match in _ITEM.finditer(header)):
+    at = 0
+    while at < len(header):
+        match = _ITEM.match(header, at)  # from where the last one ended: a search would begin at every character
+        if match is None:
+            raise BadInput("media type: expected type/subtype; name=value, with quotes that end; got one that does not")
+        (name, rest), at = match.groups(), match.end()
         if not name.strip():
             continue
         given = {key.lower(): quoted or plain for key, quoted, plain in _PARAMETER.findall(rest)}

@@ -200,10 +200,10 @@ def retrieve(
 
 def _parts(archive: Archive, answer: http.client.HTTPResponse, timeout_s: float) -> Iterator[Part]:
     """Take an answer apart while it comes."""
-    kinds = media.parsed(answer.headers.get("Content-Type", ""))
-    if [one.type for one in kinds] != [media.MULTIPART]:
-        raise PeerRefused(f"{archive.name}: WADO-RS: expected {media.MULTIPART}, got another media type")
     try:
+        kinds = media.parsed(answer.headers.get("Content-Type", ""))
+        if [one.type for one in kinds] != [media.MULTIPART]:
+            raise BadInput(f"expected {media.MULTIPART}, got another media type")
         parts = Multipart(kinds[0].boundary, archive.most_bytes, MOST_INSTANCES)
         until = time.monotonic() + PATIENCE * timeout_s
         while chunk := answer.read1(CHUNK):

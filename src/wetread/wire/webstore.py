@@ -149,7 +149,7 @@ def _told(answer: bytes, instance: str) -> int | None:
         for item in _items(made, "00081198"):
             if _value(item, "00081155") == instance:
                 return int(_value(item, "00081197") or Status.CANNOT_UNDERSTAND)
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError):
         return None
     return None
 

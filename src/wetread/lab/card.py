@@ -71,20 +71,22 @@ def _ours(model: Model, figures: Figures) -> Figures:
     return {key: found[key] for key in (("dice",) if model.task == "segmentation" else ("auc", "accuracy"))}
 
 
-def audit_text(audit: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+def audit_text(audit: Mapping[str, Any], ours: Mapping[str, Any], whose: str = "this model") -> str:
     """Return the section of the audit: its checks, and its rivals below the model's own figures.
 
     Parameters
     ----------
     ours
         "auc", "accuracy", "dice": as many as the model has; rivals without any of them are left out.
+    whose
+        What they are of.
     """
     rivals = [one for one in audit["baselines"] if set(one) & set(ours)]
     told = f"{audit['images']} images of {audit['patients']} patients, {audit['split']}; data digest "
     told += f"`{audit['digest'][:16]}`. Asked before training; the rivals see 32 x 32 pixels or none, and their Dice "
     told += "is that of everything marked, on thumbnails of 64 x 64."
     told += f" The split was used although it fails: {audit['accepted']}." if audit["accepted"] else ""
-    table = markdown({**audit, "baselines": rivals}, [{"name": "**this model**", **ours}])
+    table = markdown({**audit, "baselines": rivals}, [{"name": f"**{whose}**", **ours}])
     return f"## Audit of the data\n\n{told}\n\n{table}"
 
 

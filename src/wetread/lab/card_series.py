@@ -42,9 +42,9 @@ def card_series(
         *_results("Patients that the network never saw, all folds together, fp32", figures["crossed"], table),
         *_traits(figures["crossed"], table),
         operating_text(figures["crossed"]["operating"], picture) if "operating" in figures["crossed"] else "",
-        _by_fold(figures),
+        _by_fold(figures, table),
         *_rivals(figures["rivals"], table),
-        audit_text(figures["audit"], _ours(figures["crossed"])),
+        audit_text(figures["audit"], _ours(figures["crossed"]), _whose(table)),
         _told("Published", _items(table["published"])),
     ]
     if certificate:
@@ -58,9 +58,18 @@ def card_series(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def _whose(table: Mapping[str, Any]) -> str:
+    apart = len(table["labels"]) > 1 and "segmentation" in table["task"] and not table.get("whole")
+    return "this model, mean of its labels" if apart else "this model"
+
+
 def _ours(crossed: Figures) -> dict[str, Any]:
-    """Return what the networks of all folds reach, by the names that the audit's rivals have."""
-    ours = {"dice": crossed["masks"]["mean dice"]} if "masks" in crossed else {}
+    """Return what the networks of all folds reach, by the names that the audit's rivals have.
+
+    Their Dice is that of everything marked, as ours is where the union of several labels was measured.
+    """
+    masks = crossed.get("masks", {})
+    ours = {"dice": masks["whole"]["dice"] if "whole" in masks else masks["mean dice"]} if masks else {}
     if "slices" in crossed:
         ours |= {"auc": crossed["slices"]["auroc"], "accuracy": crossed["slices"]["accuracy"]}
     return ours
@@ -115,9 +124,13 @@ def _mask_table(found: Mapping[str, Figures], table: Mapping[str, Any]) -> str:
                 ]
                 rows.append([name, label, *row, str(one["hd95_undefined"])])
         if len(masks) > 2:
-            rows.append([name, "mean of the labels", interval_text(masks["mean dice"]), "", "", ""])
+            rows.append([name, _mean_of(table), interval_text(masks["mean dice"]), "", "", ""])
     head = ["", "label", "Dice, mean", "worst 5 %", f"HD95, mean, {unit}", "one mask empty"]
     return table_text(head, rows)
+
+
+def _mean_of(table: Mapping[str, Any]) -> str:
+    return "mean of the labels and the whole" if table.get("whole") else "mean of the labels"
 
 
 def _label_table(found: Mapping[str, Figures]) -> str:
@@ -134,11 +147,12 @@ def _traits(found: Figures, table: Mapping[str, Any]) -> list[str]:
     return ["### By subgroup", _mask_table(found["masks by trait"], table)]
 
 
-def _by_fold(figures: Figures) -> str:
+def _by_fold(figures: Figures, table: Mapping[str, Any]) -> str:
     found, names = figures["crossed"], [fold["name"] for fold in figures["folds"]]
     columns: dict[str, list[str]] = {}
     if "masks by fold" in found:
-        columns["Dice, mean"] = [interval_text(one) for one in found["masks by fold"]]
+        column = "Dice, mean" if len(table["labels"]) == 1 else f"Dice, {_mean_of(table)}"
+        columns[column] = [interval_text(one) for one in found["masks by fold"]]
     if "by fold" in found:
         for column in ("auroc", "accuracy"):
             columns[f"{column}, slices"] = [interval_text(one[column]) for one in found["by fold"]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -189,6 +190,15 @@ def test_another_url_is_refused_and_not_repeated(url: str, tmp_path: Path) -> No
     with pytest.raises(StoreError, match="expected postgresql") as caught:
         Store(tmp_path / "state", url=url)
     assert "secret" not in str(caught.value)
+
+
+def test_a_server_that_falls_silent_is_given_up_after_half_a_minute(shared: Open) -> None:
+    connection = shared()._index.engine.raw_connection()
+    with socket.socket(fileno=os.dup(connection.fileno())) as wire:
+        names = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)
+        assert [wire.getsockopt(socket.IPPROTO_TCP, name) for name in names] == [10, 5, 3, 30_000]
+        assert wire.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    connection.close()
 
 
 def test_a_server_that_is_away_is_said(tmp_path: Path) -> None:

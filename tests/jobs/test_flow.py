@@ -163,6 +163,27 @@ def test_an_association_that_never_ends_holds_nothing_back_for_ever(completion: 
     assert completion.due() == ["1.1"]
 
 
+def test_only_what_others_may_receive_is_asked_about_and_watched_as_long_again(clock: Clock) -> None:
+    asked, elsewhere = [], {"1.1", "1.2"}
+
+    def ask(study_uid: str) -> bool:
+        asked.append(study_uid)
+        return study_uid in elsewhere
+
+    completion = Completion(lambda _: None, 5.0, clock, ask)
+    completion.touch("1.1", 1)
+    completion.end(1, released=False)
+    completion.adopt("1.2", patient=True)
+    clock.now += 5.0 * OPEN_FACTOR + 0.1
+    assert completion.due() == ["1.1"]  # its objects came here
+    assert asked == ["1.2"]
+    elsewhere.clear()
+    clock.now += 5.0 * OPEN_FACTOR - 0.2
+    assert completion.due() == []
+    clock.now += 0.3
+    assert completion.due() == ["1.2"]
+
+
 def test_the_timer_runs_by_itself(completed: list[str]) -> None:
     completion = Completion(completed.append, 0.05)
     completion.start()

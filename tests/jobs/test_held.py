@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from pathlib import Path
+from typing import BinaryIO, NoReturn
+
+import pytest
+
 from tests.jobs.test_store import admit, arrive, sr, store, take
-from tests.wire.objects import SR, film
+from tests.wire.objects import CR, SR, data_set, element, film
+from wetread.errors import StoreError
+from wetread.jobs.instances import Arrival
 from wetread.jobs.store import Store
 from wetread.wire import qido
+from wetread.wire.part10 import BEGINNING, EXPLICIT_LITTLE, Meta, beginning, header
 from wetread.wire.queryable import KEYS, Level
 
 __all__ = ["store"]
@@ -54,6 +64,47 @@ def test_a_blob_that_is_gone_hides_nothing_else(store: Store) -> None:
     store.spool.remove(gone.digest)
     assert found(store, Level.STUDY) == ["1.2"]
     assert found(store, Level.STUDY) == ["1.2"]
+
+
+def test_a_blob_that_the_disk_does_not_give_hides_nothing_else_and_is_found_when_it_does(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wetread.jobs.held.BATCH", 1)
+    bad = {arrive(store, f"1.{n}.1", f"1.{n}").digest for n in (1, 2)}
+    admit(store, *(arrive(store, f"1.{n}.1", f"1.{n}") for n in (1, 2, 3, 4)))
+    with monkeypatch.context() as patch:
+        for error in (errno.EIO, errno.ESTALE):
+
+            def failing(file: BinaryIO, last: int, error: int = error) -> tuple[memoryview, Meta]:
+                if Path(file.name).name in bad:
+                    raise OSError(error, os.strerror(error))
+                return beginning(file, last)
+
+            patch.setattr("wetread.jobs.spool.beginning", failing)
+            assert found(store, Level.STUDY) == ["1.3", "1.4"]
+    assert found(store, Level.STUDY) == ["1.1", "1.2", "1.3", "1.4"]
+
+
+def test_a_search_fails_where_no_blob_can_be_opened_for_want_of_handles(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admit(store, arrive(store))
+
+    def failing(file: BinaryIO, last: int) -> NoReturn:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("wetread.jobs.spool.beginning", failing)
+    with pytest.raises(StoreError, match="cannot be read"):
+        found(store, Level.STUDY)
+
+
+def test_what_stands_behind_the_first_megabyte_of_a_header_is_found(store: Store) -> None:
+    head = header(CR, "1.1.1", EXPLICIT_LITTLE)
+    long = element(0x00081111, "UN", bytes(2 * BEGINNING))
+    data = head + long + data_set("1.1", "1.1.1")
+    made = Arrival(CR, "1.1.1", "1.1", EXPLICIT_LITTLE, "T", store.spool.put(data), len(data))
+    admit(store, made)
+    assert found(store, Level.STUDY, PatientID="CANARY-ID-77") == ["1.1"]
 
 
 def test_what_is_deleted_is_described_no_more(store: Store) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy import select
 from tests.jobs.test_store import TO, admit, arrive, sr, take
 from tests.wire.objects import film
 from wetread.errors import StoreError
+from wetread.jobs.desk import Desk
 from wetread.jobs.instances import Effect
 from wetread.jobs.parcels import Addressed
 from wetread.jobs.resources import Wanted
@@ -35,6 +36,7 @@ class World:
     def __init__(self, state: Path, url: str) -> None:
         self.now, self.monotonic, self.free = 1e9, 0.0, PLENTY
         self.removed: list[str] = []
+        self._state, self._url = state, url
         self._open: Callable[[], Store] = lambda: Store(state, now=lambda: self.now, url=url)
         self.store = self._open()
 
@@ -66,6 +68,12 @@ class World:
         """Let the destination confirm everything."""
         for parcel in self.store.parcels.waiting("PACS@127.0.0.1:104", frozenset(), 100):
             self.store.parcels.delivered(parcel)
+
+    def retry(self, job: int) -> None:
+        """Have a job read again, as a person does."""
+        desk = Desk(self._state, self._url)
+        desk.retry(job)
+        desk.close()
 
     def blobs(self) -> tuple[int, int]:
         """How many objects and documents are on disk."""
@@ -170,6 +178,32 @@ def test_a_study_with_a_version_on_its_way_stays(world: World) -> None:
     world.now += 8 * DAY_S
     world.keeper().step()
     assert world.blobs() == (2, 1)
+
+
+@pytest.mark.parametrize("why", ["age", "space"])
+def test_a_study_with_a_version_that_failed_stays_until_a_person_acts(world: World, why: str) -> None:
+    world.study(1)
+    admit(world.store, arrive(world.store, "1.1.2", "1.1"))
+    world.store.studies.complete("1.1")
+    later = world.store.studies.take()
+    assert later is not None
+    assert world.store.studies.fail(later, "crashed", max_tries=1) is State.FAILED
+    if why == "age":
+        world.now += 8 * DAY_S
+    else:
+        world.free = 0
+    world.keeper().step()
+    assert world.blobs() == (2, 1)
+    world.store.studies.answer(later.id, [])  # what waits to be set aside is no reason: only that it FAILED
+    world.monotonic += LOOK_S
+    world.keeper().step()
+    assert world.blobs() == (2, 1)
+    world.retry(later.id)
+    world.store.studies.finish(take(world.store), [(sr("1.1.9", film("1.1", "1.1.9")), TO)], "")
+    world.deliver()
+    world.now += 8 * DAY_S
+    world.keeper().step()
+    assert world.blobs() == (0, 0)
 
 
 def test_with_little_space_the_oldest_go_first_and_no_more_than_needed(world: World) -> None:

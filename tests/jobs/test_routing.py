@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from tests.jobs import fake
 from tests.wire.objects import CR, film
+from wetread.jobs.addressing import images
 from wetread.jobs.lanes import Lane, facts_of
 from wetread.jobs.runner import Runner
 from wetread.jobs.store import Store
@@ -32,6 +36,23 @@ def store(tmp_path: Path) -> Iterator[Store]:
     made = Store(tmp_path / "state")
     yield made
     made.close()
+
+
+def test_of_an_object_that_the_disk_does_not_give_the_rules_know_who_sent_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = (Route(modality=("CR",), destinations=("VNA",)), Route(calling_ae=("ED",), destinations=("PACS",)))
+    settings = Settings(destinations=(replace(PACS, documents=("IMAGE",)), replace(VNA, documents=("IMAGE",))))
+    settings = replace(settings, routes=rules)
+    taken(store, settings, received("1.1", "ED"))
+    job = store.overview.versions("1.1")[0].id
+    assert images(store, settings, job).keys() == {"VNA@vna.invalid:104"}
+
+    def failing(file: object, last: int) -> NoReturn:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("wetread.jobs.spool.beginning", failing)
+    assert images(store, settings, job).keys() == {"PACS@pacs.invalid:104"}
 
 
 class Routed(fake.Fake):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,16 +14,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from tests.jobs import fake
 from tests.jobs.postgres import postgres
 from tests.jobs.test_flow import PACS, SETTINGS, Clock, Pacs, receive
 from tests.jobs.test_store import arrive
 from wetread.errors import StoreError
+from wetread.jobs.completion import OPEN_FACTOR
 from wetread.jobs.delivery import ELSEWHERE_S, Outbox
 from wetread.jobs.instances import Effect
+from wetread.jobs.runner import Runner
 from wetread.jobs.states import State
 from wetread.jobs.store import Store
+from wetread.jobs.tables import instances
 from wetread.jobs.watch import Watch
 from wetread.jobs.worker import Worker
 
@@ -71,6 +76,45 @@ def test_what_a_killed_process_held_is_read_by_another(shared: Open, tmp_path: P
     assert [(one.id, state) for one, state in left] == [(job, State.COMPLETE)]
     assert Worker(store, fake.READER, SETTINGS, Watch()).step()
     assert store.overview.versions("1.1")[0].state is State.READ
+
+
+def test_a_study_that_another_node_still_receives_is_left_to_it(shared: Open) -> None:
+    receiver, store, clock = shared(), shared(), Clock()
+    receiver.instances.admit([arrive(receiver, "1.1.1", "1.1")])
+    other = Runner(store, SETTINGS, clock=clock)
+    other._take_over()
+    patience_s = OPEN_FACTOR * SETTINGS.quiet_s + 1.0
+    for number in (2, 3):  # of which the other node is not told
+        clock.now += patience_s
+        receiver.instances.admit([arrive(receiver, f"1.1.{number}", "1.1")])
+        assert other._completion.due() == []
+    for late_s in (-3600.0, 3600.0):  # the receiver died; its clock may have been wrong
+        with receiver._index.writing() as connection:
+            connection.execute(update(instances).values(received_at=time.time() + late_s))
+        clock.now += patience_s
+        assert other._completion.due() == ["1.1"]
+        other._take_over()
+    receiver.studies.complete("1.1")
+    clock.now += patience_s
+    assert other._completion.due() == ["1.1"]  # the receiver did it; to declare it again changes nothing
+    assert receiver.studies.complete("1.1") is None
+
+
+def test_a_study_is_left_to_others_while_nobody_can_tell_who_receives_it(
+    shared: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, clock = shared(), Clock()
+    store.instances.admit([arrive(store, "1.1.1", "1.1")])
+    runner = Runner(store, SETTINGS, clock=clock)
+    runner._take_over()
+
+    def fail(study_uid: str) -> float:
+        raise StoreError("index: cannot be used now")
+
+    monkeypatch.setattr(store.studies, "silent_s", fail)
+    clock.now += OPEN_FACTOR * SETTINGS.quiet_s + 1.0
+    assert runner._completion.due() == []
+    assert runner._completion.waits("1.1")
 
 
 def test_a_lease_that_is_renewed_does_not_run_out(shared: Open) -> None:
@@ -146,6 +190,15 @@ def test_another_url_is_refused_and_not_repeated(url: str, tmp_path: Path) -> No
     with pytest.raises(StoreError, match="expected postgresql") as caught:
         Store(tmp_path / "state", url=url)
     assert "secret" not in str(caught.value)
+
+
+def test_a_server_that_falls_silent_is_given_up_after_half_a_minute(shared: Open) -> None:
+    connection = shared()._index.engine.raw_connection()
+    with socket.socket(fileno=os.dup(connection.fileno())) as wire:
+        names = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)
+        assert [wire.getsockopt(socket.IPPROTO_TCP, name) for name in names] == [10, 5, 3, 30_000]
+        assert wire.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    connection.close()
 
 
 def test_a_server_that_is_away_is_said(tmp_path: Path) -> None:

@@ -410,6 +410,23 @@ def test_a_second_process_is_kept_out(store: Store, tmp_path: Path) -> None:
         Store(tmp_path / "state")
 
 
+def test_a_write_that_does_not_end_holds_up_no_other_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wetread.jobs.index.WRITER_WAITS_S", 0.05)
+    made = Store(tmp_path / "state")
+    arrival = arrive(made)
+    with ThreadPoolExecutor(1) as pool:
+        with made._index.writing(), pytest.raises(StoreError, match="index: is busy"):
+            pool.submit(made.instances.admit, [arrival]).result(10)
+        assert pool.submit(made.instances.admit, [arrival]).result(10) == [Effect.NEW]
+        with made._index.writing(), pytest.raises(StoreError, match="index: is busy"):
+            pool.submit(made.close).result(10)
+        with pytest.raises(StoreError, match="is closed"):  # whoever was cut off begins nothing more
+            made.instances.admit([arrival])
+    made.close()
+
+
 def test_a_closed_store_takes_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path)
     arrival = arrive(store)

@@ -47,6 +47,40 @@ def test_header_and_data_set_are_a_file_for_pydicom() -> None:
     assert part10.meta(film()).offset == 144 + read.file_meta.FileMetaInformationGroupLength
 
 
+NATIVE = element(0x7FE00010, "OW", bytes(2 * part10.BEGINNING))
+FRAGMENTS = element(
+    0x7FE00010, "OB", element(part10.ITEM, "", bytes(2 * part10.BEGINNING), implicit=True), undefined=True
+)
+PRIVATE = element(0x00091001, "UN", bytes(2 * part10.BEGINNING))
+SEQUENCE = element(0x00091001, "SQ", element(part10.ITEM, "", PRIVATE, implicit=True), undefined=True)
+ENDS = element(0xFFFEE0DD, "", b"", implicit=True)
+PATIENT_ID = element(0x00100020, "LO", b"CANARY-ID-77")
+
+
+@pytest.mark.parametrize(
+    ("data", "whole"),
+    [
+        (PATIENT_ID + NATIVE, False),
+        (PATIENT_ID + FRAGMENTS + ENDS, False),
+        (PRIVATE + PATIENT_ID + NATIVE, True),
+        (SEQUENCE + ENDS + PATIENT_ID + NATIVE, True),
+        (PATIENT_ID + element(0x00091001, "UN", bytes(part10.BEGINNING)), True),  # nothing says that the header ended
+    ],
+)
+def test_of_a_file_so_much_is_read_as_the_header_needs(data: bytes, whole: bool) -> None:
+    head = part10.header(CR, "1.2.3.9", part10.EXPLICIT_LITTLE)
+    read, about = part10.beginning(io.BytesIO(head + data), 0x00100020)
+    assert about == part10.meta(head + data)
+    assert len(read) == (len(head + data) if whole else part10.BEGINNING)
+    assert read == (head + data)[: len(read)]
+
+
+def test_a_header_whose_length_lies_is_refused() -> None:
+    head = part10.header(CR, "1.2.3.9", part10.EXPLICIT_LITTLE)
+    with pytest.raises(BadInput, match="past the end"):
+        part10.meta(head[:-2])
+
+
 @pytest.mark.parametrize(
     ("syntax", "order", "implicit"),
     [

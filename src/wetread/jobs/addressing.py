@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterable
 
-from wetread.errors import BadInput
+from wetread.errors import BadInput, StoreError
 from wetread.jobs.lanes import facts_of
 from wetread.jobs.parcels import Addressed, Images
 from wetread.jobs.store import Store
 from wetread.records import Reading, Sender
 from wetread.routes import UNROUTED, Decision, decide
 from wetread.settings import IMAGE, Destination, Settings
-from wetread.wire.glance import glance
-from wetread.wire.part10 import meta
+from wetread.wire.glance import LAST, glance
 
 
 def destination_name(destination: Destination) -> str:
@@ -62,10 +60,8 @@ def images(store: Store, settings: Settings, job: int) -> Images:
 def _decided(store: Store, digest: str, sender: Sender, settings: Settings) -> Decision:
     """What the rules say of an object; of one that is damaged they know who sent it."""
     try:
-        with store.spool.path(digest).open("rb") as file:
-            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))  # only headers are read
-        head = meta(data)
+        data, head = store.spool.beginning(digest, LAST)
         seen = glance(data[head.offset :], head.transfer_syntax)
-    except (OSError, ValueError, BadInput):
+    except (StoreError, BadInput):
         seen = {}
     return decide(settings.routes, facts_of(seen, sender))

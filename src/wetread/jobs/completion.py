@@ -18,6 +18,7 @@ OPEN_FACTOR = 12
 class _Arriving:
     last: float
     open: set[int] = field(default_factory=set)  # associations that brought objects
+    ours: bool = False  # an association of this process brought objects
     lacks: int | None = None  # association of which an object was refused; its sender will try again
     hold_s: float = 0.0  # more of it was announced: so long after the last object it is waited for
 
@@ -33,14 +34,22 @@ class Completion:
         Silence after which a study is complete although its association was not released.
     clock
         Monotonic seconds.
+    elsewhere
+        Whether another process may be receiving a study just now; asked before a timer declares one complete of which
+        no association of this process brought objects.  By default there is no other process.
     """
 
     def __init__(
-        self, complete: Callable[[str], None], quiet_s: float, clock: Callable[[], float] = time.monotonic
+        self,
+        complete: Callable[[str], None],
+        quiet_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        elsewhere: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._complete = complete
         self._quiet_s = quiet_s
         self._clock = clock
+        self._elsewhere = elsewhere
         self._arriving: dict[str, _Arriving] = {}
         self._changed = threading.Condition()
         self._ended = False
@@ -65,6 +74,7 @@ class Completion:
             arriving.last = self._clock()
             if association is not None:
                 arriving.open.add(association)
+                arriving.ours = True
             if association != arriving.lacks:
                 arriving.lacks = None
             self._hasten(arriving)
@@ -139,12 +149,20 @@ class Completion:
             self._complete(study_uid)
 
     def due(self) -> list[str]:
-        """Return the studies whose silence is long enough, and forget them."""
+        """Return the studies whose silence is long enough, and forget them.
+
+        One that another process may be receiving is watched for as long again.
+        """
         now = self._clock()
         with self._changed:
-            done = [study_uid for study_uid, arriving in self._arriving.items() if self._until(arriving) <= now]
-            for study_uid in done:
-                del self._arriving[study_uid]
+            silent = [study_uid for study_uid, arriving in self._arriving.items() if self._until(arriving) <= now]
+            ours = {study_uid: self._arriving.pop(study_uid).ours for study_uid in silent}
+        done = []
+        for study_uid in silent:
+            if not ours[study_uid] and self._elsewhere(study_uid):
+                self.adopt(study_uid, patient=True)
+            else:
+                done.append(study_uid)
         return done
 
     def _hasten(self, arriving: _Arriving) -> None:

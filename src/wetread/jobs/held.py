@@ -8,7 +8,7 @@ enough is not found.
 
 from __future__ import annotations
 
-import mmap
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,17 +16,18 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, CompoundSelect, Select, and_, exists, func, insert, literal, or_, select
 
-from wetread.errors import BadInput, StoreError
+from wetread.errors import BadInput
 from wetread.jobs.index import Index
 from wetread.jobs.removals import living
-from wetread.jobs.spool import Spool
+from wetread.jobs.spool import DamagedBlob, Spool, UnreadableBlob
 from wetread.jobs.tables import described, documents, instances, removed
 from wetread.jobs.withholding import KEPT_BACK
 from wetread.report.context import KINDS
 from wetread.wire import queryable
-from wetread.wire.part10 import meta
 from wetread.wire.qido import Asked
-from wetread.wire.queryable import ATTRIBUTES, KEYS, Level
+from wetread.wire.queryable import ATTRIBUTES, KEYS, LAST, Level
+
+log = logging.getLogger("wetread.jobs")
 
 REPORT = KINDS["SR"].sop_class_uid
 MOST_REPORTS = 64  # about one patient that are looked at
@@ -175,31 +176,43 @@ class Held:
         return (self._spool if blob.received else self._made).get(blob.digest)
 
     def _describe(self, new: CompoundSelect[Any] | Select[Any] = _NEW) -> None:
-        """Read the headers of what came since the last time."""
+        """Read the headers of what came since the last time, but of blobs that the disk does not give."""
         with self._lock:
+            unreadable: set[str] = set()  # they stay unknown: the next search tries again
             while True:
                 with self._index.reading() as connection:
-                    unknown = connection.execute(new.limit(BATCH)).all()
+                    found = connection.execute(new.limit(BATCH + len(unreadable))).all()
+                unknown = {row.digest: bool(row.received) for row in found if row.digest not in unreadable}
                 if not unknown:
                     return
-                rows = {row.digest: self._row(row.digest, bool(row.received)) for row in unknown}
-                with self._index.writing() as connection:  # another node was faster, or the blob was deleted
-                    known = set(connection.scalars(select(described.c.digest).where(described.c.digest.in_(rows))))
-                    fresh = [rows[digest] for digest in living(connection, list(rows)) - known]
-                    if fresh:
-                        connection.execute(insert(described), fresh)
+                rows = self._rows(unknown)
+                unreadable |= unknown.keys() - rows.keys()
+                if rows:
+                    self._keep(rows)
+
+    def _keep(self, rows: dict[str, dict[str, Any]]) -> None:
+        with self._index.writing() as connection:  # another node was faster, or the blob was deleted
+            known = set(connection.scalars(select(described.c.digest).where(described.c.digest.in_(rows))))
+            fresh = [rows[digest] for digest in living(connection, list(rows)) - known]
+            if fresh:
+                connection.execute(insert(described), fresh)
+
+    def _rows(self, unknown: Mapping[str, bool]) -> dict[str, dict[str, Any]]:
+        """Describe blobs, but those that the disk does not give; of each is told whether it was received."""
+        rows = {}
+        for digest, received in unknown.items():
+            try:
+                rows[digest] = self._row(digest, received)
+            except UnreadableBlob as error:
+                log.warning("blob cannot be searched", extra={"reason": str(error)})
+        return rows
 
     def _row(self, digest: str, received: bool) -> dict[str, Any]:
         """Describe one blob; of one that is gone or no object nothing is said, so that it is not found."""
-        path = (self._spool if received else self._made).path(digest)
         try:
-            with path.open("rb") as file:
-                data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))  # only headers are read
-            found = queryable.described(data, meta(data))
-        except (FileNotFoundError, BadInput, ValueError):
+            found = queryable.described(*(self._spool if received else self._made).beginning(digest, LAST))
+        except (DamagedBlob, BadInput):
             found = dict.fromkeys(ATTRIBUTES, "")
-        except OSError as error:
-            raise StoreError(f"store: blob {digest[:12]} cannot be read: {error.strerror}") from error
         return {"digest": digest, "received": int(received), **found}
 
 

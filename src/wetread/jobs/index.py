@@ -25,9 +25,12 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from wetread.errors import StoreError
 
 FILE = "index.sqlite"
+WRITER_WAITS_S = 30.0  # for the one that writes; then it is told that the index is busy
 
 #: Commits wait for the disk; a process that stops inside a transaction does not keep the others out.
 _SESSION = "-c synchronous_commit=on -c lock_timeout=30s -c idle_in_transaction_session_timeout=30s"
+#: A server that fell silent is given up after half a minute, also while a query waits for its answer (libpq's names).
+_SILENCE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
 _ONE_WRITER = "SELECT pg_advisory_xact_lock(8011)"
 
 
@@ -58,9 +61,15 @@ class Index:
         self._first = _ONE_WRITER if url else "BEGIN IMMEDIATE"
 
     def close(self) -> None:
-        """Close; a thread that was cut off can write no more."""
-        with self._write:
-            self._closed = True
+        """Close; a thread that was cut off can begin to write no more.
+
+        Raises
+        ------
+        StoreError
+            Another still writes: its connection stays open.
+        """
+        self._closed = True
+        with self._alone():
             self.engine.dispose()
 
     @contextmanager
@@ -70,10 +79,10 @@ class Index:
         Raises
         ------
         StoreError
-            It is not: nothing of it happened.
+            It is not: nothing of it happened.  Also while another thread writes for more than `WRITER_WAITS_S`.
         """
         try:
-            with self._write:
+            with self._alone():
                 if self._closed:
                     raise StoreError("store: is closed")
                 with self.engine.begin() as connection:
@@ -81,6 +90,18 @@ class Index:
                     yield connection
         except SQLAlchemyError as error:
             raise translated(error) from error
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        if not self._write.acquire(timeout=WRITER_WAITS_S):
+            raise StoreError(
+                f"index: is busy; expected the write under way to end within {WRITER_WAITS_S:g} s, but it has not; "
+                "nothing was changed; see whether the database and its disk answer"
+            )
+        try:
+            yield
+        finally:
+            self._write.release()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -125,7 +146,7 @@ def _postgres(url: str) -> Engine:
         address = make_url(url)
         if address.get_backend_name() != "postgresql":
             raise ArgumentError
-        options = {"options": _SESSION, "connect_timeout": 10}
+        options = {"options": _SESSION, "connect_timeout": 10, **_SILENCE}
         engine = create_engine(address.set(drivername="postgresql+psycopg"), connect_args=options, pool_pre_ping=True)
     except ArgumentError as error:
         raise StoreError("index_url: expected postgresql://user@host/database, got another form") from error

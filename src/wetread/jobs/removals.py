@@ -27,6 +27,8 @@ from wetread.jobs.tables import (
 )
 
 BATCH = 100  # files in one turn at the write lock
+#: What nobody goes on with; a FAILED version waits for a person, who may have it read again.
+ENDED = TERMINAL - {State.FAILED}
 
 _versions = jobs.alias()
 
@@ -34,13 +36,13 @@ _versions = jobs.alias()
 def _released(committing: Collection[str]) -> ColumnElement[bool]:
     """What must be true of a job before its blobs may go, however old it is or full the disk.
 
-    It ended, and not as FAILED; no other version of its study is on its way; nothing of it waits for a
+    It ended, and not as FAILED; no other version of its study is on its way, or FAILED; nothing of it waits for a
     destination or for a person; a destination confirmed something of the study, unless there was nothing to
     confirm, the node had pulled it as a prior, or a rule of the site let no model read it; and those in
     `committing` committed themselves to all that they confirmed.
     """
     of_study = _versions.c.study_uid == jobs.c.study_uid
-    open_version = exists().where(of_study, _versions.c.state.not_in(TERMINAL))
+    open_version = exists().where(of_study, _versions.c.state.not_in(ENDED))
     waits = exists().where(outbox.c.job == jobs.c.id, outbox.c.state.in_((Delivery.QUEUED, Delivery.DEAD)))
     sent = exists().where(outbox.c.job == _versions.c.id, of_study, outbox.c.state == Delivery.SENT)
     kept = exists().where(commitments.c.parcel == outbox.c.id, commitments.c.state == Promise.KEPT)
@@ -49,7 +51,7 @@ def _released(committing: Collection[str]) -> ColumnElement[bool]:
     by_rule = jobs.c.reason == "NOT-ROUTED"
     to_confirm = exists().where(documents.c.job == jobs.c.id, documents.c.sop_instance_uid != "")
     return (
-        jobs.c.state.in_(TERMINAL - {State.FAILED})
+        jobs.c.state.in_(ENDED)
         & jobs.c.id.not_in(select(removed.c.job))
         & ~open_version
         & ~waits
@@ -165,10 +167,10 @@ def _of(connection: Connection, table: Table, job: int) -> list[str]:
 
 
 def _open(connection: Connection, job: int) -> bool:
-    """Whether a version of the job's study is on its way: it may make one of these documents again just now."""
+    """Whether a version of the job's study is on its way, or FAILED: it may make one of these documents again."""
     study = select(jobs.c.study_uid).where(jobs.c.id == job).scalar_subquery()
-    on_its_way = select(jobs.c.id).where(jobs.c.study_uid == study, jobs.c.state.not_in(TERMINAL))
-    return connection.scalar(on_its_way) is not None
+    unended = select(jobs.c.id).where(jobs.c.study_uid == study, jobs.c.state.not_in(ENDED))
+    return connection.scalar(unended) is not None
 
 
 def living(connection: Connection, digests: Sequence[str]) -> set[str]:

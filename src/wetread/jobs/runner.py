@@ -15,7 +15,7 @@ from wetread.jobs.announced import Outlook
 from wetread.jobs.aside import Aside
 from wetread.jobs.asking import Ask, Asking
 from wetread.jobs.committing import Committing
-from wetread.jobs.completion import Completion
+from wetread.jobs.completion import OPEN_FACTOR, Completion
 from wetread.jobs.deidentified import left, remember
 from wetread.jobs.delivery import Outbox, Send
 from wetread.jobs.expecting import Expecting
@@ -100,7 +100,7 @@ class Runner:
         self._deliver = deliver or self._send
         self.room = Room(store.overview, store.spool.root, settings, clock)
         self._receipts = Receipts(store.instances)
-        self._completion = Completion(self._complete, settings.quiet_s, clock)
+        self._completion = Completion(self._complete, settings.quiet_s, clock, self._elsewhere)
         self._expecting = Expecting(store.announced, self._completion, settings)
         self.strain = Strain(store.overview, settings, self._watch, clock)
         self._asking = Asking(store.announced, self._answered, settings, self._watch, ask, clock)
@@ -161,6 +161,18 @@ class Runner:
         for study_uid in self._store.studies.incomplete():
             self._completion.adopt(study_uid, patient=self._store.shared)
             self._look_at([study_uid])
+
+    def _elsewhere(self, study_uid: str) -> bool:
+        """Whether another node may be receiving a study: it gets the time of an association that stays open."""
+        if not self._store.shared:
+            return False
+        try:
+            silent_s = self._store.studies.silent_s(study_uid)
+        except StoreError as error:
+            log.error("store failed", extra={"reason": str(error)})
+            return True  # nobody knows: asked again after that time
+        # A clock that is far ahead must not keep a study from being read.
+        return silent_s is not None and abs(silent_s) < OPEN_FACTOR * self._settings.quiet_s
 
     def _hold(self) -> float:
         """Keep our leases, and look for those that ran out."""

@@ -6,6 +6,7 @@ anything refer to it.  Blobs are never changed.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
 import os
@@ -19,6 +20,7 @@ from pathlib import Path
 from wetread.errors import StoreError
 from wetread.jobs import failpoints
 from wetread.records import Stored
+from wetread.wire.part10 import Meta, beginning
 
 SIDE_BY_SIDE = 4  # blobs that are written at a time
 FOLDERS = tuple(f"{number:02x}" for number in range(256))
@@ -26,6 +28,10 @@ FOLDERS = tuple(f"{number:02x}" for number in range(256))
 
 class DamagedBlob(StoreError):
     """A blob is gone, or its bytes have changed: no further try will help."""
+
+
+class UnreadableBlob(StoreError):
+    """The disk, or the share, does not give the bytes of a blob now; others it may."""
 
 
 class Spool:
@@ -127,6 +133,21 @@ class Spool:
         _expect(digest, hashlib.sha256(data))
         return data
 
+    def beginning(self, digest: str, last: int) -> tuple[memoryview, Meta]:
+        """Return so much of a blob that nothing lacks up to a tag, as `wetread.wire.part10.beginning`.
+
+        Raises
+        ------
+        DamagedBlob
+            It is gone.
+        UnreadableBlob, StoreError
+            It cannot be read now.
+        BadInput
+            It is no DICOM file.
+        """
+        with _readable(digest), self.path(digest).open("rb") as file:
+            return beginning(file, last)
+
     def take(self, digest: str) -> bytes:
         """Return a blob as `get` does; the first time from memory, if it was written a moment ago."""
         with self._lock:
@@ -196,7 +217,8 @@ def _readable(digest: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise DamagedBlob(f"spool: blob {digest[:12]} is gone; restore it or ask for the study again") from error
     except OSError as error:
-        raise StoreError(f"spool: blob {digest[:12]} cannot be read: {error.strerror}") from error
+        kind = UnreadableBlob if error.errno in (errno.EIO, errno.ESTALE) else StoreError
+        raise kind(f"spool: blob {digest[:12]} cannot be read: {error.strerror}") from error
 
 
 def _expect(digest: str, found: hashlib._Hash) -> None:

@@ -212,7 +212,13 @@ class Store:
         return tuple(found)
 
     def close(self) -> None:
-        """Close the index and let other processes in; a thread that was cut off can write no more."""
+        """Close the index and let other processes in; a thread that was cut off can write no more.
+
+        Raises
+        ------
+        StoreError
+            It still writes; other processes are let in when this one ends.
+        """
         if hasattr(self, "_index"):
             self._index.close()
         self._lock.release()

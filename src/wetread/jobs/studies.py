@@ -15,6 +15,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
+    func,
     insert,
     or_,
     select,
@@ -129,6 +130,17 @@ class Studies:
         """Return the studies that still take objects."""
         with self._index.reading() as connection:
             return list(connection.scalars(select(jobs.c.study_uid).where(jobs.c.state == State.RECEIVED)))
+
+    def silent_s(self, study_uid: str) -> float | None:
+        """Return how long ago the newest object of a study came that still takes objects; None: there is none.
+
+        It is below 0 where the clock of the process that received it is ahead.
+        """
+        newest = select(func.max(instances.c.received_at)).join(jobs)
+        newest = newest.where(jobs.c.study_uid == study_uid, jobs.c.state == State.RECEIVED)
+        with self._index.reading() as connection:
+            came = connection.scalar(newest)
+            return None if came is None else self._index.clock(connection) - came
 
     def take(
         self,

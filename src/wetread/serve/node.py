@@ -13,7 +13,7 @@ from pathlib import Path
 from starlette.routing import BaseRoute
 
 from wetread.contain.viewer import Viewer
-from wetread.errors import SettingsError
+from wetread.errors import SettingsError, StoreError
 from wetread.jobs import failpoints
 from wetread.jobs.lanes import deadlines_s
 from wetread.jobs.runner import Arrived, Runner
@@ -228,7 +228,10 @@ class Node:
         self._channels.close()
         self._http.stop()
         self._viewer.close()
-        self.store.close()
+        try:
+            self.store.close()
+        except StoreError as error:
+            log.error("store not closed", extra={"reason": str(error)})
         self._stop_tracing()
         log.info("stopped")
 

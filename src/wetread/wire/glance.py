@@ -40,6 +40,7 @@ class Tag(IntEnum):
 
 
 _WANTED = frozenset(map(int, Tag))
+LAST = max(_WANTED)  # no element behind it is looked at
 
 
 def glance(data: bytes | bytearray | memoryview, transfer_syntax: str) -> dict[int, str]:
@@ -60,7 +61,7 @@ def glance(data: bytes | bytearray | memoryview, transfer_syntax: str) -> dict[i
     found: dict[int, str] = {}
     try:
         for tag, value in outermost(data, transfer_syntax):
-            if tag > max(_WANTED):
+            if tag > LAST:
                 break
             if tag in _WANTED:
                 found[tag] = text(bytes(value), found.get(Tag.CHARACTER_SET, "")).strip(" \0")

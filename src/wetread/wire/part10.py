@@ -12,6 +12,7 @@ import struct
 import zlib
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from wetread.errors import BadInput
 from wetread.uids import IMPLEMENTATION_CLASS_UID
@@ -30,6 +31,8 @@ MAX_DEPTH = 32
 MAX_ELEMENTS = 200_000
 #: So much of a deflated object is inflated to find its UIDs.
 MAX_INFLATED = 1 << 20
+#: So much of a file is read before it is asked whether its header goes on.
+BEGINNING = 1 << 20
 
 _LONG_VRS = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
 ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -107,11 +110,47 @@ def meta(data: bytes | bytearray | memoryview) -> Meta:
     position = 132
     while position + 8 <= len(data) and data[position : position + 2] == b"\x02\x00":
         tag, value, position = _next(data, position, "<", implicit=False)
+        if position > len(data):
+            raise BadInput(f"file meta information: an element ends {position - len(data)} bytes past the end")
         found[tag & 0xFFFF] = value
     try:
         return Meta(uid(found[0x0002]), uid(found[0x0003]), uid(found[0x0010]), position)
     except KeyError as error:
         raise BadInput("file meta information: expected class, instance and transfer syntax, got fewer") from error
+
+
+def beginning(file: BinaryIO, last: int) -> tuple[memoryview, Meta]:
+    """Read so much of a DICOM file that nothing lacks up to a tag of its data set: seldom more than `BEGINNING`.
+
+    Parameters
+    ----------
+    last
+        The highest tag that is looked for.
+
+    Returns
+    -------
+    The bytes from the first on, and the file meta information.
+
+    Raises
+    ------
+    BadInput
+        As `meta`.
+    OSError
+        It cannot be read; a memory map would end the process instead.
+    """
+    data = file.read(BEGINNING)
+    about = meta(data)
+    if len(data) == BEGINNING and not _passes(memoryview(data)[about.offset :], about.transfer_syntax, last):
+        data += file.read()
+    return memoryview(data), about
+
+
+def _passes(data: memoryview, transfer_syntax: str, last: int) -> bool:
+    """Whether an element behind a tag begins in what is here of a data set."""
+    try:
+        return any(tag > last for tag, _ in _begun(data, transfer_syntax))
+    except BadInput:
+        return False
 
 
 def identify(data: bytes | bytearray | memoryview, transfer_syntax: str) -> Identity:
@@ -155,6 +194,11 @@ def outermost(data: bytes | bytearray | memoryview, transfer_syntax: str) -> Ite
     BadInput
         As `identify`, when the walk gets there.
     """
+    return ((tag, value) for tag, value in _begun(data, transfer_syntax) if value is not None)
+
+
+def _begun(data: bytes | bytearray | memoryview, transfer_syntax: str) -> Iterator[tuple[int, bytes | None]]:
+    """Walk as `outermost`; yield an element with None where its length is undefined, or goes past the end."""
     if transfer_syntax == DEFLATED_LITTLE:
         try:
             # What is not inflated would be kept as a copy: so little is given that it is small.
@@ -169,11 +213,17 @@ def outermost(data: bytes | bytearray | memoryview, transfer_syntax: str) -> Ite
         if walked > MAX_ELEMENTS:
             raise BadInput(f"data set: more than {MAX_ELEMENTS} elements before what is looked for")
         tag, value, position = _next(data, position, order, modes[-1])
+        if position > len(data):
+            if len(modes) == 1:
+                yield tag, None
+            raise BadInput(f"data set: an element ends {position - len(data)} bytes past the end")
         if tag in (_ITEM_END, _SEQUENCE_END):
             if len(modes) == 1:
                 raise BadInput("data set: a sequence ends that never began")
             modes.pop()
         elif value is _OPEN or value is _OPEN_IMPLICIT:
+            if len(modes) == 1:
+                yield tag, None
             modes.append(modes[-1] or value is _OPEN_IMPLICIT)
             if len(modes) > MAX_DEPTH:
                 raise BadInput(f"data set: nested deeper than {MAX_DEPTH} levels")
@@ -242,13 +292,11 @@ def _sequences(opened: list[tuple[int, int, bool]]) -> tuple[int, ...]:
 
 
 def _next(data: bytes | bytearray | memoryview, at: int, order: str, implicit: bool) -> tuple[int, bytes, int]:
-    """Read one element: its tag, its value (short ones only) and where the next begins."""
+    """Read one element: its tag, its value (short ones only) and where the next begins, be that past the end."""
     tag, vr, length, start = _head(data, at, order, implicit)
     if length == _UNDEFINED:
         # An undefined length UN holds implicit VR (PS3.5 Section 6.2.2, note 2).
         return tag, _OPEN_IMPLICIT if vr == b"UN" else _OPEN, start
-    if start + length > len(data):
-        raise BadInput(f"data set: an element of {length} bytes ends past the end")
     return tag, bytes(data[start : start + length]) if length <= SHORT else b"", start + length
 
 

@@ -72,6 +72,7 @@ ATTRIBUTES = {row[0]: Attribute(*row) for row in _ROWS}
 KEYS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
 _BY_TAG = {one.tag: one for one in ATTRIBUTES.values()}
+LAST = max(_BY_TAG)  # no element behind it is looked at
 
 
 def described(data: bytes | bytearray | memoryview, about: Meta) -> dict[str, str]:
@@ -95,7 +96,7 @@ def described(data: bytes | bytearray | memoryview, about: Meta) -> dict[str, st
     character_set = ""
     try:
         for tag, value in outermost(memoryview(data)[about.offset :], about.transfer_syntax):
-            if tag > max(_BY_TAG):
+            if tag > LAST:
                 break
             if tag == Tag.CHARACTER_SET:
                 character_set = text(value, "").strip(" \0")

@@ -65,14 +65,14 @@ def pixel_aspect(header: Dataset, spacing: tuple[float, float, float] | None) ->
 
 
 def row_direction(header: Dataset) -> str:
-    """Return "L" or "R", the patient's side that a row runs to, "" when it is another or unknown.
+    """Return what of the patient a row runs to: side "L" or "R", front "A" or back "P"; "" when another or unknown.
 
     References
     ----------
     DICOM PS3.3 Section C.7.6.1.1.1 (Patient Orientation).
     """
-    side = text(header, "PatientOrientation")[:1]
-    return side if side in ("L", "R") else ""
+    towards = text(header, "PatientOrientation")[:1]
+    return towards if towards in ("L", "R", "A", "P") else ""
 
 
 def _pair(header: Dataset, keyword: str, low: float, high: float) -> tuple[float, float] | None:

@@ -75,6 +75,19 @@ def row_direction(header: Dataset) -> str:
     return towards if towards in ("L", "R", "A", "P") else ""
 
 
+def laterality(header: Dataset) -> str:
+    """Return "L" or "R", the side of the paired body part that an image shows, "" when it is not told or both.
+
+    Laterality (0020,0060) is that of the series; where it has none, Image Laterality (0020,0062) counts.
+
+    References
+    ----------
+    DICOM PS3.3 Sections C.7.3.1 (Laterality), C.7.6.1 (Image Laterality).
+    """
+    side = text(header, "Laterality") or text(header, "ImageLaterality")
+    return side if side in ("L", "R") else ""
+
+
 def _pair(header: Dataset, keyword: str, low: float, high: float) -> tuple[float, float] | None:
     """Two plausible numbers: rows first."""
     numbers = [as_float(value) for value in values(header, keyword)]

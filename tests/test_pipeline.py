@@ -177,6 +177,8 @@ def test_leg_without_a_header_is_refused_by_its_pixels(shipped: pipeline.Reader)
         ({"Modality": "MG"}, "WRONG-MODALITY"),
         ({"BodyPartExamined": "SKULL"}, "WRONG-BODY-PART"),
         ({"ViewPosition": "LL"}, "WRONG-VIEW"),
+        ({"ViewPosition": "", "PatientOrientation": ["A", "F"]}, "WRONG-VIEW"),
+        ({"ViewPosition": "PA", "PatientOrientation": ["P", "F"]}, "WRONG-VIEW"),
         ({"PresentationIntentType": "FOR PROCESSING"}, "FOR-PROCESSING"),
         ({"PhotometricInterpretation": None}, "MISSING-TAG"),
         ({"PixelData": b"\0" * 1000}, "TRUNCATED-PIXELS"),
@@ -192,6 +194,15 @@ def test_every_refusal_is_a_document_too(reader: pipeline.Reader, changes: dict[
     assert code in str(sr)
     assert not reading.result.findings
     assert not reading.result.regions
+
+
+@pytest.mark.parametrize(("towards", "fits"), [("A", False), ("P", False), ("L", True), ("R", True)])
+def test_a_film_without_a_view_is_lateral_where_its_rows_run_to_the_front_or_back(
+    reader: pipeline.Reader, towards: str, fits: bool
+) -> None:
+    result = read_one(reader, edited(ViewPosition="", PatientOrientation=[towards, "F"])).result
+    assert (result.refusal is None) == fits
+    assert fits or (result.refusal is not None and "Patient Orientation (0020,0020)" in result.refusal.detail)
 
 
 def test_absent_body_part_and_view_are_read(reader: pipeline.Reader) -> None:

@@ -7,16 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom
 import pytest
 
-from tests import toy
+from tests import slices, toy
 from tests.serve.stage import until
 from wetread import pipeline, report
 from wetread.evidence.film import real_film
-from wetread.records import Circumstances, Reading
+from wetread.records import Circumstances, Reading, Region
 from wetread.report import codes
 from wetread.report.elements import Item, decode, get, sequence
+from wetread.report.previous import difference
 from wetread.report.tree import named, walk_nodes
 from wetread.routes import Route
 from wetread.serve.node import Node
@@ -103,6 +105,94 @@ def test_a_prior_that_no_document_may_repeat_takes_nothing_away(
     sr = read(reader, study(2, "20040601"), before)
     assert previous(sr) == {}
     assert tracked(sr) == tracked(before)
+
+
+@pytest.fixture(scope="module")
+def crops(tmp_path_factory: pytest.TempPathFactory) -> pipeline.Reader:
+    """What is bright in an MR crop: in one whose name says knee one of a pair, else what there is once."""
+    folder = tmp_path_factory.mktemp("crops")
+    recipe = {"grid": [32, 48, 48], "spacing_mm": [2.0, 1.0, 1.0], "window": [-1000, 1000], "axes": "HPL"}
+    for name, paired in (("knee", True), ("heart", False)):
+        label = {**toy.HEART, "one_of_pair": paired}
+        about = {"series_description": [f"*{name}*"]}
+        toy.make_series_model(
+            folder / "models" / f"mr-{name}", "segmentation", toy.bright_graph(3), label, recipe, **about
+        )
+    return pipeline.open_reader(Settings(models=folder / "models", state=folder / "state"))
+
+
+def crop(
+    number: int, side: str, radius: float, day: str, about: str = "knee", study: int = 0
+) -> list[tuple[str, bytes]]:
+    """The files of a series that shows a ball, of a side or of none that is told."""
+    volume = slices.balls(slices.AXIAL, (12, 48, 44), np.array([[-8.0, -16.0, 28.0]]), (radius,), (800,))
+    told: dict[str, Any] = {"StudyDate": day, "SeriesDescription": about, "Laterality": side or None}
+    told |= {"StudyInstanceUID": f"2.25.{study or number}", "SeriesInstanceUID": f"2.25.{number}1"}
+    parts = slices.series(volume, modality="MR", **told)
+    for index, part in enumerate(parts):
+        part.SOPInstanceUID = f"2.25.{number}2{index:02d}"
+    return [(f"{number}-{name}", data) for name, data in slices.blobs(parts)]
+
+
+def region_of(reading: Reading) -> Region:
+    (region,) = reading.result.regions
+    return region
+
+
+def differences(reading: Reading) -> list[tuple[float, float | None]]:
+    """What stands beside the new values: the old ones, and what was subtracted."""
+    result = reading.result
+    pairs = [(group, one) for prior in result.priors for group in prior.groups for one in group.values]
+    return [(one.value, difference(result, group, one)) for group, one in pairs]
+
+
+@pytest.mark.parametrize("order", [("L", "R"), ("R", "L")])
+def test_a_side_is_compared_with_that_side_only(crops: pipeline.Reader, order: tuple[str, str]) -> None:
+    radii = {"L": 7.0, "R": 10.0}
+    files = [
+        one for number, side in enumerate(order, 10) for one in crop(number, side, radii[side], "20040101", study=1)
+    ]
+    before = crops.read_blobs(files)
+    regions = {one.laterality.meaning: one for reading in before for one in reading.result.regions if one.laterality}
+    assert regions["Left"].tracking_uid != regions["Right"].tracking_uid
+    assert (regions["Left"].label, regions["Left"].tracking_id) == ("Left heart", "L-heart")
+    given = Circumstances(routes=PRIORS, priors=tuple(map(sr_of, before)))
+    (now,) = crops.read_blobs(crop(30, "L", 8.0, "20040601"), given)
+    assert region_of(now).tracking_uid == regions["Left"].tracking_uid
+    ((old, change),) = differences(now)
+    left, new = (one.measurements[0].value for one in (regions["Left"], region_of(now)))
+    assert old == pytest.approx(left, rel=1e-4)
+    assert change == pytest.approx(new - left, rel=1e-3)
+    assert report.check(sr_of(now), now.result.header) == ()
+
+
+@pytest.mark.parametrize(("then", "today"), [("", ""), ("L", ""), ("", "L"), ("R", "L")])
+def test_one_of_a_pair_is_not_compared_where_a_side_is_unknown_or_another(
+    crops: pipeline.Reader, then: str, today: str
+) -> None:
+    before = crops.read_blobs(crop(10, then, 7.0, "20040101"))
+    given = Circumstances(routes=PRIORS, priors=tuple(map(sr_of, before)))
+    (now,) = crops.read_blobs(crop(30, today, 8.0, "20040601"), given)
+    assert now.result.priors == ()
+    assert previous(sr_of(now)) == {}
+
+
+def test_two_series_of_one_study_without_a_side_show_two_things(crops: pipeline.Reader) -> None:
+    files = [*crop(10, "", 7.0, "20040101", study=1), *crop(20, "", 8.0, "20040101", study=1)]
+    first, second = (region_of(one) for one in crops.read_blobs(files))
+    assert first.tracking_uid != second.tracking_uid
+    assert first.laterality is None
+    again, _ = (region_of(one) for one in crops.read_blobs(files))
+    assert again.tracking_uid == first.tracking_uid
+
+
+@pytest.mark.parametrize("side", ["", "L"])
+def test_what_there_is_once_is_compared_whatever_side_the_header_tells(crops: pipeline.Reader, side: str) -> None:
+    before = crops.read_blobs(crop(10, "", 7.0, "20040101", "heart"))
+    given = Circumstances(routes=PRIORS, priors=tuple(map(sr_of, before)))
+    (now,) = crops.read_blobs(crop(30, side, 8.0, "20040601", "heart"), given)
+    assert (region_of(now).label, region_of(now).laterality) == ("Heart", None)
+    assert len(differences(now)) == 1
 
 
 @pytest.fixture

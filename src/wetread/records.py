@@ -67,7 +67,8 @@ class Image:
     digest: str  # SHA-256 of the bytes that were read, of a series that of its instances' digests, hex
     source: str  # file name or "dimse", for people; never a patient identifier
     header: Any
-    row_direction: str = ""  # first value of Patient Orientation (0020,0020): "L" or "R" where columns grow; "" unknown
+    row_direction: str = ""  # where columns grow, by Patient Orientation (0020,0020): "L", "R", "A", "P"; "" unknown
+    laterality: str = ""  # side of a paired body part: "L" or "R" by (0020,0060) or (0020,0062); "" not told
     series_description: str = ""  # DICOM Series Description (0008,103E)
     secondary: bool = False  # computed from other images, such as a reformat: value 2 of Image Type (0008,0008)
     positions_mm: tuple[Vector, ...] = ()  # centre of the first pixel of each slice; () where nobody knows

@@ -58,7 +58,32 @@ def test_aspect_is_height_over_width(attributes: dict[str, Any], aspect: float) 
 
 
 @pytest.mark.parametrize(
-    ("orientation", "side"), [(["L", "F"], "L"), (["R", "F"], "R"), (["A", "F"], ""), (None, ""), (["LP", "F"], "L")]
+    ("orientation", "side"),
+    [
+        (["L", "F"], "L"),
+        (["R", "F"], "R"),
+        (["A", "F"], "A"),
+        (["PL", "F"], "P"),
+        (["F", "L"], ""),
+        (None, ""),
+        (["LP", "F"], "L"),
+    ],
 )
 def test_row_direction(orientation: list[str] | None, side: str) -> None:
     assert image_with(PatientOrientation=orientation).row_direction == side
+
+
+@pytest.mark.parametrize(
+    ("attributes", "side"),
+    [
+        ({}, ""),
+        ({"Laterality": "L"}, "L"),
+        ({"ImageLaterality": "R"}, "R"),
+        ({"Laterality": "", "ImageLaterality": "R"}, "R"),
+        ({"Laterality": "L", "ImageLaterality": "R"}, "L"),
+        ({"ImageLaterality": "B"}, ""),
+        ({"ImageLaterality": "U"}, ""),
+    ],
+)
+def test_laterality(attributes: dict[str, str], side: str) -> None:
+    assert image_with(**attributes).laterality == side

@@ -64,6 +64,12 @@ def test_grey_pictures_are_read_as_they_are(data: bytes, expected: Any) -> None:
 def test_a_jpeg(pixels: Any) -> None:
     (image,) = read(encode(pixels, "JPEG", quality=95)).images
     assert np.abs(image.pixels[0].astype(int) - GREY).mean() < 4
+    assert image.header.LossyImageCompression == "01"
+
+
+def test_a_png_does_not_say_that_it_lost_anything() -> None:
+    (image,) = read(encode(GREY)).images
+    assert "LossyImageCompression" not in image.header
 
 
 def test_a_turned_photograph_is_set_upright() -> None:

@@ -14,6 +14,9 @@ from pydicom.sequence import Sequence
 
 from tests import phantoms
 from wetread.acquire import decode
+from wetread.acquire.layout import read_layout
+from wetread.acquire.parse import parse
+from wetread.acquire.pixels import decode_pixels
 from wetread.records import Image
 from wetread.settings import Settings
 
@@ -174,6 +177,46 @@ def test_larger_means_more_attenuating(photometric: str) -> None:
     stored = shown if photometric == "MONOCHROME2" else 4095 - shown
     image = image_of(phantoms.to_bytes(phantoms.make_film(stored, photometric=photometric)))
     np.testing.assert_array_equal(image.pixels[0], shown)
+
+
+@pytest.mark.parametrize("modality", ["CT", "PT"])
+@pytest.mark.parametrize(("bits", "signed"), [((16, 12, 11), False), ((16, 16, 15), True)])
+@pytest.mark.parametrize(("slope", "intercept"), [(1, -1024), (2, 7), (0.5, -3)])
+@pytest.mark.parametrize("frames", [1, 3])
+def test_what_is_measured_in_a_unit_has_no_polarity(
+    modality: str, bits: tuple[int, int, int], signed: bool, slope: float, intercept: float, frames: int
+) -> None:
+    stored = np.stack([phantoms.chest(40, 44, *phantoms.stored_range(12, signed))] * frames)
+    for photometric in ("MONOCHROME1", "MONOCHROME2"):
+        slices_ = phantoms.make_film(
+            stored if frames > 1 else stored[0],
+            bits=bits,
+            signed=signed,
+            photometric=photometric,
+            modality=modality,
+            RescaleSlope=str(slope),
+            RescaleIntercept=str(intercept),
+        )
+        parsed = parse(phantoms.to_bytes(slices_), 1 << 30)
+        made, _ = decode_pixels(parsed, read_layout(parsed.header, 1 << 20))
+        np.testing.assert_array_equal(made, stored * slope + intercept)
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_modality_lut_of_a_ct_has_no_polarity(photometric: str, signed: bool) -> None:
+    low, high = phantoms.stored_range(8, signed)
+    stored = phantoms.chest(40, 40, low, high)
+    entries = [(index * index) % 4096 for index in range(256)]
+    made = phantoms.make_film(
+        stored,
+        bits=(16, 8, 7),
+        signed=signed,
+        photometric=photometric,
+        modality="CT",
+        ModalityLUTSequence=lut(entries, low, 12, signed),
+    )
+    fits(image_of(phantoms.to_bytes(made)), np.array(entries)[stored - low])
 
 
 def test_windows_are_not_applied() -> None:

@@ -93,6 +93,18 @@ def test_slices_are_in_the_order_of_their_place() -> None:
     assert not image.pixels.flags.writeable
 
 
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_hounsfield_units_do_not_depend_on_how_they_are_shown(photometric: str) -> None:
+    np.testing.assert_array_equal(image_of(slices.series(VOLUME, photometric=photometric)).pixels, VOLUME)
+
+
+def test_a_series_has_a_side_where_all_its_slices_have_it() -> None:
+    parts = slices.series(VOLUME, ImageLaterality="L")
+    assert image_of(parts).laterality == "L"
+    parts[2].ImageLaterality = "R"
+    assert image_of(parts).laterality == ""
+
+
 def test_the_digest_does_not_depend_on_the_order_of_arrival() -> None:
     parts = slices.series(VOLUME)
     assert image_of(parts).digest == image_of(parts[::-1]).digest

@@ -88,6 +88,7 @@ CASES: dict[str, Callable[[], Blobs]] = {
     "a rich header": lambda: [("film.dcm", phantoms.to_bytes(rich()))],
     "a series": lambda: slices.blobs(slices.series(volume())),
     "a series with a fraction": lambda: slices.blobs(slices.series(volume(), RescaleSlope="0.5")),
+    "a series in MONOCHROME1": lambda: slices.blobs(slices.series(volume(), photometric="MONOCHROME1")),
     "a series of which one slice has a fraction": lambda: slices.blobs(of_two_kinds()),
     "a series of which one slice is compressed": lambda: compressed(),
     "an enhanced object": lambda: [("enhanced.dcm", phantoms.to_bytes(slices.enhanced(volume())))],

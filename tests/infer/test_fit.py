@@ -62,6 +62,32 @@ def test_model_without_a_range_reads_whatever_is_not_known(model: Model, image: 
     infer.check_fit(model, replace(image, ages=(), spacing_mm=None))
 
 
+@pytest.mark.parametrize(
+    ("views", "view"),
+    [
+        (("AP", "PA", "LL"), ""),
+        (("LL", "RL"), "LL"),
+        (("CC", "MLO"), "CC"),  # rows of a mammogram run to the front or back
+        ((), ""),
+    ],
+)
+def test_a_film_whose_rows_run_to_the_front_is_for_models_of_other_than_frontal_views(
+    model: Model, image: Image, views: tuple[str, ...], view: str
+) -> None:
+    sided = replace(model, views=views)
+    assert infer.route([sided], replace(image, view=view, row_direction="A")) == (sided,)
+
+
+@pytest.mark.parametrize("view", ["", "PA"])
+@pytest.mark.parametrize("towards", ["A", "P"])
+def test_a_film_whose_rows_run_to_the_front_or_back_is_not_for_models_of_frontal_views(
+    model: Model, image: Image, view: str, towards: str
+) -> None:
+    frontal = replace(model, views=("AP", "PA"))
+    with pytest.raises(NotRead, match=r"WRONG-VIEW.*Patient Orientation"):
+        infer.route([frontal], replace(image, view=view, row_direction=towards))
+
+
 def declared(folder: Path, table: str) -> Intended:
     path = toy.make_models(folder) / "cxr-pneumonia" / "model.toml"
     path.write_text(f"{path.read_text()}[intended]\n{table}\n")

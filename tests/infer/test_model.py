@@ -52,6 +52,14 @@ def test_engines_agree(folder: Path) -> None:
         np.testing.assert_allclose(answer, answers[0], atol=1e-4)
 
 
+def test_a_hippocampus_is_one_of_a_pair_though_its_folder_does_not_say_so(folder: Path) -> None:
+    edit(folder, 'scheme = "SCT"', 'scheme = "99WETREAD"')
+    edit(folder, 'code = "39607008"', 'code = "HIPPOCAMPUS-ANT"')
+    assert infer.read(folder).labels[0].one_of_pair
+    edit(folder, "threshold = 0.5", "threshold = 0.5\none_of_pair = false")
+    assert not infer.read(folder).labels[0].one_of_pair
+
+
 def test_changed_weights_do_not_load(folder: Path) -> None:
     path = folder / "fp32.onnx"
     data = bytearray(path.read_bytes())

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom import DataElement, Dataset, config, dcmread
+from pydicom import DataElement, Dataset, config, dcmread, uid
 from pydicom.data import get_testdata_file
+from pydicom.dataset import FileMetaDataset
 from pydicom.errors import InvalidDicomError
 
 from tests.report import phantom
@@ -20,7 +21,8 @@ from wetread import report
 from wetread.errors import REFUSALS, DocumentError
 from wetread.records import Document, Result, Timing
 from wetread.report import checker
-from wetread.report.identity import UNKNOWN_MOMENT, moment
+from wetread.report.elements import item
+from wetread.report.identity import UNKNOWN_MOMENT, identify, moment
 from wetread.report.planes import axes
 
 Documents = Callable[[str], dict[str, Document]]
@@ -275,6 +277,45 @@ def test_a_lossy_source_is_said_as_far_as_it_says_itself(given: str) -> None:
     for name in ("SEG", "PM", "SC"):
         assert made[name].LossyImageCompression == "01"
         assert ("LossyImageCompressionRatio" in made[name]) == ("LossyImageCompressionMethod" in made[name])
+
+
+@pytest.mark.parametrize("declared", [None, "", "00", "01"])
+@pytest.mark.parametrize(
+    ("syntax", "silent", "denied"),
+    [
+        (uid.ExplicitVRLittleEndian, "00", "00"),
+        (uid.JPEGLosslessSV1, "00", "00"),
+        (uid.JPEGLSLossless, "00", "00"),
+        (uid.JPEG2000Lossless, "00", "00"),
+        (uid.HTJ2KLossless, "00", "00"),
+        (uid.JPEGBaseline8Bit, "01", "01"),
+        (uid.JPEGExtended12Bit, "01", "01"),
+        (uid.JPEGLSNearLossless, "01", "00"),
+        (uid.JPEG2000, "01", "00"),
+        (uid.HTJ2K, "01", "00"),
+    ],
+)
+def test_a_lossy_encoding_is_said_where_the_source_does_not_say_it(
+    declared: str | None, syntax: str, silent: str, denied: str
+) -> None:
+    header = phantom.result().header
+    header.file_meta = FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = syntax
+    if declared is not None:
+        header.LossyImageCompression = declared
+    source = identify(header)
+    assert source is not None
+    assert source.lossy == item(LossyImageCompression={"01": "01", "00": denied}.get(declared or "", silent))
+
+
+def test_documents_of_a_film_in_lossy_jpeg_say_that_it_was() -> None:
+    """Old films in JPEG have no Lossy Image Compression (0028,2110)."""
+    result = phantom.result()
+    result.header.file_meta = FileMetaDataset()
+    result.header.file_meta.TransferSyntaxUID = uid.JPEGBaseline8Bit
+    kinds = ("SEG", "LABELMAP", "PM", "SC")
+    made = {one.kind: read(one) for one in report.documents(result, kinds=kinds) if one.sop_class_uid}
+    assert {name: made[name].LossyImageCompression for name in kinds} == dict.fromkeys(kinds, "01")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

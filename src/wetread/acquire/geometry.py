@@ -65,13 +65,26 @@ def pixel_aspect(header: Dataset, spacing: tuple[float, float, float] | None) ->
 
 
 def row_direction(header: Dataset) -> str:
-    """Return "L" or "R", the patient's side that a row runs to, "" when it is another or unknown.
+    """Return what of the patient a row runs to: side "L" or "R", front "A" or back "P"; "" when another or unknown.
 
     References
     ----------
     DICOM PS3.3 Section C.7.6.1.1.1 (Patient Orientation).
     """
-    side = text(header, "PatientOrientation")[:1]
+    towards = text(header, "PatientOrientation")[:1]
+    return towards if towards in ("L", "R", "A", "P") else ""
+
+
+def laterality(header: Dataset) -> str:
+    """Return "L" or "R", the side of the paired body part that an image shows, "" when it is not told or both.
+
+    Laterality (0020,0060) is that of the series; where it has none, Image Laterality (0020,0062) counts.
+
+    References
+    ----------
+    DICOM PS3.3 Sections C.7.3.1 (Laterality), C.7.6.1 (Image Laterality).
+    """
+    side = text(header, "Laterality") or text(header, "ImageLaterality")
     return side if side in ("L", "R") else ""
 
 

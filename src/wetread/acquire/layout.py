@@ -15,6 +15,8 @@ from wetread.errors import NotRead
 
 MIN_SIDE = 32
 FILM_MODALITIES = frozenset({"CR", "DX", "RG", "MG", "IO", "PX"})
+#: Whose values are physical after the rescale (HU, activity): polarity is only about how they are shown.
+MEASURED_MODALITIES = frozenset({"CT", "PT"})
 GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = (
     "PALETTE COLOR",
@@ -88,7 +90,7 @@ class Layout:
     stored: int  # bits
     high: int  # bit number of the most significant bit
     signed: bool
-    inverse: bool  # MONOCHROME1
+    inverse: bool  # to be mirrored: MONOCHROME1, where the values are none that were measured in a unit
     level: int = 0  # resolution levels of a JPEG 2000 frame that are left out; 0: every pixel is decoded
 
     @property
@@ -174,6 +176,10 @@ def read_layout(header: Dataset, max_pixels: int) -> Layout:
     ------
     NotRead
         MISSING-TAG, BAD-TAG, COLOUR-IMAGE, MULTI-FRAME, TOO-LARGE, TOO-SMALL.
+
+    References
+    ----------
+    DICOM PS3.3 Sections C.7.6.3.1.2 (Photometric Interpretation acts behind the modality LUT), C.11.1.
     """
     photometric = text(header, "PhotometricInterpretation")
     if not photometric:
@@ -188,7 +194,8 @@ def read_layout(header: Dataset, max_pixels: int) -> Layout:
     rows, columns = whole(header, "Rows"), whole(header, "Columns")
     frames = whole(header, "NumberOfFrames", default=1)
     _check_size(header, rows, columns, frames, max_pixels)
-    return _bits(header, rows, columns, frames, photometric == "MONOCHROME1")
+    inverse = photometric == "MONOCHROME1" and text(header, "Modality") not in MEASURED_MODALITIES
+    return _bits(header, rows, columns, frames, inverse)
 
 
 def _check_size(header: Dataset, rows: int, columns: int, frames: int, max_pixels: int) -> None:

@@ -77,7 +77,7 @@ def read_picture(name: str, data: Content, digest: str, max_pixels: int, assume:
     rows, columns = pixels.shape
     bits = 8 * pixels.itemsize
     refuse_blank(pixels[None], Layout(rows, columns, 1, bits, bits, bits - 1, False, False))
-    header = _header(pixels, digest, assume)
+    header = _header(pixels, digest, assume, lossy=data[: len(_JPEG)] == _JPEG)
     made = np.ascontiguousarray(pixels[None])
     made.flags.writeable = False
     return Image(
@@ -123,8 +123,11 @@ def _grey(opened: Pillow.Image) -> Pixels:
     raise NotRead("COLOUR-IMAGE", "The picture's colour channels differ.")
 
 
-def _header(pixels: Pixels, digest: str, assume: Assumption) -> Dataset:
-    """Make the attributes that documents refer to; the patient stays empty."""
+def _header(pixels: Pixels, digest: str, assume: Assumption, lossy: bool) -> Dataset:
+    """Make the attributes that documents refer to; the patient stays empty.
+
+    No ratio and no method stand beside the loss: the size before nobody knows, and they come together only.
+    """
     header = Dataset()
     header.SpecificCharacterSet = "ISO_IR 192"
     header.ImageType = ["DERIVED", "PRIMARY"]
@@ -144,6 +147,8 @@ def _header(pixels: Pixels, digest: str, assume: Assumption) -> Dataset:
     header.Rows, header.Columns = pixels.shape
     header.BitsAllocated = header.BitsStored = 8 * pixels.itemsize
     header.HighBit, header.PixelRepresentation = header.BitsStored - 1, 0
+    if lossy:
+        header.LossyImageCompression = "01"
     header.file_meta = FileMetaDataset()
     header.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
     header.file_meta.MediaStorageSOPClassUID = uid.UID(_SYNTHETIC)

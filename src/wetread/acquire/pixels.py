@@ -1,5 +1,6 @@
 """Stored values -> what the detector measured: unused bits, polarity and the modality LUT, each once.
 
+The polarity of CT and PET says only how values are shown, so there none is mirrored.
 Windows are never applied here, and nothing is normalised.
 """
 
@@ -224,7 +225,7 @@ def _limits(layout: Layout) -> tuple[int, int]:
 
 
 def _upright(stored: Pixels, layout: Layout) -> Pixels:
-    """Mirror MONOCHROME1 within the range of its stored bits (PS3.3 Section C.7.6.3.1.2)."""
+    """Mirror an inverse image within the range of its stored bits (PS3.3 Section C.7.6.3.1.2)."""
     if not layout.inverse:
         return stored
     if layout.signed:
@@ -237,7 +238,7 @@ def _upright(stored: Pixels, layout: Layout) -> Pixels:
 def _with_rescale(stored: Pixels, header: Dataset, layout: Layout) -> tuple[Pixels, Rescale | None]:
     """Read Rescale Slope and Intercept, and apply them unless they are whole numbers, which can wait.
 
-    For MONOCHROME1 the mirrored values stand in for the stored.
+    For an inverse image the mirrored values stand in for the stored.
     """
     slope = number(header, "RescaleSlope")
     intercept = number(header, "RescaleIntercept")
@@ -268,7 +269,7 @@ def _integer_kind(low: int, high: int, kinds: Sequence[str]) -> np.dtype[np.inte
 
 
 def _through_lut(stored: Pixels, header: Dataset, layout: Layout, little_endian: bool) -> Pixels:
-    """Look the values up in the Modality LUT, and mirror MONOCHROME1 in its output range."""
+    """Look the values up in the Modality LUT, and mirror an inverse image in its output range."""
     item = values(header, "ModalityLUTSequence")[0]
     descriptor, entries = values(item, "LUTDescriptor"), values(item, "LUTData")
     if len(descriptor) != 3 or not all(isinstance(part, int) for part in descriptor):

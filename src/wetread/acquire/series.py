@@ -144,6 +144,7 @@ def _volume(group: list[Instance], max_pixels: int, stack: Stack) -> Image:
         sop_uids=tuple(image.sop_uids[0] for image in ordered),
         positions_mm=found.positions_mm,
         directions=found.directions,
+        laterality=ordered[0].laterality if len({image.laterality for image in ordered}) == 1 else "",
     )
 
 

@@ -49,7 +49,7 @@ def regions(loaded: Loaded, image: Image, masks: Sequence[Mask]) -> tuple[Region
     for label, mask in zip(loaded.model.labels, masks, strict=True):
         _check_plausible(loaded, label, mask, image)
         if mask.any():
-            made.append(_region(loaded, image, label, mask, ""))
+            made.append(_region(loaded, image, label, mask, image.laterality if label.one_of_pair else ""))
     return tuple(made)
 
 
@@ -114,10 +114,12 @@ def tracking(image: Image, label: Label, side: str = "") -> tuple[str, str]:
     """The tracking unique identifier and identifier of what a label names on an image.
 
     It stays the same on a patient's follow-ups: what is tracked is the organ or finding of
-    a person, of which a label names one.  Where nobody knows the person it is that of the
-    image.  The model is no part of it: another build that says the same thing of the same
-    image says it of the same thing.
+    a person, of which a label names one.  Where nobody knows the person, or which of a pair an
+    image shows, it is that of the image: else the left one would be taken for the right.  The
+    model is no part of it: another build that says the same thing of the same image says it of
+    the same thing.
     """
-    whose = (image.person,) if image.person else image.sop_uids
+    known = image.person and (side or not label.one_of_pair)
+    whose = (image.person,) if known else image.sop_uids
     uid = derive("tracking", *whose, label.code.scheme, label.code.value, side)
     return uid, f"{side}{'-' if side else ''}{label.name}"

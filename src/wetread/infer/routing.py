@@ -11,6 +11,9 @@ from wetread.infer.model import ORIENTATIONS, Model
 from wetread.records import Image
 from wetread.routes import Decision
 
+#: View Positions (PS3.3 Section C.8.1.1) of films that are taken from the front or the back, lying on a side too.
+_FRONTAL = frozenset({"AP", "PA", "LLD", "RLD"})
+
 
 def route(models: Sequence[Model], image: Image) -> tuple[Model, ...]:
     """The models that are for an image of this modality, body part, view or kind of series.
@@ -30,7 +33,7 @@ def route(models: Sequence[Model], image: Image) -> tuple[Model, ...]:
         expected = sorted({name for m in models for name in m.modality})
         raise NotRead("WRONG-MODALITY", f"Expected one of {expected}, got {image.modality!r}.")
     fits = _by_body_part(fits, image.body_part)
-    fits = _by_view(fits, image.view)
+    fits = _by_side(_by_view(fits, image.view), image)
     fits = _left(
         [m for m in fits if _described(m, image.series_description)],
         "WRONG-SERIES",
@@ -80,6 +83,15 @@ def _by_view(models: list[Model], value: str) -> list[Model]:
     fits = [m for m in models if not value or not m.views or value in m.views]
     expected = sorted({name for m in models for name in m.views})
     return _left(fits, "WRONG-VIEW", f"View Position (0018,5101): expected one of {expected}, got {value!r}.")
+
+
+def _by_side(models: list[Model], image: Image) -> list[Model]:
+    """By Patient Orientation: rows of a frontal film run to the left or right, never to the front or back."""
+    if image.row_direction not in ("A", "P"):
+        return models
+    fits = [m for m in models if not m.views or not _FRONTAL.issuperset([image.view] if image.view else m.views)]
+    detail = f"got {image.row_direction!r}, as of a lateral film."
+    return _left(fits, "WRONG-VIEW", f"Patient Orientation (0020,0020): expected rows to 'L' or 'R', {detail}")
 
 
 def _described(model: Model, description: str) -> bool:

@@ -165,7 +165,7 @@ def _window(image: Image) -> Item:
     centre, width = (text_of(header, f"Window{word}").split("\\")[0] for word in ("Center", "Width"))
     if not (_number(centre) and _number(width) and float(width) >= 1):
         if text_of(header, "PhotometricInterpretation") == "MONOCHROME1":
-            return {}  # its values were mirrored when it was decoded
+            return {}  # its values may have been mirrored when it was decoded
         low, high = (float(one) for one in np.percentile(image.pixels[:, ::4, ::4], (0.5, 99.5)))
         centre, width = f"{(low + high) / 2:.6g}", f"{max(high - low, 1.0):.6g}"
     return item(SoftcopyVOILUTSequence=item(WindowCenter=centre, WindowWidth=width))

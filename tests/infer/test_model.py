@@ -15,7 +15,7 @@ from wetread.infer.engine import installed
 from wetread.infer.profile import Profile
 from wetread.prepare import prepare
 from wetread.records import Recipe
-from wetread.settings import Settings
+from wetread.settings import Settings, load
 
 ENGINES = sorted(installed())
 
@@ -52,12 +52,15 @@ def test_engines_agree(folder: Path) -> None:
         np.testing.assert_allclose(answer, answers[0], atol=1e-4)
 
 
-def test_a_hippocampus_is_one_of_a_pair_though_its_folder_does_not_say_so(folder: Path) -> None:
-    edit(folder, 'scheme = "SCT"', 'scheme = "99WETREAD"')
-    edit(folder, 'code = "39607008"', 'code = "HIPPOCAMPUS-ANT"')
-    assert infer.read(folder).labels[0].one_of_pair
-    edit(folder, "threshold = 0.5", "threshold = 0.5\none_of_pair = false")
+def test_a_label_is_one_of_a_pair_where_its_folder_says_so(folder: Path) -> None:
     assert not infer.read(folder).labels[0].one_of_pair
+    edit(folder, "threshold = 0.5", "threshold = 0.5\none_of_pair = true")
+    assert infer.read(folder).labels[0].one_of_pair
+
+
+def test_both_labels_of_the_hippocampus_are_one_of_a_pair() -> None:
+    (model,) = [one for one in infer.find(load().models_dir) if one.id == "mr-hippocampus"]
+    assert [label.one_of_pair for label in model.labels] == [True, True]
 
 
 def test_changed_weights_do_not_load(folder: Path) -> None:

@@ -28,8 +28,6 @@ TASKS = ("classification", "segmentation", "segmentation+classification")
 #: Planes of slices, and the axis (x, y, z) of the patient that their normal is closest to.
 ORIENTATIONS = {"sagittal": 0, "coronal": 1, "axial": 2}
 POOLS = ("max", "mean-top-3")
-#: Labels of folders that were written before the key `one_of_pair`: scheme and code.
-_KNOWN_OF_PAIR = frozenset({("99WETREAD", "HIPPOCAMPUS-ANT"), ("99WETREAD", "HIPPOCAMPUS-POST")})
 #: A larger file is not one of our models (bytes).
 MOST_BYTES = 512 << 20
 
@@ -44,9 +42,7 @@ class Label:
     threshold_rule: str  # how it was fixed, on which data
     abnormal: bool = False  # a region of it is altered, not normal anatomy
     largest: int = 0  # how many of the largest connected parts of its mask are kept; 0: all
-    one_of_pair: bool = (
-        False  # of a paired organ, of which an image shows one: its side stands in the header or nowhere
-    )
+    one_of_pair: bool = False  # of a paired organ, of which an image shows one: the header tells its side, or nobody
     plausible_ml: tuple[float, float] | None = None  # a volume outside is no such organ
     plausible_share: tuple[float, float] | None = None  # of the image; an area or volume outside is no such organ
 
@@ -202,7 +198,7 @@ def _label(item: Mapping[str, Any], path: Path) -> Label:
         item.get("threshold_rule", ""),
         bool(item.get("abnormal", False)),
         int(item.get("largest", 0)),
-        bool(item.get("one_of_pair", (item["scheme"], item["code"]) in _KNOWN_OF_PAIR)),
+        bool(item.get("one_of_pair", False)),
         **ranges,  # type: ignore[arg-type]
     )
 

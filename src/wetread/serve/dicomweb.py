@@ -214,7 +214,10 @@ def application(store: Store, viewer: Viewer, taking: stow.Store, settings: Sett
         )
         guards.insert(0, cors)
     return Starlette(
-        routes=[*DicomWeb(store, viewer, taking).routes(), *Worklist(store, channels).routes()],
+        routes=[
+            *DicomWeb(store, viewer, taking).routes(),
+            *Worklist(store, channels, settings.idle_timeout_s).routes(),
+        ],
         middleware=guards,
         exception_handlers=_ANSWERS,
     )

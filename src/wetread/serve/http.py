@@ -107,6 +107,7 @@ class HttpServer:
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             self._socket = socket.create_server((host, port), family=family)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # connections inherit it
         except OSError as error:
             raise SettingsError(f"HTTP port: {host}:{port} cannot be bound: {error.strerror}") from error
         self.port = int(self._socket.getsockname()[1])

@@ -18,7 +18,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from wetread.serve.bodies import whole
 from wetread.serve.http import HttpServer
+
+MOST_BUNDLE = 1 << 26  # bytes
+BODY_S = 60.0  # how long one may take
 
 
 class Record:
@@ -58,7 +62,7 @@ class Record:
         return [one for (kind, _), one in self.resources.items() if kind == "DiagnosticReport"]
 
     async def _take(self, request: Request) -> Response:
-        data = await request.body()
+        data = await whole(request, MOST_BUNDLE, BODY_S)
         entries = [self._create(one) for one in json.loads(data)["entry"]]
         with self._arrived:
             self.bundles.append(data)

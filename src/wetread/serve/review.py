@@ -9,6 +9,7 @@ import json
 import time
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -18,6 +19,7 @@ from wetread.contain.viewer import Viewer
 from wetread.errors import BadInput, DecoderDied, DocumentError, NotRead, StoreError
 from wetread.jobs.reviews import Conflict, Reviews
 from wetread.report.reviewed import Review
+from wetread.serve.bodies import whole
 from wetread.serve.dicomweb import Guard
 from wetread.serve.stow import RETRY_AFTER
 from wetread.settings import Settings
@@ -35,6 +37,8 @@ def routes(reviews: Reviews, viewer: Viewer, settings: Settings) -> list[Route]:
     ----------
     viewer
         Parses and decodes, in a child, the segmentations that persons draw.
+    settings
+        Those of `WebAccess`, and `idle_timeout_s`: how long the body of a review may take.
 
     Raises
     ------
@@ -52,11 +56,10 @@ def routes(reviews: Reviews, viewer: Viewer, settings: Settings) -> list[Route]:
         # What a web page elsewhere may send without being asked has another type.
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             return _error(415, "expected application/json")
-        data = b""
-        async for chunk in request.stream():
-            data += chunk
-            if len(data) > MOST_BODY:
-                return _error(413, f"expected at most {MOST_BODY} bytes")
+        try:
+            data = await whole(request, MOST_BODY, settings.idle_timeout_s)
+        except HTTPException as error:
+            return _error(error.status_code, error.detail, error.headers)
         return await run_in_threadpool(_reviewed, reviews, viewer, request.path_params["uid"], data)
 
     path, guard = "/studies/{uid}/review", [Middleware(Guard, WebAccess(settings))]

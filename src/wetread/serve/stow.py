@@ -14,6 +14,7 @@ import itertools
 import json
 import logging
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 
@@ -34,6 +35,8 @@ from wetread.wire.stow import Outcome
 log = logging.getLogger("wetread.serve")
 
 RETRY_AFTER = {"Retry-After": "10"}
+LEAST_BYTES_S = 1 << 12  # slower than any line on which images travel
+SLOW = f"expected no silence of idle_timeout_s, and {LEAST_BYTES_S} bytes/s, got less; send again\n"
 
 
 class Store:
@@ -100,7 +103,7 @@ class Store:
             log.warning("request refused", extra={"association": number, "reason": str(error)})
             return PlainTextResponse(f"{error}; {len(outcomes)} objects before it were answered for\n", status)
         except TimeoutError:
-            return PlainTextResponse("nothing came for idle_timeout_s; send again\n", 408, {"Connection": "close"})
+            return PlainTextResponse(SLOW, 408, {"Connection": "close"})
         finally:
             self._running -= 1
             if not self._closed:
@@ -113,14 +116,28 @@ class Store:
         return Response(json.dumps(told), status, headers, media.JSON)
 
     async def _bodies(self, request: Request, boundary: str) -> AsyncIterator[bytearray]:
-        """Yield the files of a body as they arrive."""
+        """Yield the files of a body as they arrive.
+
+        A sender is waited for as long as it keeps up `LEAST_BYTES_S`, and `idle_timeout_s` more: waiting uses that up,
+        and what comes gives it back, so that one which pauses between objects goes on and one which crawls ends.  How
+        long the node itself takes to keep an object does not count.
+
+        Raises
+        ------
+        TimeoutError
+            It is silent, or crawls.
+        """
         parts = Multipart(boundary, self._settings.max_object_bytes)
         stream = request.stream()
+        left_s = self._settings.idle_timeout_s
         while True:
+            begun = time.monotonic()
             try:
-                chunk = await asyncio.wait_for(anext(stream), self._settings.idle_timeout_s)
+                chunk = await asyncio.wait_for(anext(stream), left_s)
             except StopAsyncIteration:
                 break
+            left_s += begun - time.monotonic() + len(chunk) / LEAST_BYTES_S
+            left_s = min(left_s, self._settings.idle_timeout_s)
             for part in parts.feed(chunk):
                 kinds = media.parsed(part.headers.get("content-type", media.DICOM))
                 if [one.type for one in kinds] != [media.DICOM]:

@@ -20,6 +20,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from wetread.errors import BadInput
 from wetread.jobs.store import Store
 from wetread.jobs.worklist import Answer
+from wetread.serve.bodies import whole
 from wetread.serve.channels import Channels
 from wetread.serve.related import EITHER, base_of, choose, xml
 from wetread.uids import new_uid
@@ -56,11 +57,14 @@ class Worklist:
         Holds the work items.
     channels
         By which subscribers are told.
+    body_s
+        How long the body of a request may take.
     """
 
-    def __init__(self, store: Store, channels: Channels) -> None:
+    def __init__(self, store: Store, channels: Channels, body_s: float) -> None:
         self._store = store
         self._channels = channels
+        self._body_s = body_s
 
     def routes(self) -> list[BaseRoute]:
         """Return where each resource is, PS3.18 Table 11.1.1-1."""
@@ -80,7 +84,7 @@ class Worklist:
         ]
 
     async def _create(self, request: Request) -> Response:
-        given = await _dataset(request)
+        given = await _dataset(request, self._body_s)
         uid = _named(request, "workitem") or text(given, "SOPInstanceUID") or text(given, "AffectedSOPInstanceUID")
         uid = _uid(uid or new_uid())
         given.pop(dicomjson.tag("AffectedSOPInstanceUID"), None)
@@ -110,14 +114,14 @@ class Worklist:
         return _given(request, [data])
 
     async def _update(self, request: Request) -> Response:
-        given = await _dataset(request)
+        given = await _dataset(request, self._body_s)
         transaction = _named(request, "transaction", "transaction-uid") or text(given, "TransactionUID")
         uid = _uid(request.path_params["workitem"])
         answer = await run_in_threadpool(self._store.worklist.update, uid, given, transaction)
         return _answer(Action.SET, answer, transaction)
 
     async def _change(self, request: Request) -> Response:
-        given = await _dataset(request)
+        given = await _dataset(request, self._body_s)
         wanted, transaction = text(given, "ProcedureStepState"), text(given, "TransactionUID")
         states = {state.value: state for state in StepState} | {"CANCELLED": StepState.CANCELED}  # both are written
         if wanted not in states:
@@ -127,7 +131,7 @@ class Worklist:
         return _answer(TO_STATE[states[wanted]], answer, transaction)
 
     async def _request_cancel(self, request: Request) -> Response:
-        given = await _dataset(request, optional=True)
+        given = await _dataset(request, self._body_s, optional=True)
         uid = _uid(request.path_params["workitem"])
         requesting = text(given, "RequestingAE") or SENDER
         answer = await run_in_threadpool(self._store.worklist.request_cancel, uid, given, requesting)
@@ -221,36 +225,32 @@ def _filter(request: Request) -> list[tuple[str, str]]:
     return keys
 
 
-async def _dataset(request: Request, optional: bool = False) -> DataSet:
+async def _dataset(request: Request, within_s: float, optional: bool = False) -> DataSet:
     """Return the data set of a request.
 
     Raises
     ------
     BadInput, HTTPException
-        There is none, it is too large, of another media type, or broken.
+        There is none, it is too large or too slow, of another media type, or broken.
     """
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MOST_BYTES:
-            raise HTTPException(413, f"work item: expected at most {MOST_BYTES} bytes, got more")
+    body = await whole(request, MOST_BYTES, within_s)
     if not body and optional:
         return {}
     (kind,) = media.parsed(request.headers.get("content-type", media.JSON))[:1] or [media.Media("")]
     if request.headers.get("content-encoding", "identity") == "identity":
         if kind.type in (media.JSON, "application/json"):
-            return dicomjson.parsed(bytes(body))
+            return dicomjson.parsed(body)
         if kind.type == media.XML:
-            return dicomjson.checked(native.parsed(bytes(body)))
+            return dicomjson.checked(native.parsed(body))
         if kind.type == media.MULTIPART and kind.inner in ("", media.XML):
             return dicomjson.checked(native.parsed(_only_part(body, kind.boundary)))
     raise HTTPException(415, f'expected {media.JSON} or {media.MULTIPART}; type="{media.XML}", not encoded')
 
 
-def _only_part(body: bytearray, boundary: str) -> bytes:
+def _only_part(body: bytes, boundary: str) -> bytes:
     parts = Multipart(boundary, MOST_BYTES)
     try:
-        found = [bytes(part.body) for part in parts.feed(bytes(body))]
+        found = [bytes(part.body) for part in parts.feed(body)]
     except TooLarge as error:
         raise HTTPException(413, str(error)) from error
     parts.end()

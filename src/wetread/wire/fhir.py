@@ -24,13 +24,12 @@ from wetread.errors import PeerBusy, PeerRefused, PeerUnreachable
 from wetread.settings import Destination
 from wetread.wire import smart
 from wetread.wire.command import Status
-from wetread.wire.https import asked, bearer, connect, read
+from wetread.wire.https import PATIENCE, asked, bearer, connect, read
 from wetread.wire.tls import reason
 
 log = logging.getLogger("wetread.wire")
 
 JSON = "application/fhir+json"
-PATIENCE = 6  # timeouts that a whole answer may take
 MOST_ANSWER = 1 << 24  # bytes: some servers give everything back
 MOST_PAGES = 4  # of one search
 MOST_WAIT_S = 3600.0  # however long a server says
@@ -98,9 +97,9 @@ def echo(destination: Destination, timeout_s: float = 10.0) -> str:
     connection = connect(destination, timeout_s)
     path = urlsplit(destination.url).path.rstrip("/") + "/metadata"
     try:
-        connection.request("GET", path, None, {"Accept": JSON, **_token(destination, timeout_s)})
-        with connection.getresponse() as response:
-            told = _parsed(read(response, time.monotonic() + PATIENCE * timeout_s, MOST_ANSWER))
+        headers = {"Accept": JSON, **_token(destination, timeout_s)}
+        with asked(connection, "GET", path, None, headers) as response:
+            told = _parsed(read(response, PATIENCE * timeout_s, MOST_ANSWER))
     except (OSError, http.client.HTTPException) as error:
         raise _unreachable(destination, error) from error
     finally:
@@ -142,7 +141,7 @@ def _exchange(
     for again in (destination.client_id != "", False):
         told = {"Accept": JSON, **headers, **_token(destination, timeout_s)}
         with asked(connection, method, path, item, told) as response:
-            answer = read(response, time.monotonic() + PATIENCE * timeout_s, MOST_ANSWER)
+            answer = read(response, PATIENCE * timeout_s, MOST_ANSWER)
         if response.status == 401 and again:
             smart.forget(destination)
             continue

@@ -22,7 +22,7 @@ from urllib.parse import urlencode, urlsplit
 from wetread import urls
 from wetread.errors import PeerBusy, PeerRefused, PeerUnreachable, SettingsError
 from wetread.settings import Destination
-from wetread.wire.https import connect, read
+from wetread.wire.https import PATIENCE, asked, connect, read
 from wetread.wire.tls import reason
 
 ASSERTION_S = 300  # how long an assertion holds; the most that SMART allows
@@ -98,9 +98,9 @@ def _asked(destination: Destination, url: str, timeout_s: float, form: str = "")
     headers = {"Accept": "application/json"}
     headers |= {"Content-Type": "application/x-www-form-urlencoded"} if form else {}
     try:
-        connection.request("POST" if form else "GET", urlsplit(url).path or "/", form or None, headers)
-        with connection.getresponse() as response:
-            answer = read(response, time.monotonic() + 6 * timeout_s)
+        method, body = ("POST", form.encode()) if form else ("GET", None)
+        with asked(connection, method, urlsplit(url).path or "/", body, headers) as response:
+            answer = read(response, PATIENCE * timeout_s)
     except (OSError, http.client.HTTPException) as error:
         why = reason(error) if isinstance(error, OSError) else type(error).__name__
         raise PeerUnreachable(f"{name}: no token by SMART: {why}") from error

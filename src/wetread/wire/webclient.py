@@ -8,7 +8,6 @@ PS3.18 Section 8 (common aspects of DICOMweb); RFC 9112 (HTTP/1.1).
 from __future__ import annotations
 
 import http.client
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -16,10 +15,8 @@ from urllib.parse import urlsplit
 
 from wetread.errors import PeerUnreachable, SettingsError
 from wetread.settings import Destination
-from wetread.wire.https import Endless, asked, bearer, connect, read
+from wetread.wire.https import PATIENCE, Answer, Endless, asked, bearer, connect, read
 from wetread.wire.tls import reason
-
-PATIENCE = 6  # timeouts that a whole answer, or one object of it, may take
 
 
 class WebClient:
@@ -50,7 +47,7 @@ class WebClient:
     @contextmanager
     def ask(
         self, method: str, path: str, headers: dict[str, str], body: bytes | None = None, again: bool = False
-    ) -> Iterator[http.client.HTTPResponse]:
+    ) -> Iterator[Answer]:
         """Give the answer to a request; what the block raises as `OSError` counts as the server's failure.
 
         Parameters
@@ -73,15 +70,15 @@ class WebClient:
             why = reason(error) if isinstance(error, OSError) else _said(error)
             raise PeerUnreachable(f"{self.name}: no answer by DICOMweb: {why}") from error
 
-    def read(self, response: http.client.HTTPResponse, most_bytes: int) -> bytes:
+    def read(self, response: Answer, most_bytes: int) -> bytes:
         """Return a whole answer that is neither endless nor slow without end.
 
         Raises
         ------
-        http.client.HTTPException
+        OSError, http.client.HTTPException
             It is: inside `ask` this becomes `PeerUnreachable`.
         """
-        return read(response, time.monotonic() + PATIENCE * self.timeout_s, most_bytes)
+        return read(response, PATIENCE * self.timeout_s, most_bytes)
 
     def __enter__(self) -> WebClient:
         return self

@@ -22,12 +22,12 @@ from pydicom.datadict import keyword_for_tag, tag_for_keyword
 from wetread.errors import BadInput, PeerRefused
 from wetread.settings import Destination
 from wetread.wire import media
-from wetread.wire.https import CHUNK, Endless
+from wetread.wire.https import CHUNK, PATIENCE, Answer
 from wetread.wire.multipart import Multipart, Part
 from wetread.wire.part10 import header, identify, meta
 from wetread.wire.query import MOST, MOST_INSTANCES, Matches
 from wetread.wire.retrieve import Archive, Fetched, Keep, OnProgress
-from wetread.wire.webclient import PATIENCE, WebClient
+from wetread.wire.webclient import WebClient
 
 PAGE = 1000  # matches of one request
 MOST_ANSWER = 1 << 24  # bytes of one page
@@ -198,20 +198,18 @@ def retrieve(
     return done
 
 
-def _parts(archive: Archive, answer: http.client.HTTPResponse, timeout_s: float) -> Iterator[Part]:
+def _parts(archive: Archive, answer: Answer, timeout_s: float) -> Iterator[Part]:
     """Take an answer apart while it comes."""
     try:
         kinds = media.parsed(answer.headers.get("Content-Type", ""))
         if [one.type for one in kinds] != [media.MULTIPART]:
             raise BadInput(f"expected {media.MULTIPART}, got another media type")
         parts = Multipart(kinds[0].boundary, archive.most_bytes, MOST_INSTANCES)
-        until = time.monotonic() + PATIENCE * timeout_s
+        answer.wait(time.monotonic() + PATIENCE * timeout_s)
         while chunk := answer.read1(CHUNK):
             for part in parts.feed(chunk):
                 yield part
-                until = time.monotonic() + PATIENCE * timeout_s
-            if time.monotonic() > until:
-                raise Endless("an object comes too slowly")
+                answer.wait(time.monotonic() + PATIENCE * timeout_s)
         parts.end()
     except BadInput as error:
         raise PeerRefused(f"{archive.name}: WADO-RS: {error}") from error

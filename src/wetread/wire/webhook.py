@@ -13,11 +13,11 @@ import binascii
 import hashlib
 import hmac
 import http.client
-import ssl
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from wetread.errors import PeerRefused, PeerUnreachable, SettingsError
+from wetread.wire.https import asked, connection_to
 from wetread.wire.tls import reason
 
 LEAST = 24  # bytes of a key
@@ -67,14 +67,7 @@ def post(url: str, identifier: str, body: bytes, key: bytes, timestamp: int, tim
         Another answer; redirections are not followed.
     """
     parts = urlsplit(url)
-    assert parts.hostname is not None
-    secure = parts.scheme == "https"
-    context = ssl.create_default_context() if secure else None
-    connection = (
-        http.client.HTTPSConnection(parts.hostname, parts.port, timeout=timeout_s, context=context)
-        if secure
-        else http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout_s)
-    )
+    connection = connection_to(url, timeout_s)
     headers = {
         "Content-Type": "application/json",
         "webhook-id": identifier,
@@ -82,8 +75,8 @@ def post(url: str, identifier: str, body: bytes, key: bytes, timestamp: int, tim
         "webhook-signature": signature(key, identifier, timestamp, body),
     }
     try:
-        connection.request("POST", parts.path or "/", body, headers)
-        status = connection.getresponse().status
+        with asked(connection, "POST", parts.path or "/", body, headers) as response:
+            status = response.status
     except (OSError, http.client.HTTPException) as error:
         why = reason(error) if isinstance(error, OSError) else type(error).__name__
         raise PeerUnreachable(f"webhook {parts.hostname}: no answer: {why}") from error

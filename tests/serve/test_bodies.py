@@ -1,0 +1,119 @@
+"""Bodies that do not come: each holds a place for a while, and not for good."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import httpx
+import pytest
+
+from wetread.errors import ModelError
+from wetread.jobs.worker import Reader
+from wetread.serve import stow
+from wetread.serve.dicomweb import MOST_REQUESTS
+from wetread.serve.node import Node
+from wetread.serve.record import Record
+from wetread.settings import Settings
+
+PAUSE_S = 0.02
+RELATED = 'multipart/related; type="application/dicom"; boundary=cut'
+PATHS = ("/dicomweb/workitems?1.2", "/studies/1.2/review")
+
+
+def nothing_is_read() -> Reader:
+    raise ModelError("none")
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    state = tmp_path_factory.mktemp("state")
+    settings = Settings(state=state, port=0, http_port=0, peer_timeout_s=2.0, idle_timeout_s=0.5)
+    made = Node(settings, nothing_is_read)
+    made.start()
+    yield made
+    made.stop(2.0)
+
+
+def begun(
+    port: int, path: str, kind: str = "application/json", sent: bytes = b"[", length: int = 60_000
+) -> socket.socket:
+    """A request whose body has begun."""
+    sock = socket.create_connection(("127.0.0.1", port), timeout=10)
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n"
+    sock.sendall(head.encode() + b"\r\n" + sent)
+    return sock
+
+
+def crawled(sock: socket.socket) -> bytes:
+    """What is answered to a body of which a byte comes now and then."""
+    sock.settimeout(PAUSE_S)
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        try:
+            sock.sendall(b" ")
+            return sock.recv(1 << 16)
+        except TimeoutError:
+            pass
+    raise AssertionError("nothing is answered")
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_bodies_that_fall_silent_leave_their_places_to_others(node: Node, path: str) -> None:
+    with ExitStack() as stack, httpx.Client(base_url=f"http://127.0.0.1:{node.http_port}") as other:
+        silent = [stack.enter_context(begun(node.http_port, path)) for _ in range(MOST_REQUESTS)]
+        for sock in silent:
+            assert sock.recv(1 << 16).startswith(b"HTTP/1.1 408")
+        assert other.get("/dicomweb/studies").status_code == 200
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_body_that_crawls_is_ended(node: Node, path: str) -> None:
+    with begun(node.http_port, path) as sock:
+        answer = crawled(sock)
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"within 0.5 s" in answer
+    assert b"connection: close" in answer.lower()
+
+
+def test_objects_that_crawl_are_ended(node: Node) -> None:
+    with begun(node.http_port, "/dicomweb/studies", RELATED, b"--cut\r\n") as sock:
+        assert crawled(sock).startswith(b"HTTP/1.1 408")
+
+
+def test_objects_that_come_slowly_but_come_are_taken(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes far longer than `idle_timeout_s`, but is never silent for so long."""
+    monkeypatch.setattr(stow, "LEAST_BYTES_S", 100)
+    first, piece, last = b"--cut\r\n\r\n", bytes(40), b"\r\n--cut--"
+    length = len(first) + 15 * len(piece) + len(last)
+    with begun(node.http_port, "/dicomweb/studies", RELATED, first, length) as sock:
+        for _ in range(15):
+            sock.sendall(piece)
+            time.sleep(0.1)
+        sock.sendall(last)
+        assert sock.recv(1 << 16).startswith(b"HTTP/1.1 409")  # it came whole, and is no object
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_who_leaves_in_the_middle_is_no_error(node: Node, path: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR), ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(begun(node.http_port, path))
+        stack.close()
+        with begun(node.http_port, path) as last:  # asked after them: they are over when it is
+            assert last.recv(1 << 16).startswith(b"HTTP/1.1 408")
+    assert not [one for one in caplog.records if one.name.startswith("uvicorn")]
+
+
+def test_the_record_of_the_demo_waits_for_no_body_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wetread.serve.record.BODY_S", 0.2)
+    record = Record()
+    record.start()
+    try:
+        with begun(int(record.url.rpartition(":")[2].partition("/")[0]), "/fhir") as sock:
+            assert sock.recv(1 << 16).startswith(b"HTTP/1.1 408")
+    finally:
+        record.stop()

@@ -594,7 +594,9 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 def test_example_of_the_how_to_page_is_a_description(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs/how-to/bring-your-own.md").read_text(encoding="utf-8")
-    (tmp_path / "describe.toml").write_text(page.split("```toml\n")[1].split("```")[0], encoding="utf-8")
+    blocks = [block.split("```")[0] for block in page.split("```toml\n")[1:]]
+    (described,) = [block for block in blocks if "[graph]" in block]
+    (tmp_path / "describe.toml").write_text(described, encoding="utf-8")
     told = read_description(tmp_path / "describe.toml", {})
     assert told.meaning == Meaning(input="input_1", output="dense_3")
     assert told.recipe.channels == 3

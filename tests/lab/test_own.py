@@ -14,8 +14,9 @@ import pytest
 from wetread import infer
 from wetread.errors import BadInput
 from wetread.lab import commands
-from wetread.lab.plan import load_plan
+from wetread.lab.plan import load_plan, recipe_of
 from wetread.lab.series import load
+from wetread.lab.train import Plan
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 SIDE = 32
@@ -118,6 +119,17 @@ def test_pictures_of_two_classes(tmp_path: Path, recipe: Path) -> None:
     recipe.write_text(RECIPE.format(task="segmentation"))
     with pytest.raises(BadInput, match="expected a mask, found none"):
         load(load_plan(recipe), tmp_path)
+
+
+def test_the_recipe_of_the_how_to_page_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/how-to/bring-your-own.md").read_text(encoding="utf-8")
+    (told,) = [one for block in page.split("```toml\n")[1:] if "[folds]" in (one := block.split("```")[0])]
+    (tmp_path / "liver.toml").write_text(told, encoding="utf-8")
+    volumes(tmp_path / "mine" / "livers", 2)
+    table = load_plan(tmp_path / "liver.toml")
+    assert Plan.from_table(table["train"]).epochs == 48
+    assert recipe_of(table["recipe"]).grid == (256, 256)
+    assert len(load(table, tmp_path)) == 2
 
 
 def test_what_cannot_be_trained_on(tmp_path: Path, recipe: Path) -> None:

@@ -112,12 +112,20 @@ def test_pictures_of_two_classes(tmp_path: Path, recipe: Path) -> None:
         for name in ("ball", "none"):
             (tmp_path / "mine" / "balls" / name).mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(tmp_path / "mine" / "balls" / name / f"{at}.png"), ball(rng, 1)[0][0].astype(np.uint8))
-    recipe.write_text(RECIPE.format(task="classification") + '[audit]\npositive = "ball"\n')
+    told = RECIPE.format(task="classification") + '[audit]\npositive = "ball"\n'
+    recipe.write_text(told)
+    with pytest.raises(BadInput, match="expected a patient"):
+        load(load_plan(recipe), tmp_path)
+    whose = "patient_pattern = '(\\d)\\.png'\n"
+    recipe.write_text(told + whose)
     cases = load(load_plan(recipe), tmp_path)
     assert [one.shape for one in cases.images] == [(1, SIDE, SIDE)] * 8
     assert [one.tolist() for one in cases.present] == [[[1]]] * 4 + [[[0]]] * 4
-    recipe.write_text(RECIPE.format(task="segmentation"))
+    recipe.write_text(RECIPE.format(task="segmentation") + f"[audit]\n{whose}")
     with pytest.raises(BadInput, match="expected a mask, found none"):
+        load(load_plan(recipe), tmp_path)
+    recipe.write_text(told.partition("[ship]")[0])
+    with pytest.raises(BadInput, match=r"expected a \[\[ship.label\]\] for each label"):
         load(load_plan(recipe), tmp_path)
 
 

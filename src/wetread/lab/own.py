@@ -27,10 +27,18 @@ def load_own(table: Mapping[str, Any], folder: Path) -> Cases:
     Raises
     ------
     BadInput
-        The folder is none that `wetread lab data` knows, or as `cases_of`.
+        The folder is none that `wetread lab data` knows, the patient of an image is not known, the recipe names no
+        labels, or as `cases_of`.
     """
+    if not table.get("ship", {}).get("label"):
+        raise BadInput("recipe: expected a [[ship.label]] for each label of the network, found none")
     columns = made_of(Columns, table.get("audit", {}), "audit")
-    return cases_of(rows_of([folder], columns), table, columns.positive)
+    rows = rows_of([folder], columns)
+    if unknown := next((row.place for row in rows if not row.patient), ""):
+        raise BadInput(
+            f"{unknown}: expected a patient; name the column, or a pattern of the path, in the recipe's [audit]"
+        )
+    return cases_of(rows, table, columns.positive)
 
 
 def cases_of(rows: Sequence[Row], table: Mapping[str, Any], positive: str) -> Cases:

@@ -14,11 +14,6 @@ def split(url: str) -> SplitResult | None:
         return None
 
 
-def is_local(parts: SplitResult) -> bool:
-    """Whether a URL leads to this machine."""
-    return parts.hostname in ("127.0.0.1", "localhost")
-
-
 def is_secret(parts: SplitResult | None) -> bool:
     """Whether nobody on the way can read what is sent to a URL."""
-    return parts is not None and (parts.scheme.endswith("https") or is_local(parts))
+    return parts is not None and (parts.scheme.endswith("https") or parts.hostname in ("127.0.0.1", "localhost"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,14 +43,20 @@ def deliver(store: Store, pacs: Pacs, clock: Clock) -> None:
         clock.now += wait
 
 
-def test_a_document_that_was_given_up_goes_again(store: Store, desk: Desk) -> None:
-    pacs, clock = Pacs(), Clock()
+def given_up(store: Store, desk: Desk, pacs: Pacs, clock: Clock) -> dict[str, Any]:
+    """The job of a study of which the PACS does not want one document."""
     receive(store, "1.1", "1.1.1")
     read_all(store)
     bad = fake.document_uids("1.1.1")[0]
     pacs.status = lambda instance: 0xC000 if instance == bad else 0
     deliver(store, pacs, clock)
     (row,) = desk.jobs(State.FAILED)
+    return row
+
+
+def test_a_document_that_was_given_up_goes_again(store: Store, desk: Desk) -> None:
+    pacs, clock = Pacs(), Clock()
+    row = given_up(store, desk, pacs, clock)
     assert (row["procedure_step"], row["queued"], row["dead"]) == ("CANCELED", 0, 1)
     shown = desk.show(row["job"])
     assert {one["state"] for one in shown["deliveries"]} == {"SENT", "DEAD"}
@@ -63,13 +70,7 @@ def test_a_document_that_was_given_up_goes_again(store: Store, desk: Desk) -> No
 
 
 def test_what_was_given_up_and_canceled_stays_failed(store: Store, desk: Desk) -> None:
-    pacs, clock = Pacs(), Clock()
-    receive(store, "1.1", "1.1.1")
-    read_all(store)
-    bad = fake.document_uids("1.1.1")[0]
-    pacs.status = lambda instance: 0xC000 if instance == bad else 0
-    deliver(store, pacs, clock)
-    (row,) = desk.jobs(State.FAILED)
+    row = given_up(store, desk, Pacs(), Clock())
     assert desk.cancel(row["job"]) is State.FAILED
     with pytest.raises(BadInput, match="expected documents that were given up, got none"):
         desk.retry(row["job"])

@@ -502,8 +502,11 @@ def test_breaking_off_keeps_what_was_confirmed(store: Store, outbox: Outbox, pac
     assert state(store, "1.1") is State.DELIVERED
 
 
+@pytest.mark.parametrize(
+    "error", [PeerUnreachable("PACS: the connection broke"), OverflowError("nobody foresaw it")], ids=["broken", "odd"]
+)
 def test_one_document_over_which_the_peer_breaks_off_holds_nothing_else_up(
-    store: Store, outbox: Outbox, pacs: Pacs, clock: Clock
+    store: Store, outbox: Outbox, pacs: Pacs, clock: Clock, error: Exception
 ) -> None:
     for number in range(3):
         receive(store, f"1.{number}", f"1.{number}.1")
@@ -512,7 +515,7 @@ def test_one_document_over_which_the_peer_breaks_off_holds_nothing_else_up(
 
     def break_off(instance: str) -> int:
         if instance == hated:
-            raise PeerUnreachable("PACS: the connection broke")
+            raise error
         return 0
 
     pacs.status = break_off
@@ -524,23 +527,6 @@ def test_one_document_over_which_the_peer_breaks_off_holds_nothing_else_up(
     while (wait := outbox.step()) is not None:
         clock.now += wait
     assert state(store, "1.0") is State.DELIVERED
-
-
-def test_what_nobody_foresaw_over_one_document_holds_nothing_else_up(
-    store: Store, outbox: Outbox, pacs: Pacs, clock: Clock
-) -> None:
-    for number in range(2):
-        receive(store, f"1.{number}", f"1.{number}.1")
-    read_all(store)
-    odd = fake.document_uids("1.0.1")[0]
-
-    def overflow(instance: str) -> int:
-        return int(float("inf")) if instance == odd else 0
-
-    pacs.status = overflow
-    for _ in range(10):
-        clock.now += outbox.step() or 0.0
-    assert len(pacs.stored) == len(set(pacs.stored)) == 3
 
 
 def test_waits_grow_to_their_cap_and_vary() -> None:

@@ -118,12 +118,10 @@ class Outbox:
         except PeerBusy as error:
             with following(left[0].trace_id if left else ""):
                 self._failed(left[0] if left else None, "full", str(error), NO_ROOM.start, error.retry_after_s)
-        except WetreadError as error:
-            with following(left[0].trace_id if left else ""):
-                self._failed(left[0] if left else None, "unreachable", str(error))
         except Exception as error:  # noqa: BLE001 - what nobody foresaw over one document must not hold the others up
+            reason = str(error) if isinstance(error, WetreadError) else type(error).__name__
             with following(left[0].trace_id if left else ""):
-                self._failed(left[0] if left else None, "unreachable", type(error).__name__)
+                self._failed(left[0] if left else None, "unreachable", reason)
 
     def _failed(self, parcel: Parcel | None, outcome: str, reason: str, status: int = 0, least_s: float = 0.0) -> None:
         """It is away or full; that may show when nothing is under way any more.

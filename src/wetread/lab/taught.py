@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from wetread.errors import BadInput
 from wetread.lab.aware import aware, plain
 from wetread.lab.builds import FLOAT_BUILDS, weights_folder
 from wetread.lab.courses import read_cases, series_course
+from wetread.lab.folder import sha256_of
 from wetread.lab.lungs import lung_course
 from wetread.lab.plan import digest_of, made_of, recipe_of
 from wetread.lab.pneumonia import pneumonia_course
@@ -71,7 +71,7 @@ def prune(plan: Table, data: Path, out: Path, *, resume: bool = True) -> Path:
     table, parent = load_weights(folder / "weights.pt")
     child = cut(parent, recipe_of(table["recipe"]), float(_settings(plan, "prune")["ratio"]))
     course = distil(course_of(_at_hand(plan, table), data, out), parent)
-    by = digest_of(table, parent=_digest(folder / "weights.pt"), prune=_settings(plan, "prune"))
+    by = digest_of(table, parent=sha256_of(folder / "weights.pt"), prune=_settings(plan, "prune"))
     state = fit(child, course, _schedule(plan, "prune", table), folder / "pruned", learnt_by=by, resume=resume)
     save_weights(folder / "weights-pruned.pt", table, state.average)
     return folder / "weights-pruned.pt"
@@ -95,15 +95,11 @@ def learn_to_be_rounded(plan: Table, data: Path, out: Path, *, resume: bool = Tr
             table, parent = load_weights(folder / file)
             course = distil(course_of(_at_hand(plan, table), data, out), parent)
             run = folder / f"aware-{Path(file).stem}"
-            by = digest_of(table, parent=_digest(folder / file))
+            by = digest_of(table, parent=sha256_of(folder / file))
             state = fit(aware(parent), course, _schedule(plan, "quantize", table), run, learnt_by=by, resume=resume)
             files.append(folder / f"aware-{file}")
             save_weights(files[-1], table, plain(parent, state.average))
     return files
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _at_hand(plan: Table, table: Table) -> dict[str, Any]:

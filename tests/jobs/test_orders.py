@@ -153,8 +153,12 @@ def test_a_node_asks_a_worklist(tmp_path: Path) -> None:
         try:
             head, at = film("7.7", "7.7.1"), film("7.7", "7.7.1").index(element(0x00080060, "CS", b"CR"))
             plain = head[:at] + element(0x00080050, "SH", b"A-1") + head[at:]
-            assert send(Destination("WETREAD", "127.0.0.1", node.port), [plain]) == [0]
-            until(lambda: [job.lane for job in node.store.overview.versions("7.7")] == [Lane.STAT], 60.0)
+
+            def told(index: int, status: int) -> None:
+                """The association stays open until the order is known, or the film could be read before."""
+                until(lambda: [job.lane for job in node.store.overview.versions("7.7")] == [Lane.STAT], 60.0)
+
+            assert send(Destination("WETREAD", "127.0.0.1", node.port), [plain], on_status=told) == [0]
             queries = f'wetread_queries_total{{archive="WORKLIST@127.0.0.1:{port}",outcome="told"}} 1.0'
             until(lambda: queries in node.metrics.text().decode())
         finally:

@@ -67,7 +67,7 @@ def test_a_refused_split_trains_nothing(data: Path, monkeypatch: pytest.MonkeyPa
     films(data / "films", split="train")
     monkeypatch.setattr(commands, "load_plan", lambda name: FILMS)
     with pytest.raises(BadInput, match="same patient in two parts"):
-        commands.train("cxr-toy", data, data / "run")
+        commands.train("cxr-toy", data, data / "run", data)
     assert {path.name for path in (data / "run" / "cxr-toy").iterdir()} == {"audit"}
 
 

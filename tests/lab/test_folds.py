@@ -122,9 +122,9 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize("kind", [JOINT, VOLUME], ids=["joint", "volume"])
 def test_folds_become_a_folder_with_a_card(kind: dict[str, Any], recipe: Any, tmp_path: Path) -> None:
     name, out, models = recipe(**kind), tmp_path / "run", tmp_path / "models"
-    files = commands.train(name, tmp_path, out)
+    files = commands.train(name, tmp_path, out, tmp_path)
     assert [file.parent.name for file in files] == ["fold0", "fold1"]
-    pruned = commands.prune(name, tmp_path, out)
+    pruned = commands.prune(name, tmp_path, out, tmp_path)
     assert pruned.stat().st_size < files[0].stat().st_size
     assert set(commands.export(name, out)) == {"fp32", "pruned-fp32"}
     assert set(commands.quantize(name, tmp_path, out, models)) == {"int8", "pruned-int8"}
@@ -171,7 +171,7 @@ def test_folds_become_a_folder_with_a_card(kind: dict[str, Any], recipe: Any, tm
 
 
 def test_one_fold_is_trained_alone(recipe: Any, tmp_path: Path) -> None:
-    files = commands.train(recipe(**JOINT), tmp_path, tmp_path / "run", fold=1, epochs=1)
+    files = commands.train(recipe(**JOINT), tmp_path, tmp_path / "run", tmp_path, fold=1, epochs=1)
     assert [file.parent.name for file in files] == ["fold1"]
     assert not (tmp_path / "run" / "mr-toy" / "fold0").exists()
 
@@ -179,9 +179,9 @@ def test_one_fold_is_trained_alone(recipe: Any, tmp_path: Path) -> None:
 def test_a_recipe_that_does_not_say_how_to_prune_is_refused(recipe: Any, tmp_path: Path) -> None:
     path = Path(recipe(**JOINT))
     path.write_text(path.read_text().replace("[prune]", "[other]"))
-    commands.train(str(path), tmp_path, tmp_path, fold=0, epochs=1)
+    commands.train(str(path), tmp_path, tmp_path, tmp_path, fold=0, epochs=1)
     with pytest.raises(BadInput, match=r"\[prune\]"):
-        commands.prune(str(path), tmp_path, tmp_path)
+        commands.prune(str(path), tmp_path, tmp_path, tmp_path)
 
 
 def test_research_models_do_not_ship(recipe: Any, tmp_path: Path) -> None:

@@ -88,10 +88,10 @@ def volumes(folder: Path, count: int = 8) -> None:
 def test_from_a_folder_to_a_certified_model(tmp_path: Path, recipe: Path) -> None:
     data, run, models = tmp_path / "data", tmp_path / "run", tmp_path / "models"
     volumes(data / "mine" / "balls")
-    weights = commands.train(str(recipe), data, run, accepted="drawn")
+    weights = commands.train(str(recipe), data, run, data, accepted="drawn")
     assert [path.parent.name for path in weights] == ["fold0", "fold1"]
     with pytest.raises(BadInput, match="fold: expected one of 0, 1, got 9"):
-        commands.train(str(recipe), data, run, fold=9)
+        commands.train(str(recipe), data, run, data, fold=9)
     commands.export(str(recipe), run)
     commands.quantize(str(recipe), data, run, models)
     certificate = commands.certify(str(recipe), data, run, models)

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from tests.lab.films import drawn_films
+from tests.lab.series import drawn_cases
 from wetread.errors import BadInput
+from wetread.lab import train as training
 from wetread.lab import zoo
 from wetread.lab.augment import Augment
+from wetread.lab.cases import Cases, fold_of
+from wetread.lab.courses import series_course
+from wetread.lab.evaluate_series import told_by_others
+from wetread.lab.gridded import lay_cases
 from wetread.lab.lungs import dice_loss
-from wetread.lab.plan import digest_of
+from wetread.lab.plan import digest_of, recipe_of
 from wetread.lab.samples import LungSamples
-from wetread.lab.train import Course, Plan, State, fit, mixed
+from wetread.lab.train import Aside, Course, Plan, State, device_of, fit, learn, mixed
+from wetread.lab.verdicts import Scores
 from wetread.records import Recipe
 
 PLAN = Plan(epochs=3, batch=4, learning_rate=1e-3, bf16=False, workers=0, checkpoint_steps=2, warmup_steps=2, mixup=0.5)
+
+
+def replace_changes(samples: LungSamples) -> LungSamples:
+    return LungSamples(samples.films, samples.recipe, Augment.none(), 1)
 
 
 def run(out: Path, stop_at: int | None = None, plan: Plan = PLAN) -> State:
@@ -28,6 +41,8 @@ def run(out: Path, stop_at: int | None = None, plan: Plan = PLAN) -> State:
     recipe = Recipe(grid=(32, 32), mean=(0.5,), std=(0.25,))
     samples = LungSamples(drawn_films(), recipe, Augment(crop=0.5, border=0.5, opacity=0.5), 1)
     course = Course(samples, np.arange(16), dice_loss, lambda model: {"dice": 0.0})
+    if plan.patience:
+        course = replace(course, aside=Aside(replace_changes(samples), np.arange(16, 24)))
     return fit(model, course, plan, out, stop_at=stop_at)
 
 
@@ -107,3 +122,89 @@ def test_mixup_mixes_images_and_targets_alike() -> None:
     torch.testing.assert_close(new[:, 0, 0, 0], soft[:, 0])
     assert not torch.equal(new, images)
     assert mixed(images, targets, 0.0)[0] is images
+
+
+def weights(state: State) -> dict[str, torch.Tensor]:
+    return dict(state.average.state_dict())
+
+
+def test_training_stops_when_the_patients_aside_gain_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = iter([3.0, 2.0, 2.5, 2.1, 1.0])
+    monkeypatch.setattr(training, "_loss_on", lambda *_: next(losses))
+    patient = replace(PLAN, epochs=6, patience=2)
+    # The rate falls over six epochs, not three: the second epoch is that of a longer run.
+    second = weights(run(tmp_path / "two", stop_at=8, plan=replace(PLAN, epochs=6)))
+    assert run(tmp_path / "run", stop_at=10, plan=patient).step == 10  # killed in the third epoch
+    state = run(tmp_path / "run", plan=patient)
+    assert state.step == 16
+    assert [epoch["loss_aside"] for epoch in state.history] == [3.0, 2.0, 2.5, 2.1]
+    for again in (state, run(tmp_path / "run", plan=patient)):  # the second does nothing more
+        assert again.step == 16
+        for name, value in second.items():
+            torch.testing.assert_close(weights(again)[name], value, rtol=0, atol=0)
+
+
+def test_the_loss_of_the_patients_aside_is_that_of_images_without_changes(tmp_path: Path) -> None:
+    state = run(tmp_path, plan=replace(PLAN, patience=3))
+    samples = LungSamples(drawn_films(), Recipe(grid=(32, 32), mean=(0.5,), std=(0.25,)), Augment.none(), 1)
+    images, targets = zip(*(samples[0, row] for row in range(16, 24)), strict=True)
+    assert torch.equal(images[0], samples[5, 16][0])
+    with torch.no_grad():
+        loss = float(dice_loss(state.average(torch.stack(images)), torch.stack(targets)))
+    assert min(epoch["loss_aside"] for epoch in state.history) == pytest.approx(loss, rel=1e-5)
+
+
+FOLDED: dict[str, Any] = {
+    "task": "segmentation",
+    "model": {"labels": 2},
+    "recipe": {"grid": [32, 32], "channels": 1, "mean": [0.5], "std": [0.25]},
+    "folds": {"by": "patient", "n": 2},
+    "train": {"epochs": 1, "batch": 2, "learning_rate": 1e-3, "patience": 1, "aside": 0.5},
+}
+
+
+def owners(cases: Cases, series: Any) -> set[str]:
+    return set(cases.patient[np.unique(series)].tolist())
+
+
+@pytest.mark.parametrize("fold", [0, 1])
+def test_who_says_when_to_stop_neither_teaches_nor_fixes_a_threshold(fold: int) -> None:
+    cases = drawn_cases(24)
+    folds, gridded = fold_of(cases, FOLDED["folds"]), lay_cases(cases, recipe_of(FOLDED["recipe"]), 2)
+    course = series_course(FOLDED, cases, gridded, folds, fold)
+    assert course.aside is not None
+    asked = owners(cases, gridded.series[course.aside.rows])
+    taught = owners(cases, gridded.series[course.rows % len(gridded)])
+    rows = np.arange(len(gridded))
+    scores = Scores(gridded.present[:, 0], rows.astype(np.float64), gridded.series, "max")
+    fixing = owners(cases, told_by_others(FOLDED, cases, scores, folds, fold).series)
+    assert asked
+    assert taught == fixing == owners(cases, np.flatnonzero(folds != fold)) - asked
+    without = FOLDED | {"train": FOLDED["train"] | {"patience": 0}}
+    assert series_course(without, cases, gridded, folds, fold).aside is None
+    with pytest.raises(BadInput, match="leaves patients to ask"):
+        series_course(FOLDED | {"train": FOLDED["train"] | {"aside": 0.0}}, cases, gridded, folds, fold)
+
+
+def test_a_device_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert device_of(PLAN) == torch.device("cpu")
+    with pytest.raises(BadInput, match="expected a CUDA device and a torch made for it, found none"):
+        run(tmp_path, plan=replace(PLAN, device="cuda"))
+    with pytest.raises(BadInput, match="expected auto, cpu or cuda, got 'gpu'"):
+        device_of(replace(PLAN, device="gpu"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert device_of(PLAN) == device_of(replace(PLAN, device="cuda")) == torch.device("cuda")
+    assert device_of(replace(PLAN, device="cpu")) == torch.device("cpu")
+
+
+def test_a_step_runs_where_the_model_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device without memory stands for CUDA: what lies elsewhere is refused by it too."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which does not know that device
+    network, teacher = (zoo.build({"architecture": "unet", "widths": [8, 8, 8, 8]}) for _ in range(2))
+    state = training._start(network, PLAN, torch.device("meta"))
+    batch = torch.rand(2, 1, 32, 32), torch.zeros(2, 1, 32, 32)
+    assert learn(state, PLAN, dice_loss, teacher.to("meta"), batch, 1e-3).device.type == "meta"
+    assert state.step == 1
+    with pytest.raises(RuntimeError, match="expected device"):
+        learn(state, PLAN, dice_loss, teacher.to_empty(device="cpu"), batch, 1e-3)

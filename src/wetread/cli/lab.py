@@ -80,7 +80,9 @@ def lab_commands() -> Any:
 @data_option
 @run_option
 @json_option
+@click.pass_context
 def train(
+    context: click.Context,
     recipe: str,
     epochs: int | None,
     fold: int | None,
@@ -97,7 +99,8 @@ def train(
     if not as_json:
         for table in room.tables(told):
             console().print(table)
-    for weights in lab_commands().train(recipe, data, folder, resume=not fresh, epochs=epochs, fold=fold):
+    models = settings_of(context).models_dir
+    for weights in lab_commands().train(recipe, data, folder, models, resume=not fresh, epochs=epochs, fold=fold):
         say(as_json, "weights", weights)
 
 
@@ -107,9 +110,11 @@ def train(
 @data_option
 @run_option
 @json_option
-def prune(model: str, fresh: bool, data: Path, folder: Path, as_json: bool) -> None:
+@click.pass_context
+def prune(context: click.Context, model: str, fresh: bool, data: Path, folder: Path, as_json: bool) -> None:
     """Cut channels from a trained model and let it learn from its parent."""
-    say(as_json, "weights", lab_commands().prune(model, data, folder, resume=not fresh))
+    models = settings_of(context).models_dir
+    say(as_json, "weights", lab_commands().prune(model, data, folder, models, resume=not fresh))
 
 
 @lab.command()

@@ -7,7 +7,7 @@ that a resumed run sees the same images as one that was never stopped.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import cv2
@@ -54,6 +54,11 @@ class Augment:
     def from_table(cls, table: Mapping[str, Any]) -> Augment:
         """Return the record of a recipe's ``[augment]`` table; raises `BadInput` as `made_of`."""
         return made_of(cls, table, "augment")
+
+    @classmethod
+    def none(cls) -> Augment:
+        """Return the record that changes nothing."""
+        return cls(**{one.name: 0.0 for one in fields(cls) if one.name != "window"})  # type: ignore[arg-type]
 
 
 def frame_matrix(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from wetread.errors import BadInput
 
-__all__ = ["Cases", "by_size", "deal", "fold_of", "used_folds"]
+__all__ = ["Cases", "by_size", "deal", "fold_of", "owners", "used_folds"]
 
 Strings = NDArray[np.str_]
 
@@ -61,11 +61,16 @@ def fold_of(cases: Cases, settings: Mapping[str, Any]) -> NDArray[np.int64]:
         return np.unique(cases.site, return_inverse=True)[1].astype(np.int64)
     if settings["by"] != "patient":
         raise BadInput(f"[folds] by: expected 'patient' or 'site', got {settings['by']!r}")
-    leader = {name: group[0] for group in settings.get("together", ()) for name in group}
-    owner = np.array([leader.get(str(name), str(name)) for name in cases.patient])
+    owner = owners(cases, settings)
     trait = settings.get("stratify")
     stratum = cases.traits[trait] if trait else np.full(len(cases), "")
     return deal(owner, stratum, str(int(settings.get("seed", 0))), int(settings["n"]))
+
+
+def owners(cases: Cases, settings: Mapping[str, Any]) -> Strings:
+    """Return of each series (n,) the patient, or the first of those that ``together`` of ``[folds]`` keeps together."""
+    leader = {name: group[0] for group in settings.get("together", ()) for name in group}
+    return np.array([leader.get(str(name), str(name)) for name in cases.patient])
 
 
 def deal(owner: Strings, stratum: Strings, salt: str, count: int) -> NDArray[np.int64]:

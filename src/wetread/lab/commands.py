@@ -59,6 +59,7 @@ def train(
     recipe: str | Path,
     data: Path,
     out: Path,
+    models: Path,
     *,
     accepted: str = "",
     resume: bool = True,
@@ -76,6 +77,8 @@ def train(
     out
         Run folder: ``<id>/checkpoint.pt``, ``history.json``, ``curves.png``, ``weights.pt``;
         for a recipe with folds the same in ``<id>/fold0`` and so on; the audit in ``<id>/audit``.
+    models
+        Folder of model folders: a classifier of films learns in the boxes of the cxr-lungs that ships.
     accepted
         Why a split that fails its audit is used nevertheless; recorded.
     epochs
@@ -90,7 +93,8 @@ def train(
     Raises
     ------
     BadInput
-        The recipe or the data is not there, the split fails its audit, or a classifier is trained before cxr-lungs.
+        The recipe or the data is not there, the split fails its audit, or a classifier comes before cxr-lungs has
+        shipped.
     """
     table = load_plan(recipe)
     cleared(table, data, out, accepted)
@@ -99,15 +103,15 @@ def train(
     if "folds" in table:
         return train_folds(table, data, out, fold=fold, resume=resume)
     folder, plan = out / str(table["id"]), Plan.from_table(table["train"])
-    network, course = zoo.build(table["model"]), course_of(table, data, out)
+    network, course = zoo.build(table["model"]), course_of(table, data, out, models)
     state = fit(network, course, plan, folder, learnt_by=digest_of(table), resume=resume)
     save_weights(folder / "weights.pt", table, state.average)
     return [folder / "weights.pt"]
 
 
-def prune(model: str, data: Path, out: Path, *, resume: bool = True) -> Path:
+def prune(model: str, data: Path, out: Path, models: Path, *, resume: bool = True) -> Path:
     """Cut channels and heads from a trained model and let it learn from its parent: see `wetread.lab.taught.prune`."""
-    return pruned(load_plan(model), data, out, resume=resume)
+    return pruned(load_plan(model), data, out, models, resume=resume)
 
 
 def gate(model: str, data: Path, out: Path, models: Path, evidence: Path) -> dict[str, Any]:
@@ -171,7 +175,7 @@ def quantize(
     """
     table = load_plan(model)
     if aware:
-        learn_to_be_rounded(table, data, out, resume=resume)
+        learn_to_be_rounded(table, data, out, models, resume=resume)
     if "folds" in table:
         return quantize_series(table, data, out, aware)
     return quantize_film(table, data, out, models, aware)

@@ -153,7 +153,7 @@ class Series:
 
     def course(self, own: Table, for_try: bool = False) -> Course:
         """Return what one architecture is trained on; in a try without the fold that judges it."""
-        course = series_course(own, self.gridded, self.folds, int(own["ship"]["fold"]))
+        course = series_course(own, self.cases, self.gridded, self.folds, int(own["ship"]["fold"]))
         if not for_try:
             return course
         of = self.folds[self.gridded.series][course.rows % len(self.gridded)]

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wetread.lab.augment import Augment
-from wetread.lab.cases import Cases, fold_of
+from wetread.lab.cases import Cases, fold_of, owners
 from wetread.lab.gridded import Gridded, GridSamples, lay_cases
 from wetread.lab.losses import joint_loss, label_loss, mask_loss
 from wetread.lab.plan import recipe_of
 from wetread.lab.series import load
-from wetread.lab.train import Course, Plan
+from wetread.lab.train import Aside, Course, Plan
 
 __all__ = ["labels_of", "read_cases", "series_course", "shown"]
 
@@ -33,19 +33,25 @@ def read_cases(table: Mapping[str, Any], data: Path) -> tuple[Cases, Gridded, ND
     return cases, lay_cases(cases, recipe_of(table["recipe"]), labels_of(table)), fold_of(cases, table["folds"])
 
 
-def series_course(table: Mapping[str, Any], gridded: Gridded, folds: NDArray[np.int64], fold: int) -> Course:
-    """Return everything but one fold; nobody is held back, as the number of epochs is fixed."""
+def series_course(
+    table: Mapping[str, Any], cases: Cases, gridded: Gridded, folds: NDArray[np.int64], fold: int
+) -> Course:
+    """Return everything but one fold; with `patience`, less the patients who are asked when to stop."""
     plan, recipe = Plan.from_table(table["train"]), recipe_of(table["recipe"])
     masks = table["task"] != "classification"
     augment = Augment.from_table(table.get("augment", {}))
-    samples = GridSamples(gridded, recipe, augment, plan.seed, labels_of(table), masks)
-    rows = np.flatnonzero(folds[gridded.series] != fold)
+    samples, plain = (
+        GridSamples(gridded, recipe, one, plan.seed, labels_of(table), masks) for one in (augment, Augment.none())
+    )
+    ours, asked = folds[gridded.series] != fold, plan.asked(owners(cases, table["folds"]), fold)[gridded.series]
+    aside = Aside(plain, np.flatnonzero(ours & asked)) if plan.patience else None
     losses = {
         "segmentation": mask_loss,
         "classification": label_loss(plan.label_smoothing),
         "segmentation+classification": joint_loss,
     }
-    return Course(samples, shown(gridded, rows, plan), losses[table["task"]], lambda model: {})
+    rows = shown(gridded, np.flatnonzero(ours & ~asked), plan)
+    return Course(samples, rows, losses[table["task"]], lambda model: {}, aside=aside)
 
 
 def shown(gridded: Gridded, rows: NDArray[np.int64], plan: Plan) -> NDArray[np.int64]:

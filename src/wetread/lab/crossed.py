@@ -18,7 +18,7 @@ from wetread.lab.courses import read_cases, series_course, shown
 from wetread.lab.gridded import Gridded, GridSamples
 from wetread.lab.plan import digest_of
 from wetread.lab.predict import Predictor
-from wetread.lab.train import Plan, fit
+from wetread.lab.train import Aside, Plan, fit
 from wetread.lab.views import Tail, Views
 from wetread.lab.weights import save_weights
 from wetread.records import Recipe, Tensor
@@ -52,14 +52,14 @@ def train_folds(
     BadInput
         There is no such fold.
     """
-    _, gridded, folds = read_cases(table, data)
+    cases, gridded, folds = read_cases(table, data)
     plan, views, files = Plan.from_table(table["train"]), None, []
     known = used_folds(table["folds"], folds)
     if fold is not None and fold not in known:
         raise BadInput(f"fold: expected one of {', '.join(map(str, known))}, got {fold}")
     for one in known if fold is None else [fold]:
         folder = fold_folder(out, str(table["id"]), one)
-        course = series_course(table, gridded, folds, one)
+        course = series_course(table, cases, gridded, folds, one)
         torch.manual_seed(plan.seed)
         network = zoo.build(table["model"])
         if plan.views:
@@ -68,6 +68,10 @@ def train_folds(
             rows, file = shown(gridded, np.arange(len(gridded)), plan), folder.parent / "views.pt"
             views = views or Views(course.samples, rows, plan.views, tail, file)
             course = replace(course, samples=views)
+            if course.aside is not None:
+                assert isinstance(course.aside.samples, GridSamples)
+                plain = Views(course.aside.samples, course.aside.rows, 1, tail, folder / "views-aside.pt")
+                course = replace(course, aside=Aside(plain, course.aside.rows))
         average = fit(network, course, plan, folder, learnt_by=digest_of(table, fold=one), resume=resume).average
         kept = average.network if isinstance(average, Tail) else average
         save_weights(folder / "weights.pt", dict(table) | {"fold": one}, kept)

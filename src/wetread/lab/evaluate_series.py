@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wetread.infer import Model
-from wetread.lab.cases import Cases, used_folds
+from wetread.lab.cases import Cases, owners, used_folds
 from wetread.lab.courses import labels_of, read_cases
 from wetread.lab.crossed import Answers, answers
 from wetread.lab.folder import engines_for
@@ -20,6 +20,7 @@ from wetread.lab.held_out import held_out
 from wetread.lab.predict import built
 from wetread.lab.rivals import average_mask, bright_masks, nearest_label, ridge_scores, threshold_lungs
 from wetread.lab.roc import operating
+from wetread.lab.train import Plan
 from wetread.lab.verdicts import (
     Overlap,
     Scores,
@@ -33,7 +34,7 @@ from wetread.lab.verdicts import (
 from wetread.measures import accuracy, auroc, sensitivity, specificity
 from wetread.records import Mask
 
-__all__ = ["evaluate_series", "fixed_point", "names_of"]
+__all__ = ["evaluate_series", "names_of", "told_by_others"]
 
 Figures = dict[str, Any]
 Rows = NDArray[np.int64]
@@ -142,7 +143,10 @@ def _crossed_labels(ground: Ground, logits: NDArray[np.float64]) -> Figures:
     table, folds, used = ground.table, ground.folds, used_folds(ground.table["folds"], ground.folds)
     series, truth = ground.gridded.series[ground.rows], ground.gridded.present[ground.rows, 0]
     scores = Scores(truth, logits, series, table["ship"]["pool"])
-    by_fold = {fold: fixed_point(table, scores, folds, fold) for fold in used}
+    by_fold = {
+        fold: operating_point(told_by_others(table, ground.cases, scores, folds, fold), table["operating_point"])
+        for fold in used
+    }
     points = {int(one): by_fold[int(folds[one])] for one in np.unique(series)}
     figures = score_figures(scores, points, ground.cases.patient)
     fixed = np.array([points[int(one)] for one in series])
@@ -155,9 +159,13 @@ def _crossed_labels(ground: Ground, logits: NDArray[np.float64]) -> Figures:
     return figures
 
 
-def fixed_point(table: Mapping[str, Any], scores: Scores, folds: Rows, fold: int) -> tuple[float, float]:
-    """Return temperature and threshold of one fold's network, fixed on what the others say of its training patients."""
-    return operating_point(scores.take(np.flatnonzero(folds != fold)), table["operating_point"])
+def told_by_others(table: Mapping[str, Any], cases: Cases, scores: Scores, folds: Rows, fold: int) -> Scores:
+    """Return what the other networks say of a fold's training patients, who fix its temperature and threshold.
+
+    Less those who were asked when it stops.
+    """
+    asked = Plan.from_table(table["train"]).asked(owners(cases, table["folds"]), fold)
+    return scores.take(np.flatnonzero((folds != fold) & ~asked))
 
 
 def _build_figures(

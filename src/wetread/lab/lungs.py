@@ -17,7 +17,7 @@ from wetread.lab.data import Films, held_back, kermany
 from wetread.lab.plan import recipe_of
 from wetread.lab.predict import eager, predict_lungs
 from wetread.lab.samples import LungSamples
-from wetread.lab.train import Answer, Course, Plan, logits
+from wetread.lab.train import Answer, Aside, Course, Plan, logits
 from wetread.measures import dice
 from wetread.prepare import back_mask, letterbox
 from wetread.records import Recipe
@@ -50,12 +50,17 @@ def lung_course(table: Mapping[str, Any], data: Path, cache: Path) -> Course:
     films = kermany(data, cache)
     aside = held_back(films.patient, plan.held_back, plan.seed)
     usable = (films.split == "train") & films.masked()
-    train_rows, check_rows = np.flatnonzero(usable & ~aside), np.flatnonzero(usable & aside)
+    asked = plan.asked(films.patient)
+    train_rows, check_rows = np.flatnonzero(usable & ~aside & ~asked), np.flatnonzero(usable & aside)
 
     def validate(model: nn.Module) -> dict[str, float]:
         logits = predict_lungs(eager(model), films, check_rows, recipe)
         overlap = [film_dice(one, films, int(row), recipe) for one, row in zip(logits, check_rows, strict=True)]
         return {"dice": float(np.mean(overlap)), "dice_p05": float(np.percentile(overlap, 5))}
 
-    samples = LungSamples(films, recipe, Augment.from_table(table.get("augment", {})), plan.seed)
-    return Course(samples, train_rows, dice_loss, validate)
+    samples, plain = (
+        LungSamples(films, recipe, one, plan.seed)
+        for one in (Augment.from_table(table.get("augment", {})), Augment.none())
+    )
+    stop = Aside(plain, np.flatnonzero(usable & ~aside & asked)) if plan.patience else None
+    return Course(samples, train_rows, dice_loss, validate, aside=stop)

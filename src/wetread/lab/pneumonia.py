@@ -17,7 +17,7 @@ from wetread.lab.data import held_back, kermany
 from wetread.lab.plan import recipe_of
 from wetread.lab.predict import Predictor, eager, lung_boxes, predict_logits
 from wetread.lab.samples import Change, PneumoniaSamples
-from wetread.lab.train import Answer, Course, Plan, logits
+from wetread.lab.train import Answer, Aside, Course, Plan, logits
 from wetread.measures import auroc, specificity, threshold_at_sensitivity
 from wetread.records import Recipe
 
@@ -90,7 +90,8 @@ def pneumonia_course(
     films = kermany(data, cache)
     boxes, masks, _ = lung_boxes(segmenter, segmenter_recipe, films, recipe.region_margin, cache)
     aside = held_back(films.patient, plan.held_back, plan.seed)
-    train_rows = np.flatnonzero((films.split == "train") & ~aside)
+    learning, asked = (films.split == "train") & ~aside, plan.asked(films.patient)
+    train_rows = np.flatnonzero(learning & ~asked)
     check_rows = np.flatnonzero((films.split == "train") & aside)
     truth = films.label[check_rows]
 
@@ -104,15 +105,11 @@ def pneumonia_course(
         ]
         return figures | {"auc_damaged": float(np.mean(damaged)), "auc_worst": float(np.min(damaged))}
 
-    samples = PneumoniaSamples(
-        films,
-        boxes,
-        masks,
-        train_rows,
-        recipe,
-        Augment.from_table(table.get("augment", {})),
-        plan.seed,
-        int(table["model"].get("stride", 16)),
+    stride = int(table["model"].get("stride", 16))
+    samples, untouched = (
+        PneumoniaSamples(films, boxes, masks, train_rows, recipe, one, plan.seed, stride)
+        for one in (Augment.from_table(table.get("augment", {})), Augment.none())
     )
     loss = guided_loss(float(films.label[train_rows].mean()), plan.label_smoothing, plan.guidance)
-    return Course(samples, train_rows, loss, validate)
+    stop = Aside(untouched, np.flatnonzero(learning & asked)) if plan.patience else None
+    return Course(samples, train_rows, loss, validate, aside=stop)

@@ -43,15 +43,17 @@ def eager(model: nn.Module, names: tuple[str, ...] = ("logits", "map"), bf16: bo
 
     `names` are those of its outputs, in order; those it does not give are left out.
     """
-    weights = b"".join(value.numpy().tobytes() for value in model.state_dict().values())
+    weights = b"".join(value.cpu().numpy().tobytes() for value in model.state_dict().values())
 
     def answer(tensors: Tensor) -> dict[str, Tensor]:
         model.eval()
-        images = torch.from_numpy(tensors)
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        images = torch.from_numpy(tensors).to(next(model.parameters()).device)
+        with torch.inference_mode(), torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
             given = model(images.contiguous(memory_format=layout_of(images)))
         found = given if isinstance(given, tuple) else (given,)
-        return {name: np.asarray(one.float().numpy(), np.float32) for name, one in zip(names, found, strict=False)}
+        return {
+            name: np.asarray(one.float().cpu().numpy(), np.float32) for name, one in zip(names, found, strict=False)
+        }
 
     return Predictor(answer, hashlib.sha256(weights).hexdigest())
 

@@ -15,7 +15,7 @@ from wetread.lab.cases import Cases
 from wetread.lab.certify import PARENT, document, network, verdict
 from wetread.lab.courses import read_cases
 from wetread.lab.crossed import Answers, answers, calibration
-from wetread.lab.evaluate_series import fixed_point
+from wetread.lab.evaluate_series import told_by_others
 from wetread.lab.folder import PRECISION, engines_for, exported, passing, write_folder
 from wetread.lab.gridded import Gridded
 from wetread.lab.held_out import fold_answers, held_out, trained_network
@@ -23,7 +23,7 @@ from wetread.lab.plan import recipe_of
 from wetread.lab.points import rule_words
 from wetread.lab.predict import built
 from wetread.lab.subgroups import Paired
-from wetread.lab.verdicts import Scores, measure_answers
+from wetread.lab.verdicts import Scores, measure_answers, operating_point
 
 __all__ = ["certify_series", "quantize_series"]
 
@@ -69,7 +69,7 @@ def certify_series(table: dict[str, Any], data: Path, out: Path, models: Path) -
     cases, gridded, folds = read_cases(table, data)
     aside = np.flatnonzero(folds[gridded.series] == int(table["ship"]["fold"]))
     files = exported(float_builds(table, out)[PARENT].parent)
-    notes = _fix_point(table, gridded, folds, out) if table["task"] != "segmentation" else {}
+    notes = _fix_point(table, cases, gridded, folds, out) if table["task"] != "segmentation" else {}
     name = f"{table['data']}, fold {table['ship']['fold']}, which the network never saw"
     ground = Ground(name, table, cases, gridded, aside)
     parent = fold_answers(table, aside, gridded, weights_folder(table, out))
@@ -124,14 +124,14 @@ def _logits(answered: Answers) -> NDArray[np.float64]:
     return answered.logits[:, 0].astype(np.float64)
 
 
-def _fix_point(table: dict[str, Any], gridded: Gridded, folds: Rows, out: Path) -> dict[str, Any]:
+def _fix_point(table: dict[str, Any], cases: Cases, gridded: Gridded, folds: Rows, out: Path) -> dict[str, Any]:
     """Fix temperature and threshold in the table's ``[ship]``, and return what was fixed."""
     ship, rule = table["ship"], table["operating_point"]
     rows, answered = held_out(table, gridded, folds, out)
     scores = Scores(gridded.present[rows, 0], _logits(answered), gridded.series[rows], ship["pool"])
-    temperature, threshold = fixed_point(table, scores, folds, int(ship["fold"]))
+    others = told_by_others(table, cases, scores, folds, int(ship["fold"]))
+    temperature, threshold = operating_point(others, rule)
     ship["temperature"] = round(temperature, 4)
-    others = scores.take(np.flatnonzero(folds != int(ship["fold"])))
     for label in ship["label"]:
         label["threshold"] = float(np.floor(threshold * 1e4) / 1e4)
         label["threshold_rule"] = (

@@ -9,48 +9,39 @@ from typing import Any
 from wetread.errors import BadInput
 from wetread.lab.aware import aware, plain
 from wetread.lab.builds import FLOAT_BUILDS, weights_folder
+from wetread.lab.certify import shipped_segmenter
 from wetread.lab.courses import read_cases, series_course
 from wetread.lab.folder import sha256_of
 from wetread.lab.lungs import lung_course
 from wetread.lab.plan import digest_of, made_of, recipe_of
 from wetread.lab.pneumonia import pneumonia_course
-from wetread.lab.predict import Predictor, eager
 from wetread.lab.prune import cut, distil
 from wetread.lab.train import Course, Plan, fit
 from wetread.lab.weights import load_weights, save_weights
-from wetread.records import Recipe
 
-__all__ = ["course_of", "learn_to_be_rounded", "prune", "segmenter"]
+__all__ = ["course_of", "learn_to_be_rounded", "prune"]
 
-#: The model whose masks bound the region of the classifiers.
-SEGMENTER = "cxr-lungs"
 Table = Mapping[str, Any]
 
 
-def course_of(table: Table, data: Path, out: Path) -> Course:
+def course_of(table: Table, data: Path, out: Path, models: Path) -> Course:
     """Return what a model was trained on; of a recipe with folds, everything but the fold that ships.
 
     Raises
     ------
     BadInput
-        The data are not there, or a classifier of films comes before cxr-lungs.
+        The data are not there, or a classifier of films comes before cxr-lungs has shipped.
     """
     if "folds" in table:
-        _, gridded, folds = read_cases(table, data)
-        return series_course(table, gridded, folds, int(table["ship"]["fold"]))
+        return series_course(table, *read_cases(table, data), int(table["ship"]["fold"]))
     cache = out / "cache"
     if table["task"] == "segmentation":
         return lung_course(table, data, cache)
-    return pneumonia_course(table, *segmenter(out), data, cache)
+    model, segmenter = shipped_segmenter(models, forked=True)
+    return pneumonia_course(table, segmenter, model.recipe, data, cache)
 
 
-def segmenter(out: Path) -> tuple[Predictor, Recipe]:
-    """Return the network that finds the lungs for a classifier in training, and its recipe."""
-    table, network = load_weights(out / SEGMENTER / "weights.pt")
-    return eager(network), recipe_of(table["recipe"])
-
-
-def prune(plan: Table, data: Path, out: Path, *, resume: bool = True) -> Path:
+def prune(plan: Table, data: Path, out: Path, models: Path, *, resume: bool = True) -> Path:
     """Cut channels and heads from a trained model and let it learn from its parent, by the ``[prune]`` table.
 
     Parameters
@@ -70,14 +61,14 @@ def prune(plan: Table, data: Path, out: Path, *, resume: bool = True) -> Path:
     folder = weights_folder(plan, out)
     table, parent = load_weights(folder / "weights.pt")
     child = cut(parent, recipe_of(table["recipe"]), float(_settings(plan, "prune")["ratio"]))
-    course = distil(course_of(_at_hand(plan, table), data, out), parent)
+    course = distil(course_of(_at_hand(plan, table), data, out, models), parent)
     by = digest_of(table, parent=sha256_of(folder / "weights.pt"), prune=_settings(plan, "prune"))
     state = fit(child, course, _schedule(plan, "prune", table), folder / "pruned", learnt_by=by, resume=resume)
     save_weights(folder / "weights-pruned.pt", table, state.average)
     return folder / "weights-pruned.pt"
 
 
-def learn_to_be_rounded(plan: Table, data: Path, out: Path, *, resume: bool = True) -> list[Path]:
+def learn_to_be_rounded(plan: Table, data: Path, out: Path, models: Path, *, resume: bool = True) -> list[Path]:
     """Train each network of a model, whole and pruned, as its int8 build will run it, by the ``[quantize]`` table.
 
     Returns
@@ -93,7 +84,7 @@ def learn_to_be_rounded(plan: Table, data: Path, out: Path, *, resume: bool = Tr
     for file in FLOAT_BUILDS:
         if file == "weights.pt" or (folder / file).exists():
             table, parent = load_weights(folder / file)
-            course = distil(course_of(_at_hand(plan, table), data, out), parent)
+            course = distil(course_of(_at_hand(plan, table), data, out, models), parent)
             run = folder / f"aware-{Path(file).stem}"
             by = digest_of(table, parent=sha256_of(folder / file))
             state = fit(aware(parent), course, _schedule(plan, "quantize", table), run, learnt_by=by, resume=resume)

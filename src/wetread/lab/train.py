@@ -22,10 +22,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from wetread.errors import BadInput
 from wetread.lab.curves import draw_curves
+from wetread.lab.data import held_back
 from wetread.lab.plan import digest_of, made_of
 from wetread.lab.samples import Batches
 
-__all__ = ["Answer", "Course", "Plan", "State", "all_logits", "channels_last", "fit", "layout_of", "logits"]
+__all__ = [
+    *("Answer", "Aside", "Course", "Plan", "State", "all_logits", "channels_last", "device_of", "fit"),
+    *("layout_of", "logits"),
+]
 
 #: What a network answers: logits, logits and maps, or masks, logits and maps.
 Answer = Tensor | tuple[Tensor, ...]
@@ -54,11 +58,37 @@ class Plan:
     views: int = 0  # changed views a row that pass the frozen blocks once, for all epochs; 0: new ones each epoch
     guidance: float = 0.0  # weight of the share of a map's evidence outside the lungs
     steps: int = 0  # more epochs where they are fewer steps: who has few rows learns as long as who has many
+    device: str = "auto"  # "cuda", "cpu", or CUDA where there is any
+    patience: int = 0  # epochs without a lower loss on the patients aside after which training stops; 0: never
+    aside: float = 0.1  # share of training patients who are only asked when to stop; with `patience`
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Plan:
         """Return the record of a recipe's ``[train]`` table; raises `BadInput` as `made_of`."""
         return made_of(cls, table, "train")
+
+    def asked(self, patient: NDArray[np.str_], fold: int = 0) -> NDArray[np.bool_]:
+        """Return (n,) which rows are of patients who only say when the network of a fold stops."""
+        return held_back(patient, self.aside if self.patience else 0.0, self.seed + 1 + fold)
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """Patients who say when to stop: nothing is learnt from them, and no threshold or figure is taken on them.
+
+    Raises
+    ------
+    BadInput
+        There are none.
+    """
+
+    samples: Dataset[tuple[Tensor, Tensor]]  # without random changes
+    rows: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        """See that there are some."""
+        if not len(self.rows):
+            raise BadInput("recipe, [train] aside: expected a share that leaves patients to ask when to stop, got none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +100,7 @@ class Course:
     loss: Loss  # (answer, targets) -> scalar
     validate: Validate  # averaged model -> named figures on held-back patients
     teacher: nn.Module | None = None  # whose soft answers are learnt beside the labels
+    aside: Aside | None = None  # of a plan with `patience`
 
 
 @dataclass(slots=True)
@@ -81,6 +112,7 @@ class State:
     optimiser: torch.optim.Optimizer
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)  # of `average`, where the loss on the patients aside is least
 
     def save(self, path: Path, learnt_by: str) -> None:
         """Write the state, and by what it was learnt, so that a power cut leaves the old or the new one."""
@@ -92,7 +124,9 @@ class State:
                 "optimiser": self.optimiser.state_dict(),
                 "step": self.step,
                 "history": self.history,
+                "best": self.best,
                 "rng": torch.get_rng_state(),
+                "cuda_rng": torch.cuda.get_rng_state_all(),
                 "learnt_by": learnt_by,
             },
             partial,
@@ -116,8 +150,31 @@ class State:
         self.model.load_state_dict(saved["model"])
         self.average.load_state_dict(saved["average"])
         self.optimiser.load_state_dict(saved["optimiser"])
-        self.step, self.history = saved["step"], saved["history"]
+        self.step, self.history, self.best = saved["step"], saved["history"], saved["best"]
         torch.set_rng_state(saved["rng"])
+        if len(saved["cuda_rng"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(saved["cuda_rng"])
+
+    def waited(self) -> int:
+        """Return the epochs since the loss on the patients aside was least; 0 without any."""
+        losses = [epoch["loss_aside"] for epoch in self.history if "loss_aside" in epoch]
+        return len(losses) - 1 - int(np.argmin(losses)) if losses else 0
+
+
+def device_of(plan: Plan) -> torch.device:
+    """Return where a plan trains.
+
+    Raises
+    ------
+    BadInput
+        It asks for CUDA and there is none, or for something else.
+    """
+    if plan.device not in ("auto", "cpu", "cuda"):
+        raise BadInput(f"recipe, [train] device: expected auto, cpu or cuda, got {plan.device!r}")
+    there = torch.cuda.is_available()
+    if plan.device == "cuda" and not there:
+        raise BadInput("recipe, [train] device: expected a CUDA device and a torch made for it, found none; say auto")
+    return torch.device("cuda" if there and plan.device != "cpu" else "cpu")
 
 
 def channels_last(model: nn.Module) -> nn.Module:
@@ -165,7 +222,8 @@ def learning_rate(plan: Plan, step: int, steps: int) -> float:
     return plan.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
-def _start(model: nn.Module, plan: Plan) -> State:
+def _start(model: nn.Module, plan: Plan, device: torch.device) -> State:
+    model = channels_last(model).to(device)
     # Norms and biases are not decayed: their size carries no complexity.
     decayed = [p for p in model.parameters() if p.ndim > 1]
     free = [p for p in model.parameters() if p.ndim <= 1]
@@ -197,6 +255,9 @@ def fit(
 ) -> State:
     """Train, validate each epoch, and leave ``checkpoint.pt``, ``history.json`` and curves in `out`.
 
+    With patients aside it ends when their loss has not fallen for `Plan.patience` epochs, and the averaged weights
+    of the epoch where it was least are kept.
+
     Parameters
     ----------
     learnt_by
@@ -208,19 +269,21 @@ def fit(
 
     Returns
     -------
-    The state; its `average` is the model to keep.
+    The state, on the processor; its `average` is the model to keep.
 
     Raises
     ------
     BadInput
-        The checkpoint is one of another plan, or of other weights.
+        The checkpoint is one of another plan, or of other weights; or as `device_of`.
     """
-    learnt_by = digest_of({}, plan=replace(plan, workers=0, checkpoint_steps=0), by=learnt_by)
+    learnt_by = digest_of({}, plan=replace(plan, workers=0, checkpoint_steps=0, device=""), by=learnt_by)
+    device = device_of(plan)
     torch.manual_seed(plan.seed)
     out.mkdir(parents=True, exist_ok=True)
-    state, checkpoint = _start(channels_last(model), plan), out / "checkpoint.pt"
+    state, checkpoint = _start(model, plan, device), out / "checkpoint.pt"
     if resume and checkpoint.exists():
         state.load(checkpoint, learnt_by)
+    teacher = None if course.teacher is None else course.teacher.to(device)
     batches = Batches(course.rows, plan.batch, plan.epochs, plan.seed, state.step, plan.steps)
     steps = batches.per_epoch * batches.epochs
     loader: Iterable[tuple[Tensor, Tensor]] = DataLoader(
@@ -230,39 +293,59 @@ def fit(
         prefetch_factor=8 if plan.workers else None,
         # Its own, or starting the loader would advance the generator that dropout and mixup draw from.
         generator=torch.Generator().manual_seed(plan.seed),
+        pin_memory=device.type == "cuda",
     )
     running: list[float] = []
+    if _stopped(state, plan):
+        loader = ()
     with _bar() as progress:
         bar = progress.add_task(out.name, total=steps, completed=state.step, loss=0.0)
         for images, targets in loader:
-            running.append(_step(state, plan, course, images, targets, steps))
+            rate = learning_rate(plan, state.step, steps)
+            running.append(float(learn(state, plan, course.loss, teacher, mixed(images, targets, plan.mixup), rate)))
             progress.update(bar, advance=1, loss=float(np.mean(running[-50:])))
             if state.step % batches.per_epoch == 0:
                 figures = {"epoch": state.step / batches.per_epoch, "loss": float(np.mean(running))}
+                if course.aside is not None:
+                    figures["loss_aside"] = _loss_on(course.aside, state.average, course.loss, plan)
                 state.history.append(figures | course.validate(state.average))
                 running.clear()
+                if course.aside is not None and not state.waited():
+                    state.best = {name: value.clone() for name, value in state.average.state_dict().items()}
                 (out / "history.json").write_text(json.dumps(state.history, indent=1))
                 draw_curves(state.history, out / "curves.png")
                 state.save(checkpoint, learnt_by)
             elif state.step % plan.checkpoint_steps == 0:
                 state.save(checkpoint, learnt_by)
-            if stop_at is not None and state.step >= stop_at:
+            if _stopped(state, plan) or (stop_at is not None and state.step >= stop_at):
                 break
+    if state.best:
+        state.average.load_state_dict(state.best)
+    state.model.cpu()
+    state.average.cpu()
     return state
 
 
-def _step(state: State, plan: Plan, course: Course, images: Tensor, targets: Tensor, steps: int) -> float:
+def _stopped(state: State, plan: Plan) -> bool:
+    return bool(plan.patience) and state.waited() >= plan.patience
+
+
+def learn(
+    state: State, plan: Plan, loss: Loss, teacher: nn.Module | None, batch: tuple[Tensor, Tensor], rate: float
+) -> Tensor:
+    """Take one step on a batch, wherever the model lies, and return its loss."""
     state.model.train()
     for group in state.optimiser.param_groups:
-        group["lr"] = learning_rate(plan, state.step, steps)
-    images, targets = mixed(images, targets, plan.mixup)
+        group["lr"] = rate
+    device = next(state.model.parameters()).device
+    images, targets = (part.to(device, non_blocking=True) for part in batch)
     images = images.contiguous(memory_format=layout_of(images))
-    with torch.autocast("cpu", torch.bfloat16, enabled=plan.bf16):
+    with torch.autocast(device.type, torch.bfloat16, enabled=plan.bf16):
         answer: Answer = state.model(images)
-        value = course.loss(answer, targets)
-        if course.teacher is not None:
+        value = loss(answer, targets)
+        if teacher is not None:
             with torch.no_grad():
-                wanted = [torch.sigmoid(one) for one in all_logits(course.teacher(images))]
+                wanted = [torch.sigmoid(one) for one in all_logits(teacher(images))]
             for ours, soft in zip(all_logits(answer), wanted, strict=True):
                 value = value + functional.binary_cross_entropy_with_logits(ours, soft)
     state.optimiser.zero_grad(set_to_none=True)
@@ -271,7 +354,18 @@ def _step(state: State, plan: Plan, course: Course, images: Tensor, targets: Ten
     state.optimiser.step()
     state.step += 1
     _average(state, plan.ema)
-    return float(value.detach())
+    return value.detach()
+
+
+def _loss_on(aside: Aside, model: nn.Module, loss: Loss, plan: Plan) -> float:
+    """Return the mean loss of a model on the patients aside."""
+    device, total = next(model.parameters()).device, 0.0
+    keys = [[(0, int(row)) for row in aside.rows[at : at + plan.batch]] for at in range(0, len(aside.rows), plan.batch)]
+    for (images, targets), part in zip(DataLoader(aside.samples, batch_sampler=keys), keys, strict=True):
+        images = images.to(device).contiguous(memory_format=layout_of(images))
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=plan.bf16):
+            total += float(loss(model(images), targets.to(device))) * len(part)
+    return total / len(aside.rows)
 
 
 def _bar() -> Progress:

@@ -29,7 +29,7 @@ from wetread.lab.half import halved, whole
 from wetread.lab.phantom import LUNGS, chest
 from wetread.lab.plan import load_plan, recipe_of
 from wetread.lab.prune import cut
-from wetread.lab.quantize import quantize_onnx
+from wetread.lab.quantize import JUDGED, agreement, quantize_onnx
 from wetread.lab.subgroups import Paired, subgroup_rows
 from wetread.lab.weights import load_weights, save_weights
 from wetread.lab.zoo import ARCHITECTURES, build
@@ -235,6 +235,36 @@ def test_folder_loads_with_every_build_on_every_engine(tmp_path: Path) -> None:
     for choice in choices:
         assert infer.load(model, choice, threads=1).identity.build == choice.build
     assert (tmp_path / "int8.onnx").stat().st_size < 0.7 * (tmp_path / "fp32.onnx").stat().st_size
+
+
+def rounded_layers(path: Path) -> int:
+    return sum(node.op_type == "DequantizeLinear" for node in onnx.load(path).graph.node)
+
+
+def test_a_loss_is_bounded_by_layers_that_stay_in_float(tmp_path: Path) -> None:
+    parent = export_onnx(trained("unet"), replace(RECIPE, grid=(64, 64)), ("logits",), tmp_path / "fp32.onnx")
+    rng = np.random.default_rng(0)
+    samples = [rng.normal(0, 1, (1, 1, 64, 64)).astype(np.float32) for _ in range(8)]
+    free = quantize_onnx(parent, samples, tmp_path / "free.onnx")
+
+    def drop(path: Path) -> float:
+        ours, theirs = (engine.loader("onnxruntime")(one.read_bytes(), "int8", 1, None) for one in (path, parent))
+        pairs = [(ours.run(one), theirs.run(one)) for one in samples[::JUDGED]]
+        return 1 - float(np.mean([agreement(tuple(a), list(a.values()), list(b.values())) for a, b in pairs]))
+
+    most = drop(free) / 2
+    bound = quantize_onnx(parent, samples, tmp_path / "bound.onnx", max_drop=most)
+    assert most > 0
+    assert drop(bound) <= most + 1e-6
+    assert 0 < rounded_layers(bound) < rounded_layers(free)
+
+
+def test_masks_agree_by_dice_and_labels_by_probability() -> None:
+    one = [np.array([[[[3.0, -1.0, 2.0, -4.0]]]]), np.array([[0.0]]), np.zeros((1, 1, 1, 1))]
+    two = [np.array([[[[3.0, 1.0, -2.0, -4.0]]]]), np.array([[np.log(3)]]), np.ones((1, 1, 1, 1))]
+    assert agreement(("mask", "logits", "map"), one, two) == 0.5
+    assert agreement(("logits", "map"), one[1:], two[1:]) == pytest.approx(0.75)
+    assert agreement(("mask", "logits", "map"), one, one) == 1.0
 
 
 def test_another_network_does_not_reproduce_the_golden_output(tmp_path: Path) -> None:

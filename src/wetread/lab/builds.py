@@ -88,5 +88,6 @@ def int8_builds(table: Mapping[str, Any], out: Path, samples: Sequence[Tensor], 
     for name, parent in float_builds(table, out).items():
         small = parent.with_name(parent.name.replace("fp32", "int8"))
         source = _exported(weights[name], parent.with_name(f"aware-{parent.name}")) if aware else parent
-        builds[small.stem] = quantize_onnx(source, samples, small, transformer=attends(table["model"]))
+        most = float(table.get("quantize", {}).get("max_drop", 0.0))
+        builds[small.stem] = quantize_onnx(source, samples, small, transformer=attends(table["model"]), max_drop=most)
     return builds

@@ -1,4 +1,4 @@
-"""Int8 after training: NNCF's ONNX backend, weights stored as int8, so that both engines run the file.
+"""Int8 after training by NNCF's ONNX backend, if need be with the layers that lose most left in float.
 
 References
 ----------
@@ -12,26 +12,33 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import nncf
 import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import numpy_helper
+import onnxruntime
 
 from wetread.lab.half import whole
+from wetread.measures import dice
 from wetread.records import Tensor
 
-__all__ = ["quantize_onnx"]
+__all__ = ["agreement", "quantize_onnx"]
 
 #: Outputs whose layers stay in float: they are tiny, and the answer is read from them.
 FLOAT_LAYERS = ("Gemm",)
 
 
-def quantize_onnx(parent: Path, samples: Sequence[Tensor], path: Path, *, transformer: bool = False) -> Path:
+#: Of so many calibration tensors one is set aside to judge by, where a loss is bounded.
+JUDGED = 4
+
+
+def quantize_onnx(
+    parent: Path, samples: Sequence[Tensor], path: Path, *, transformer: bool = False, max_drop: float = 0.0
+) -> Path:
     """Write the int8 build of an fp32 ONNX file.
 
     Parameters
@@ -44,23 +51,74 @@ def quantize_onnx(parent: Path, samples: Sequence[Tensor], path: Path, *, transf
         File to write.
     transformer
         Leave attention's softmax and norms in float and balance the perceptrons' activations.
+    max_drop
+        How far the mean `agreement` with the parent may fall on every fourth tensor, on which nothing is then
+        calibrated: layers go back to float, the ones that lose most first, until it holds (NNCF's accuracy control).
+        0: whatever it loses; the certificate judges.
     """
     model = onnx.shape_inference.infer_shapes(whole(onnx.load(parent)))
     keep = _kept_in_float(model)
+    judged = list(samples[::JUDGED]) if max_drop else []
+    seen = [one for at, one in enumerate(samples) if not max_drop or at % JUDGED]
+    how: dict[str, Any] = {
+        "preset": nncf.QuantizationPreset.MIXED,
+        "subset_size": len(seen),
+        "fast_bias_correction": transformer,  # the slow one fails on graphs with attention and skips
+        "model_type": nncf.ModelType.TRANSFORMER if transformer else None,
+        "ignored_scope": nncf.IgnoredScope(names=keep) if keep else None,
+    }
     # Its words belong beside the answer, not into it: `--json` is read by machines.
     nncf.set_log_level(logging.ERROR)
     with redirect_stdout(sys.stderr):
-        quantized = nncf.quantize(
-            model,
-            nncf.Dataset(list(samples), lambda tensor: {"image": tensor}),
-            preset=nncf.QuantizationPreset.MIXED,
-            subset_size=len(samples),
-            fast_bias_correction=transformer,  # the slow one fails on graphs with attention and skips
-            model_type=nncf.ModelType.TRANSFORMER if transformer else None,
-            ignored_scope=nncf.IgnoredScope(names=keep) if keep else None,
-        )
-    onnx.save_model(_store_int8(quantized), str(path))
+        if max_drop:
+            bound = {"max_drop": max_drop, "drop_type": nncf.DropType.ABSOLUTE}
+            quantized = nncf.quantize_with_accuracy_control(
+                model, _given(seen), _judged(model, judged), _agreements, **bound, **how
+            )
+        else:
+            quantized = nncf.quantize(model, _given(seen), **how)
+    onnx.save_model(quantized, str(path))
     return path
+
+
+def _given(samples: Sequence[Tensor]) -> nncf.Dataset:
+    return nncf.Dataset(list(samples), lambda tensor: {"image": tensor})
+
+
+def _judged(parent: onnx.ModelProto, samples: Sequence[Tensor]) -> nncf.Dataset:
+    """Return tensors, each with what the parent says of it."""
+    session = _opened(parent)
+    pairs = [(one, session.run(None, {"image": one})) for one in samples]
+    return nncf.Dataset(pairs, lambda pair: {"image": pair[0]})
+
+
+def _opened(graph: onnx.ModelProto) -> Any:
+    return onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+def _agreements(graph: onnx.ModelProto, pairs: Iterable[tuple[Tensor, list[Tensor]]]) -> tuple[float, list[float]]:
+    """Return how far a graph agrees with the parent: the mean, and of each tensor."""
+    session = _opened(graph)
+    names = [one.name for one in session.get_outputs()]
+    scores = [agreement(names, session.run(names, {"image": image}), wanted) for image, wanted in pairs]
+    return float(np.mean(scores)), scores
+
+
+def agreement(names: Sequence[str], found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
+    """Return how far two answers to one image agree, 0 to 1; of several outputs, of the one where they agree least.
+
+    Of masks [1, K, (D,) H, W], logits: their Dice where they are above 0, mean over the labels; of labels [1, K],
+    logits: 1 less the mean difference of their probabilities.  A map does not count.
+    """
+    scores = []
+    for name, ours, theirs in zip(names, found, wanted, strict=True):
+        if name == "map":
+            continue
+        if ours.ndim > 2:
+            scores.append(np.mean([dice(a > 0, b > 0) for a, b in zip(ours[0], theirs[0], strict=True)]))
+        else:
+            scores.append(1 - np.abs(1 / (1 + np.exp(-ours)) - 1 / (1 + np.exp(-theirs))).mean())
+    return float(min(scores))
 
 
 def _kept_in_float(model: onnx.ModelProto) -> list[str]:
@@ -72,35 +130,3 @@ def _kept_in_float(model: onnx.ModelProto) -> list[str]:
         for node in model.graph.node
         if node.op_type in FLOAT_LAYERS or "map" in node.output or node.output[0].startswith("our/")
     ]
-
-
-def _store_int8(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Quantize the weights in the file itself: NNCF leaves them in float before a QuantizeLinear."""
-    held = {item.name: item for item in model.graph.initializer}
-    for node in list(model.graph.node):
-        if node.op_type != "QuantizeLinear" or node.input[0] not in held:
-            continue
-        axis = next((item.i for item in node.attribute if item.name == "axis"), 1)
-        weight, scale, zero = (numpy_helper.to_array(held[name]) for name in node.input)
-        stored = numpy_helper.from_array(_rounded(weight, scale, zero, axis), node.output[0])
-        model.graph.initializer.append(stored)
-        model.graph.node.remove(node)
-    used = {name for node in model.graph.node for name in node.input}
-    for item in list(model.graph.initializer):
-        if item.name not in used:
-            model.graph.initializer.remove(item)
-    kept = {item.name for item in model.graph.initializer}
-    for given in list(model.graph.input):
-        if given.name != "image" and (given.name in kept or given.name not in used):
-            model.graph.input.remove(given)
-    return model
-
-
-def _rounded(weight: Tensor, scale: Tensor, zero: NDArray[np.int8], axis: int) -> NDArray[np.int8]:
-    """Return what QuantizeLinear gives: ONNX operators, QuantizeLinear, round half to even."""
-    shape = [1] * weight.ndim
-    if scale.ndim:
-        shape[axis] = -1
-    levels = np.round(weight / scale.reshape(shape)) + zero.reshape(shape)
-    limits = np.iinfo(zero.dtype)
-    return np.asarray(np.clip(levels, limits.min, limits.max), zero.dtype)

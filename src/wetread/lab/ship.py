@@ -49,7 +49,7 @@ def quantize(plan: Mapping[str, Any], data: Path, out: Path, models: Path, aware
         found, _, _ = shipped_boxes(models, films, recipe, out / "cache")
         boxes = [Box(*(int(edge) for edge in box)) for box in found]
     samples: list[Tensor] = [exact(films, int(row), recipe, boxes[row]) for row in rows]
-    return int8_builds(table, out, samples, aware)
+    return int8_builds({**table, "quantize": plan.get("quantize", {})}, out, samples, aware)
 
 
 def certify(plan: Mapping[str, Any], data: Path, out: Path, models: Path) -> dict[str, Any]:

@@ -106,5 +106,5 @@ def _settings(plan: Table, name: str) -> dict[str, Any]:
 
 def _schedule(plan: Table, name: str, table: Table) -> Plan:
     """Return how a child learns: the recipe at hand says what differs from how its parent was trained."""
-    settings = {key: value for key, value in _settings(plan, name).items() if key != "ratio"}
+    settings = {key: value for key, value in _settings(plan, name).items() if key not in ("ratio", "max_drop")}
     return made_of(Plan, table["train"] | {"steps": 0} | settings, name)

@@ -15,6 +15,7 @@ from typing import Any
 
 from pydicom.multival import MultiValue
 
+from wetread.lossy import METHODS, was_lossy
 from wetread.report import codes
 from wetread.report.characters import CHARACTER_VRS, codecs_of, fits
 from wetread.report.elements import (
@@ -146,37 +147,20 @@ def _plain(value: Any) -> str:
     return str(value).rstrip(" \0")
 
 
-#: Transfer Syntax UID that may lose -> Lossy Image Compression Method (0028,2114): PS3.3 C.7.6.1.1.5.1.
-_METHODS = {
-    "1.2.840.10008.1.2.4.50": "ISO_10918_1",
-    "1.2.840.10008.1.2.4.51": "ISO_10918_1",
-    "1.2.840.10008.1.2.4.81": "ISO_14495_1",
-    "1.2.840.10008.1.2.4.91": "ISO_15444_1",
-    "1.2.840.10008.1.2.4.203": "ISO_15444_15",
-}
-#: Those of them that always lose: JPEG Baseline and Extended (PS3.5 Section 8.2.1).
-_ALWAYS_LOSSY = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
-
-
 def _lossy(header: Any) -> Item:
     """Say whether the source was ever compressed with loss, how, and how much (PS3.3 Section C.7.6.1.1.5).
 
     Old films do not say that they were, or name a ratio without a method; their own encoding tells both.
     """
     syntax = str(getattr(getattr(header, "file_meta", None), "TransferSyntaxUID", ""))
-    if not _was_lossy(text_of(header, "LossyImageCompression"), syntax):
+    if not was_lossy(text_of(header, "LossyImageCompression"), syntax):
         return item(LossyImageCompression="00")
     made = item(LossyImageCompression="01")
     told = _taken(header, ("LossyImageCompressionRatio", "LossyImageCompressionMethod"))
     ratio, method = get(told, "LossyImageCompressionRatio"), get(told, "LossyImageCompressionMethod")
-    if ratio and not method and syntax in _METHODS:
-        return made | told | item(LossyImageCompressionMethod=_METHODS[syntax])
+    if ratio and not method and syntax in METHODS:
+        return made | told | item(LossyImageCompressionMethod=METHODS[syntax])
     return made | told if ratio and method else made
-
-
-def _was_lossy(declared: str, syntax: str) -> bool:
-    """Whether an image lost something by what it declares, or by its encoding where that must or it does not say no."""
-    return declared == "01" or syntax in _ALWAYS_LOSSY or (declared != "00" and syntax in _METHODS)
 
 
 def _taken(header: Any, keywords: Iterable[str]) -> Item:

@@ -292,7 +292,11 @@ class Settings:
     least_free_bytes: int = _setting(1 << 31, "with less free space delivered studies go earlier; 0: never", "byte")
     max_pdu_bytes: int = _setting(1 << 20, "largest PDU that is accepted", "byte")
     max_object_bytes: int = _setting(1 << 29, "largest DICOM object that is taken", "byte")
-    idle_timeout_s: float = _setting(60.0, "an association without traffic is closed after this silence", "s")
+    idle_timeout_s: float = _setting(
+        60.0,
+        "an association without traffic, or an HTTP connection on which no request comes, is closed after this silence",
+        "s",
+    )
     max_pixels: int = _setting(100_000_000, "largest image that is decoded", "pixel")
     least_side: int = _setting(
         1000, "longer side down to which a JPEG 2000 film is decoded, documents keep its grid; 0: every pixel", "pixel"

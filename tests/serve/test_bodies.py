@@ -1,7 +1,8 @@
-"""Bodies that do not come: each holds a place for a while, and not for good."""
+"""Heads and bodies that do not come: each holds a place for a while, and not for good."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import time
@@ -10,16 +11,23 @@ from contextlib import ExitStack
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from websockets.sync.client import connect
 
 from wetread.errors import ModelError
 from wetread.jobs.worker import Reader
-from wetread.serve import stow
+from wetread.serve import heads, stow
 from wetread.serve.dicomweb import MOST_REQUESTS
+from wetread.serve.http import HttpServer
 from wetread.serve.node import Node
 from wetread.serve.record import Record
 from wetread.settings import Settings
 
 PAUSE_S = 0.02
+IDLE_S = 0.5
 RELATED = 'multipart/related; type="application/dicom"; boundary=cut'
 PATHS = ("/dicomweb/workitems?1.2", "/studies/1.2/review")
 
@@ -31,7 +39,7 @@ def nothing_is_read() -> Reader:
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     state = tmp_path_factory.mktemp("state")
-    settings = Settings(state=state, port=0, http_port=0, peer_timeout_s=2.0, idle_timeout_s=0.5)
+    settings = Settings(state=state, port=0, http_port=0, peer_timeout_s=2.0, idle_timeout_s=IDLE_S)
     made = Node(settings, nothing_is_read)
     made.start()
     yield made
@@ -48,6 +56,18 @@ def begun(
     return sock
 
 
+def rest(sock: socket.socket) -> bytes:
+    """What comes until the peer closes."""
+    sock.settimeout(10)
+    told = b""
+    try:
+        while chunk := sock.recv(1 << 16):
+            told += chunk
+    except ConnectionError:  # it had not read all that was sent
+        pass
+    return told
+
+
 def crawled(sock: socket.socket) -> bytes:
     """What is answered to a body of which a byte comes now and then."""
     sock.settimeout(PAUSE_S)
@@ -55,7 +75,7 @@ def crawled(sock: socket.socket) -> bytes:
     while time.monotonic() < end:
         try:
             sock.sendall(b" ")
-            return sock.recv(1 << 16)
+            return sock.recv(1 << 16) + rest(sock)
         except TimeoutError:
             pass
     raise AssertionError("nothing is answered")
@@ -117,3 +137,71 @@ def test_the_record_of_the_demo_waits_for_no_body_either(monkeypatch: pytest.Mon
             assert sock.recv(1 << 16).startswith(b"HTTP/1.1 408")
     finally:
         record.stop()
+
+
+def ended(sock: socket.socket) -> bool:
+    """Whether the peer closes within some seconds."""
+    return rest(sock) == b""
+
+
+def test_a_head_that_does_not_come_ends_its_connection(node: Node) -> None:
+    with ExitStack() as stack:
+        begin = time.monotonic()
+        made = [stack.enter_context(socket.create_connection(("127.0.0.1", node.http_port))) for _ in range(20)]
+        for sock in made[10:]:
+            sock.sendall(b"GET /health HTTP/1.1\r\nHost: ")
+        assert all(ended(sock) for sock in made)
+        assert time.monotonic() - begin < 5
+
+
+def test_a_head_that_crawls_ends_its_connection_also_after_a_request(node: Node) -> None:
+    with socket.create_connection(("127.0.0.1", node.http_port)) as sock:
+        sock.sendall(b"GET /health HTTP/1.1\r\nHost: here\r\n\r\n")
+        assert sock.recv(1 << 16).startswith(b"HTTP/1.1 200")
+        sock.settimeout(PAUSE_S)
+        end, left = time.monotonic() + 10, b"GET"
+        while left and time.monotonic() < end:
+            try:
+                sock.sendall(b"G")
+                left = sock.recv(1)
+            except TimeoutError:
+                pass
+            except ConnectionError:
+                left = b""
+        assert not left
+
+
+def test_a_head_without_end_is_refused(node: Node) -> None:
+    with socket.create_connection(("127.0.0.1", node.http_port), timeout=10) as sock:
+        sock.sendall(b"GET /health HTTP/1.1\r\nX: " + b"x" * (1 << 17))
+        assert sock.recv(1 << 16).startswith(b"HTTP/1.1 400")
+
+
+def test_connections_are_counted(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heads, "MOST_CONNECTIONS", 3)
+    with ExitStack() as stack:
+        made = [stack.enter_context(socket.create_connection(("127.0.0.1", node.http_port))) for _ in range(3)]
+        made[0].sendall(b"GET /health HTTP/1.1\r\nHost: here\r\n\r\n")
+        assert made[0].recv(1 << 16).startswith(b"HTTP/1.1 200")
+        with socket.create_connection(("127.0.0.1", node.http_port)) as more:
+            assert ended(more)
+
+
+def test_a_websocket_stays_open(node: Node) -> None:
+    with connect(f"ws://127.0.0.1:{node.http_port}/dicomweb/subscribers/WATCH", proxy=None) as channel:
+        with pytest.raises(TimeoutError):
+            channel.recv(timeout=3 * IDLE_S)
+        channel.ping().wait(5)
+
+
+def test_an_answer_that_takes_long_is_no_head_that_does_not_come() -> None:
+    async def slow(_request: Request) -> Response:
+        await asyncio.sleep(3 * IDLE_S)
+        return Response("done")
+
+    server = HttpServer(Starlette(routes=[Route("/", slow)]), "127.0.0.1", 0, within_s=IDLE_S)
+    server.start()
+    try:
+        assert httpx.get(f"http://127.0.0.1:{server.port}/").text == "done"
+    finally:
+        server.stop()

@@ -119,17 +119,25 @@ def prune(context: click.Context, model: str, fresh: bool, data: Path, folder: P
 
 @lab.command()
 @click.argument("names", nargs=-1, type=click.Choice(["cardiac", "kermany"]))
+@fresh_option
 @data_option
 @run_option
 @evidence_option
 @json_option
 @click.pass_context
 def compare(
-    context: click.Context, names: tuple[str, ...], data: Path, folder: Path, evidence: Path, as_json: bool
+    context: click.Context,
+    names: tuple[str, ...],
+    fresh: bool,
+    data: Path,
+    folder: Path,
+    evidence: Path,
+    as_json: bool,
 ) -> None:
     """Train U-Net, EfficientNet and Transformer on the same images and measure each: figures, size, time."""
     models = settings_of(context).models_dir
-    say(as_json, "architectures", lab_commands().compare(names, data, folder, models, evidence))
+    found = lab_commands().compare(names, data, folder, models, evidence, resume=not fresh)
+    say(as_json, "architectures", found)
 
 
 @lab.command()

@@ -119,7 +119,9 @@ def gate(model: str, data: Path, out: Path, models: Path, evidence: Path) -> dic
     return make_gate(load_plan(model), data, out, models, evidence)
 
 
-def compare(names: Sequence[str], data: Path, out: Path, models: Path, evidence: Path) -> dict[str, Figures]:
+def compare(
+    names: Sequence[str], data: Path, out: Path, models: Path, evidence: Path, *, resume: bool = True
+) -> dict[str, Figures]:
     """Train and measure the architectures of comparisons, all by default, and write ``architectures.*``.
 
     Raises
@@ -131,7 +133,7 @@ def compare(names: Sequence[str], data: Path, out: Path, models: Path, evidence:
     tables = {name: load_plan(f"compare/{name}") for name in names or COMPARISONS}
     for table in tables.values():
         cleared(table, data, out)
-    found = compare_architectures(tables, data, out, models)
+    found = compare_architectures(tables, data, out, models, resume=resume)
     write_comparisons(found, evidence)
     return found
 

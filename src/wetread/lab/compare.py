@@ -43,7 +43,9 @@ COMPARISONS = ("cardiac", "kermany")
 CALIBRATION = 192
 
 
-def compare_architectures(tables: Mapping[str, Table], data: Path, out: Path, models: Path) -> dict[str, Figures]:
+def compare_architectures(
+    tables: Mapping[str, Table], data: Path, out: Path, models: Path, *, resume: bool = True
+) -> dict[str, Figures]:
     """Train each architecture of some comparisons, and measure it.
 
     All are trained before the first engine with threads is opened: a process that makes samples is forked,
@@ -59,6 +61,8 @@ def compare_architectures(tables: Mapping[str, Table], data: Path, out: Path, mo
         Run folder.
     models
         Folder of models that ship; the comparison on films takes the lungs that its cxr-lungs finds.
+    resume
+        Go on from the checkpoints that there are.
 
     Returns
     -------
@@ -70,7 +74,7 @@ def compare_architectures(tables: Mapping[str, Table], data: Path, out: Path, mo
         name: Series(table, data) if "folds" in table else Chests(table, data, out, models)
         for name, table in tables.items()
     }
-    trained = {name: [_train(own, task, out) for own in _owns(task.table)] for name, task in tasks.items()}
+    trained = {name: [_train(own, task, out, resume) for own in _owns(task.table)] for name, task in tasks.items()}
     return {name: _measure(task, trained[name], out) for name, task in tasks.items()}
 
 
@@ -90,14 +94,15 @@ class Trained:
     learning_rate: float
 
 
-def _train(own: Table, task: Series | Chests, out: Path) -> Trained:
+def _train(own: Table, task: Series | Chests, out: Path, resume: bool) -> Trained:
     """Try each learning rate of ``[search]`` shortly, and train at the one that is best on held-back patients."""
     plan, search = Plan.from_table(own["train"]), own["search"]
 
     def trained(course: Course, rate: float, epochs: int, name: str) -> State:
         torch.manual_seed(plan.seed)
         here = replace(plan, learning_rate=rate, epochs=epochs)
-        return fit(zoo.build(own["model"]), course, here, out / own["id"] / name, learnt_by=digest_of(own))
+        folder = out / own["id"] / name
+        return fit(zoo.build(own["model"]), course, here, folder, learnt_by=digest_of(own), resume=resume)
 
     course = task.course(own, for_try=True)
     tries = {rate: trained(course, rate, search["epochs"], f"try-{rate:g}") for rate in search["learning_rates"]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import uvicorn
 from starlette.applications import Starlette
@@ -15,6 +16,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from wetread.errors import SettingsError
 from wetread.jobs.store import Store
 from wetread.serve import alerts
+from wetread.serve.heads import Punctual
 from wetread.serve.metrics import Metrics
 from wetread.serve.related import PREFIX
 from wetread.wire.tls import Rotating
@@ -96,6 +98,8 @@ class HttpServer:
     ----------
     tls
         The certificates of the port; None: it speaks plainly.
+    within_s
+        How long the head of a request may take.
 
     Raises
     ------
@@ -103,7 +107,9 @@ class HttpServer:
         The address cannot be bound.
     """
 
-    def __init__(self, app: Starlette, host: str, port: int, tls: Rotating | None = None) -> None:
+    def __init__(
+        self, app: Starlette, host: str, port: int, tls: Rotating | None = None, within_s: float = 60.0
+    ) -> None:
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             self._socket = socket.create_server((host, port), family=family)
@@ -116,6 +122,7 @@ class HttpServer:
             log_config=None,
             access_log=False,
             lifespan="off",
+            http=partial(Punctual, within_s=within_s),  # type: ignore[arg-type]
             ws="websockets-sansio",
             ws_max_size=MOST_MESSAGE,
             timeout_graceful_shutdown=GRACE_S,

@@ -149,7 +149,9 @@ class Node:
             shown += review.routes(self.store.reviews, self._viewer, settings)
             shown += viewer.routes(settings.viewer) if settings.viewer != Path() else ()
             app = application(self.store, self.metrics, self.missing, lambda: self._runner.strain.steps, web, shown)
-            self._http = HttpServer(app, settings.http_host, settings.http_port, _certificates(settings))
+            self._http = HttpServer(
+                app, settings.http_host, settings.http_port, _certificates(settings), settings.idle_timeout_s
+            )
             undo.callback(self._http.stop)
             self._http.start()
             self._runner.start()

@@ -31,6 +31,7 @@ from wetread.lab.plan import load_plan, recipe_of
 from wetread.lab.prune import cut
 from wetread.lab.quantize import JUDGED, agreement, quantize_onnx
 from wetread.lab.subgroups import Paired, subgroup_rows
+from wetread.lab.taught import course_of
 from wetread.lab.weights import load_weights, save_weights
 from wetread.lab.zoo import ARCHITECTURES, build
 from wetread.prepare import prepare
@@ -201,6 +202,11 @@ def test_frozen_blocks_are_not_cut() -> None:
 def test_missing_weights_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="train the model first"):
         load_weights(tmp_path / "weights.pt")
+
+
+def test_a_classifier_of_films_comes_after_the_lungs_that_bound_it(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="expected a certified cxr-lungs"):
+        course_of(load_plan("cxr-pneumonia"), tmp_path, tmp_path, tmp_path)
 
 
 def folder(tmp_path: Path, passed: bool, gate: str = "") -> Path:

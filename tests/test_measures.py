@@ -114,6 +114,14 @@ def test_bootstrap_leaves_out_draws_of_one_class() -> None:
     assert (found.low, found.high) == (1.0, 1.0)
 
 
+def test_bootstrap_leaves_out_draws_without_a_figure() -> None:
+    truth, present = np.array([1, 0, 0, 0]), np.array([1, 0, 0, 1])
+    found = measures.bootstrap_interval(measures.sensitivity, (truth, present), np.arange(4), draws=200)
+    assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0)
+    none = measures.bootstrap_interval(measures.sensitivity, (np.zeros(4), present), np.arange(4), draws=20)
+    assert np.isnan([none.value, none.low, none.high]).all()
+
+
 def test_hausdorff_of_volumes_takes_the_spacing_of_each_axis() -> None:
     one, other = np.zeros((20, 20, 20), bool), np.zeros((20, 20, 20), bool)
     one[5:10, 5:10, 5:10] = True

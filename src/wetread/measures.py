@@ -6,6 +6,7 @@ Validation and monitoring use these same functions.  Only numpy is needed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +36,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A figure with its 95 % interval."""
+    """A figure with its 95 % interval; NaN where it is not defined."""
 
     value: float
     low: float
@@ -239,7 +240,7 @@ def bootstrap(
     ----------
     figure
         Maps the columns, each cut to the same rows, to a number.  A draw for which
-        it raises ValueError (one class only) is left out.
+        it raises ValueError or gives NaN (one class only) is left out.
     columns
         Arrays of n rows.
     groups
@@ -258,11 +259,10 @@ def bootstrap(
     drawn: list[float] = []
     for _ in range(draws):
         rows = np.concatenate([rows_of[g] for g in rng.integers(len(rows_of), size=len(rows_of))])
-        try:
+        with suppress(ValueError):
             drawn.append(figure(*(column[rows] for column in columns)))
-        except ValueError:
-            continue
-    low, high = np.percentile(drawn, [2.5, 97.5])
+    drawn = [one for one in drawn if not np.isnan(one)]
+    low, high = np.percentile(drawn, [2.5, 97.5]) if drawn else (np.nan, np.nan)
     return Interval(float(figure(*columns)), float(low), float(high), len(order), len(rows_of)), np.array(drawn)
 
 

@@ -104,6 +104,12 @@ def test_from_a_folder_to_a_certified_model(tmp_path: Path, recipe: Path) -> Non
     assert "Outlines bright balls." in card
     assert "Published" not in card
     assert json.loads((models / "mr-mine" / "figures.json").read_text())["data"].keys() == {"folder", "files_sha256"}
+    assert "HD95, mean, mm" in card
+    recipe.write_text(RECIPE.format(task="segmentation").replace("n = 2\n", "n = 2\nseed = 1\n"))
+    with pytest.raises(BadInput, match="expected a checkpoint of this recipe"):
+        commands.train(str(recipe), data, run, data, accepted="drawn")
+    with pytest.raises(BadInput, match="trained without the images that it is judged on"):
+        commands.evaluate(str(recipe), data, run, models, tmp_path / "evidence")
 
 
 def test_pictures_of_two_classes(tmp_path: Path, recipe: Path) -> None:

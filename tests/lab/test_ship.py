@@ -23,7 +23,7 @@ from wetread.infer import engine
 from wetread.lab.certify import document, fit_temperature, verdict
 from wetread.lab.data import Films
 from wetread.lab.export import export_onnx, fold_norms
-from wetread.lab.folder import sha256_of, write_folder
+from wetread.lab.folder import passing, sha256_of, write_folder
 from wetread.lab.gate import kept_gate
 from wetread.lab.half import halved, whole
 from wetread.lab.phantom import LUNGS, chest
@@ -271,6 +271,21 @@ def test_masks_agree_by_dice_and_labels_by_probability() -> None:
     assert agreement(("mask", "logits", "map"), one, two) == 0.5
     assert agreement(("logits", "map"), one[1:], two[1:]) == pytest.approx(0.75)
     assert agreement(("mask", "logits", "map"), one, one) == 1.0
+
+
+def test_a_build_that_was_not_compared_does_not_pass() -> None:
+    """As bf16 on a host that has none."""
+    files = {name: Path(f"{name}.onnx") for name in ("fp32", "bf16", "int8")}
+    rows = [{"build": "fp32", "passed": True}, {"build": "int8", "passed": True}, {"build": "int8", "passed": False}]
+    assert list(passing(files, rows)) == ["fp32"]
+
+
+def test_one_patient_proves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "one.onnx").write_bytes(b"x")
+    for many in (1, 2):
+        score = np.linspace(0.9, 0.95, 2)
+        paired = Paired("dice", np.zeros(2), score, score, np.array(["p", "p" if many == 1 else "q"]))
+        assert verdict("int8", "onnxruntime", tmp_path / "one.onnx", paired, 0.01)["passed"] is (many > 1)
 
 
 def test_another_network_does_not_reproduce_the_golden_output(tmp_path: Path) -> None:

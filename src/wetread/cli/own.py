@@ -95,7 +95,12 @@ def take_in(context: click.Context, source: Path, description: Path, as_json: bo
 @click.option("--patient-from", default="", help="Imported model: pattern of the path; its first group is the patient.")
 @click.option("--split", default="", help="Imported model: as of `lab data`; nothing is judged on the first part.")
 @accept_option
-@click.option("--sensitivity", default=0.0, help="Imported classifier: fix the threshold so, on the part set aside.")
+@click.option(
+    "--sensitivity",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    help="Imported classifier: fix the threshold so, on the part set aside.",
+)
 @json_option
 @click.pass_context
 def certify(

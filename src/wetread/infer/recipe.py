@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -37,6 +38,10 @@ def parse(table: Mapping[str, Any]) -> Recipe:
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
     if set(values) - known or "grid" not in values:
         raise ModelError(f"[recipe]: expected grid and any of {sorted(known)}, got {sorted(values)}")
+    for item in fields(Recipe):
+        if item.name in values and not _fits(str(item.type), values[item.name]):
+            kind = "numbers, such as [1, 2]" if "tuple" in str(item.type) else item.type
+            raise ModelError(f"[recipe] {item.name}: expected {kind}, got {table[item.name]!r}")
     sizes = values.pop("grid")
     if len(sizes) not in (2, 3) or min(sizes) < 8:
         raise ModelError(f"[recipe] grid: expected two or three sizes of at least 8 pixels, got {sizes}")
@@ -47,6 +52,8 @@ def parse(table: Mapping[str, Any]) -> Recipe:
         raise ModelError("[recipe] region: expected a window in HU beside head: the skull is found by its density")
     if recipe.channels not in (1, 3) or {len(recipe.mean), len(recipe.std)} - {1, recipe.channels}:
         raise ModelError("[recipe] channels: expected 1 or 3, and as many values of mean and std, or one")
+    if min(recipe.std) <= 0:
+        raise ModelError(f"[recipe] std: expected values above 0, got {recipe.std}")
     if recipe.beside and (recipe.depth or recipe.channels != 3):
         raise ModelError("[recipe] beside: expected 3 channels and a grid of two sizes: a slice and its neighbours")
     if recipe.axes and sorted(sum(letter in pair for letter in recipe.axes) for pair in ENDS) != [1, 1, 1]:
@@ -54,6 +61,16 @@ def parse(table: Mapping[str, Any]) -> Recipe:
     _check_spacing(recipe)
     _check_intensity(recipe)
     return recipe
+
+
+def _fits(kind: str, value: Any) -> bool:
+    """Whether a value is of the type of a field of `Recipe`, its numbers finite."""
+    if "tuple" in kind:
+        return isinstance(value, tuple) and all(_fits("float", one) for one in value)
+    if kind in ("int", "float"):
+        number = isinstance(value, int if kind == "int" else int | float) and not isinstance(value, bool)
+        return number and math.isfinite(value)
+    return isinstance(value, bool if kind == "bool" else str)
 
 
 def _check_spacing(recipe: Recipe) -> None:

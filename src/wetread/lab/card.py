@@ -8,8 +8,9 @@ from typing import Any
 from wetread.infer import Model
 from wetread.lab.audit import markdown
 from wetread.lab.certify import PARENT
-from wetread.lab.evaluate import Figures, interval_text
+from wetread.lab.evaluate import Figures
 from wetread.lab.gate_page import section
+from wetread.lab.written import interval_text
 
 __all__ = ["audit_text", "card", "damage_parts", "operating_text"]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from wetread.lab.card import audit_text, certificate_text, damage_parts, operating_text, table_text
-from wetread.lab.evaluate import interval_text
+from wetread.lab.written import interval_text
 
 __all__ = ["card_series"]
 
@@ -30,7 +30,7 @@ def card_series(
     picture
         Of a classifier: the file beside the card that holds its curve.
     """
-    ship = table["ship"]
+    ship, table = table["ship"], {**table, "unit": figures["unit"]}
     parts = [
         f"# {table['id']} {ship['version']}",
         ship["summary"],
@@ -112,7 +112,7 @@ def _results(title: str, found: Figures, table: Mapping[str, Any]) -> list[str]:
 
 
 def _mask_table(found: Mapping[str, Figures], table: Mapping[str, Any]) -> str:
-    unit = "pixels" if table.get("unit") == "pixels" else "mm"
+    unit = table["unit"]
     rows = []
     for name, masks in found.items():
         for label, one in masks.items():
@@ -183,7 +183,7 @@ def _rivals(rivals: Figures, table: Mapping[str, Any]) -> list[str]:
 
 
 def _builds(figures: Figures, table: Mapping[str, Any]) -> str:
-    fold = figures["folds"][int(table["ship"]["fold"])]
+    fold = next(one for one in figures["folds"] if one["fold"] == int(table["ship"]["fold"]))
     parts = [
         f"## The builds that ship\n\nThey are the network of fold {fold['name']}, here on OpenVINO where it is "
         f"installed, on the {fold['patients']} patients of that fold: it saw the others in training."

@@ -11,10 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wetread.errors import BadInput
+from wetread.lab.plan import made_of
 
 __all__ = ["Cases", "by_size", "deal", "fold_of", "owners", "used_folds"]
 
 Strings = NDArray[np.str_]
+
+
+@dataclass(frozen=True, slots=True)
+class Folds:
+    """The ``[folds]`` table of a recipe."""
+
+    by: str  # "patient" or "site"
+    n: int = 0  # of patients
+    seed: int = 0  # of the order in which they are dealt
+    stratify: str = ""  # a trait that is dealt out evenly
+    together: tuple[tuple[str, ...], ...] = ()  # groups of patients that share a fold
+    used: tuple[int, ...] = ()  # folds that are trained and judged; all of them by default
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +68,23 @@ def fold_of(cases: Cases, settings: Mapping[str, Any]) -> NDArray[np.int64]:
     Raises
     ------
     BadInput
-        ``by`` is something else.
+        ``by`` is something else, there are fewer than two folds, sites or patients, or no such trait.
     """
-    if settings["by"] == "site":
+    told = made_of(Folds, settings, "folds")
+    names = np.unique(cases.site if told.by == "site" else owners(cases, settings))
+    if told.by not in ("patient", "site"):
+        raise BadInput(f"[folds] by: expected 'patient' or 'site', got {told.by!r}")
+    if len(names) < 2:
+        raise BadInput(f"[folds]: expected two {told.by}s or more, got {len(names)}: who is left out is judged")
+    if told.by == "site":
         return np.unique(cases.site, return_inverse=True)[1].astype(np.int64)
-    if settings["by"] != "patient":
-        raise BadInput(f"[folds] by: expected 'patient' or 'site', got {settings['by']!r}")
-    owner = owners(cases, settings)
-    trait = settings.get("stratify")
-    stratum = cases.traits[trait] if trait else np.full(len(cases), "")
-    return deal(owner, stratum, str(int(settings.get("seed", 0))), int(settings["n"]))
+    if not 2 <= told.n <= len(names):
+        raise BadInput(f"[folds] n: expected 2 to {len(names)}, the number of patients, got {told.n}")
+    if told.stratify and told.stratify not in cases.traits:
+        known = ", ".join(cases.traits) or "none"
+        raise BadInput(f"[folds] stratify: expected a trait of the data ({known}), got {told.stratify!r}")
+    stratum = cases.traits[told.stratify] if told.stratify else np.full(len(cases), "")
+    return deal(owners(cases, settings), stratum, str(told.seed), told.n)
 
 
 def owners(cases: Cases, settings: Mapping[str, Any]) -> Strings:
@@ -93,5 +113,15 @@ def deal(owner: Strings, stratum: Strings, salt: str, count: int) -> NDArray[np.
 
 
 def used_folds(settings: Mapping[str, Any], folds: NDArray[np.int64]) -> list[int]:
-    """Return the folds that are trained and judged: ``used`` of a recipe's ``[folds]`` table, all by default."""
-    return [int(fold) for fold in settings.get("used", range(int(folds.max()) + 1))]
+    """Return the folds that are trained and judged: ``used`` of a recipe's ``[folds]`` table, all by default.
+
+    Raises
+    ------
+    BadInput
+        There is no such fold.
+    """
+    known = range(int(folds.max()) + 1)
+    used = [int(fold) for fold in settings.get("used", ())] or list(known)
+    if strange := [fold for fold in used if fold not in known]:
+        raise BadInput(f"[folds] used: expected some of 0 to {known[-1]}, got {strange}")
+    return used

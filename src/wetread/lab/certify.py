@@ -30,7 +30,7 @@ Scores = NDArray[np.float64]
 def verdict(build: str, engine: str, path: Path, paired: Paired, margin: float) -> dict[str, Any]:
     """Return one row of the certificate.
 
-    It passes if the loss is below the margin with 97.5 % confidence, over all patients and
+    It passes if the loss is below the margin with 97.5 % confidence, over all patients, two at least, and
     in each subgroup that is judged (`wetread.lab.subgroups`).
     """
     change, _ = paired.change(margin)
@@ -49,7 +49,7 @@ def verdict(build: str, engine: str, path: Path, paired: Paired, margin: float) 
         "n": change.n,
         "patients": change.groups,
         "subgroups": parts,
-        "passed": bool(change.low >= -margin) and all(row.get("passed", True) for row in parts),
+        "passed": change.groups > 1 and bool(change.low >= -margin) and all(row.get("passed", True) for row in parts),
     }
 
 

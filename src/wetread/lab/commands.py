@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from wetread.errors import BadInput
 from wetread.infer import read
 from wetread.lab import zoo
@@ -103,7 +105,9 @@ def train(
     if "folds" in table:
         return train_folds(table, data, out, fold=fold, resume=resume)
     folder, plan = out / str(table["id"]), Plan.from_table(table["train"])
-    network, course = zoo.build(table["model"]), course_of(table, data, out, models)
+    course = course_of(table, data, out, models)
+    torch.manual_seed(plan.seed)
+    network = zoo.build(table["model"])
     state = fit(network, course, plan, folder, learnt_by=digest_of(table), resume=resume)
     save_weights(folder / "weights.pt", table, state.average)
     return [folder / "weights.pt"]

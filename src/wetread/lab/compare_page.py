@@ -10,8 +10,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from wetread.lab.card import table_text
-from wetread.lab.evaluate import interval_text
 from wetread.lab.evidence import save_svg, stamp
+from wetread.lab.written import interval_text, write_json
 
 __all__ = ["write_comparisons"]
 
@@ -39,7 +39,7 @@ def write_comparisons(found: Mapping[str, Figures], folder: Path) -> list[Path]:
     note = stamp()
     before = json.loads(files[0].read_text(encoding="utf-8")) if files[0].exists() else {}
     whole = before | {name: note | dict(figures) for name, figures in found.items()}
-    files[0].write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    write_json(files[0], whole)
     files[1].write_text("\n".join(_page(whole)) + "\n", encoding="utf-8")
     _draw(whole, files[2])
     return files

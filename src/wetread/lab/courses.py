@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from wetread.lab.plan import recipe_of
 from wetread.lab.series import load
 from wetread.lab.train import Aside, Course, Plan
 
-__all__ = ["labels_of", "read_cases", "series_course", "shown"]
+__all__ = ["labels_of", "read_cases", "rows_digest", "series_course", "shown"]
 
 
 def labels_of(table: Mapping[str, Any]) -> int:
@@ -51,7 +52,16 @@ def series_course(
         "segmentation+classification": joint_loss,
     }
     rows = shown(gridded, np.flatnonzero(ours & ~asked), plan)
-    return Course(samples, rows, losses[table["task"]], lambda model: {}, aside=aside)
+    of = rows_digest(gridded, ours & ~asked) + rows_digest(gridded, ours & asked)
+    return Course(samples, rows, losses[table["task"]], lambda model: {}, aside=aside, of=of)
+
+
+def rows_digest(gridded: Gridded, rows: NDArray[np.bool_] | NDArray[np.int64]) -> str:
+    """Return the SHA-256, hex, of the images, masks and labels of some rows."""
+    digest = hashlib.sha256()
+    for column in (gridded.images, gridded.masks, gridded.present):
+        digest.update(np.ascontiguousarray(column[rows]).data)
+    return digest.hexdigest()
 
 
 def shown(gridded: Gridded, rows: NDArray[np.int64], plan: Plan) -> NDArray[np.int64]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from wetread.errors import BadInput
 from wetread.lab import zoo
 from wetread.lab.cases import used_folds
-from wetread.lab.courses import read_cases, series_course, shown
+from wetread.lab.courses import read_cases, rows_digest, series_course, shown
 from wetread.lab.gridded import Gridded, GridSamples
 from wetread.lab.plan import digest_of
 from wetread.lab.predict import Predictor
@@ -74,7 +74,8 @@ def train_folds(
                 course = replace(course, aside=Aside(plain, course.aside.rows))
         average = fit(network, course, plan, folder, learnt_by=digest_of(table, fold=one), resume=resume).average
         kept = average.network if isinstance(average, Tail) else average
-        save_weights(folder / "weights.pt", dict(table) | {"fold": one}, kept)
+        apart = rows_digest(gridded, folds[gridded.series] == one)
+        save_weights(folder / "weights.pt", dict(table) | {"fold": one, "apart": apart}, kept)
         files.append(folder / "weights.pt")
     return files
 

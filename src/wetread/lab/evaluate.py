@@ -20,7 +20,6 @@ from wetread.lab.predict import built, predict_logits, predict_lungs, predict_sh
 from wetread.lab.roc import operating
 from wetread.lab.train import Plan
 from wetread.measures import (
-    Interval,
     accuracy,
     auroc,
     bootstrap_interval,
@@ -164,9 +163,3 @@ def _discrimination(model: Model, films: Films, rows: Rows, logits: NDArray[np.f
 
 def _mean(values: NDArray[np.float64]) -> float:
     return float(values.mean())
-
-
-def interval_text(figure: dict[str, Any], digits: int = 3) -> str:
-    """Return "0.953 (0.949 to 0.957)"."""
-    one = Interval(**figure)
-    return f"{one.value:.{digits}f} ({one.low:.{digits}f} to {one.high:.{digits}f})"

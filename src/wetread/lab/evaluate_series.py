@@ -74,7 +74,7 @@ def evaluate_series(table: Mapping[str, Any], model: Model | None, data: Path, o
     cases, gridded, folds = read_cases(table, data)
     rows, answered = held_out(table, gridded, folds, out)
     ground = Ground(table, cases, gridded, folds, rows)
-    figures: Figures = {"folds": _described(ground), "crossed": {}, "rivals": {}, "builds": {}}
+    figures: Figures = {"folds": _described(ground), "unit": _unit(cases), "crossed": {}, "rivals": {}, "builds": {}}
     figures["crossed"] = _crossed(ground, answered)
     figures["rivals"] = _rivals(ground, answered)
     if model is not None:
@@ -89,6 +89,14 @@ def evaluate_series(table: Mapping[str, Any], model: Model | None, data: Path, o
             )
             figures["builds"][build.name] = _build_figures(table, cases, gridded, model, found, aside)
     return figures
+
+
+def _unit(cases: Cases) -> str:
+    """Return what distances are given in."""
+    known = np.isfinite(cases.spacing_mm[:, 1:]).all(1)
+    if known.all():
+        return "mm"
+    return "mm, or pixels where the spacing is not known" if known.any() else "pixels"
 
 
 def _described(ground: Ground) -> list[Figures]:

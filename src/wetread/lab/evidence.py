@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import json
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from matplotlib.figure import Figure
 from wetread.infer.machine import machine
 from wetread.lab.folder import sha256_of
 from wetread.lab.train import Plan
+from wetread.lab.written import write_json
 
 __all__ = ["data_of", "save_svg", "stamp", "today", "write_evidence"]
 
@@ -57,5 +57,4 @@ def write_evidence(path: Path, table: Mapping[str, Any], data: Path, figures: Ma
         "machine": {"processor": platform.machine(), "system": platform.system(), "python": platform.python_version()},
         "figures": figures,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+    write_json(path, note)

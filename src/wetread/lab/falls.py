@@ -76,7 +76,11 @@ def bound_of(values: Floats, fell: NDArray[np.bool_], sound: Floats) -> float:
         (m,) signal of the sound ones.
     """
     # Few sound images do not tell a low percentile: three deviations below the mean then.
-    lowest = np.percentile(sound, 100 * SOUND) if len(sound) * SOUND >= 1 else sound.mean() - 3 * sound.std(ddof=1)
+    lowest = (
+        np.percentile(sound, 100 * SOUND)
+        if len(sound) * SOUND >= 1
+        else sound.mean() - 3 * sound.std(ddof=len(sound) > 1)
+    )
     most = float(np.floor(200 * lowest) / 200)
     for bound in np.arange(0.0, most, 0.005):
         if float((~fell[values >= bound]).mean()) >= SHARE:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from wetread.infer import engine
 from wetread.lab.phantom import LUNGS, chest
 from wetread.lab.plan import recipe_of
+from wetread.lab.written import write_json
 from wetread.prepare import prepare
 from wetread.records import Pixels, Recipe, Tensor
 from wetread.uids import derive
@@ -61,9 +62,10 @@ def exported(folder: Path) -> dict[str, Path]:
 
 
 def passing(builds: Mapping[str, Path], verdicts: Iterable[Mapping[str, Any]]) -> dict[str, Path]:
-    """Return the builds that failed no comparison; `verdicts` are the rows of a certificate."""
-    failed = {row["build"] for row in verdicts if not row["passed"]}
-    return {name: path for name, path in builds.items() if name not in failed}
+    """Return the builds that were compared and failed no comparison; `verdicts` are the rows of a certificate."""
+    rows = list(verdicts)
+    judged, failed = {row["build"] for row in rows}, {row["build"] for row in rows if not row["passed"]}
+    return {name: path for name, path in builds.items() if name in judged - failed}
 
 
 def write_folder(
@@ -91,7 +93,7 @@ def write_folder(
         old.unlink()
     files = {name: Path(shutil.copyfile(path, folder / path.name)) for name, path in builds.items()}
     tolerance = _write_golden(folder / "golden.npz", table, files)
-    (folder / "certificate.json").write_text(json.dumps(certificate, indent=1) + "\n", encoding="utf-8")
+    write_json(folder / "certificate.json", certificate)
     (folder / "model.toml").write_text(_declaration(table, files, tolerance, gate), encoding="utf-8")
     return folder
 

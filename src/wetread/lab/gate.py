@@ -39,6 +39,7 @@ from wetread.lab.series import LOADERS, load
 from wetread.lab.steady import fit_steady
 from wetread.lab.train import Plan
 from wetread.lab.trials import Case, Subject, Told, damaged, film_cases, series_cases, subject_of, without
+from wetread.lab.written import write_json
 
 __all__ = ["fitted", "halves", "kept_gate", "make_gate", "parts"]
 
@@ -103,7 +104,7 @@ def make_gate(table: Mapping[str, Any], data: Path, out: Path, models: Path, evi
             key: row_of([subject.ask(one) for one in cases], cases, subject.model, gate) for key, cases in outside
         },
     }
-    (models / name / "gate.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    write_json(models / name / "gate.json", told)
     _put(models / name / "model.toml", gate, told, KEPT[subject.model.task])
     write_section(models / name, told)
     if evidence is not None:

@@ -10,6 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from wetread.lab.evidence import save_svg
+from wetread.lab.written import write_json
 
 __all__ = ["gate_text", "section", "write_page", "write_section"]
 
@@ -81,7 +82,7 @@ def write_section(folder: Path, told: Mapping[str, Any]) -> None:
     if figures.is_file():
         noted = json.loads(figures.read_text(encoding="utf-8"))
         noted["figures"]["gate"] = told
-        figures.write_text(json.dumps(noted, indent=1) + "\n", encoding="utf-8")
+        write_json(figures, noted)
 
 
 def _digest(data: Mapping[str, str]) -> str:

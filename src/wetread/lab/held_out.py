@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wetread import infer
+from wetread.errors import BadInput
 from wetread.lab.cases import Cases, used_folds
+from wetread.lab.courses import rows_digest
 from wetread.lab.crossed import OUTPUTS, Answers, answers, fold_folder
 from wetread.lab.gridded import Gridded
 from wetread.lab.plan import recipe_of
@@ -36,7 +38,7 @@ def held_out(
     Raises
     ------
     BadInput
-        A fold was not trained.
+        A fold was not trained, or as `fold_answers`.
     """
     rows, parts = [], []
     for fold in used_folds(table["folds"], folds):
@@ -57,10 +59,21 @@ def trained_network(table: Mapping[str, Any], folder: Path) -> tuple[dict[str, A
 
 
 def fold_answers(table: Mapping[str, Any], rows: NDArray[np.int64], gridded: Gridded, folder: Path) -> Answers:
-    """Return what the network of one fold says of some rows; kept beside its weights."""
+    """Return what the network of one fold says of the rows that it never saw; kept beside its weights.
+
+    Raises
+    ------
+    BadInput
+        The rows are not those that were left out when it was trained.
+    """
     trained, predictor = trained_network(table, folder)
-    told = repr((predictor.digest, trained["recipe"], len(rows))).encode() + gridded.images[rows[0]].tobytes()
-    digest = hashlib.sha256(told).hexdigest()
+    apart = rows_digest(gridded, rows)
+    if trained.get("apart") != apart:
+        raise BadInput(
+            f"{table['id']}, {folder.name}: expected a network that was trained without the images that it is judged "
+            "on, got one of other folds or images; train it again with --fresh"
+        )
+    digest = hashlib.sha256(repr((predictor.digest, trained["recipe"], apart)).encode()).hexdigest()
     file = folder / "held-out.npz"
     if file.exists():
         with np.load(file) as kept:
@@ -126,7 +139,9 @@ def overlaps(found: Mask, cases: Cases, series: int, whole: bool) -> tuple[Float
 
 
 def _slice_distance(found: Mask, truth: Mask, spacing: Floats) -> float:
-    """Mean over the slices that hold both outlines; infinite if there is none."""
+    """Mean over the slices that hold both outlines; 0 for two empty masks, infinite if no slice holds both."""
+    if not found.any() and not truth.any():
+        return 0.0
     far = [hausdorff95(a, b, tuple(spacing)) for a, b in zip(found, truth, strict=True) if a.any() and b.any()]
     return float(np.mean(far)) if far else float("inf")
 

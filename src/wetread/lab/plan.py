@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from wetread.errors import BadInput
+from wetread.errors import BadInput, ModelError
 from wetread.infer.recipe import parse as recipe_of
 
-__all__ = ["digest_of", "load_plan", "made_of", "recipe_of"]
+__all__ = ["ID", "digest_of", "load_plan", "made_of", "recipe_of"]
 
 RECIPES = Path(__file__).parent / "recipes"
 TASKS = ("classification", "segmentation", "segmentation+classification")
@@ -21,6 +22,10 @@ TASKS = ("classification", "segmentation", "segmentation+classification")
 NEEDED = ("id", "task", "data", "recipe", "train")
 #: The films that have a split of their own, and outside films beside them.
 FILMS = "xray/kermany"
+#: What a model may be called: it is a folder's name too.
+ID = r"[a-z0-9][a-z0-9-]{0,63}"
+#: What is a table where a recipe has it.
+TABLES = ("model", "recipe", "train", "folds", "audit", "augment", "operating_point", "prune", "quantize", "ship")
 #: Annotation of a field -> the types of its values.
 KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "bool": (bool,), "str": (str,)}
 
@@ -51,12 +56,36 @@ def load_plan(name: str | Path) -> dict[str, Any]:
     needed = (*NEEDED, "architecture" if "architecture" in table else "model")
     if missing := [key for key in needed if key not in table]:
         raise BadInput(f"{path.name}: expected {', '.join(needed)}, found no {', '.join(missing)}")
+    _check(table, path.name)
     table = USUAL | {"labels": [one["name"] for one in table.get("ship", {}).get("label", [])]} | table
-    if table["task"] not in TASKS:
-        raise BadInput(f"{path.name}, task: expected one of {', '.join(TASKS)}, got {table['task']!r}")
     if "folds" not in table and "model" in table and table["data"] != FILMS:
         raise BadInput(f"{path.name}: expected [folds], as only {FILMS} is split without; got data {table['data']!r}")
     return table
+
+
+def _check(table: Mapping[str, Any], name: str) -> None:
+    """See that what every recipe says is of the right kind, and names no folder but its own."""
+    if not isinstance(table["id"], str) or not re.fullmatch(ID, table["id"]):
+        raise BadInput(f"{name}, id: expected small letters, digits and hyphens, got {table['id']!r}")
+    if table["task"] not in TASKS:
+        raise BadInput(f"{name}, task: expected one of {', '.join(TASKS)}, got {table['task']!r}")
+    if not isinstance(table["data"], str) or ".." in Path(table["data"]).parts or Path(table["data"]).is_absolute():
+        raise BadInput(f"{name}, data: expected a folder below --data, got {table['data']!r}")
+    for key in TABLES:
+        if not isinstance(table.get(key, {}), dict):
+            raise BadInput(f"{name}, {key}: expected a table [{key}], got {table[key]!r}")
+    labels = table.get("ship", {}).get("label", [])
+    if not isinstance(labels, list) or not all(isinstance(one, dict) and one.get("name") for one in labels):
+        raise BadInput(f"{name}, ship.label: expected tables [[ship.label]], each with a name")
+    if "folds" in table and type(table.get("ship", {}).get("fold", 0)) is not int:
+        raise BadInput(f"{name}, [ship] fold: expected the number of a fold, got {table['ship']['fold']!r}")
+    outputs = table.get("model", {}).get("labels", 1)
+    if labels and outputs != len(labels):
+        raise BadInput(f"{name}, [model] labels: expected {len(labels)}, as there are [[ship.label]], got {outputs!r}")
+    try:
+        recipe_of(table["recipe"])
+    except ModelError as error:
+        raise BadInput(f"{name}, {error}") from error
 
 
 def digest_of(table: Mapping[str, Any], **more: Any) -> str:

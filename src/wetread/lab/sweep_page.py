@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from matplotlib.figure import Figure
 
 from wetread.lab.card import table_text
 from wetread.lab.evidence import save_svg, stamp
+from wetread.lab.written import write_json
 
 __all__ = ["write_sweep"]
 
@@ -35,7 +35,7 @@ def write_sweep(found: Figures, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"sweep-{found['model']}.{ending}" for ending in ("json", "md", "svg")]
     note = stamp()
-    files[0].write_text(json.dumps({**note, **found}, indent=1) + "\n", encoding="utf-8")
+    write_json(files[0], {**note, **found})
     files[1].write_text("\n\n".join(_page(found, note)) + "\n", encoding="utf-8")
     _draw(found["points"], files[2])
     return files

@@ -62,6 +62,14 @@ class Plan:
     patience: int = 0  # epochs without a lower loss on the patients aside after which training stops; 0: never
     aside: float = 0.1  # share of training patients who are only asked when to stop; with `patience`
 
+    def __post_init__(self) -> None:
+        """See that there is something to do; raises `BadInput`."""
+        if min(self.epochs, self.batch) < 1 or not self.learning_rate > 0:
+            told = f"epochs {self.epochs}, batch {self.batch}, learning_rate {self.learning_rate}"
+            raise BadInput(
+                f"recipe, [train]: expected epochs and batch of at least 1 and a learning_rate above 0, got {told}"
+            )
+
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Plan:
         """Return the record of a recipe's ``[train]`` table; raises `BadInput` as `made_of`."""
@@ -101,6 +109,7 @@ class Course:
     validate: Validate  # averaged model -> named figures on held-back patients
     teacher: nn.Module | None = None  # whose soft answers are learnt beside the labels
     aside: Aside | None = None  # of a plan with `patience`
+    of: str = ""  # digest of what is learnt from
 
 
 @dataclass(slots=True)
@@ -157,8 +166,8 @@ class State:
 
     def waited(self) -> int:
         """Return the epochs since the loss on the patients aside was least; 0 without any."""
-        losses = [epoch["loss_aside"] for epoch in self.history if "loss_aside" in epoch]
-        return len(losses) - 1 - int(np.argmin(losses)) if losses else 0
+        losses = np.nan_to_num([epoch["loss_aside"] for epoch in self.history if "loss_aside" in epoch], nan=np.inf)
+        return len(losses) - 1 - int(np.argmin(losses)) if len(losses) else 0
 
 
 def device_of(plan: Plan) -> torch.device:
@@ -261,7 +270,7 @@ def fit(
     Parameters
     ----------
     learnt_by
-        What the weights depend on besides `plan`: `wetread.lab.plan.digest_of`.
+        What the weights depend on besides `plan` and the course: `wetread.lab.plan.digest_of`.
     resume
         Go on from ``checkpoint.pt`` if there is one.
     stop_at
@@ -274,9 +283,10 @@ def fit(
     Raises
     ------
     BadInput
-        The checkpoint is one of another plan, or of other weights; or as `device_of`.
+        The checkpoint is one of another plan, or of other weights; there are fewer rows than a batch; the loss is no
+        number; or as `device_of`.
     """
-    learnt_by = digest_of({}, plan=replace(plan, workers=0, checkpoint_steps=0, device=""), by=learnt_by)
+    learnt_by = digest_of({}, plan=replace(plan, workers=0, checkpoint_steps=0, device=""), by=learnt_by, of=course.of)
     device = device_of(plan)
     torch.manual_seed(plan.seed)
     out.mkdir(parents=True, exist_ok=True)
@@ -285,6 +295,10 @@ def fit(
         state.load(checkpoint, learnt_by)
     teacher = None if course.teacher is None else course.teacher.to(device)
     batches = Batches(course.rows, plan.batch, plan.epochs, plan.seed, state.step, plan.steps)
+    if not batches.per_epoch:
+        raise BadInput(
+            f"recipe, [train] batch: expected at least {plan.batch} images to learn from, got {len(course.rows)}"
+        )
     steps = batches.per_epoch * batches.epochs
     loader: Iterable[tuple[Tensor, Tensor]] = DataLoader(
         course.samples,
@@ -303,6 +317,11 @@ def fit(
         for images, targets in loader:
             rate = learning_rate(plan, state.step, steps)
             running.append(float(learn(state, plan, course.loss, teacher, mixed(images, targets, plan.mixup), rate)))
+            if not math.isfinite(running[-1]):
+                raise BadInput(
+                    f"{out.name}, step {state.step}: expected a loss that is a number, got {running[-1]}; look for "
+                    "pixels that are none, or take a smaller [train] learning_rate, and begin anew with --fresh"
+                )
             progress.update(bar, advance=1, loss=float(np.mean(running[-50:])))
             if state.step % batches.per_epoch == 0:
                 figures = {"epoch": state.step / batches.per_epoch, "loss": float(np.mean(running))}

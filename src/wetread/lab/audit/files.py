@@ -10,6 +10,7 @@ from typing import Any
 from wetread.errors import BadInput
 from wetread.lab.audit.judge import Audit
 from wetread.lab.audit.page import draw_baselines, draw_pairs
+from wetread.lab.written import write_json
 
 __all__ = ["read_audit", "write_audit"]
 
@@ -23,7 +24,7 @@ def write_audit(audit: Audit, folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / "audit.json", folder / "split.csv"]
-    files[0].write_text(json.dumps(audit.document(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(files[0], audit.document(), ensure_ascii=False)
     with files[1].open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream)
         table.writerow(["row", "image", "part"])

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from wetread.lab.audit.judge import Audit
+from wetread.lab.written import interval_text
 
 __all__ = ["draw_baselines", "draw_pairs", "markdown", "tables"]
 
@@ -40,7 +41,7 @@ def tables(told: Mapping[str, Any]) -> list[Table]:
     shown = _shown(told)
     rivals = Table("what a figure must beat", *(HEADS[name] for name in shown), title_justify="left")
     for rival in told["baselines"]:
-        rivals.add_row(rival["name"], *(_text(rival.get(name)) for name in shown))
+        rivals.add_row(rival["name"], *(interval_text(rival.get(name)) for name in shown))
     return [checks, rivals] if shown else [checks]
 
 
@@ -62,16 +63,12 @@ def markdown(told: Mapping[str, Any], before: Sequence[Mapping[str, Any]] = ()) 
         lines += ["", f"| what a figure must beat | {' | '.join(HEADS[name] for name in shown)} |"]
         lines += ["|---|" + "---|" * len(shown)]
         for one in (*before, *told["baselines"]):
-            lines.append(f"| {one['name']} | {' | '.join(_text(one.get(name)) for name in shown)} |")
+            lines.append(f"| {one['name']} | {' | '.join(interval_text(one.get(name)) for name in shown)} |")
     return "\n".join(lines)
 
 
 def _shown(told: Mapping[str, Any]) -> list[str]:
     return [name for name in FIGURES if any(name in rival for rival in told["baselines"])]
-
-
-def _text(figure: Mapping[str, float] | None) -> str:
-    return "-" if figure is None else f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
 
 
 def draw_baselines(audits: Sequence[tuple[str, Audit]], path: Path) -> None:

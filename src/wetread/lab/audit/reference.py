@@ -6,7 +6,6 @@ Figures only: no image and no patient leaves the data's folder.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import tomllib
@@ -20,6 +19,7 @@ from wetread.lab.audit.judge import Audit, audit
 from wetread.lab.audit.page import draw_baselines, markdown
 from wetread.lab.audit.plants import CHANGES, found_shares
 from wetread.lab.audit.rivals import DRAWS
+from wetread.lab.written import write_json
 
 PLAN = Path(__file__).with_name("reference.toml")
 HEAD = """# Audit of the data
@@ -76,7 +76,7 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "audit.md").write_text(page(found, plant), encoding="utf-8")
     figures = {title: {k: v for k, v in one.document().items() if k != "pairs"} for title, one in found}
-    (given.out / "audit.json").write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(given.out / "audit.json", figures, ensure_ascii=False)
     draw_baselines(found, given.out / "audit.svg")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from wetread.lab.card import certificate_text, table_text
-from wetread.lab.evaluate import interval_text
+from wetread.lab.written import interval_text
 
 __all__ = ["proof_card"]
 
@@ -59,12 +59,8 @@ def _figures(table: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
 
 def _rivals(baselines: list[dict[str, Any]]) -> str:
     names = list(dict.fromkeys(name for one in baselines for name in one if name != "name"))
-    rows = [[one["name"], *(_interval(one.get(name)) for name in names)] for one in baselines]
+    rows = [[one["name"], *(interval_text(one.get(name)) for name in names)] for one in baselines]
     return table_text(["what a figure must beat", *names], rows) if rows else "None could be fitted."
-
-
-def _interval(one: Mapping[str, float] | None) -> str:
-    return "-" if one is None else f"{one['value']:.3f} ({one['low']:.3f} to {one['high']:.3f})"
 
 
 def _point(label: Mapping[str, Any], ship: Mapping[str, Any]) -> str:

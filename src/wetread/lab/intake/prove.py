@@ -72,6 +72,7 @@ def prove(folder: Path, found: Audit, positive: str = "", sensitivity: float = 0
         raise BadInput(found.sentence)
     table, file = _declared(folder), read(folder).build(PARENT).path
     subject = _subject(table, found, positive)
+    _see_both_classes(subject)
     parent = _one_by_one(built(file, PRECISION[PARENT], REFERENCE))
     _fix_point(subject, parent, sensitivity)
     with tempfile.TemporaryDirectory() as scratch:
@@ -86,6 +87,15 @@ def prove(folder: Path, found: Audit, positive: str = "", sensitivity: float = 0
         write_folder(folder, table, {PARENT: files[PARENT]} | passing(files, rows), certificate)
     (folder / "card.md").write_text(proof_card(table, certificate), encoding="utf-8")
     return certificate
+
+
+def _see_both_classes(subject: Subject) -> None:
+    if subject.table["task"] == "segmentation":
+        return
+    truth, _ = subject.truth()
+    for label, column in zip(subject.labels, truth.T, strict=True):
+        if len(np.unique(column)) < 2:
+            raise BadInput(f"images: expected some with and some without {label} among those judged, got one kind only")
 
 
 def _declared(folder: Path) -> dict[str, Any]:

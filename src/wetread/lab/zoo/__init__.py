@@ -35,7 +35,8 @@ def build(table: Mapping[str, Any]) -> nn.Module:
     Raises
     ------
     BadInput
-        The architecture is not in `ARCHITECTURES`, it has no such option, or the prior is no share.
+        The architecture is not in `ARCHITECTURES`, it has no such option, its options make none, or the prior is no
+        share.
 
     References
     ----------
@@ -48,7 +49,10 @@ def build(table: Mapping[str, Any]) -> nn.Module:
     known = inspect.signature(ARCHITECTURES[name]).parameters
     if unknown := sorted(set(options) - set(known)):
         raise BadInput(f"recipe, [model]: expected for {name} some of {', '.join(known)}, got {', '.join(unknown)}")
-    network = ARCHITECTURES[name](**options)
+    try:
+        network = ARCHITECTURES[name](**options)
+    except (TypeError, ValueError, RuntimeError, IndexError) as error:
+        raise BadInput(f"recipe, [model]: expected options that make a {name}, got {options}: {error}") from error
     if prior is not None:
         if not 0 < prior < 1:
             raise BadInput(f"recipe, [model] prior: expected a share between 0 and 1, got {prior!r}")

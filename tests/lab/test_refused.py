@@ -1,0 +1,160 @@
+"""Recipes and data that cannot be meant end in words, before a network is made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.lab.series import drawn_cases
+from tests.lab.test_own import RECIPE
+from wetread.errors import BadInput
+from wetread.lab import zoo
+from wetread.lab.cases import fold_of, used_folds
+from wetread.lab.courses import rows_digest, series_course
+from wetread.lab.gridded import lay_cases
+from wetread.lab.losses import mask_loss
+from wetread.lab.plan import load_plan, recipe_of
+from wetread.lab.train import Course, Plan, State, fit
+
+TABLE = RECIPE.format(task="segmentation")
+
+
+def read(tmp_path: Path, old: str, new: str) -> dict[str, Any]:
+    assert old in TABLE
+    path = tmp_path / "mine.toml"
+    path.write_text(TABLE.replace(old, new))
+    return load_plan(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('id = "mr-mine"', 'id = "../../evil"', "id: expected small letters"),
+        ('id = "mr-mine"', "id = 7", "id: expected small letters"),
+        ('data = "mine/balls"', "data = 5", "data: expected a folder below --data"),
+        ('data = "mine/balls"', 'data = "../others"', "data: expected a folder below --data"),
+        ('data = "mine/balls"', 'data = "/etc"', "data: expected a folder below --data"),
+        ("[model]", '[[model]]\nname = "two"\n[[model]]', r"model: expected a table \[model\]"),
+        ("[[ship.label]]", "[ship.label]", r"expected tables \[\[ship.label\]\], each with a name"),
+        ('name = "ball"\n', "", r"expected tables \[\[ship.label\]\], each with a name"),
+        ("labels = 1", "labels = 2", r"\[model\] labels: expected 1"),
+        ("labels = 1", 'labels = "one"', r"\[model\] labels: expected 1"),
+        ("fold = 0", 'fold = "first"', r"\[ship\] fold: expected the number of a fold"),
+        ("grid = [32, 32]", "grid = 32", r"\[recipe\] grid: expected numbers"),
+        ("grid = [32, 32]", 'grid = ["32", "32"]', r"\[recipe\] grid: expected numbers"),
+        ("mean = [0.5]", "mean = 0.5", r"\[recipe\] mean: expected numbers"),
+        ("mean = [0.5]", 'window = ["a", "b"]\nmean = [0.5]', r"\[recipe\] window: expected numbers"),
+        ("mean = [0.5]", "channels = true\nmean = [0.5]", r"\[recipe\] channels: expected int"),
+        ("std = [0.25]", "std = [nan]", r"\[recipe\] std: expected numbers"),
+        ("std = [0.25]", "std = [0.0]", r"\[recipe\] std: expected values above 0"),
+    ],
+)
+def test_a_recipe_that_cannot_be_meant(tmp_path: Path, old: str, new: str, said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        read(tmp_path, old, new)
+
+
+@pytest.mark.parametrize("widths", [8, ["a"], []])
+def test_a_model_that_cannot_be_made(widths: Any) -> None:
+    with pytest.raises(BadInput, match=r"\[model\]: expected options that make a unet"):
+        zoo.build({"architecture": "unet", "widths": widths})
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"batch": 0}, {"epochs": 0}, {"learning_rate": -1.0}, {"learning_rate": float("nan")}]
+)
+def test_a_training_of_nothing(wrong: dict[str, Any]) -> None:
+    with pytest.raises(BadInput, match="epochs and batch of at least 1"):
+        Plan.from_table({"epochs": 1, "batch": 2, "learning_rate": 1e-3} | wrong)
+
+
+@pytest.mark.parametrize(
+    ("folds", "said"),
+    [
+        ({"n": 2}, r"\[folds\]: expected by"),
+        ({"by": "patient"}, "n: expected 2 to 6"),
+        ({"by": "patient", "n": 1}, "n: expected 2 to 6"),
+        ({"by": "patient", "n": 7}, "n: expected 2 to 6"),
+        ({"by": "patient", "n": "two"}, "n: expected int"),
+        ({"by": "hospital", "n": 2}, "by: expected 'patient' or 'site'"),
+        ({"by": "patient", "n": 2, "stratify": "sex"}, r"stratify: expected a trait of the data \(ball\)"),
+        ({"by": "patient", "n": 2, "salt": 1}, r"\[folds\]: expected some of"),
+    ],
+)
+def test_folds_that_cannot_be_dealt(folds: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        fold_of(drawn_cases(), folds)
+
+
+def test_a_site_of_its_own_is_no_fold() -> None:
+    cases = drawn_cases()
+    alone = replace(cases, site=np.full(len(cases), ""))
+    with pytest.raises(BadInput, match="expected two sites or more, got 1"):
+        fold_of(alone, {"by": "site"})
+    with pytest.raises(BadInput, match=r"used: expected some of 0 to 1, got \[7\]"):
+        used_folds({"used": [1, 7]}, np.array([0, 1]))
+
+
+def course(rows: int, value: float = 0.5) -> Course:
+    samples = [(torch.full((1, 16, 16), value), torch.zeros(1, 16, 16))] * 8
+
+    class Given(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
+        def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+            return samples[key[1]]
+
+    return Course(Given(), np.arange(rows), mask_loss, lambda model: {})
+
+
+PLAN = Plan(epochs=1, batch=4, learning_rate=1e-3, bf16=False, workers=0)
+
+
+def test_fewer_images_than_a_batch(tmp_path: Path) -> None:
+    network = zoo.build({"architecture": "unet", "widths": [8, 8, 8, 8]})
+    with pytest.raises(BadInput, match="expected at least 4 images to learn from, got 3"):
+        fit(network, course(3), PLAN, tmp_path)
+
+
+def test_a_loss_that_is_no_number_ends_the_training(tmp_path: Path) -> None:
+    network = zoo.build({"architecture": "unet", "widths": [8, 8, 8, 8]})
+    with pytest.raises(BadInput, match="step 1: expected a loss that is a number"):
+        fit(network, course(8, float("nan")), PLAN, tmp_path)
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_a_loss_aside_that_is_no_number_is_never_the_best() -> None:
+    network = torch.nn.Linear(1, 1)
+    state = State(network, network, torch.optim.SGD(network.parameters()))
+    state.history = [{"loss_aside": loss} for loss in (0.5, 0.4, float("nan"), 0.6)]
+    assert state.waited() == 2
+
+
+FOLDED: dict[str, Any] = {
+    "task": "segmentation",
+    "model": {"labels": 2},
+    "recipe": {"grid": [32, 32], "channels": 1, "mean": [0.5], "std": [0.25]},
+    "folds": {"by": "patient", "n": 2},
+    "train": {"epochs": 1, "batch": 2, "learning_rate": 1e-3},
+}
+
+
+def test_weights_depend_on_whom_they_were_learnt_from() -> None:
+    """Folds dealt anew, more patients, or one other image: each is another training."""
+    cases, recipe = drawn_cases(24), recipe_of(FOLDED["recipe"])
+    gridded = lay_cases(cases, recipe, 2)
+
+    def of(folds: dict[str, Any], fold: int, data: Any = gridded) -> str:
+        return series_course(FOLDED | {"folds": folds}, cases, data, fold_of(cases, folds), fold).of
+
+    told = of(FOLDED["folds"], 0)
+    assert told == of(FOLDED["folds"], 0)
+    changed = lay_cases(cases, recipe, 2)
+    last = np.flatnonzero(fold_of(cases, FOLDED["folds"])[changed.series] != 0)[-1]
+    changed.images[last] += np.float32(0.01)
+    others = {of(FOLDED["folds"], 1), of(FOLDED["folds"] | {"seed": 1}, 0), of(FOLDED["folds"], 0, changed)}
+    assert len(others | {told}) == 4
+    assert rows_digest(gridded, np.arange(3)) != rows_digest(gridded, np.arange(1, 4))

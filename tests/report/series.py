@@ -57,10 +57,11 @@ def image(kind: str) -> Image:
 def _region(number: int, mask: Mask, given: Image) -> Region:
     label, code, category = PARTS[number]
     assert given.spacing_mm is not None
-    size = Measurement(VOLUME, float(mask.sum()) * voxel_ml(given.spacing_mm), ML, code)
+    site = code if category == ANATOMY else None
+    size = Measurement(VOLUME, float(mask.sum()) * voxel_ml(given.spacing_mm), ML, site)
     if len(mask) == 1:
         area = float(mask.sum()) * given.spacing_mm[1] * given.spacing_mm[2] / 100
-        size = Measurement(phantom.AREA, area, phantom.CM2, code)
+        size = Measurement(phantom.AREA, area, phantom.CM2, site)
     by = phantom.model("ct-parts")
     return Region(label, mask, category, code, None, by, f"2.25.{3000 + number}", label, (size,))
 

@@ -19,6 +19,7 @@ from wetread.errors import DocumentError
 from wetread.records import Code, Document, Result
 from wetread.report import codes
 from wetread.report.elements import Item, decode, encode, get, item, sequence
+from wetread.report.page import html as page_of
 from wetread.report.previous import PERTINENT, difference, said
 from wetread.report.reviewed import Review, verified
 from wetread.report.tree import named
@@ -170,7 +171,7 @@ def test_another_build_is_named_and_not_compared() -> None:
     now = replace(now, priors=report.priors(now, tuple(report.reported(phantom.reports(before))), 1))
     group = now.priors[0].groups[0]
     assert difference(now, group, group.values[0]) is None
-    (line,) = said(now, group.tracking_uid)
+    (line,) = said(now, now.findings[0])
     assert line == "Prior 2004-08-01: 35.2 % (not seen), by cxr-pneumonia 1.0.0+fp32: not comparable"
     (sr,) = phantom.reports(now)
     assert report.check(sr, now.header) == ()
@@ -187,6 +188,33 @@ def ct(study_uid: str, day: str) -> Result:
     return replace(
         made, study_uid=study_uid, header=header, image=replace(made.image, study_uid=study_uid, header=header)
     )
+
+
+def one_of_both(study_uid: str, day: str, percent: int) -> Result:
+    """A study by a model that finds and outlines a tumour: finding and region are one thing that is followed."""
+    made = ct(study_uid, day)
+    (found,), tumour = made.findings, made.regions[1]
+    found = replace(found, code=tumour.type, probability=percent / 100, tracking_uid=tumour.tracking_uid)
+    judged = tuple(replace(one, finding=tumour.type) for one in made.explanations)
+    return replace(made, findings=(found,), regions=(tumour,), explanations=judged)
+
+
+def test_what_a_model_finds_and_outlines_has_each_prior_at_its_own_value() -> None:
+    before, now = one_of_both("2.25.9", "20040801", 80), one_of_both("2.25.10", "20040901", 91)
+    now = replace(now, priors=report.priors(now, tuple(report.reported(phantom.reports(before))), 1))
+    assert said(now, now.findings[0]) == ["Prior 2004-08-01: 80 % (present), difference +11 %"]
+    assert said(now, now.regions[0]) == ["Prior 2004-08-01: 0.258 ml, difference +0 ml"]
+    page = page_of(now).decode()
+    assert page.count("Prior 2004-08-01: ") == 2
+    assert page.index("Prior 2004-08-01: 80 %") < page.index(">Measured<") < page.index("Prior 2004-08-01: 0.258 ml")
+    (sr,) = phantom.reports(now)
+    assert report.check(sr, now.header) == ()
+    against = Review("correct", *PERSON, findings={now.findings[0].code.value: False})
+    (left,) = nodes(verified(sr, against).data)  # the prior of what the person rejected goes with it
+    assert not named(sequence(left, "ContentSequence"), codes.PROBABILITY)
+    outlined = replace(now, findings=(), explanations=())
+    (prior,) = report.priors(outlined, tuple(report.reported(phantom.reports(before))), 1)
+    assert [group.present for group in prior.groups] == [None]
 
 
 def test_of_a_series_the_prior_names_the_series() -> None:

@@ -22,13 +22,14 @@ from tests.peers import require
 from tests.report import drawn as by_hand
 from tests.report import phantom, series
 from tests.report.others import dcmqi, of_dcmqi
-from tests.report.test_priors import ct
+from tests.report.test_priors import ct, one_of_both
 from tests.report.test_reviewed import FILED, container, review
 from wetread import report
 from wetread.contain.viewer import Viewer
 from wetread.errors import BadInput, DecoderDied, NotRead
 from wetread.infer.regions import measure
 from wetread.records import Code, Mask, Result, SegmentFrame
+from wetread.report import codes
 from wetread.report.fhir.signed import signed as bundle_of
 from wetread.report.fhir.site import Site
 from wetread.report.previous import said
@@ -246,10 +247,75 @@ def test_a_persons_size_is_a_prior_that_is_compared_with_none() -> None:
     (group,) = [one for one in prior.groups if one.tracking_uid in after.sizes]
     assert [decimal(one.value) for one in group.values] == [one.value for one in after.sizes.values()]
     with_prior = replace(now, priors=(prior,))
-    assert said(with_prior, group.tracking_uid) == ["Prior 2004-08-01: 2.928 ml, by a person: not comparable"]
+    region = next(one for one in now.regions if one.tracking_uid == group.tracking_uid)
+    assert said(with_prior, region) == ["Prior 2004-08-01: 2.928 ml, by a person: not comparable"]
     (sr,) = phantom.reports(with_prior)
     assert report.check(sr, now.header) == ()
     assert b"Read by a person" in sr
+
+
+def test_a_tumour_that_was_found_and_outlined_keeps_its_probability_from_the_algorithm() -> None:
+    """Finding and region have one tracking identifier; the person drew, and found nothing."""
+    found = replace(one_of_both("2.25.9", "20040801", 80), read_at="2026-11-29T00:00:00Z")
+    before = one_of_both("2.25.8", "20030801", 70)
+    found = replace(found, priors=report.priors(found, tuple(report.reported(phantom.reports(before))), 1))
+    site = Site("R4", {"PATIENT": "urn:oid:1.2.3"})
+    documents = {one.kind: one.data for one in report.documents(found, "", ("FHIR", "ORU"), site=site)}
+    (region,) = found.regions
+    told = by_hand.drawn(images("ct"), [by_hand.grown(region.mask)[ORDERS["ct"]]], [by_hand.description(region, 1)])
+    after = redrawn(documents["SEG"], replace(by_hand.read(told), study_uid=found.study_uid), NAME, DIGEST)
+    ((uid, size),) = after.sizes.items()
+    assert uid == found.findings[0].tracking_uid
+    judged = verdicts(documents["SR"], REVIEW)
+    structured = read(verified(documents["SR"], REVIEW, "", after).data)
+    assert report.check(structured) == ()
+    probable, outlined = container(structured, "126010").ContentSequence
+    names = [
+        {one.ConceptNameCodeSequence[0].CodeValue for one in each.ContentSequence} for each in (probable, outlined)
+    ]
+    assert {"122157", "THRESHOLD", "111001"} <= names[0]
+    assert "121008" not in names[0]
+    assert "121008" in names[1]
+    earlier = container(structured, "121068").ContentSequence
+    differ = [any(codes.DIFFERENCE.value in str(one) for one in each.ContentSequence) for each in earlier]
+    assert differ == [True, False]  # the probability is compared as before, the person's mask with nothing
+
+    lines = parse(message_of(documents["ORU"], REVIEW, judged, FILED, False, after)).all("OBX")
+    (probability,) = [one for one in lines if one.text(3) == "122157"]
+    (volume,) = [one for one in lines if one.text(3) == "118565006"]
+    assert (probability.text(16), bool(probability.text(17))) == ("", True)
+    assert (volume.text(5), volume.text(16), volume.text(17)) == (size.value, "1234567", "")
+
+    bundle = json.loads(bundle_of(documents["FHIR"], REVIEW, judged, "2.25.7", False, after))
+    found_ = [one["resource"] for one in bundle["entry"] if one["resource"]["resourceType"] == "Observation"]
+    (verdict,) = [one for one in found_ if "valueCodeableConcept" in one]
+    assert verdict["method"]["text"] != "Outlined by a person"
+    assert (verdict["status"], "device" in verdict) == ("final", True)
+    sizes = [one["valueQuantity"]["value"] for one in found_ if "valueQuantity" in one]
+    assert sizes == [float(size.value)]
+
+
+@pytest.mark.parametrize("part", ["ABDOMEN", "SKIN"])
+def test_a_tumour_is_not_its_own_place(part: str) -> None:
+    found = replace(one_of_both("2.25.9", "20040801", 80), read_at="2026-11-29T00:00:00Z")
+    found.header.BodyPartExamined = part
+    site = Site("R4", {"PATIENT": "urn:oid:1.2.3"})
+    documents = {one.kind: one.data for one in report.documents(found, "", ("FHIR", "ORU"), site=site)}
+    places = ["818981001"] if part == "ABDOMEN" else []
+    _, outlined = container(read(documents["SR"]), "126010").ContentSequence
+    volume = next(one for one in outlined.ContentSequence if one.ValueType == "NUM")
+    for node in (outlined, volume):
+        inner = [
+            one for one in node.get("ContentSequence", []) if one.ConceptNameCodeSequence[0].CodeValue == "363698007"
+        ]
+        assert [one.ConceptCodeSequence[0].CodeValue for one in inner] == places
+    lines = parse(documents["ORU"]).all("OBX")
+    assert [one.text(5) for one in lines if one.text(3) == "363698007"] == places * 2
+    entries = [one["resource"] for one in json.loads(documents["FHIR"])["entry"]]
+    bodies = [one for one in entries if one["resourceType"] == "BodyStructure"]
+    assert {tuple(place["code"] for place in one.get("location", {}).get("coding", ())) for one in bodies} == {
+        tuple(places)
+    }
 
 
 @pytest.mark.peer

@@ -98,12 +98,12 @@ def _region(loaded: Loaded, image: Image, label: Label, mask: Mask, side: str) -
     laterality = SIDES.get(side)
     name = f"{laterality.meaning} {label.name}" if laterality else label.name.capitalize()
     uid, identifier = tracking(image, label, side)
-    size = measure(mask, image, label.code, laterality)
+    size = measure(mask, image, None if label.abnormal else label.code, laterality)  # a tumour is no place
     category = ABNORMAL if label.abnormal else ANATOMY
     return Region(name, mask, category, label.code, laterality, loaded.identity, uid, identifier, (size,))
 
 
-def measure(mask: Mask, image: Image, site: Code, laterality: Code | None) -> Measurement:
+def measure(mask: Mask, image: Image, site: Code | None, laterality: Code | None) -> Measurement:
     """Measure a mask: `wetread.measures.extent`."""
     value, unit = extent(int(np.count_nonzero(mask)), mask.shape, image.spacing_mm)
     code, coded = _SIZES[unit]

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from wetread.records import Result
+from wetread.records import Code, Finding, Region, Result
+from wetread.report import codes
 from wetread.report.elements import Item, item
 from wetread.report.equipment import MANUFACTURER, contributing, contributors, equipment
 from wetread.report.fingerprint import fingerprint_of
@@ -112,6 +113,14 @@ def context_of(result: Result, institution: str) -> Context | None:
 def instance_uid(context: Context, kind: str) -> str:
     """Give the SOP Instance UID of a kind of document of this result."""
     return derive(context.fingerprint, kind, "instance")
+
+
+def place_of(context: Context, one: Finding | Region) -> Code | None:
+    """Say where in the body something is: an anatomical structure is its own place, of others model or header tell."""
+    own = one.site if isinstance(one, Finding) else one.type
+    if isinstance(one, Region) and one.category.value != codes.ANATOMY.value:
+        own = None
+    return own or codes.BODY_PARTS.get(context.source.body_part)
 
 
 def beginning(context: Context, kind: str) -> Item:

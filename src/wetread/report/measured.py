@@ -14,7 +14,7 @@ from wetread.records import Code
 from wetread.report import codes
 from wetread.report.codes import coded
 from wetread.report.elements import Item, item, sequence
-from wetread.report.previous import followed_by
+from wetread.report.previous import followed_by, is_finding
 from wetread.report.redrawn import Redrawn, Size
 from wetread.report.tree import key, key_of
 
@@ -34,8 +34,11 @@ def renamed(data: Item, before: str, after: str) -> Item:
 
 
 def measured(group: Item, drawn: Redrawn, name: str) -> Item:
-    """State the size of a person's mask in its group, by the person; other groups stay."""
-    size = drawn.sizes.get(followed_by(group))
+    """State the size of a person's mask in its group, by the person; other groups stay.
+
+    What a model finds and outlines is followed by one identifier: its probability stays the algorithm's.
+    """
+    size = None if is_finding(group) else drawn.sizes.get(followed_by(group))
     if size is None:
         return group
     person = [
@@ -54,7 +57,7 @@ def compared(node: Item, drawn: Redrawn) -> Item:
 
 
 def _alone(group: Item, sizes: Mapping[str, Size]) -> Item:
-    if followed_by(group) not in sizes:
+    if is_finding(group) or followed_by(group) not in sizes:
         return group
     kept = [one for one in sequence(group, "ContentSequence") if key_of(one) != key(codes.DIFFERENCE)]
     return group | item(ContentSequence=kept)

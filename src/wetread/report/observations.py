@@ -15,7 +15,7 @@ from typing import Any
 
 from wetread.records import Code, Finding, ModelIdentity, Refusal, Region, Unread
 from wetread.report import codes
-from wetread.report.context import NOTICE, Context, instance_uid, left_out
+from wetread.report.context import NOTICE, Context, instance_uid, left_out, place_of
 from wetread.report.elements import get
 from wetread.report.words import circumstances, decimal, measured, name, omitted, percent, reduction, statements
 from wetread.uids import derive
@@ -169,7 +169,7 @@ def _finding(context: Context, finding: Finding) -> Iterator[Observation]:
     presence = codes.PRESENT if finding.present else codes.ABSENT
     yield replace(_choice(finding.code, presence), flag=ABNORMAL if finding.present else NORMAL)
     yield from _tracking(finding.tracking_id, finding.tracking_uid)
-    site = finding.site or codes.BODY_PARTS.get(context.source.body_part)
+    site = place_of(context, finding)
     if site is not None:
         yield _choice(codes.FINDING_SITE, site)
     threshold = percent(finding.threshold)
@@ -190,7 +190,9 @@ def _region(context: Context, region: Region) -> Iterator[Observation]:
     yield replace(_text(codes.REFERENCED_SEGMENT, instance_uid(context, "SEG")), status=DETAIL)
     yield _choice(codes.FINDING_CATEGORY, region.category)
     yield _choice(codes.FINDING, region.type)
-    yield _choice(codes.FINDING_SITE, region.type)
+    site = place_of(context, region)
+    if site is not None:
+        yield _choice(codes.FINDING_SITE, site)
     if region.laterality is not None:
         yield _choice(codes.LATERALITY, region.laterality)
     for one in region.measurements:

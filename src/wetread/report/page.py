@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 
 from wetread import __version__
-from wetread.records import Explanation, Picture, Result, Unread
+from wetread.records import Explanation, Finding, Picture, Region, Result, Unread
 from wetread.report.context import NOTICE
 from wetread.report.identity import text_of
 from wetread.report.previous import said as said_before
@@ -53,7 +53,7 @@ def _finding(result: Result, said: Statement) -> str:
     side = ' class="left"' if mark < 25 else ' class="right"' if mark > 75 else ""
     text = escape(f"Probability of {said.name}")
     slices = f'<p class="slices">{escape(said.slices.capitalize())}</p>' if said.slices else ""
-    priors = _earlier(result, finding.tracking_uid)
+    priors = _earlier(result, finding)
     label = escape(f"Probability of {said.name} {said.percent}, threshold {said.threshold}")
     return (
         f'<div class="finding{" is-present" if finding.present else ""}"><div class="said"><span>{text}</span>'
@@ -64,9 +64,9 @@ def _finding(result: Result, said: Statement) -> str:
     )
 
 
-def _earlier(result: Result, tracking_uid: str) -> str:
+def _earlier(result: Result, one: Finding | Region) -> str:
     """What priors had of it, with their dates."""
-    return "".join(f'<p class="prior">{escape(line)}</p>' for line in said_before(result, tracking_uid))
+    return "".join(f'<p class="prior">{escape(line)}</p>' for line in said_before(result, one))
 
 
 def _trust(explanation: Explanation) -> str:
@@ -144,7 +144,7 @@ def _measured(result: Result) -> str:
     rows = [
         (f"{region.label}, {name(one.code.meaning).lower()}", escape(measured(one)) + before)
         for region in result.regions
-        for before in (_earlier(result, region.tracking_uid),)
+        for before in (_earlier(result, region),)
         for one in region.measurements
     ]
     return _panel("Measured", _rows(rows, number=True)) if rows else ""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from wetread.records import Code, Followed, Measurement, ModelIdentity, Prior, Result
+from wetread.records import Code, Finding, Followed, Measurement, ModelIdentity, Prior, Region, Result
 from wetread.report import codes
 from wetread.report.context import reference
 from wetread.report.elements import Item, get, item, sequence
@@ -53,14 +53,15 @@ def day(prior: Prior) -> str:
     return f"{prior.date[:4]}-{prior.date[4:6]}-{prior.date[6:]}"
 
 
-def said(result: Result, tracking_uid: str) -> list[str]:
+def said(result: Result, one: Finding | Region) -> list[str]:
     """Say in words what priors had of something that is followed: a line a prior and value, the newest first."""
+    what = (one.tracking_uid, isinstance(one, Finding))
     return [
-        _line(result, prior, group, one)
+        _line(result, prior, group, value)
         for prior in result.priors
         for group in prior.groups
-        if group.tracking_uid == tracking_uid
-        for one in group.values
+        if (group.tracking_uid, group.present is not None) == what
+        for value in group.values
     ]
 
 
@@ -94,10 +95,13 @@ def evidence(priors: Sequence[Prior]) -> Item:
     return item(**{PERTINENT: studies}) if studies else {}
 
 
-def followed(children: Sequence[Item]) -> set[str]:
-    """Return the tracking identifiers of what a tree states as measured now."""
+def followed(children: Sequence[Item]) -> set[tuple[str, bool]]:
+    """Return the tracking identifiers of what a tree states as measured now, each with whether it is a finding.
+
+    A model that finds and outlines something gives both the same identifier.
+    """
     return {
-        get(node, "UID")
+        (get(node, "UID"), is_finding(group))
         for measured in children
         if key_of(measured) == key(codes.IMAGING_MEASUREMENTS)
         for group in sequence(measured, "ContentSequence")
@@ -110,7 +114,8 @@ def standing(children: Sequence[Item]) -> list[Item]:
     there, kept = followed(children), []
     for node in children:
         if key_of(node) == key(codes.PREVIOUS_FINDINGS):
-            groups = [group for group in sequence(node, "ContentSequence") if followed_by(group) in there]
+            before = sequence(node, "ContentSequence")
+            groups = [group for group in before if (followed_by(group), is_finding(group)) in there]
             if not groups:
                 continue
             node = node | item(ContentSequence=groups)
@@ -121,6 +126,11 @@ def standing(children: Sequence[Item]) -> list[Item]:
 def followed_by(group: Item) -> str:
     """Return the tracking identifier of a group, "" where it has none."""
     return next((get(node, "UID", "") for node in named(sequence(group, "ContentSequence"), codes.TRACKING_UID)), "")
+
+
+def is_finding(group: Item) -> bool:
+    """Whether a group states the probability of a finding, and not the size of a region."""
+    return bool(named(sequence(group, "ContentSequence"), codes.PROBABILITY))
 
 
 def problems(data: Item) -> Iterator[Problem]:
@@ -139,7 +149,7 @@ def problems(data: Item) -> Iterator[Problem]:
         yield Problem(PERTINENT, "expected other studies, each once, got this one or one twice", "PS3.3 C.17.2.3")
 
 
-def _judged(where: str, group: Item, now: set[str], study_uid: str) -> Iterator[Problem]:
+def _judged(where: str, group: Item, now: set[tuple[str, bool]], study_uid: str) -> Iterator[Problem]:
     inner = sequence(group, "ContentSequence")
     templates = [get(one, "TemplateIdentifier") for one in sequence(group, "ContentTemplateSequence")]
     if key_of(group) != key(codes.MEASUREMENT_GROUP) or templates != ["1501"]:
@@ -156,7 +166,7 @@ def _judged(where: str, group: Item, now: set[str], study_uid: str) -> Iterator[
     for concept in once:
         if len(named(inner, concept)) != 1:
             yield Problem(where, f"expected one {concept.meaning}, got another number", _CLAUSE)
-    if followed_by(group) not in now:
+    if (followed_by(group), is_finding(group)) not in now:
         yield Problem(where, "expected the tracking identifier of something that is measured now", _CLAUSE)
     if any(get(node, "UID") == study_uid for node in named(inner, codes.STUDY_UID)):
         yield Problem(where, "expected another study than this", _CLAUSE)

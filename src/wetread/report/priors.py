@@ -168,7 +168,8 @@ def priors(result: Result, known: Sequence[Reported], most: int, days: int = 0) 
         No older than so many days before this study; 0: of any age.
     """
     header = result.header
-    followed = {one.tracking_uid for one in result.findings} | {one.tracking_uid for one in result.regions}
+    followed = {(one.tracking_uid, True) for one in result.findings}
+    followed |= {(one.tracking_uid, False) for one in result.regions}
     if header is None or not followed or not text_of(header, "PatientID").strip():
         return ()
     patient = (text_of(header, "PatientID").strip(), text_of(header, "IssuerOfPatientID").strip())
@@ -179,7 +180,9 @@ def priors(result: Result, known: Sequence[Reported], most: int, days: int = 0) 
     for one in sorted(known, key=lambda one: (one.moment, one.sop_instance_uid)):
         if (one.patient, one.about) != (patient, about) or one.sop_instance_uid in superseded:
             continue
-        groups = tuple(group for group in one.prior.groups if group.tracking_uid in followed)
+        groups = tuple(
+            group for group in one.prior.groups if (group.tracking_uid, group.present is not None) in followed
+        )
         if groups and one.prior.study_uid != result.study_uid and _before(one.prior, now, days):
             newest[one.prior.study_uid] = replace(one.prior, groups=groups)
     order = sorted(newest.values(), key=lambda one: (one.date, one.time, one.study_uid), reverse=True)

@@ -92,11 +92,12 @@ def _redraw(lines: list[Fields], drawn: Redrawn, review: Review) -> None:
         for line in observed
         if _code(line[3]) == codes.TRACKING_UID.value and line[5] in drawn.sizes
     }
+    found = {line[4] for line in observed if _code(line[3]) == codes.PROBABILITY.value}
     person = "^".join(map(hl7.escape, (review.identifier, *review.name.split("^")[:2])))
     for line in observed:
         if line[5] == drawn.before:
             _put(line, {5: drawn.document.sop_instance_uid})
-        if line[4] in sizes:
+        if line[4] in sizes and line[4] not in found:  # a probability stays the algorithm's
             _put(line, {16: person, 17: "", 18: ""})
             size = sizes[line[4]]
             if line[2] == "NM" and _code(line[6]) == size.unit:

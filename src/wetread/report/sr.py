@@ -13,7 +13,7 @@ from __future__ import annotations
 from wetread.records import Code, Explanation, Finding, Followed, Measurement, Prior, Refusal, Region, Unread
 from wetread.report import codes, previous
 from wetread.report.codes import coded
-from wetread.report.context import KINDS, Context, beginning, instance_uid, left_out, reference
+from wetread.report.context import KINDS, Context, beginning, instance_uid, left_out, place_of, reference
 from wetread.report.elements import Item, get, item
 from wetread.report.equipment import Algorithm, algorithm, contributors, serial_number
 from wetread.report.planes import source_reference, source_references
@@ -152,7 +152,7 @@ def _explained(context: Context, explanation: Explanation) -> list[Item]:
 
 def _finding(context: Context, finding: Finding) -> Item:
     """State one finding, and name the slices of a series that show it by themselves: TID 1501."""
-    site = finding.site or codes.BODY_PARTS.get(context.source.body_part)
+    site = place_of(context, finding)
     children = _tracking(finding.tracking_id, finding.tracking_uid)
     children.append(_code("CONTAINS", codes.FINDING, finding.code))
     children += [_site(site)] if site is not None else []
@@ -176,15 +176,16 @@ def _finding(context: Context, finding: Finding) -> Item:
     return _container(codes.MEASUREMENT_GROUP, children, "1501")
 
 
-def _measurement(measurement: Measurement) -> Item:
+def _measurement(measurement: Measurement, site: Code | None) -> Item:
     made = _number(measurement.code, decimal(measurement.value), measurement.unit)
-    if measurement.site is not None:
-        made |= item(ContentSequence=_site(measurement.site, measurement.laterality))
+    if site is not None:
+        made |= item(ContentSequence=_site(site, measurement.laterality))
     return made
 
 
 def _region(context: Context, region: Region, number: int) -> Item:
     """State one region and what was measured in it: TID 1411."""
+    site = place_of(context, region)
     segment = reference(KINDS["SEG"].sop_class_uid, instance_uid(context, "SEG")) | item(ReferencedSegmentNumber=number)
     children = _tracking(region.tracking_id, region.tracking_uid)
     children += [
@@ -192,9 +193,9 @@ def _region(context: Context, region: Region, number: int) -> Item:
         _code("CONTAINS", codes.FINDING, region.type),
         _node("CONTAINS", "IMAGE", codes.REFERENCED_SEGMENT, ReferencedSOPSequence=segment),
         _segmented(context),
-        _site(region.type, region.laterality),
+        *([_site(site, region.laterality)] if site is not None else []),
         *_algorithm(algorithm(region.model), *_decoded(context)),
-        *(_measurement(one) for one in region.measurements),
+        *(_measurement(one, site) for one in region.measurements),
     ]
     return _container(codes.MEASUREMENT_GROUP, children, "1411")
 

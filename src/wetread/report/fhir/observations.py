@@ -12,12 +12,12 @@ from collections.abc import Iterator
 
 from wetread.records import Code, Explanation, Finding, Measurement, ModelIdentity, Refusal, Region
 from wetread.report import codes
+from wetread.report.context import place_of
 from wetread.report.equipment import Algorithm, algorithm, software
 from wetread.report.fhir.coding import Json, coding, concept, dicom_uid, full_url, quantity, term
 from wetread.report.fhir.shared import Shared, entry
 from wetread.report.words import omitted, percent, ranges
 
-ANATOMY = "123037004"  # SCT, category of a region that is an anatomical structure
 #: FHIR R4 extension registry: the BodyStructure that a bodySite is.
 BODY_SITE = "http://hl7.org/fhir/StructureDefinition/bodySite"
 
@@ -67,7 +67,7 @@ def _method(model: ModelIdentity) -> Json:
 
 
 def _finding(shared: Shared, finding: Finding, heat: Json | None) -> Iterator[Json]:
-    site = finding.site or codes.BODY_PARTS.get(shared.context.source.body_part)
+    site = place_of(shared.context, finding)
     explained = [one for one in shared.context.result.explanations if one.finding == finding.code]
     made = _observation(shared, ("finding", finding.tracking_uid), finding.code, algorithm(finding.model))
     made |= {
@@ -100,8 +100,8 @@ def _trust(one: Explanation) -> list[Json]:
 
 def _region(shared: Shared, region: Region, number: str) -> Iterator[Json]:
     """Make a group with one member a measurement, and the structure that they are about."""
-    morphology = None if region.category.value == ANATOMY else region.type
-    site = region.type if morphology is None else codes.BODY_PARTS.get(shared.context.source.body_part)
+    site = place_of(shared.context, region)
+    morphology = None if region.category.value == codes.ANATOMY.value else region.type
     body = _body(shared, region.tracking_uid, region.tracking_id, site, region.laterality, morphology)
     where = {"bodySite": _site(site, region.laterality, body)}
     yield body

@@ -115,6 +115,8 @@ def _sizes(made: Json, drawn: Redrawn | None) -> dict[str, Size]:
 
 def _outlined(one: Json, sizes: dict[str, Size]) -> None:
     """Write the size of a person's mask; no device observed it."""
+    if "valueCodeableConcept" in one:  # found by the algorithm in the same structure
+        return
     about = [each["valueReference"]["reference"] for each in one.get("bodySite", {}).get("extension", ())]
     size = next((sizes[url] for url in about if url in sizes), None)
     if size is None:

@@ -179,6 +179,8 @@ def test_leg_without_a_header_is_refused_by_its_pixels(shipped: pipeline.Reader)
         ({"ViewPosition": "LL"}, "WRONG-VIEW"),
         ({"ViewPosition": "", "PatientOrientation": ["A", "F"]}, "WRONG-VIEW"),
         ({"ViewPosition": "PA", "PatientOrientation": ["P", "F"]}, "WRONG-VIEW"),
+        ({"PatientOrientation": ["L", "H"]}, "WRONG-VIEW"),
+        ({"PatientOrientation": ["F", "R"]}, "WRONG-VIEW"),
         ({"PresentationIntentType": "FOR PROCESSING"}, "FOR-PROCESSING"),
         ({"PhotometricInterpretation": None}, "MISSING-TAG"),
         ({"PixelData": b"\0" * 1000}, "TRUNCATED-PIXELS"),

@@ -68,6 +68,7 @@ class Image:
     source: str  # file name or "dimse", for people; never a patient identifier
     header: Any
     row_direction: str = ""  # where columns grow, by Patient Orientation (0020,0020): "L", "R", "A", "P"; "" unknown
+    column_direction: str = ""  # where rows grow, by its second value: those four, "H" or "F"; "" unknown
     laterality: str = ""  # side of a paired body part: "L" or "R" by (0020,0060) or (0020,0062); "" not told
     series_description: str = ""  # DICOM Series Description (0008,103E)
     secondary: bool = False  # computed from other images, such as a reformat: value 2 of Image Type (0008,0008)

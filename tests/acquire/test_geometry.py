@@ -74,6 +74,22 @@ def test_row_direction(orientation: list[str] | None, side: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("orientation", "end"),
+    [
+        (["L", "F"], "F"),
+        (["L", "FR"], "F"),
+        (["L", "H"], "H"),
+        (["F", "R"], "R"),
+        (["L"], ""),
+        (["L", "X"], ""),
+        (None, ""),
+    ],
+)
+def test_column_direction(orientation: list[str] | None, end: str) -> None:
+    assert image_with(PatientOrientation=orientation).column_direction == end
+
+
+@pytest.mark.parametrize(
     ("attributes", "side"),
     [
         ({}, ""),

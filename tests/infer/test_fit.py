@@ -88,6 +88,20 @@ def test_a_film_whose_rows_run_to_the_front_or_back_is_not_for_models_of_frontal
         infer.route([frontal], replace(image, view=view, row_direction=towards))
 
 
+@pytest.mark.parametrize("view", ["", "AP"])
+@pytest.mark.parametrize("towards", ["H", "L", "R", "A", "P"])
+def test_a_film_that_says_it_lies_upside_down_or_on_a_side_is_not_for_models_of_upright_films(
+    model: Model, image: Image, view: str, towards: str
+) -> None:
+    frontal = replace(model, views=("AP", "PA"))
+    with pytest.raises(NotRead, match=r"WRONG-VIEW.*Patient Orientation.*columns to 'F'"):
+        infer.route([frontal], replace(image, view=view, column_direction=towards))
+    lying = replace(model, views=("AP", "PA", "LLD"))
+    assert infer.route([lying], replace(image, view="LLD", column_direction=towards)) == (lying,)
+    for known in ("F", ""):
+        assert infer.route([frontal], replace(image, view=view, column_direction=known)) == (frontal,)
+
+
 def declared(folder: Path, table: str) -> Intended:
     path = toy.make_models(folder) / "cxr-pneumonia" / "model.toml"
     path.write_text(f"{path.read_text()}[intended]\n{table}\n")

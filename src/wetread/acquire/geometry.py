@@ -1,4 +1,4 @@
-"""How large a pixel is and where its row runs to, or that nobody knows."""
+"""How large a pixel is and where its row and column run to, or that nobody knows."""
 
 from __future__ import annotations
 
@@ -73,6 +73,18 @@ def row_direction(header: Dataset) -> str:
     """
     towards = text(header, "PatientOrientation")[:1]
     return towards if towards in ("L", "R", "A", "P") else ""
+
+
+def column_direction(header: Dataset) -> str:
+    """Return what of the patient a column runs to: "F" the feet, "H" the head, or a side; "" when another or unknown.
+
+    References
+    ----------
+    DICOM PS3.3 Section C.7.6.1.1.1 (Patient Orientation).
+    """
+    both = values(header, "PatientOrientation")
+    towards = str(both[1]).strip(" \0")[:1] if len(both) == 2 else ""
+    return towards if towards in ("L", "R", "A", "P", "H", "F") else ""
 
 
 def laterality(header: Dataset) -> str:

@@ -16,7 +16,7 @@ from wetread.acquire.age import ages
 from wetread.acquire.attributes import is_uid, text, values
 from wetread.acquire.content import Content
 from wetread.acquire.frames import early
-from wetread.acquire.geometry import laterality, pixel_aspect, row_direction, spacing_mm
+from wetread.acquire.geometry import column_direction, laterality, pixel_aspect, row_direction, spacing_mm
 from wetread.acquire.layout import Layout, check_identity, check_kind, is_secondary, read_layout
 from wetread.acquire.parse import Parsed, looks_like_dicom, parse
 from wetread.acquire.person import person
@@ -214,6 +214,7 @@ def _image(header: Any, pixels: Pixels, source: str, digest: str) -> Image:
         source=source,
         header=header,
         row_direction=row_direction(header),
+        column_direction=column_direction(header),
         laterality=laterality(header),
         series_description=text(header, "SeriesDescription"),
         secondary=is_secondary(header),

@@ -13,6 +13,8 @@ from wetread.routes import Decision
 
 #: View Positions (PS3.3 Section C.8.1.1) of films that are taken from the front or the back, lying on a side too.
 _FRONTAL = frozenset({"AP", "PA", "LLD", "RLD"})
+#: Those of them that are shown upright.
+_UPRIGHT = frozenset({"AP", "PA"})
 
 
 def route(models: Sequence[Model], image: Image) -> tuple[Model, ...]:
@@ -86,12 +88,21 @@ def _by_view(models: list[Model], value: str) -> list[Model]:
 
 
 def _by_side(models: list[Model], image: Image) -> list[Model]:
-    """By Patient Orientation: rows of a frontal film run to the left or right, never to the front or back."""
-    if image.row_direction not in ("A", "P"):
-        return models
-    fits = [m for m in models if not m.views or not _FRONTAL.issuperset([image.view] if image.view else m.views)]
-    detail = f"got {image.row_direction!r}, as of a lateral film."
-    return _left(fits, "WRONG-VIEW", f"Patient Orientation (0020,0020): expected rows to 'L' or 'R', {detail}")
+    """By Patient Orientation: rows of a frontal film run to a side, columns of an upright one to the feet."""
+    fits = models
+    if image.row_direction in ("A", "P"):
+        detail = f"got {image.row_direction!r}, as of a lateral film."
+        fits = _other(fits, image, _FRONTAL, f"expected rows to 'L' or 'R', {detail}")
+    if image.column_direction not in ("", "F"):
+        detail = f"got {image.column_direction!r}: the film lies upside down or on a side."
+        fits = _other(fits, image, _UPRIGHT, f"expected columns to 'F', {detail}")
+    return fits
+
+
+def _other(models: list[Model], image: Image, views: frozenset[str], detail: str) -> list[Model]:
+    """Those that are for other views than these."""
+    fits = [m for m in models if not m.views or not views.issuperset([image.view] if image.view else m.views)]
+    return _left(fits, "WRONG-VIEW", f"Patient Orientation (0020,0020): {detail}")
 
 
 def _described(model: Model, description: str) -> bool:

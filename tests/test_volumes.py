@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -236,6 +237,30 @@ def test_single_slice_for_a_slice_wise_model(reader: pipeline.Reader) -> None:
     (finding,) = result_of(reader, volume, BodyPartExamined="HEAD").findings
     assert finding.present
     assert finding.slices == ()
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_slices_are_named_as_the_pacs_counts_them(reader: pipeline.Reader, kept: bool) -> None:
+    """Scanned from the head: the first image is the topmost; without numbers it is said from where we count."""
+    parts = slices.series(ball(), modality="MR", **FLAIR)
+    for number, part in zip(range(len(parts), 0, -1), parts, strict=True):
+        part.InstanceNumber = number if kept else None
+    reading = read(reader, parts)
+    page, told = (next(one.data for one in reading.documents if one.kind == kind) for kind in ("HTML", "JSON"))
+    (finding,) = reading.result.findings
+    assert finding.slices == (5, 6, 7, 8, 9, 10)  # counted from the feet, from 0
+    captions = [picture.caption for picture in reading.result.pictures]
+    image = json.loads(told)["image"]
+    if kept:
+        assert b"On images 2 to 7<" in page
+        assert captions[0] == "Image 5, stretched for display"
+        assert captions[-1] == "Images 7, 6, 5, 4, 3, 2"
+        assert image["instance_numbers"] == list(range(12, 0, -1))
+    else:
+        assert b"On slices 6 to 11 of 12, counted from the feet<" in page
+        assert captions[0] == "Slice 8 of 12, counted from the feet, stretched for display"
+        assert captions[-1] == "Slices 6, 7, 8, 9, 10, 11 of 12, counted from the feet"
+        assert "instance_numbers" not in image
 
 
 def test_enhanced_object_gives_the_same_outline(reader: pipeline.Reader) -> None:

@@ -93,6 +93,20 @@ def test_slices_are_in_the_order_of_their_place() -> None:
     assert not image.pixels.flags.writeable
 
 
+def test_slices_keep_the_numbers_by_which_others_count_them() -> None:
+    parts = slices.series(VOLUME)
+    for number, part in enumerate(parts):
+        part.InstanceNumber = 50 - 2 * number
+    assert image_of(parts).numbers == tuple(range(50, 32, -2))
+    parts[3].InstanceNumber = 50
+    assert image_of(parts).numbers == ()
+    del parts[3].InstanceNumber
+    assert image_of(parts).numbers == ()
+    assert image_of(parts[:1]).numbers == (50,)
+    order = [*range(0, 9, 2), *range(1, 9, 2)]
+    assert image_of([slices.enhanced(VOLUME, order=order)]).numbers == ()  # its frames count
+
+
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
 def test_hounsfield_units_do_not_depend_on_how_they_are_shown(photometric: str) -> None:
     np.testing.assert_array_equal(image_of(slices.series(VOLUME, photometric=photometric)).pixels, VOLUME)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -115,6 +116,21 @@ def test_a_refusal_is_said_with_its_code() -> None:
     assert not any(one.text(3) == "233604007" for one in message.all("OBX"))
     said = observed(message, "59776-5")[0].repetitions(5)
     assert any(line[0][0].startswith("NOT READ. ") for line in said)
+
+
+def test_record_and_presentation_state_name_slices_as_the_pacs_counts_them() -> None:
+    made = series.result("ct")
+    assert made.image is not None
+    image = replace(made.image, numbers=tuple(range(109, 100, -1)))
+    made = replace(made, image=image, read_at="2026-11-29T00:00:00Z")
+    held = sorted(image.numbers[one] for one in made.findings[0].slices)
+    said = f"on images {held[0]} to {held[-1]}"
+    site = report.Site("R4", {"PATIENT": "urn:oid:1.2.3"})
+    documents = {one.kind: one.data for one in report.documents(made, "", ("ORU", "FHIR", "GSPS"), site=site)}
+    assert said in documents["ORU"].decode()
+    assert said.encode() in documents["GSPS"]
+    notes = [one["resource"].get("note", []) for one in json.loads(documents["FHIR"])["entry"]]
+    assert said.capitalize() in [note["text"] for one in notes for note in one]
 
 
 def test_what_a_model_did_not_read_is_said() -> None:

@@ -227,6 +227,7 @@ def _placed(image: Image) -> Image:
     """A slice with its place in the patient, where it tells one; the frames of an instance in order."""
     if len(image.pixels) > 1:
         return _framed(image)
+    image = replace(image, numbers=_instance_numbers(image.header))
     frames = frame_headers(image.header)
     plane = read_plane(frames[0] if frames else image.header)
     if plane is None:
@@ -267,5 +268,10 @@ def _uid_or_empty(header: Any, keyword: str) -> str:
 
 
 def _instance_number(header: Any) -> int:
+    return (*_instance_numbers(header), 0)[0]
+
+
+def _instance_numbers(header: Any) -> tuple[int, ...]:
+    """The Instance Number (0020,0013), () where there is none."""
     found = values(header, "InstanceNumber")
-    return int(found[0]) if found and isinstance(found[0], int) else 0
+    return (int(found[0]),) if found and isinstance(found[0], int) else ()

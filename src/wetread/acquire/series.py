@@ -144,8 +144,15 @@ def _volume(group: list[Instance], max_pixels: int, stack: Stack) -> Image:
         sop_uids=tuple(image.sop_uids[0] for image in ordered),
         positions_mm=found.positions_mm,
         directions=found.directions,
+        numbers=_numbers(ordered),
         laterality=ordered[0].laterality if len({image.laterality for image in ordered}) == 1 else "",
     )
+
+
+def _numbers(images: list[Image]) -> tuple[int, ...]:
+    """The Instance Numbers of slices, if they tell one from the other."""
+    numbers = tuple(number for image in images for number in image.numbers)
+    return numbers if len(set(numbers)) == len(images) else ()
 
 
 def _plane(image: Image) -> Plane:

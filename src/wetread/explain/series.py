@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
+from wetread.counting import listed, named
 from wetread.explain.overlay import LARGEST, contours, display, pictures
 from wetread.records import Image, Mask, Picture, Pixels, Region, Result
 
@@ -37,10 +39,11 @@ def drawn(image: Image, result: Result, window: tuple[float, float] | None = Non
     if not enlarge and count == 1:
         return pictures(film, masks, heat, strength)
     names = ", ".join(region.label.lower() for region in result.regions)
-    made = pictures(film, masks, heat, strength, f"Slice {at + 1} of {count}", names)
+    made = pictures(film, masks, heat, strength, named(image, [at]).capitalize(), names)
     if count == 1:
         return made
-    return (*made, montage(image.pixels, image.pixel_aspect, [one.mask for one in result.regions], window))
+    masks = [one.mask for one in result.regions]
+    return (*made, montage(image.pixels, image.pixel_aspect, masks, window, partial(listed, image)))
 
 
 def _fullest(regions: Sequence[Region]) -> int:
@@ -49,7 +52,11 @@ def _fullest(regions: Sequence[Region]) -> int:
 
 
 def montage(
-    volume: Pixels, pixel_aspect: float, masks: Sequence[Mask], window: tuple[float, float] | None = None
+    volume: Pixels,
+    pixel_aspect: float,
+    masks: Sequence[Mask],
+    window: tuple[float, float] | None = None,
+    called: Callable[[list[int]], str] | None = None,
 ) -> Picture:
     """Nine slices of a series, evenly from the first to the last that matters, with contours.
 
@@ -63,6 +70,8 @@ def montage(
         (z, y, x) bool; where there are any, the slices run over what they hold.
     window
         Values that become black and white; by default percentiles of the shown slices.
+    called
+        Names the slices that are shown; by default the first and the last are, by their place.
     """
     held = np.flatnonzero(np.any([mask.any((1, 2)) for mask in masks], axis=0)) if masks else np.arange(len(volume))
     first, last = (int(held[0]), int(held[-1])) if held.size else (0, len(volume) - 1)
@@ -79,4 +88,6 @@ def montage(
     for number, tile in enumerate(tiles):
         y, x = (number // SIDE) * height, (number % SIDE) * width
         sheet[y : y + height, x : x + width] = tile
-    return Picture("montage", f"Slices {chosen[0] + 1} to {chosen[-1] + 1} of {len(volume)}", sheet)
+    shown = [int(one) for one in chosen]
+    caption = called(shown) if called else f"slices {shown[0] + 1} to {shown[-1] + 1} of {len(volume)}"
+    return Picture("montage", caption.capitalize(), sheet)

@@ -123,6 +123,8 @@ def _image(result: Result) -> dict[str, Any]:
     if image is not None:
         made |= {"series_uid": image.series_uid, "sop_uids": list(image.sop_uids)}
         made |= {"modality": image.modality, "body_part": image.body_part, "view": image.view}
+        made |= {"instance_numbers": list(image.numbers)} if image.numbers else {}
+        made |= {"frame_numbers": list(image.frames)} if image.frames else {}
         made |= {"decoded_at": f"1/{image.reduction}"} if image.reduction > 1 else {}
         made |= {"shape": list(image.pixels.shape), "spacing_mm": image.spacing_mm and list(image.spacing_mm)}
     return made
@@ -168,7 +170,8 @@ def summary(result: Result) -> dict[str, Any]:
     dict
         Probabilities and shares are 0..1; measurements carry a UCUM unit, and so do priors' values
         (probabilities in %) with the difference from them, null where another build gave them; slices are
-        counted from 0 in the order of `sop_uids`; times are milliseconds by stage.
+        counted from 0 in the order of their place, as `sop_uids`, `instance_numbers` and `frame_numbers` are
+        (the latter two only where they are told); times are milliseconds by stage.
     """
     refusal = result.refusal
     return {

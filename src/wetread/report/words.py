@@ -7,9 +7,9 @@ DICOM PS3.5 Section 6.2 (VR DS: at most 16 characters).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from wetread.counting import named
 from wetread.records import Finding, Image, Measurement, Result, Unread
 from wetread.report import codes
 
@@ -23,7 +23,7 @@ class Statement:
     verdict: str  # "present", "not seen"
     percent: str  # "97.3 %"
     threshold: str  # "50.0 %"
-    slices: str  # of a series "on slices 5 to 9, 12", else ""
+    slices: str  # of a series "on images 5 to 9, 12", else ""
     line: str  # all of it in one line
 
 
@@ -56,7 +56,7 @@ def statements(result: Result) -> tuple[Statement, ...]:
     for finding in result.findings:
         verdict = "present" if finding.present else "not seen"
         shown, threshold = f"{finding.probability * 100:.1f} %", f"{finding.threshold * 100:.1f} %"
-        where = f"on slices {ranges(finding.slices)}" if finding.slices else ""
+        where = f"on {named(result.image, finding.slices)}" if result.image is not None and finding.slices else ""
         line = f"{name(finding.code.meaning)}: {verdict}, probability {shown} (threshold {threshold}) {where}".rstrip()
         said.append(Statement(finding, name(finding.code.meaning), verdict, shown, threshold, where, line))
     return tuple(said)
@@ -92,17 +92,6 @@ def omitted(unread: Unread) -> str:
     model, refusal = unread.model, unread.refusal
     said = f"{names(unread)} NOT READ by {model.id} {model.version}. {refusal.sentence} {refusal.detail}"
     return said.strip()
-
-
-def ranges(slices: Sequence[int]) -> str:
-    """Name slices, given from 0 in rising order, as people count them: "5 to 9, 12"."""
-    runs: list[list[int]] = []
-    for slice_ in slices:
-        if runs and slice_ == runs[-1][-1] + 1:
-            runs[-1].append(slice_)
-        else:
-            runs.append([slice_])
-    return ", ".join(str(run[0] + 1) if len(run) == 1 else f"{run[0] + 1} to {run[-1] + 1}" for run in runs)
 
 
 def measured(measurement: Measurement) -> str:

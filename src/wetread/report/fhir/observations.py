@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from wetread.counting import named
 from wetread.records import Code, Explanation, Finding, Measurement, ModelIdentity, Refusal, Region
 from wetread.report import codes
 from wetread.report.context import place_of
 from wetread.report.equipment import Algorithm, algorithm, software
 from wetread.report.fhir.coding import Json, coding, concept, dicom_uid, full_url, quantity, term
 from wetread.report.fhir.shared import Shared, entry
-from wetread.report.words import omitted, percent, ranges
+from wetread.report.words import omitted, percent
 
 #: FHIR R4 extension registry: the BodyStructure that a bodySite is.
 BODY_SITE = "http://hl7.org/fhir/StructureDefinition/bodySite"
@@ -74,7 +75,8 @@ def _finding(shared: Shared, finding: Finding, heat: Json | None) -> Iterator[Js
         "valueCodeableConcept": concept(codes.PRESENT if finding.present else codes.ABSENT),
         "interpretation": [term("v3-ObservationInterpretation", *_INTERPRETED[finding.present])],
     }
-    notes = [f"On slices {ranges(finding.slices)}"] if finding.slices else []
+    image = shared.context.result.image
+    notes = [f"On {named(image, finding.slices)}"] if image is not None and finding.slices else []
     notes += [one.sentence for one in explained]
     made["note"] = [{"text": one} for one in notes]
     yield (body := _body(shared, finding.tracking_uid, finding.tracking_id, site, None, finding.code))

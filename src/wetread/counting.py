@@ -1,0 +1,60 @@
+"""How slices are named to people: as a PACS counts them, else by their place and from which end.
+
+Inside, slices are counted from 0 in the order of their place; no viewer shows that number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wetread.records import Image
+
+#: Axis of the patient (x, y, z) -> where counting begins when slices go along it, and against it.
+_ENDS = (("right", "left"), ("front", "back"), ("feet", "head"))
+
+
+def named(image: Image, slices: Sequence[int]) -> str:
+    """Name slices, given from 0 in rising order: "images 2 to 7, 9", "slices 6 to 11 of 12, counted from the feet".
+
+    A range holds all slices of the series whose number lies in it, in whichever direction they are numbered.
+
+    References
+    ----------
+    DICOM PS3.3 Sections C.7.6.1 (Instance Number), C.7.6.6 (frames are numbered from 1).
+    """
+    word, numbers = _counted(image)
+    ranks = sorted(numbers)
+    rank = {number: place for place, number in enumerate(ranks)}
+    runs: list[list[int]] = []
+    for place in sorted(rank[numbers[slice_]] for slice_ in slices):
+        if runs and place == runs[-1][1] + 1:
+            runs[-1][1] = place
+        else:
+            runs.append([place, place])
+    said = ", ".join(str(ranks[a]) if a == b else f"{ranks[a]} to {ranks[b]}" for a, b in runs)
+    return f"{word}{'s' if len(slices) > 1 else ''} {said}{_end(image)}"
+
+
+def listed(image: Image, slices: Sequence[int]) -> str:
+    """Name slices one by one, in the order given: "images 7, 5, 2"."""
+    word, numbers = _counted(image)
+    said = ", ".join(str(numbers[slice_]) for slice_ in slices)
+    return f"{word}{'s' if len(slices) > 1 else ''} {said}{_end(image)}"
+
+
+def _counted(image: Image) -> tuple[str, Sequence[int]]:
+    """What slices are called, and the number of each."""
+    if image.frames:
+        return "frame", image.frames
+    return ("image", image.numbers) if image.numbers else ("slice", range(1, len(image.pixels) + 1))
+
+
+def _end(image: Image) -> str:
+    """Where slices are counted from, and how many there are, when only we count them so."""
+    if image.frames or image.numbers:
+        return ""
+    if image.directions is None or len(image.pixels) == 1:
+        return f" of {len(image.pixels)}"
+    along = image.directions[0]
+    axis = max(range(3), key=lambda one: abs(along[one]))
+    return f" of {len(image.pixels)}, counted from the {_ENDS[axis][along[axis] < 0]}"

@@ -2,7 +2,8 @@
 
 References
 ----------
-PS3.3 Sections C.11.1 (modality LUT), C.11.2 (VOI LUT and windows), C.7.6.3.1.2 (photometric interpretation);
+PS3.3 Sections C.11.1 (modality LUT), C.11.2 (VOI LUT and windows), C.7.6.3.1.2 (photometric interpretation),
+C.7.6.16.2 (functional groups, which hold both for each frame of an enhanced object);
 PS3.18 Section 8.3.5.1 (parameters of rendered resources).
 """
 
@@ -18,8 +19,9 @@ from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply
 
 from wetread.acquire.attributes import number, text
 from wetread.acquire.instances import max_file_bytes
-from wetread.acquire.parse import Parsed, parse
+from wetread.acquire.parse import parse
 from wetread.acquire.quiet import FOREIGN_ERRORS, quiet
+from wetread.acquire.tomography import shown_header
 from wetread.acquire.view import decoded
 from wetread.errors import NotRead
 from wetread.settings import Settings
@@ -46,7 +48,7 @@ def rendered(data: bytes, frame: int, window: Window | None, settings: Settings)
     frame
         The first is 1.
     window
-        None: the first of the object, else its VOI LUT, else from its smallest to its largest value.
+        None: the first of the frame, else its VOI LUT, else from its smallest to its largest value.
 
     Returns
     -------
@@ -63,14 +65,14 @@ def rendered(data: bytes, frame: int, window: Window | None, settings: Settings)
         if parsed.pixel is None:
             raise NotRead("NOT-AN-IMAGE", "The object has no pixels.")
         try:
-            made = _shown(decoded(data, frame, parsed, settings, raw=False), parsed, window)
+            values = decoded(data, frame, parsed, settings, raw=False)
+            made = _shown(values, shown_header(parsed.header, frame), window)
         except FOREIGN_ERRORS as error:
             raise NotRead("BAD-PIXELS", f"The frame cannot be rendered ({type(error).__name__}).") from error
     return np.ascontiguousarray(made if made.ndim == 3 else made[:, :, np.newaxis])
 
 
-def _shown(values: Any, parsed: Parsed, window: Window | None) -> npt.NDArray[np.uint8]:
-    header = parsed.header
+def _shown(values: Any, header: Dataset, window: Window | None) -> npt.NDArray[np.uint8]:
     photometric = text(header, "PhotometricInterpretation")
     if photometric == "PALETTE COLOR":
         values = apply_color_lut(values, header)

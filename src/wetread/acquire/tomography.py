@@ -106,6 +106,33 @@ def classic(header: Dataset) -> Dataset:
     return made
 
 
+def shown_header(header: Dataset, frame: int) -> Dataset:
+    """What turns one frame's stored values into a picture, at the top as of a single-frame object.
+
+    Parameters
+    ----------
+    header
+        Of any object; it is not changed.
+    frame
+        The first is 1.
+
+    References
+    ----------
+    DICOM PS3.3 Sections C.7.6.16.2.9 (Pixel Value Transformation), C.7.6.16.2.10 (Frame VOI LUT).
+    """
+    own = values(header, "PerFrameFunctionalGroupsSequence")[frame - 1 : frame]
+    groups = [*values(header, "SharedFunctionalGroupsSequence"), *own]
+    if not groups:
+        return header
+    made = Dataset()
+    made.update(header)
+    for group in groups:
+        for name_ in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
+            for item in values(group, name_)[:1]:
+                made.update(item)
+    return made
+
+
 def frame_headers(header: Dataset) -> list[Dataset]:
     """One small header a frame, with its position and orientation."""
     made = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,22 @@ import nibabel
 import numpy as np
 import pytest
 
-from wetread import infer
+from tests import slices
+from wetread import acquire, infer
 from wetread.errors import BadInput
 from wetread.lab import commands
+from wetread.lab.audit.adapters import Row
+from wetread.lab.cases import Cases
+from wetread.lab.crossed import tensors
+from wetread.lab.gridded import lay_cases
+from wetread.lab.own import cases_of
 from wetread.lab.plan import load_plan, recipe_of
 from wetread.lab.series import load
 from wetread.lab.train import Plan
+from wetread.lab.trials import series_cases
+from wetread.prepare import prepare
+from wetread.prepare.turn import LETTERS
+from wetread.settings import Settings
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 SIDE = 32
@@ -152,3 +163,74 @@ def test_what_cannot_be_trained_on(tmp_path: Path, recipe: Path) -> None:
     recipe.write_text(RECIPE.format(task="segmentation").replace('[folds]\nby = "patient"\nn = 2\n', ""))
     with pytest.raises(BadInput, match=r"expected \[folds\], as only xray/kermany is split without"):
         load_plan(recipe)
+
+
+def own(image: Path, mask: Path | None, recipe: dict[str, Any], orientation: str = "", labels: int = 1) -> Cases:
+    """One file as the case of a recipe: of a segmenter if there is a mask."""
+    task = "segmentation" if mask else "classification"
+    ship = {"label": [{"name": "ball"}] * labels, "orientation": orientation}
+    return cases_of([Row("mine row 1", image, mask, "p", "ball")], {"task": task, "recipe": recipe, "ship": ship}, "")
+
+
+def as_nifti(path: Path, volume: Any, frame: slices.Frame) -> Path:
+    """Write a volume (z, y, x) where `frame` says that its voxels lie: NIfTI counts to the right and to the front."""
+    z, y, x = frame.spacing
+    affine = np.eye(4)
+    affine[:3] = np.stack([frame.across * x, frame.down * y, frame.normal * z, frame.origin], 1)
+    affine[:2] *= -1
+    nibabel.save(nibabel.Nifti1Image(volume.transpose(), affine), path)  # type: ignore[no-untyped-call]
+    return path
+
+
+@pytest.mark.parametrize("axes", ["", "HPL", "HAR", "FLP"])
+@pytest.mark.parametrize(
+    ("orientation", "across", "down"), [("axial", "L", "P"), ("coronal", "L", "F"), ("sagittal", "P", "F")]
+)
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_volume_is_what_deployment_makes_of_its_series(
+    tmp_path: Path, orientation: str, across: str, down: str, axes: str, deep: bool
+) -> None:
+    """ImageNet's means, anisotropic pixels, any plane and any axes: the same tensor from NIfTI and from DICOM."""
+    rng = np.random.default_rng(0)
+    along, place_mm = (np.array(LETTERS[across]), np.array(LETTERS[down])), np.array([5.0, -7.0, 9.0])
+    frame = slices.Frame(place_mm, along[0], along[1], (5.0, 2.0, 1.0))
+    volume = rng.integers(-900, 900, (6, 32, 48)).astype(np.int16)
+    (study,) = acquire.decode(slices.blobs(slices.series(volume, frame)), Settings(least_side=0))
+    (image,) = study.images
+    table: dict[str, Any] = {"grid": [32, 40], "axes": axes, "channels": 3}
+    table |= {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+    table |= {"grid": [8, 32, 40], "spacing_mm": [4.0, 2.0, 1.0]} if deep else {}
+    recipe, place = recipe_of(table), (image.spacing_mm, image.directions)
+    ready = prepare(image.pixels, image.pixel_aspect, recipe, None, *place)
+    marked = (volume > 0).astype(np.uint8)
+    files = as_nifti(tmp_path / "a.nii", volume, frame), as_nifti(tmp_path / "m.nii", marked, frame)
+    for told in ("", orientation):
+        cases = own(*files, table, told)
+        np.testing.assert_array_equal(cases.images[0], image.pixels)
+        np.testing.assert_array_equal(cases.masks[0], marked)
+        gridded = lay_cases(cases, recipe, 1)
+        assert gridded.grids[0] == ready.grid
+        np.testing.assert_allclose(tensors(gridded, np.arange(len(gridded)), recipe), ready.tensor, atol=1e-5)
+        (case,) = series_cases(cases, np.array([0]))
+        assert (case.aspect, case.spacing_mm, case.directions) == (image.pixel_aspect, *place)
+
+
+def test_a_volume_of_another_plane_is_refused(tmp_path: Path) -> None:
+    """Seven sagittal slices are no 64 axial strips, and what is about as long along all axes has any plane."""
+    frame = slices.Frame(np.zeros(3), np.array([0.0, 1, 0]), np.array([0.0, 0, -1]), (5.0, 1.0, 1.0))
+    thick = as_nifti(tmp_path / "thick.nii", np.zeros((7, 64, 64), np.int16), frame)
+    with pytest.raises(BadInput, match=r"mine row 1: expected axial slices, .* got a volume of sagittal ones"):
+        own(thick, None, {"grid": [32, 32]}, "axial")
+    assert own(thick, None, {"grid": [32, 32]}, "sagittal").images[0].shape == (7, 64, 64)
+    even = as_nifti(tmp_path / "even.nii", np.zeros((7, 64, 64), np.int16), replace(frame, spacing=(1.2, 1.0, 1.0)))
+    assert own(even, None, {"grid": [32, 32]}, "axial").images[0].shape == (64, 64, 7)
+    with pytest.raises(BadInput, match="orientation: expected one of axial, coronal, sagittal, got 'oblique'"):
+        own(even, None, {"grid": [32, 32]}, "oblique")
+
+
+def test_where_a_picture_lies_is_not_known(tmp_path: Path) -> None:
+    picture = ball(np.random.default_rng(0), 1)[0][0].astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), picture)
+    cases = own(tmp_path / "a.png", None, {"grid": [32, 32], "axes": "HAR"})
+    assert (cases.directions_of(0), cases.spacing_of(0), cases.aspect_of(0)) == (None, None, 1.0)
+    np.testing.assert_array_equal(cases.images[0][0], picture)

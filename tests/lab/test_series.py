@@ -18,7 +18,7 @@ from wetread.lab.crossed import Answers, tensors
 from wetread.lab.gridded import GridSamples, lay_cases
 from wetread.lab.held_out import found_masks
 from wetread.lab.losses import joint_loss, label_loss, mask_loss
-from wetread.lab.nifti import read_nifti
+from wetread.lab.nifti import directions_of, read_nifti
 from wetread.lab.rivals import threshold_lungs
 from wetread.lab.series import LOADERS, load
 from wetread.prepare import prepare
@@ -94,10 +94,16 @@ def test_folds_by_site_hold_one_site_each() -> None:
 
 
 @pytest.mark.parametrize("recipe", [SLICES, THREE, VOLUME], ids=["slices", "beside", "volume"])
-def test_training_sees_what_deployment_makes(recipe: Recipe) -> None:
-    cases = drawn_cases(spacing=1.0)
+@pytest.mark.parametrize("axes", ["", "HAR"])
+@pytest.mark.parametrize("means", [1, 3])
+def test_training_sees_what_deployment_makes(recipe: Recipe, axes: str, means: int) -> None:
+    """Also turned, and with a mean and a deviation for each channel."""
+    if means == 3:
+        recipe = replace(recipe, channels=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    recipe, axial = replace(recipe, axes=axes), directions_of("axial")
+    cases = replace(drawn_cases(spacing=1.0), directions=(axial,) * 12)
     gridded = lay_cases(cases, recipe, 2)
-    ready = prepare(cases.images[4], 1.0, recipe, spacing_mm=(1.0, 1.0, 1.0))
+    ready = prepare(cases.images[4], 1.0, recipe, None, (1.0, 1.0, 1.0), axial)
     samples = GridSamples(gridded, recipe, STILL, 0, 2, True)
     rows = np.flatnonzero(gridded.series == 4)
     for made, row in zip(ready.tensor, rows, strict=True):

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from wetread.errors import BadInput
 from wetread.lab.plan import made_of
+from wetread.records import Vector
 
-__all__ = ["Cases", "by_size", "deal", "fold_of", "owners", "used_folds"]
+__all__ = ["Cases", "Directions", "by_size", "deal", "fold_of", "owners", "used_folds"]
 
 Strings = NDArray[np.str_]
+Directions = tuple[Vector, Vector, Vector]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Cases:
     site: Strings  # (n,)
     spacing_mm: NDArray[np.float64]  # (n, 3), (z, y, x); NaN where not known
     traits: Mapping[str, Strings]  # name -> (n,): subgroups to report; "" stands in none
+    directions: tuple[Directions | None, ...] = ()  # unit, in which (z, y, x) grow in the patient; None, (): not known
 
     def __len__(self) -> int:
         """Return the number of series."""
@@ -50,6 +53,15 @@ class Cases:
         """Return (z, y, x) in mm, or None where it is not known."""
         z, y, x = self.spacing_mm[row]
         return None if np.isnan((z, y, x)).any() else (float(z), float(y), float(x))
+
+    def aspect_of(self, row: int) -> float:
+        """Return the height of a pixel over its width, 1 where it is not known."""
+        _, y, x = self.spacing_mm[row]
+        return 1.0 if np.isnan((y, x)).any() else float(y / x)
+
+    def directions_of(self, row: int) -> Directions | None:
+        """Return the unit vectors in which the axes (z, y, x) grow in the patient, or None where they are not known."""
+        return self.directions[row] if self.directions else None
 
 
 def by_size(masks: Sequence[NDArray[np.uint8]]) -> Strings:

@@ -15,7 +15,7 @@ from wetread.errors import BadInput
 from wetread.lab import zoo
 from wetread.lab.cases import used_folds
 from wetread.lab.courses import read_cases, rows_digest, series_course, shown
-from wetread.lab.gridded import Gridded, GridSamples
+from wetread.lab.gridded import Gridded, GridSamples, centred
 from wetread.lab.plan import digest_of
 from wetread.lab.predict import Predictor
 from wetread.lab.train import Aside, Plan, fit
@@ -119,4 +119,4 @@ def calibration(gridded: Gridded, rows: NDArray[np.int64], recipe: Recipe, most:
 def tensors(gridded: Gridded, rows: NDArray[np.int64], recipe: Recipe) -> Tensor:
     """Return the network's input [N, C, (D,) H, W] of the given rows: what `prepare` made."""
     planes = np.stack([gridded.channels(int(row), recipe) for row in rows])
-    return np.ascontiguousarray((planes - np.float32(recipe.mean[0])) / np.float32(recipe.std[0]), np.float32)
+    return centred(planes, recipe)

@@ -21,7 +21,7 @@ from wetread.lab.samples import Key
 from wetread.prepare import forward_stack, prepare
 from wetread.records import Grid, Recipe
 
-__all__ = ["GridSamples", "Gridded", "lay_cases"]
+__all__ = ["GridSamples", "Gridded", "centred", "lay_cases"]
 
 Floats = NDArray[np.float32]
 
@@ -56,11 +56,13 @@ def lay_cases(cases: Cases, recipe: Recipe, labels: int) -> Gridded:
     labels
         Number of labels, where only masks tell which are there.
     """
-    shift, scale = np.float32(recipe.mean[0]), np.float32(recipe.std[0])
+    middle = recipe.channels // 2
+    shift, scale = (np.float32(one[middle % len(one)]) for one in (recipe.mean, recipe.std))
     images, masks, present, series, grids = [], [], [], [], []
     for row, pixels in enumerate(cases.images):
-        ready = prepare(pixels, 1.0, recipe, spacing_mm=cases.spacing_of(row))
-        planes = ready.tensor[:, recipe.channels // 2] * scale + shift
+        where = (cases.spacing_of(row), cases.directions_of(row))
+        ready = prepare(pixels, cases.aspect_of(row), recipe, None, *where)
+        planes = ready.tensor[:, middle] * scale + shift
         mask = _lay_mask(cases.masks[row], ready.grid, recipe) if cases.masks else np.zeros(planes.shape, np.uint8)
         images.append(planes)
         masks.append(mask)
@@ -70,6 +72,13 @@ def lay_cases(cases: Cases, recipe: Recipe, labels: int) -> Gridded:
     return Gridded(
         np.concatenate(images), np.concatenate(masks), np.concatenate(present), np.concatenate(series), tuple(grids)
     )
+
+
+def centred(planes: Floats, recipe: Recipe) -> Floats:
+    """Return what a network sees of planes (..., c or 1, [z,] y, x) in [0, 1]: each channel by its mean and `std`."""
+    shape = (-1, 1, 1, 1) if recipe.depth else (-1, 1, 1)
+    mean, std = (np.asarray(one, np.float32).reshape(shape) for one in (recipe.mean, recipe.std))
+    return np.ascontiguousarray((planes - mean) / std, np.float32)
 
 
 def _lay_mask(mask: NDArray[np.uint8], grid: Grid, recipe: Recipe) -> NDArray[np.uint8]:
@@ -135,8 +144,8 @@ class GridSamples(Dataset[tuple[Tensor, Tensor]]):
 
     def _normalised(self, image: Floats) -> Floats:
         """Return (c, ...) of one plane or volume that is repeated, or of the planes of a slice and its neighbours."""
-        planes = (image - np.float32(self.recipe.mean[0])) / np.float32(self.recipe.std[0])
-        return np.repeat(planes, self.recipe.channels // len(planes), 0).astype(np.float32)
+        planes = centred(image, self.recipe)
+        return np.repeat(planes, self.recipe.channels // len(planes), 0)
 
     def _slice(
         self, planes: Floats, mask: NDArray[np.uint8], rng: np.random.Generator

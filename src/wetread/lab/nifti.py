@@ -11,8 +11,28 @@ from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
 from wetread.errors import BadInput
+from wetread.lab.cases import Directions
+from wetread.prepare.turn import LETTERS
 
-__all__ = ["read_nifti"]
+__all__ = ["PLANES", "directions_of", "plane_of", "read_nifti"]
+
+#: Plane of slices -> where (z, y, x) run to, as scanners lay them; z as `wetread.acquire` sorts slices: to the side
+#: that rows and columns point to by the right-hand rule.
+PLANES = {"axial": "HPL", "coronal": "PFL", "sagittal": "RFP"}
+#: An axis is that of the slices when its voxels are so much longer than along any other.
+THICK = 1.5
+
+
+def directions_of(plane: str) -> Directions:
+    """Return the unit vectors in which the axes (z, y, x) of slices of a plane, one of `PLANES`, grow."""
+    z, y, x = (LETTERS[letter] for letter in PLANES[plane])
+    return z, y, x
+
+
+def plane_of(spacing_mm: tuple[float, float, float]) -> str:
+    """Return the plane of the slices of a volume, by the spacing that `read_nifti` gives; "": any will do."""
+    other, thickest = sorted(spacing_mm)[1:]
+    return tuple(PLANES)[spacing_mm.index(thickest)] if thickest > THICK * other else ""
 
 
 def read_nifti(path: Path) -> tuple[NDArray[Any], tuple[float, float, float]]:

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from wetread.errors import BadInput
 from wetread.lab.audit.adapters import DICOM, NIFTI, Columns, Row, rows_of
-from wetread.lab.cases import Cases, by_size
-from wetread.lab.nifti import read_nifti
+from wetread.lab.cases import Cases, Directions, by_size
+from wetread.lab.nifti import PLANES, directions_of, plane_of, read_nifti
 from wetread.lab.plan import made_of
+from wetread.prepare import turn_to, turned
+from wetread.prepare.turn import lengths
 
 __all__ = ["cases_of", "load_own"]
 
@@ -47,29 +49,28 @@ def cases_of(rows: Sequence[Row], table: Mapping[str, Any], positive: str) -> Ca
     Parameters
     ----------
     table
-        What a model folder or a recipe declares: task, and labels in ``[ship]``.
+        What a model folder or a recipe declares: task, recipe, and labels and orientation in ``[ship]``.
     positive
         The class of a model with one label; "": the classes bear the labels' names.
 
     Raises
     ------
     BadInput
-        A file cannot be read, a mask is missing or does not fit, or no class bears a label's name.
+        A file cannot be read or its slices lie in another plane, a mask is missing or does not fit, or no class bears
+        a label's name.
     """
     labels = [str(label["name"]) for label in table["ship"]["label"]]
-    read = [_pixels(row.image, row.place) for row in rows]
-    images, spacing = tuple(one[0] for one in read), np.array([one[1] for one in read])
-    segments = table["task"] != "classification"
-    masks = tuple(_mask(row, image, len(labels)) for row, image in zip(rows, images, strict=True)) if segments else ()
+    images, drawn, spacing, directions = zip(*(_read(row, table, len(labels)) for row in rows), strict=True)
+    masks = tuple(mask for mask in drawn if mask is not None)
     present: tuple[NDArray[np.int64], ...] = ()
-    if not segments:
+    if table["task"] == "classification":
         truth = _truth([row.label for row in rows], labels, positive)
         present = tuple(np.repeat(one[None], len(image), 0) for one, image in zip(truth, images, strict=True))
     # Whose image it is, is not always known: then it stands for itself.
     patient = np.array([row.patient or f"image {at}" for at, row in enumerate(rows)])
     site = np.array([row.facts.get("site", "") for row in rows])
-    traits = {"marked": by_size(masks)} if masks else {}
-    return Cases(images, masks, present, patient, site, spacing, traits | ({"site": site} if site.any() else {}))
+    traits = ({"marked": by_size(masks)} if masks else {}) | ({"site": site} if site.any() else {})
+    return Cases(images, masks, present, patient, site, np.array(spacing), traits, directions)
 
 
 def _truth(classes: Sequence[str], labels: Sequence[str], positive: str) -> NDArray[np.int64]:
@@ -85,7 +86,38 @@ def _truth(classes: Sequence[str], labels: Sequence[str], positive: str) -> NDAr
     return np.array([[int(one.casefold() == name.casefold()) for name in wanted] for one in classes], np.int64)
 
 
-def _pixels(path: Path, place: str) -> tuple[NDArray[Any], tuple[float, float, float]]:
+Spacing = tuple[float, float, float]
+
+
+def _read(
+    row: Row, table: Mapping[str, Any], labels: int
+) -> tuple[NDArray[Any], NDArray[np.uint8] | None, Spacing, Directions | None]:
+    """Return pixels and mask (z, y, x), spacing in mm and directions: of a volume in the plane of its slices."""
+    pixels, spacing = _pixels(row.image, row.place)
+    mask = None if table["task"] == "classification" else _mask(row, pixels, labels)
+    if not row.image.name.lower().endswith(NIFTI):
+        return pixels, mask, spacing, None
+    plane = _plane(row, spacing, table)
+    turn = turn_to(PLANES[plane], directions_of("axial"), whole=True)
+    mask = None if mask is None else np.ascontiguousarray(turned(mask, turn))
+    return np.ascontiguousarray(turned(pixels, turn)), mask, lengths(spacing, turn), directions_of(plane)
+
+
+def _plane(row: Row, spacing: Spacing, table: Mapping[str, Any]) -> str:
+    """Return the plane of the slices of a volume: as they were taken, else as the model wants them, else axial."""
+    wanted, taken = str(table["ship"].get("orientation", "")), plane_of(spacing)
+    if wanted not in ("", *PLANES):
+        raise BadInput(f"[ship] orientation: expected one of {', '.join(PLANES)}, got {wanted!r}")
+    whole = len(table["recipe"]["grid"]) == 3
+    if wanted and taken and wanted != taken and not whole:
+        raise BadInput(
+            f"{row.place}: expected {wanted} slices, as the orientation in [ship] says, got a volume of {taken} ones: "
+            f"its voxels are {' x '.join(f'{one:g}' for one in spacing)} mm (head, back, left); leave it out"
+        )
+    return taken or wanted or "axial"
+
+
+def _pixels(path: Path, place: str) -> tuple[NDArray[Any], Spacing]:
     """Return pixels (z, y, x) and the spacing in mm, NaN where it is not known."""
     name = path.name.lower()
     if name.endswith(NIFTI):

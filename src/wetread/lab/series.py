@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wetread.errors import BadInput
-from wetread.lab.cases import Cases, by_size
+from wetread.lab.cases import Cases, Directions, by_size
 from wetread.lab.data import manifest
-from wetread.lab.nifti import read_nifti
+from wetread.lab.nifti import directions_of, read_nifti
 from wetread.lab.own import load_own
 
 __all__ = ["SUBTYPES", "load"]
@@ -61,6 +61,11 @@ def _unknown(n: int) -> NDArray[np.float64]:
     return np.full((n, 3), np.nan)
 
 
+def _axial(n: int) -> tuple[Directions, ...]:
+    """Return the directions of axial slices as radiologists see them; of pictures, as looking at them tells."""
+    return (directions_of("axial"),) * n
+
+
 def ct_lungs(folder: Path) -> Cases:
     """Return single chest CT slices in HU.
 
@@ -76,7 +81,7 @@ def ct_lungs(folder: Path) -> Cases:
     wrong = np.array([row["id"] in WRONG_MASKS for row in rows])
     traits = {"mask": np.where(wrong, "wrong", "sound"), "lung": np.where(wrong, "", disease)}
     name = np.array([row["id"] for row in rows])
-    return Cases(images, masks, (), name, np.full(len(rows), ""), spacing, traits)
+    return Cases(images, masks, (), name, np.full(len(rows), ""), spacing, traits, _axial(len(rows)))
 
 
 def _dense_share(image: NDArray[np.int16], mask: NDArray[np.uint8]) -> float:
@@ -93,8 +98,8 @@ def haemorrhage(folder: Path) -> Cases:
     bleeding = np.array(["positive" if labels.any() else "negative" for labels in present])
     kinds = np.array([_kinds(rows) for rows in groups.values()])
     patient = np.array([key[0] for key in groups])
-    n = len(groups)
-    return Cases(images, (), present, patient, np.full(n, ""), _unknown(n), {"bleeding": bleeding, "kind": kinds})
+    n, traits = len(groups), {"bleeding": bleeding, "kind": kinds}
+    return Cases(images, (), present, patient, np.full(n, ""), _unknown(n), traits, _axial(n))
 
 
 def _hounsfield(grey: NDArray[np.uint8]) -> NDArray[np.float16]:
@@ -116,7 +121,8 @@ def glioma(folder: Path) -> Cases:
     )
     present = tuple(np.array([[int(row["tumour"])] for row in rows], np.int64) for rows in groups.values())
     patient, site = (np.array([key[at] for key in groups]) for at in (0, 1))
-    return Cases(images, masks, present, patient, site, _unknown(len(groups)), {"site": site, "tumour": by_size(masks)})
+    n, traits = len(groups), {"site": site, "tumour": by_size(masks)}
+    return Cases(images, masks, present, patient, site, _unknown(n), traits, _axial(n))
 
 
 def _mask(folder: Path, name: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -147,7 +153,8 @@ def hippocampus(folder: Path) -> Cases:
     masks = tuple(read_nifti(folder / "labels" / f"{name}.nii.gz")[0].astype(np.uint8) for name in names)
     spacing = np.array([spacing for _, spacing in read])
     images = tuple(pixels for pixels, _ in read)
-    return Cases(images, masks, (), np.array(names), np.full(len(names), ""), spacing, {"hippocampus": by_size(masks)})
+    n, traits = len(names), {"hippocampus": by_size(masks)}
+    return Cases(images, masks, (), np.array(names), np.full(n, ""), spacing, traits, _axial(n))
 
 
 #: Folder, as recipes spell it, -> what reads it.

@@ -14,7 +14,7 @@ from wetread import infer
 from wetread.errors import BadInput, NotRead
 from wetread.infer.gate import Signals, refusal
 from wetread.infer.signals import chances, measured, signals, with_mirror
-from wetread.lab.cases import Cases
+from wetread.lab.cases import Cases, Directions
 from wetread.lab.damage import Damage, Span
 from wetread.lab.data import Films
 from wetread.measures import dice
@@ -49,6 +49,7 @@ class Case:
     spacing_mm: tuple[float, float, float] | None = None  # (z, y, x)
     masks: NDArray[np.uint8] | None = None  # (z, y, x) 0 background, k label k, `IGNORED`; None: nobody knows
     present: NDArray[np.int64] | None = None  # (z,) is the first label in the slice; None: nobody knows
+    directions: Directions | None = None  # unit, in which (z, y, x) grow in the patient; None: nobody knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,9 @@ def series_cases(cases: Cases, rows: NDArray[np.int64]) -> Iterator[Case]:
     for row in rows:
         masks = cases.masks[row] if cases.masks else None
         present = cases.present[row][:, 0] if cases.present else None
-        yield Case(cases.images[row], 1.0, cases.spacing_of(int(row)), masks, present)
+        at = int(row)
+        where = (cases.aspect_of(at), cases.spacing_of(at))
+        yield Case(cases.images[at], *where, masks, present, cases.directions_of(at))
 
 
 def without(case: Case) -> Case | None:
@@ -139,7 +142,7 @@ class Subject:
     def ask(self, case: Case) -> Told:
         """Let the model read one case, with everything that deployment does before."""
         code, box = self._region(case)
-        ready = prepare(case.pixels, case.aspect, self.model.recipe, box, case.spacing_mm)
+        ready = prepare(case.pixels, case.aspect, self.model.recipe, box, case.spacing_mm, case.directions)
         both = self._answers(ready)
         outputs = {name: values[: len(ready.tensor)] for name, values in both.items()}
         figure, given = self._figures(case, ready, outputs)

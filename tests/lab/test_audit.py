@@ -8,6 +8,7 @@ import shutil
 import sys
 import tomllib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from wetread.errors import BadInput
 from wetread.lab.audit import Audit, Columns, audit, read_audit, rivals, tables, write_audit
 from wetread.lab.audit.plants import CHANGES
 from wetread.lab.audit.reference import PLAN, planted
+from wetread.lab.audit.twins import pairs
 
 Grey = NDArray[np.uint8]
 ROOT = Path(__file__).parents[2]
@@ -225,6 +227,39 @@ def test_nifti_pairs(tmp_path: Path) -> None:
     assert tuple(found.looks.size[0]) == (24, 72)
     (folder / "labels" / "case_3.nii.gz").unlink()
     with pytest.raises(BadInput, match="file 4"):
+        audit([folder], Columns())
+
+
+def test_one_volume_in_two_orders_is_a_copy(tmp_path: Path) -> None:
+    """Stored towards the left and back instead of right and front, it is the same to whoever trains on it."""
+    from nibabel import nifti1
+
+    folder = volumes(tmp_path / "data", "images", "labels")
+    voxels = np.asarray(nifti1.load(folder / "images/case_0.nii.gz").dataobj)  # type: ignore[no-untyped-call]
+    turned = nifti1.Nifti1Image(voxels[::-1, ::-1].swapaxes(0, 2), np.eye(4)[[2, 1, 0, 3]] * [1, -1, -1, 1])  # type: ignore[no-untyped-call]
+    turned.to_filename(folder / "images/case_7.nii.gz")
+    assert verdicts(audit([folder], Columns(), "images:4"))["exact duplicates"] == "fail"
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_equal_images_are_found_whatever_their_thumbnails_say(tmp_path: Path, hidden: bool) -> None:
+    looks = audit([save(tmp_path / "data", clean(8))], Columns()).looks
+    digest, thumbnail = looks.digest.copy(), looks.thumbnail.copy()
+    digest[5] = digest[2]
+    thumbnail[5] = np.nan if hidden else thumbnail[2]
+    (pair,) = pairs(replace(looks, digest=digest, thumbnail=thumbnail))
+    assert (pair.first, pair.second, pair.kind, pair.detail) == (2, 5, "exact", 1.0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_pixels_that_are_no_numbers_are_refused(tmp_path: Path, value: float) -> None:
+    folder = save(tmp_path / "data", clean())
+    pixels = drawn(3).astype(np.float32)
+    pixels[0, :7] = value
+    cv2.imwrite(str(folder / "images/003.tiff"), pixels)
+    manifest = folder / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("003.png", "003.tiff"))
+    with pytest.raises(BadInput, match="row 4: expected pixels that are numbers, got 7 of 9216 that are NaN"):
         audit([folder], Columns())
 
 

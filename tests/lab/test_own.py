@@ -234,3 +234,17 @@ def test_where_a_picture_lies_is_not_known(tmp_path: Path) -> None:
     cases = own(tmp_path / "a.png", None, {"grid": [32, 32], "axes": "HAR"})
     assert (cases.directions_of(0), cases.spacing_of(0), cases.aspect_of(0)) == (None, None, 1.0)
     np.testing.assert_array_equal(cases.images[0][0], picture)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.tiff"])
+def test_pixels_that_are_no_numbers_are_refused(tmp_path: Path, name: str, value: float) -> None:
+    """One such image would make every weight NaN, and no error."""
+    pixels = np.ones((1, 32, 32), np.float32)
+    pixels[0, 0, :5] = value
+    if name.endswith("tiff"):
+        cv2.imwrite(str(tmp_path / name), pixels[0])
+    else:
+        as_nifti(tmp_path / name, pixels, slices.AXIAL)
+    with pytest.raises(BadInput, match=r"^mine row 1: expected pixels that are numbers, got 5 of 1024"):
+        own(tmp_path / name, None, {"grid": [32, 32]})

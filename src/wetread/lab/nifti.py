@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import math
+import zlib
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from wetread.errors import BadInput
 from wetread.lab.cases import Directions
+from wetread.lab.pictures import finite
 from wetread.prepare.turn import LETTERS
 
-__all__ = ["PLANES", "directions_of", "plane_of", "read_nifti"]
+__all__ = ["PLANES", "directions_of", "plane_of", "read_nifti", "read_voxels"]
 
 #: Plane of slices -> where (z, y, x) run to, as scanners lay them; z as `wetread.acquire` sorts slices: to the side
 #: that rows and columns point to by the right-hand rule.
 PLANES = {"axial": "HPL", "coronal": "PFL", "sagittal": "RFP"}
 #: An axis is that of the slices when its voxels are so much longer than along any other.
 THICK = 1.5
+#: Larger volumes are refused before their voxels are read.
+MOST_VOXELS = 1 << 28
+NUMBERS = {3: "three", 4: "four"}
+#: What reading a file raises that was cut off or has fallen over.
+DAMAGED = (OSError, EOFError, ValueError, zlib.error, HeaderDataError)
 
 
 def directions_of(plane: str) -> Directions:
@@ -35,8 +44,13 @@ def plane_of(spacing_mm: tuple[float, float, float]) -> str:
     return tuple(PLANES)[spacing_mm.index(thickest)] if thickest > THICK * other else ""
 
 
-def read_nifti(path: Path) -> tuple[NDArray[Any], tuple[float, float, float]]:
+def read_nifti(path: Path, place: str = "") -> tuple[NDArray[Any], tuple[float, float, float]]:
     """Read a NIfTI volume, ``.nii`` or ``.nii.gz``.
+
+    Parameters
+    ----------
+    place
+        What to call it in messages, by default the file's name.
 
     Returns
     -------
@@ -49,20 +63,50 @@ def read_nifti(path: Path) -> tuple[NDArray[Any], tuple[float, float, float]]:
     Raises
     ------
     BadInput
-        The file is no NIfTI volume of three axes.
+        As `read_voxels`.
 
     References
     ----------
     R. Cox et al., "A (sort of) new image data format standard: NIfTI-1", 2004.
     """
+    voxels, (x, y, z) = read_voxels(path, place or path.name, (3,))
+    # DICOM's patient axes run to the left and to the back.
+    return np.ascontiguousarray(voxels.transpose()[:, ::-1, ::-1]), (z, y, x)
+
+
+def read_voxels(
+    path: Path, place: str, axes: tuple[int, ...], dtype: type[np.float32] | None = None
+) -> tuple[NDArray[Any], tuple[float, float, float]]:
+    """Read the voxels of a NIfTI file, (x, y, z) or with channels behind, and the spacing (x, y, z) in mm.
+
+    x runs to the right, y to the front and z to the head of the patient, as far as whole axes can be swapped and
+    reversed to get there.
+
+    Parameters
+    ----------
+    axes
+        Numbers of axes that it may have.
+    dtype
+        What the voxels become, by default what the file holds.
+
+    Raises
+    ------
+    BadInput
+        The file is damaged or no NIfTI, has other axes, is too large, or a voxel is no number.
+    """
     try:
         image = nibabel.load(path)
+        shape = image.shape if isinstance(image, nibabel.Nifti1Image) else ()
+        if len(shape) not in axes or not 0 < math.prod(shape) <= MOST_VOXELS:
+            raise BadInput(
+                f"{place}: expected a NIfTI volume of {' or '.join(NUMBERS[one] for one in axes)} axes and at most "
+                f"{MOST_VOXELS} voxels, got {type(image).__name__} {shape}"
+            )
+        image = nibabel.as_closest_canonical(image)  # type: ignore[no-untyped-call]
+        voxels = np.asarray(image.dataobj, dtype)
     except ImageFileError as error:
-        raise BadInput(f"{path.name}: expected a NIfTI volume, got another file") from error
-    if not isinstance(image, nibabel.Nifti1Image) or len(image.shape) != 3:
-        raise BadInput(f"{path.name}: expected a NIfTI volume of three axes, got {type(image).__name__}")
-    # Canonical means right, front, head; DICOM's patient axes run to the left and to the back.
-    canonical = nibabel.as_closest_canonical(image)  # type: ignore[no-untyped-call]
-    pixels = np.asarray(canonical.dataobj).transpose()[:, ::-1, ::-1]
-    x, y, z = (float(step) for step in canonical.header.get_zooms())
-    return np.ascontiguousarray(pixels), (z, y, x)
+        raise BadInput(f"{place}: expected a NIfTI volume, got another file") from error
+    except DAMAGED as error:
+        raise BadInput(f"{place}: expected a NIfTI volume, got {type(error).__name__}; fetch the file again") from error
+    x, y, z = (float(step) for step in image.header.get_zooms()[:3])
+    return finite(voxels, place), (x, y, z)

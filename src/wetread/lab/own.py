@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +13,7 @@ from wetread.errors import BadInput
 from wetread.lab.audit.adapters import DICOM, NIFTI, Columns, Row, rows_of
 from wetread.lab.cases import Cases, Directions, by_size
 from wetread.lab.nifti import PLANES, directions_of, plane_of, read_nifti
+from wetread.lab.pictures import read_picture
 from wetread.lab.plan import made_of
 from wetread.prepare import turn_to, turned
 from wetread.prepare.turn import lengths
@@ -121,14 +121,10 @@ def _pixels(path: Path, place: str) -> tuple[NDArray[Any], Spacing]:
     """Return pixels (z, y, x) and the spacing in mm, NaN where it is not known."""
     name = path.name.lower()
     if name.endswith(NIFTI):
-        return read_nifti(path)
+        return read_nifti(path, place)
     if name.endswith(DICOM):
         raise BadInput(f"{place}: expected a picture or NIfTI, got DICOM; convert it first")
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise BadInput(f"{place}: expected an image, got {path.stat().st_size} bytes that are none")
-    grey = image if image.ndim == 2 else image[..., :3].mean(-1)
-    return np.asarray(grey)[None], (np.nan, np.nan, np.nan)
+    return read_picture(path, place)[None], (np.nan, np.nan, np.nan)
 
 
 def _mask(row: Row, image: NDArray[Any], labels: int) -> NDArray[np.uint8]:

@@ -18,13 +18,12 @@ from numpy.typing import NDArray
 
 from wetread.errors import BadInput
 from wetread.lab.audit.adapters import DICOM, NIFTI, Row
+from wetread.lab.pictures import read_picture
 
 __all__ = ["SIDE", "Decoded", "Decoder", "Looks", "look", "picture", "small"]
 
 #: Rows and columns of a thumbnail, pixels.
 SIDE = 64
-#: Larger images are refused before their pixels are decoded (pixels, voxels).
-MOST_PIXELS = 1 << 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,27 +119,16 @@ def _decoded(row: Row, decode: Decoder | None) -> Decoded | None:
 def _pixels(path: Path, place: str) -> NDArray[Any]:
     if path.name.lower().endswith(NIFTI):
         return _volume(path, place)
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise BadInput(f"{place}: expected an image, got {path.stat().st_size} bytes that are none")
-    return np.asarray(image if image.ndim == 2 else image[..., :3].mean(-1))
+    return read_picture(path, place)
 
 
 def _volume(path: Path, place: str) -> NDArray[Any]:
     try:
-        from nibabel import filebasedimages, nifti1
+        from wetread.lab.nifti import read_voxels
     except ImportError as error:
         raise BadInput(f"{place}: NIfTI needs nibabel; pip install 'wetread[lab]'") from error
-    try:
-        volume = nifti1.load(path)  # type: ignore[no-untyped-call]
-        count = int(np.prod(volume.shape, dtype=np.int64))
-        if not 0 < count <= MOST_PIXELS or len(volume.shape) not in (3, 4):
-            raise BadInput(
-                f"{place}: expected a volume of 3 or 4 axes and at most {MOST_PIXELS} voxels, got {volume.shape}"
-            )
-        voxels = np.asarray(volume.dataobj, np.float32)
-    except (OSError, EOFError, ValueError, filebasedimages.ImageFileError) as error:
-        raise BadInput(f"{place}: expected a NIfTI volume, got {type(error).__name__}; fetch the file again") from error
+    # One volume may be stored in many orders, and is the same to whoever trains on it.
+    voxels, _ = read_voxels(path, place, (3, 4), np.float32)
     # NIfTI's order is x, y, z; of several channels the first is looked at.
     return np.asarray(voxels[..., 0].T if voxels.ndim == 4 else voxels.T)
 

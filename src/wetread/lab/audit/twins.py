@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import cv2
 import numpy as np
@@ -50,14 +51,22 @@ def pairs(looks: Looks) -> list[Pair]:
     """
     rows = np.flatnonzero(~looks.blank)
     thumbnails, digest = looks.thumbnail[rows], looks.digest[rows]
-    found: dict[tuple[int, int], Pair] = {}
+    found = {(one, other): Pair(one, other, "exact", 1.0) for one, other in _equal(rows, digest)}
     for first, second, kind, detail in _candidates(thumbnails):
-        same = digest[first] == digest[second]
-        pair = Pair(int(rows[first]), int(rows[second]), "exact" if same else kind, 1.0 if same else detail)
+        pair = Pair(int(rows[first]), int(rows[second]), kind, detail)
         known = found.setdefault((pair.first, pair.second), pair)
-        if pair.kind == "exact" or pair.detail > known.detail:
+        if known.kind != "exact" and pair.detail > known.detail:
             found[pair.first, pair.second] = pair
     return sorted(found.values(), key=lambda pair: (pair.kind != "exact", -pair.detail, pair.first))
+
+
+def _equal(rows: NDArray[np.int64], digest: NDArray[np.str_]) -> Iterator[tuple[int, int]]:
+    """Yield each two rows of one digest, whatever their thumbnails say."""
+    groups: dict[str, list[int]] = {}
+    for row, one in zip(rows.tolist(), digest.tolist(), strict=True):
+        groups.setdefault(one, []).append(row)
+    for group in groups.values():
+        yield from combinations(group, 2)
 
 
 def _candidates(thumbnails: NDArray[np.float32]) -> Iterator[tuple[int, int, str, float]]:

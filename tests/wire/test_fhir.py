@@ -87,6 +87,9 @@ def one(answer: Answer) -> list[int]:
         ((200, told("201", "412 Precondition Failed"), {}), REFUSED),
         ((200, told("201", ""), {}), REFUSED),
         ((400, outcome("structure"), {}), REFUSED),
+        ((404, outcome("processing"), {}), REFUSED),  # HAPI, where nobody has the identifier of the patient
+        ((413, outcome("too-long"), {}), REFUSED),
+        ((413, b"<html>413 Request Entity Too Large</html>", {}), REFUSED),  # a proxy in front of the server
         ((412, outcome("multiple-matches"), {}), REFUSED),
         ((422, outcome("processing"), {}), REFUSED),
     ],
@@ -103,7 +106,8 @@ def test_what_an_answer_means(answer: Answer, expected: int) -> None:
         (400, b"<html>Bad gateway</html>", {}),
         (401, outcome("login"), {}),
         (403, outcome("forbidden"), {}),
-        (404, outcome("not-found"), {}),
+        (404, b"<html>Not found</html>", {}),  # nothing is there: its base URL is wrong
+        (404, {"error": "no such path"}, {}),
         (500, outcome("exception"), {}),
     ],
 )

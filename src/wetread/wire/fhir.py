@@ -34,7 +34,8 @@ MOST_ANSWER = 1 << 24  # bytes: some servers give everything back
 MOST_PAGES = 4  # of one search
 MOST_WAIT_S = 3600.0  # however long a server says
 _FULL = (429, 503, 507)  # it has no room now, whatever is sent
-_UNWANTED = (400, 409, 410, 412, 413, 415, 422)  # it does not want this bundle
+_TOO_LARGE = 413  # of this bundle, whoever says so: a proxy in front of the server has no OperationOutcome
+_UNWANTED = (400, 404, 409, 410, 412, 415, 422)  # with an OperationOutcome: it does not want this bundle
 
 
 def send(
@@ -261,7 +262,8 @@ def _status(name: str, response: http.client.HTTPResponse, answer: bytes, item: 
         if len(statuses) == len(_parsed(item).get("entry", ())) and all(_good(one) for one in statuses):
             return Status.SUCCESS
         return _unwanted(name, [one for one in statuses if not _good(one)], told)
-    if response.status in _UNWANTED and told.get("resourceType") == "OperationOutcome":
+    explained = response.status in _UNWANTED and told.get("resourceType") == "OperationOutcome"
+    if explained or response.status == _TOO_LARGE:
         return _unwanted(name, [str(response.status)], told)
     raise PeerRefused(
         f"{name}: FHIR: expected 200 and the answer of a transaction in {JSON}; got {response.status}; "

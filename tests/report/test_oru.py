@@ -23,7 +23,7 @@ from wetread.errors import DocumentError
 from wetread.records import Code, Document, Identifier, Order, Result
 from wetread.report import alarm, oru
 from wetread.report.context import context_of
-from wetread.report.message import problems
+from wetread.report.message import formed, problems
 from wetread.routes import Alert
 from wetread.settings import Settings
 from wetread.wire.hl7 import Message, Segment, parse
@@ -66,6 +66,19 @@ def test_one_with_an_order_and_an_alert_are_valid_for_others() -> None:
         assert parse_message(data.decode(), validation_level=VALIDATION_LEVEL.STRICT).validate()
     page = message_of(result, "ORU-PDF").data.decode()  # longer than the 65,536 characters that 2.5.1 names for ED
     assert parse_message(page, validation_level=VALIDATION_LEVEL.TOLERANT).validate()
+
+
+def test_the_note_of_an_alert_stands_before_its_timing() -> None:
+    """HL7 v2.5.1 Section 7.3.1: behind OBR the notes, then the timing, then the observations."""
+    result = replace(phantom.result("spacing"), read_at=READ_AT)
+    data = alarm(result, Alert("bleeding"), result.findings[0], Settings(public_url="https://node.example")).message
+    *head, note, timing, observation = parse(data).segments[:7]
+    assert [one.name for one in (*head, note, timing, observation)] == ["MSH", "PID", "ORC", "OBR", "NTE", "TQ1", "OBX"]
+    assert timing.text(9) == "S"
+    assert formed(data) == []
+    lines = data.split(b"\r")
+    lines[4], lines[5] = lines[5], lines[4]
+    assert [one.where for one in formed(b"\r".join(lines))] == ["message"]
 
 
 def test_it_says_what_the_result_says() -> None:

@@ -17,7 +17,7 @@ from wetread.report.elements import get
 from wetread.report.problem import Problem
 from wetread.wire import hl7
 
-_ORDER = re.compile(r"MSH PID ORC OBR( TQ1)?( NTE)*( OBX( NTE)*)+")
+_ORDER = re.compile(r"MSH PID ORC OBR( NTE)*( TQ1)?( OBX( NTE)*)+")
 _TYPES = frozenset(("CWE", "ED", "NM", "RP", "ST", "TX"))
 _NM = re.compile(r"[+-]?\d+(\.\d+)?")
 _DTM = re.compile(r"\d{4}(\d\d){0,5}(\.\d{1,4})?([+-]\d{4})?")
@@ -53,7 +53,7 @@ def formed(data: bytes) -> list[Problem]:
 
 def _structure(message: hl7.Message) -> Iterator[Problem]:
     if not _ORDER.fullmatch(" ".join(one.name for one in message.segments)):
-        yield Problem("message", "expected MSH PID ORC OBR, notes, then observations, got another order", "7.3.1")
+        yield Problem("message", "expected MSH PID ORC OBR, notes, timing, observations, got another order", "7.3.1")
     for segment in message.segments:
         for number, components in _REQUIRED.get(segment.name, {}).items():
             if not all(_there(segment, number, component) for component in range(1, components + 1)):

@@ -97,7 +97,9 @@ def written(
     DocumentError
         It failed our own check.
     """
-    segments = [_msh(context, filed), _pid(context), *_order(context, urgent), _note(NOTICE)]
+    segments = [_msh(context, filed), _pid(context), *_order(context), _note(NOTICE)]
+    if urgent:
+        segments.append(_segment("TQ1", {1: "1", 9: "S"}))
     for number, one in enumerate(said, 1):
         segments.append(_obx(context, one, number))
         segments += [_note(text, place) for place, text in enumerate(one.notes, 1)]
@@ -196,7 +198,7 @@ def names(person: str) -> list[tuple[str, ...]]:
     return made
 
 
-def _order(context: Context, urgent: bool) -> Iterator[tuple[Any, ...]]:
+def _order(context: Context) -> Iterator[tuple[Any, ...]]:
     source, order = context.source, context.result.order
     request = next(iter(source.requests), {})
     number = accession(context)
@@ -226,8 +228,6 @@ def _order(context: Context, urgent: bool) -> Iterator[tuple[Any, ...]]:
             31: ("", order.indication) if order is not None and order.indication else "",
         },
     )
-    if urgent:
-        yield _segment("TQ1", {1: "1", 9: "S"})
 
 
 def _ei(one: Identifier) -> tuple[str, ...]:

@@ -347,10 +347,13 @@ def seen() -> Seen:
     return Seen()
 
 
+def backoff_of(seed: int) -> Backoff:
+    return Backoff(1.0, 300.0, random.Random(seed))
+
+
 @pytest.fixture
 def outbox(store: Store, pacs: Pacs, seen: Seen, clock: Clock) -> Outbox:
-    backoff = Backoff(1.0, 300.0, random.Random(1))
-    return Outbox("PACS@pacs.invalid:104", PACS, store, pacs, SETTINGS, seen, clock, backoff)
+    return Outbox("PACS@pacs.invalid:104", PACS, store, pacs, SETTINGS, seen, clock, backoff_of(1))
 
 
 def read_all(store: Store) -> None:
@@ -527,6 +530,41 @@ def test_one_document_over_which_the_peer_breaks_off_holds_nothing_else_up(
     while (wait := outbox.step()) is not None:
         clock.now += wait
     assert state(store, "1.0") is State.DELIVERED
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_documents_over_which_the_peer_breaks_off_starve_nothing(
+    store: Store, pacs: Pacs, clock: Clock, seed: int
+) -> None:
+    """However long they have failed, and although they were queued first: each waits its turn."""
+    outbox = Outbox("PACS@pacs.invalid:104", PACS, store, pacs, SETTINGS, Watch(), clock, backoff_of(seed))
+    receive(store, "1.0", "1.0.1")
+    read_all(store)
+    hated = fake.document_uids("1.0.1")
+
+    def break_off(instance: str) -> int:
+        if instance in hated:
+            raise PeerUnreachable("PACS: the connection broke")
+        return 0
+
+    def turn(seconds: float) -> None:
+        end = clock.now + seconds
+        while clock.now < end:
+            clock.now += outbox.step() or 0.01
+
+    pacs.status = break_off
+    turn(3600.0)
+    receive(store, "1.1", "1.1.1")
+    read_all(store)
+    turn(SETTINGS.retry_most_s)
+    assert state(store, "1.1") is State.DELIVERED
+    pacs.away = True
+    receive(store, "1.2", "1.2.1")
+    read_all(store)
+    turn(3600.0)
+    pacs.away = False
+    turn(3 * SETTINGS.retry_most_s)  # those two, and then one that it takes
+    assert [state(store, f"1.{number}") for number in range(3)] == [State.READ, State.DELIVERED, State.DELIVERED]
 
 
 def test_waits_grow_to_their_cap_and_vary() -> None:

@@ -86,8 +86,7 @@ class Outbox:
         now = self._clock()
         if wait := self._breaker.wait_s(now):
             return wait
-        waiting = self._retry.waiting(now)
-        parcels = self._store.parcels.waiting(self.name, waiting, 1 if self._breaker.failures else MOST_PARCELS)
+        parcels = self._due(self._retry.waiting(now))
         if not parcels:
             return self._retry.next(now)
         if self._store.shared and not self._store.leases.acquire(f"to/{self.name}"):
@@ -100,6 +99,18 @@ class Outbox:
     def close(self) -> None:
         """End what makes copies; call it after the last step."""
         self._copies.close()
+
+    def _due(self, waiting: frozenset[int]) -> list[Parcel]:
+        """Return what is to be tried now: one document while the destination seems to be away.
+
+        That is one that has not failed yet, else the one whose last failure is the longest ago: the destination may
+        be there, and break off over some documents only.
+        """
+        if not self._breaker.failures:
+            return self._store.parcels.waiting(self.name, waiting, MOST_PARCELS)
+        turns = {parcel: turn for turn, parcel in enumerate(self._retry.failures(), 1)}
+        found = self._store.parcels.waiting(self.name, waiting, len(turns) + 1)
+        return sorted(found, key=lambda one: turns.get(one.id, 0))[:1]
 
     def _try(self, parcels: list[Parcel], files: list[bytes]) -> None:
         left = list(parcels)

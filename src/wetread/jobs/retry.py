@@ -40,14 +40,14 @@ class RetryClock:
 
     def __init__(self, backoff: Backoff) -> None:
         self._backoff = backoff
-        self._failures: dict[int, int] = {}
+        self._failures: dict[int, int] = {}  # what failed last stands last
         self._until: dict[int, float] = {}
         self._lock = threading.Lock()
 
     def failed(self, key: int, now: float) -> float:
         """Record a failure of `key`; return the time of its next try."""
         with self._lock:
-            self._failures[key] = self._failures.get(key, 0) + 1
+            self._failures[key] = self._failures.pop(key, 0) + 1
             self._until[key] = now + self._backoff.wait_s(self._failures[key])
             return self._until[key]
 
@@ -61,6 +61,11 @@ class RetryClock:
         """Return what must not be tried yet."""
         with self._lock:
             return frozenset(key for key, until in self._until.items() if until > now)
+
+    def failures(self) -> list[int]:
+        """Return what has failed and not succeeded since, in the order of its last failure."""
+        with self._lock:
+            return list(self._failures)
 
     def next(self, now: float) -> float | None:
         """Return how long until something may be tried again, s, or None if nothing waits."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,10 @@ from tests.wire.objects import CR, SR, film
 from wetread.errors import PeerUnreachable
 from wetread.jobs.commitments import AGAIN_S
 from wetread.jobs.committing import Committing
+from wetread.jobs.delivery import Outbox
 from wetread.jobs.retention import DAY_S, Retention
+from wetread.jobs.runner import Runner
+from wetread.jobs.states import Delivery
 from wetread.jobs.watch import Watch
 from wetread.serve.node import Node
 from wetread.settings import Destination, Peer, Settings, load
@@ -51,6 +55,24 @@ class Committed(World):
         if self.away:
             raise PeerUnreachable("away")
         self.asked.append((transaction_uid, dict(instances)))
+
+    def outbox(self, max_rejections: int = 0) -> Outbox:
+        """An outbox whose destination takes everything; `stored` says when."""
+        self.stored: list[float] = []
+
+        def send(to: Destination, files: Sequence[bytes], on_status: Callable[[int, int], None]) -> None:
+            for i, _ in enumerate(files):
+                self.stored.append(self.now)
+                on_status(i, 0)
+
+        settings = replace(SETTINGS, max_rejections=max_rejections)
+        return Outbox("PACS@127.0.0.1:104", PACS, self.store, send, settings, Watch(), self.clock)
+
+    def refuse(self, reason: int, max_rejections: int = 0) -> None:
+        """Answer a node what was asked last: none of it is kept."""
+        transaction, instances = self.asked[-1]
+        node = Runner(self.store, replace(SETTINGS, max_rejections=max_rejections))
+        node.hear(Commitment(transaction, frozenset(), dict.fromkeys(instances, reason)))
 
     def look(self) -> None:
         """Ask for everything that is due, and delete what may go."""
@@ -116,6 +138,84 @@ def test_what_is_not_kept_is_sent_again(world: Committed) -> None:
     world.look()
     assert len(world.asked) == 2
     world.store.commitments.hear(Commitment(world.asked[1][0], frozenset(("1.1.9",))))
+    world.look()
+    assert world.blobs() == (0, 0)
+
+
+def test_what_is_refused_each_time_is_sent_again_with_growing_pauses(world: Committed) -> None:
+    world.study(1)
+    box = world.outbox()
+    begin = world.now
+    while world.now < begin + DAY_S:
+        world.look()
+        if len(world.asked) > len(world.stored):
+            world.refuse(0x0112)
+        wait = box.step()
+        assert wait is not None  # it does not wait for somebody to wake it
+        world.now += wait
+        world.clock.now += wait
+    pauses = [after - before for before, after in pairwise([begin, *world.stored])]
+    assert pauses[:4] == [0.0, 2.0, 6.0, 14.0]
+    assert pauses == sorted(pauses)
+    assert set(pauses[12:]) == {AGAIN_S}
+    assert len(world.asked) == len(world.stored) + 1
+    assert world.blobs() == (1, 1)
+
+
+def test_a_pause_does_not_outlast_a_clock_that_was_set_back(world: Committed) -> None:
+    world.study(1)
+    world.look()
+    box = world.outbox()
+    for _ in range(2):
+        world.refuse(0x0112)
+        box.step()
+        world.look()
+    assert len(world.stored) == 1
+    world.now -= DAY_S
+    box.step()
+    assert len(world.stored) == 2
+
+
+def test_what_is_refused_too_often_waits_for_a_person(world: Committed) -> None:
+    job = world.study(1)
+    box = world.outbox(max_rejections=3)
+    for count in (0, 1, 2):
+        world.look()
+        world.refuse(0x0112, 3)
+        world.now += 10
+        box.step()
+        assert len(world.stored) == min(count + 1, 2)
+    assert world.store.overview.depths(Delivery.DEAD)["PACS@127.0.0.1:104"][0] == 1
+    world.now += 8 * DAY_S
+    world.look()
+    assert world.blobs() == (1, 1)
+    assert box.step() is None
+    world.retry(job)
+    box.step()
+    assert len(world.stored) == 3
+    world.look()
+    world.store.commitments.hear(Commitment(world.asked[-1][0], frozenset(("1.1.9",))))
+    world.look()
+    assert world.blobs() == (0, 0)
+
+
+@pytest.mark.parametrize("reason", [0x0110, 0x0213])
+def test_a_destination_that_cannot_say_now_is_asked_again_and_sent_nothing(world: Committed, reason: int) -> None:
+    world.study(1)
+    world.look()
+    world.refuse(reason)
+    world.refuse(reason)  # it may say so twice
+    box = world.outbox()
+    assert box.step() is None
+    world.look()
+    assert len(world.asked) == 1
+    world.now += AGAIN_S + 1
+    world.look()
+    assert len(world.asked) == 2
+    assert box.step() is None
+    assert world.stored == []
+    world.store.commitments.hear(Commitment(world.asked[1][0], frozenset(("1.1.9",))))
+    world.now += 8 * DAY_S
     world.look()
     assert world.blobs() == (0, 0)
 

@@ -7,11 +7,13 @@ PS3.4 Annex J (Storage Commitment Push Model); Table J.3-2 (what the answer hold
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
 
 from wetread.jobs.index import Index
 from wetread.jobs.moves import note
@@ -20,7 +22,11 @@ from wetread.jobs.tables import commitments, documents, instances, outbox
 from wetread.wire.command import Status
 from wetread.wire.notices import Commitment
 
+log = logging.getLogger("wetread.jobs")
+
 AGAIN_S = 3600.0  # an answer that has not come by then is asked for again
+#: Failure reasons that say nothing of the object (PS3.3 Section C.14.1.1): to send it once more would not help.
+LATER = (Status.PROCESSING_FAILURE, Status.RESOURCE_LIMITATION)
 
 
 class Promise(StrEnum):
@@ -80,8 +86,27 @@ class Commitments:
             mine = commitments.c.transaction_uid == transaction_uid
             connection.execute(delete(commitments).where(mine, commitments.c.state == Promise.ASKED))
 
-    def hear(self, answer: Commitment) -> Status:
-        """Record an answer; what is not kept is queued again.
+    def pausing(self, destination: str) -> dict[int, float]:
+        """Return what a destination took and would not keep, and for how long that is not sent again, s.
+
+        After the first refusal it goes at once, then after pauses that double, up to `AGAIN_S`.  A pause begins when
+        the parcel was sent last: that is on the disk, and all who share the index know it.
+        """
+        waits = (outbox.c.destination == destination) & (outbox.c.state == Delivery.QUEUED)
+        refused = select(outbox.c.id, outbox.c.tries, outbox.c.sent_at).where(waits, outbox.c.sent_at.is_not(None))
+        with self._index.reading() as connection:
+            rows = connection.execute(refused).all()
+        pauses = {row.id: min(AGAIN_S, 2.0 ** min(row.tries, 60) - 2.0) for row in rows}
+        left = {row.id: row.sent_at + pauses[row.id] - self._index.now() for row in rows}
+        return {parcel: wait for parcel, wait in left.items() if 0.0 < wait <= pauses[parcel]}  # else the clock jumped
+
+    def hear(self, answer: Commitment, max_rejections: int = 0) -> Status:
+        """Record an answer; what is not kept is queued again, or asked for again later, as its reason says.
+
+        Parameters
+        ----------
+        max_rejections
+            After so many refusals a parcel waits for a person; 0: never.
 
         Returns
         -------
@@ -95,7 +120,7 @@ class Commitments:
         """
         uid = func.coalesce(documents.c.sop_instance_uid, outbox.c.instance).label("sop_instance_uid")
         here = (
-            select(commitments.c.parcel, commitments.c.state, uid, outbox.c.job)
+            select(commitments.c.parcel, commitments.c.state, uid, outbox.c.job, outbox.c.destination, outbox.c.tries)
             .join(outbox, outbox.c.id == commitments.c.parcel)
             .outerjoin(documents, documents.c.id == outbox.c.document)
             .where(commitments.c.transaction_uid == answer.transaction_uid)
@@ -107,8 +132,18 @@ class Commitments:
             failed = [row for row in asked if row.sop_instance_uid in answer.failed]
             connection.execute(update(commitments).where(commitments.c.parcel.in_(kept)).values(state=Promise.KEPT))
             for row in failed:
-                connection.execute(delete(commitments).where(commitments.c.parcel == row.parcel))
-                connection.execute(update(outbox).where(outbox.c.id == row.parcel).values(state=Delivery.QUEUED))
-                reason = f"0x{answer.failed[row.sop_instance_uid]:04X}"
-                note(connection, self._index.now(), "commitment-failed", row.job, {"reason": reason})
+                self._refused(connection, row, answer.failed[row.sop_instance_uid], max_rejections)
         return Status.SUCCESS if rows else Status.INVALID_ARGUMENT
+
+    def _refused(self, connection: Connection, row: Row[Any], reason: int, max_rejections: int) -> None:
+        note(connection, self._index.now(), "commitment-failed", row.job, {"reason": f"0x{reason:04X}"})
+        if reason in LATER:
+            return  # it counts as asked, so that it is asked for again
+        dead = 0 < max_rejections <= row.tries + 1
+        state = Delivery.DEAD if dead else Delivery.QUEUED
+        told = {"state": state, "tries": row.tries + 1, "status": reason}
+        connection.execute(delete(commitments).where(commitments.c.parcel == row.parcel))
+        connection.execute(update(outbox).where(outbox.c.id == row.parcel).values(**told))
+        if dead:
+            about = {"job": row.job, "destination": row.destination, "status": f"0x{reason:04X}"}
+            log.error("document given up", extra=about)

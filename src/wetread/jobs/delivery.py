@@ -86,9 +86,11 @@ class Outbox:
         now = self._clock()
         if wait := self._breaker.wait_s(now):
             return wait
-        parcels = self._due(self._retry.waiting(now))
+        pausing = self._store.commitments.pausing(self.name) if self._destination.commitment else {}
+        parcels = self._due(self._retry.waiting(now) | pausing.keys())
         if not parcels:
-            return self._retry.next(now)
+            waits = [wait for wait in (*pausing.values(), self._retry.next(now)) if wait is not None]
+            return min(waits, default=None)
         if self._store.shared and not self._store.leases.acquire(f"to/{self.name}"):
             return ELSEWHERE_S
         parcels, files = self._load(parcels)

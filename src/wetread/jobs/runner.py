@@ -333,11 +333,11 @@ class Runner:
         return status
 
     def _committed(self, answer: Commitment) -> int:
-        status = self._store.commitments.hear(answer)
+        status = self._store.commitments.hear(answer, self._settings.max_rejections)
         about = {"count": len(answer.kept), "status": f"0x{status:04X}"}
         log.info("commitment", extra=about)
         if answer.failed:
-            log.warning("commitment failed: sent again", extra={"count": len(answer.failed)})
+            log.warning("commitment failed", extra={"count": len(answer.failed)})
         self._watch.heard("commitment", status)
         self._wake_outboxes()
         return status

@@ -162,7 +162,7 @@ outbox = Table(
     Column("destination", String, nullable=False),  # AE@host:port
     Column("state", String(8), nullable=False),
     Column("tries", Integer, nullable=False, default=0),
-    Column("status", Integer, nullable=False, default=0),  # last C-STORE status that was no success
+    Column("status", Integer, nullable=False, default=0),  # last one of C-STORE or commitment that was no success
     Column("reason", String(16), nullable=False, server_default=""),  # why it may not leave: `wetread.errors.BLOCKED`
     Column("queued_at", Float, nullable=False),
     Column("sent_at", Float),

@@ -335,6 +335,31 @@ def test_copies_leave_and_results_come_back(run: Run, tmp_path: Path) -> None:
     assert pydicom.dcmread(home / "000001.dcm").SOPInstanceUID == dataset.SOPInstanceUID
 
 
+def test_copies_overwrite_nothing(run: Run, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "000001.dcm").write_bytes(phantoms.to_bytes(phantoms.make_film(BurnedInAnnotation="NO")))
+    note, out = tmp_path / "note.txt", tmp_path / "out"
+    note.write_text("no image")
+    before = (tmp_path / "a" / "000001.dcm").read_bytes()
+    for verb, more in (("deidentify", ("--keep", "uids")), ("reidentify", ())):
+        for place in (tmp_path / "a", tmp_path, tmp_path / "a" / "copies"):
+            code, said, err = run(verb, tmp_path / "a", "--out", place, *more)
+            assert (code, said) == (4, "")
+            assert "expected a folder apart from what is copied" in err
+    assert sorted(place.name for place in (tmp_path / "a").iterdir()) == ["000001.dcm"]
+    assert (tmp_path / "a" / "000001.dcm").read_bytes() == before
+    assert run("deidentify", tmp_path / "a", "--out", out)[0] == 0
+    first = (out / "000001.dcm").read_bytes()
+    code, said, _ = run("deidentify", note, tmp_path / "b", "--out", out, "--json")
+    assert [(row["copy"], bool(row["refused"])) for row in json.loads(said)] == [
+        ("", True),
+        (str(out / "000003.dcm"), False),
+    ]
+    assert {place.name for place in out.iterdir()} == {"000001.dcm", "000003.dcm"}
+    assert (out / "000001.dcm").read_bytes() == first
+
+
 def test_every_verb_has_help_and_json() -> None:
     without = {"completion", "lab", "jobs", "withheld"}
     for name, command in cli.commands.commands.items():

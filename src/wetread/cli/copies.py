@@ -74,18 +74,30 @@ def reidentify(context: click.Context, paths: tuple[Path, ...], out: Path, ledge
 
 
 def rewritten(paths: tuple[Path, ...], out: Path, change: Callable[[bytes], bytes]) -> list[dict[str, str]]:
-    """Write what becomes of each file under a number; its old name may hold a patient's."""
+    """Write what becomes of each file under a number, as its old name may hold a patient's; what is there stays."""
     files = files_of(paths)
+    check_apart(paths, out)
     out.mkdir(parents=True, exist_ok=True)
+    there = [int(place.stem) for place in out.glob("*.dcm") if place.stem.isdecimal()]
     rows = []
-    for number, file in enumerate(files, 1):
+    for number, file in enumerate(files, 1 + max(there, default=0)):
         place = out / f"{number:06d}.dcm"
         try:
-            place.write_bytes(change(file.read_bytes()))
+            data = change(file.read_bytes())
+            with place.open("xb") as copy:
+                copy.write(data)
             rows.append({"file": str(file), "copy": str(place), "refused": ""})
         except BadInput as error:
             rows.append({"file": str(file), "copy": "", "refused": str(error)})
     return rows
+
+
+def check_apart(paths: tuple[Path, ...], out: Path) -> None:
+    """Raise `BadInput` where copies would lie among what they are made of: nobody could tell them apart."""
+    place = out.resolve()
+    for path in map(Path.resolve, paths):
+        if place == path or place in path.parents or path in place.parents:
+            raise BadInput(f"--out {out}: expected a folder apart from what is copied, got one in or above {path}")
 
 
 def told_rewritten(context: click.Context, rows: list[dict[str, str]], as_json: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import sys
 import tomllib
@@ -196,6 +197,19 @@ def class_folders(folder: Path) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(file), row["pixels"])
     return folder
+
+
+def test_names_need_not_be_utf_8(run: Run, tmp_path: Path) -> None:
+    """Before, OpenCV ended the process over such a name."""
+    folder = class_folders(tmp_path / "data")
+    for file in [path for path in folder.rglob("*.png") if "Jane-Doe-1" in path.name]:
+        file.rename(os.fsdecode(os.fsencode(file.with_suffix("")) + b"\xe9.png"))
+    code, out, _ = run(folder, "--patient-from", r"(Jane-Doe-\d+)_")
+    assert (code, "audit.json" in out) == (0, True)
+    assert "\\udce9.png" in (tmp_path / "out" / "split.csv").read_text("utf-8")
+    next(folder.rglob("*.png")).write_bytes(b"")
+    code, _, err = run(folder, "--patient-from", r"(Jane-Doe-\d+)_")
+    assert (code, "got 0 bytes that are none" in err) == (4, True)
 
 
 def test_class_folders_need_to_know_the_patient(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wetread.errors import BadInput
+from wetread.lab.pictures import pixels_of
 
 __all__ = ["Films", "hannover", "held_back", "kermany", "manifest", "nih"]
 
@@ -73,7 +74,7 @@ def manifest(folder: Path) -> list[dict[str, str]]:
 
 
 def _grey(path: Path) -> NDArray[np.uint8]:
-    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    image = pixels_of(path, cv2.IMREAD_GRAYSCALE)
     if image is None:
         raise BadInput(f"expected an image, got none from {path.name}")
     return np.asarray(image, np.uint8)

@@ -1,4 +1,4 @@
-"""Pictures as grey arrays, and the question whether all pixels are numbers."""
+"""Picture files as arrays, whatever the files are called, and the question whether all pixels are numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 
 from wetread.errors import BadInput
 
-__all__ = ["finite", "read_picture"]
+__all__ = ["finite", "pixels_of", "read_picture"]
+
+
+def pixels_of(path: Path, how: int = cv2.IMREAD_UNCHANGED) -> NDArray[Any] | None:
+    """Return the pixels of a picture file, None for what is none.
+
+    `cv2.imread` ends the process over a name that is not UTF-8.
+    """
+    data = np.frombuffer(path.read_bytes() if path.is_file() else b"", np.uint8)
+    return cv2.imdecode(data, how) if data.size else None
 
 
 def read_picture(path: Path, place: str) -> NDArray[Any]:
@@ -27,7 +36,7 @@ def read_picture(path: Path, place: str) -> NDArray[Any]:
     BadInput
         The file holds no picture, or as `finite`.
     """
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    image = pixels_of(path)
     if image is None:
         raise BadInput(f"{place}: expected an image, got {path.stat().st_size} bytes that are none")
     return finite(np.asarray(image if image.ndim == 2 else image[..., :3].mean(-1)), place)

@@ -15,6 +15,7 @@ from wetread.lab.cases import Cases, Directions, by_size
 from wetread.lab.data import manifest
 from wetread.lab.nifti import directions_of, read_nifti
 from wetread.lab.own import load_own
+from wetread.lab.pictures import pixels_of
 
 __all__ = ["SUBTYPES", "load"]
 
@@ -43,7 +44,7 @@ def load(table: Mapping[str, Any], data: Path) -> Cases:
 
 
 def _pixels(path: Path) -> NDArray[Any]:
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    image = pixels_of(path)
     if image is None:
         raise BadInput(f"expected an image, got none from {path.name}")
     return image[..., 0] if image.ndim == 3 else image

@@ -20,7 +20,8 @@ def write_json(path: Path, told: Mapping[str, Any], **more: Any) -> None:
         As of `json.dumps`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(_defined(told), indent=1, allow_nan=False, **more) + "\n", encoding="utf-8")
+    text = json.dumps(_defined(told), indent=1, allow_nan=False, **more)
+    path.write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")  # names of files need not be UTF-8
 
 
 def _defined(value: Any) -> Any:

@@ -25,7 +25,7 @@ def write_audit(audit: Audit, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / "audit.json", folder / "split.csv"]
     write_json(files[0], audit.document(), ensure_ascii=False)
-    with files[1].open("w", newline="", encoding="utf-8") as stream:
+    with files[1].open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
         table = csv.writer(stream)
         table.writerow(["row", "image", "part"])
         table.writerows(

@@ -18,12 +18,15 @@ from pydicom.data import get_testdata_file
 from tests import phantoms, toy
 from tests.wire.ehr import ehr
 from wetread import acquire, cli
+from wetread.cli.peers import show_pulled, show_steps
 from wetread.evidence.film import real_film
 from wetread.jobs.instances import Arrival
 from wetread.jobs.store import Store
 from wetread.serve import doctor
+from wetread.serve.pull import Pulled
 from wetread.settings import Destination, Settings
 from wetread.wire.part10 import EXPLICIT_LITTLE
+from wetread.wire.worklist import Step
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -108,6 +111,35 @@ def test_one_model_that_does_not_read_is_named(run: Run, models: Path, tmp_path:
         assert code == 0
         assert [one["refusal"]["code"] for one in reading["not_read"]] == codes
         assert len(reading["findings"]) == (0 if codes else 1)
+
+
+def test_what_looks_like_markup_is_text(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A name such as [/V] ends what was never begun: Rich raised, and the table of the whole run was lost."""
+    path = tmp_path / "odd" / "film[" / "i].dcm"
+    path.parent.mkdir(parents=True)
+    film = phantoms.make_film(modality="DX", ViewPosition="SAID", BodyPartExamined="CHEST")
+    path.write_bytes(phantoms.to_bytes(film).replace(b"SAID", b"[/V]"))
+    code, out, _ = run("read", tmp_path / "odd", real_film())
+    assert code == 3
+    assert "film[/i].dcm" in out
+    assert "[/V]" in out
+    assert "Pneumonia" in out
+    code, out, _ = run("route", tmp_path / "odd")
+    assert (code, "film[/i].dcm" in out) == (0, True)
+    show_pulled([Pulled("1.2.3", "20261128", "[/m]", "[/d]")], dry_run=True)
+    show_steps([Step("1.2.3", "[/a]", "", "", "[/p]", "[/s]", "20261128", "101500", "CR", "", "", "[/what]")])
+    out = capsys.readouterr().out
+    assert all(word in out for word in ("[/m]", "[/d]", "[/a]", "[/p]", "[/s]", "[/what]"))
+
+
+def test_a_study_uid_is_told_as_a_whole(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    study = f"2.25.{'123456789' * 4}"
+    show_pulled([Pulled(study, "20261128", "CR", "Chest from the front, and from the side too")], dry_run=False)
+    show_steps([Step(study, "A1", "", "", "STAT", "SCANNER", "20261128", "101500", "CR", "", "", "Chest")])
+    for table in capsys.readouterr().out.split("study")[1:]:
+        folded = [line.split("│")[-2].strip() for line in table.splitlines() if line.startswith("│")]
+        assert "".join(folded) == study
 
 
 def test_not_read_is_3(run: Run) -> None:

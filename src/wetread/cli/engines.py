@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @click.pass_context
 def models(context: click.Context, as_json: bool) -> None:
     """List the models: what each reads, its builds, and which of them hold a certificate."""
+    from rich.markup import escape
     from rich.table import Table
 
     from wetread import infer
@@ -36,10 +37,10 @@ def models(context: click.Context, as_json: bool) -> None:
         for build in model.builds:
             times = [row.median_ms for row in profile.rows if row.device_uid == build.device_uid]
             table.add_row(
-                model.id,
-                model.version,
-                f"{'/'.join(model.modality)} {'/'.join(model.body_part[:1])}, {model.task}",
-                build.name,
+                escape(model.id),
+                escape(model.version),
+                escape(f"{'/'.join(model.modality)} {'/'.join(model.body_part[:1])}, {model.task}"),
+                escape(build.name),
                 "yes" if build.certified else "no: does not load",
                 f"{min(times):.1f}" if times else "not measured",
                 choice.engine if choice and choice.build == build.name else "",
@@ -99,6 +100,7 @@ def tune(context: click.Context, seconds: float, certifies: bool, as_json: bool)
 
 def show_trials(trials: list[Trial], profile: Profile, settings: Settings) -> None:
     """A table with bars: each build on each engine in its best shape, what was chosen and why."""
+    from rich.markup import escape
     from rich.table import Table
 
     from wetread import infer
@@ -108,12 +110,13 @@ def show_trials(trials: list[Trial], profile: Profile, settings: Settings) -> No
         choice = infer.choose(one.model, profile, settings.engine, settings.build, settings.threads)
         mine = [other for other in trials if other.model.id == one.model.id and other.rows]
         if not one.rows:
-            table.add_row(one.model.id, one.choice.build, one.choice.engine, "[red]failed", one.failure[:80])
+            why = escape(one.failure[:80])
+            table.add_row(*map(escape, (one.model.id, one.choice.build)), one.choice.engine, "[red]failed", why)
             continue
         best, slowest = infer.shape(one.rows), max(infer.shape(other.rows).median_ms for other in mine)
         chosen = (choice.build, choice.engine) == (one.choice.build, one.choice.engine)
         table.add_row(
-            *(one.model.id, one.choice.build, one.choice.engine, f"{best.median_ms:.2f}"),
+            *(escape(one.model.id), escape(one.choice.build), one.choice.engine, f"{best.median_ms:.2f}"),
             "▇" * max(1, round(16 * best.median_ms / slowest)),
             *(f"{best.images_s:.0f}", str(best.threads or "all"), str(best.streams), str(best.batch)),
             "[green]chosen" if chosen else "",

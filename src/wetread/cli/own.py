@@ -123,12 +123,14 @@ def certify(
 
 def show_certificate(certificate: dict[str, Any]) -> None:
     """Print which builds answer as their parent does."""
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table("build", "engine", "metric", "value", "difference, 95 %", "passed", title=certificate["data"][0])
+    title = escape(certificate["data"][0])
+    table = Table("build", "engine", "metric", "value", "difference, 95 %", "passed", title=title)
     for row in certificate["builds"]:
         low, high = row["interval_95"]
         change = f"{row['difference']:+.4f} ({low:+.4f} to {high:+.4f})"
         passed = "yes" if row["passed"] else "no: does not load"
-        table.add_row(row["build"], row["engine"], row["metric"], f"{row['value']:.4f}", change, passed)
+        table.add_row(escape(row["build"]), row["engine"], escape(row["metric"]), f"{row['value']:.4f}", change, passed)
     console().print(table)

@@ -74,13 +74,14 @@ def show_readings(readings: list[Reading], places: dict[int, list[Path]]) -> Non
 
 def show_reading(reading: Reading, places: list[Path]) -> None:
     """One reading: what was found, or why nothing is said, and the time of each stage."""
+    from rich.markup import escape
     from rich.table import Table
 
     screen, result = console(), reading.result
-    table = Table(title=result.source, title_justify="left", title_style="bold", show_header=False)
+    table = Table(title=escape(result.source), title_justify="left", title_style="bold", show_header=False)
     if result.refusal:
         table.add_row("[bold yellow]NOT READ", f"{result.refusal.code}: {result.refusal.sentence}")
-        table.add_row("", result.refusal.detail)
+        table.add_row("", escape(result.refusal.detail))
     for finding in result.findings:
         word = "[bold red]present" if finding.present else "[green]not found"
         chance = f"{finding.probability:.0%} (threshold {finding.threshold:.0%})"
@@ -89,17 +90,19 @@ def show_reading(reading: Reading, places: list[Path]) -> None:
             if finding.slices and result.image
             else ""
         )
-        table.add_row(finding.code.meaning, f"{word}[/]  probability {chance}{slices}")
+        table.add_row(escape(finding.code.meaning), f"{word}[/]  probability {chance}{slices}")
     for unread in result.not_read:
         names, why = ", ".join(code.meaning for code in unread.about), unread.refusal
-        table.add_row(names, f"[bold yellow]not read[/]  {why.code}: {why.sentence} {why.detail}")
+        told = escape(f"{why.code}: {why.sentence} {why.detail}")
+        table.add_row(escape(names), f"[bold yellow]not read[/]  {told}")
     for region in result.regions:
         sizes = ", ".join(f"{m.value:.1f} {m.unit.value}" for m in region.measurements)
-        table.add_row(region.label, sizes)
+        table.add_row(escape(region.label), escape(sizes))
     for explanation in result.explanations:
-        table.add_row("Heat map", explanation.sentence)
+        table.add_row("Heat map", escape(explanation.sentence))
     for model in result.models:
-        table.add_row("Model", f"{model.id} {model.version}+{model.build} on {model.engine} {model.engine_version}")
+        name = f"{model.id} {model.version}+{model.build}"
+        table.add_row("Model", escape(f"{name} on {model.engine} {model.engine_version}"))
     table.add_row("Time", "  ".join(f"{timing.stage} {timing.ms:.1f} ms" for timing in reading.timings))
     screen.print(table)
     for place in places:

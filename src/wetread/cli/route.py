@@ -72,9 +72,9 @@ def show_route(row: dict[str, Any], explain: bool) -> None:
         told = "{code}: {sentence} {detail}".format(**row["refusal"])
         table.add_row("[bold yellow]not read", escape(told) + by("models"))
     else:
-        table.add_row("read by", ", ".join(row["models"]) + by("models"))
+        table.add_row("read by", escape(", ".join(row["models"])) + by("models"))
     for told in row["not_read"]:
-        table.add_row(f"[bold yellow]not by {told['model']}", escape(f"{told['code']}: {told['detail']}"))
+        table.add_row(f"[bold yellow]not by {escape(told['model'])}", escape(f"{told['code']}: {told['detail']}"))
     table.add_row("lane", row["lane"] + by("lane"))
     for one in row["destinations"] or [{"name": "no destination", "documents": []}]:
         name, title = one["name"], one["name"].partition("@")[0]

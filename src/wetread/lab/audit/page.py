@@ -12,6 +12,7 @@ from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from rich.markup import escape
 from rich.table import Table
 
 from wetread.lab.audit.judge import Audit
@@ -34,10 +35,10 @@ def tables(told: Mapping[str, Any]) -> list[Table]:
     told
         An ``audit.json``, or `Audit.document`.
     """
-    title = f"{', '.join(told['folders'])}: {told['images']} images, split {told['split']}"
+    title = escape(f"{', '.join(told['folders'])}: {told['images']} images, split {told['split']}")
     checks = Table("check", "", "found", title=title, title_justify="left", title_style="bold")
     for check in told["checks"]:
-        checks.add_row(check["name"], f"[{COLOURS[check['verdict']]}]{check['verdict']}", check["found"])
+        checks.add_row(check["name"], f"[{COLOURS[check['verdict']]}]{check['verdict']}", escape(check["found"]))
     shown = _shown(told)
     rivals = Table("what a figure must beat", *(HEADS[name] for name in shown), title_justify="left")
     for rival in told["baselines"]:

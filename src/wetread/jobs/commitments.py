@@ -135,7 +135,7 @@ class Commitments:
                 self._refused(connection, row, answer.failed[row.sop_instance_uid], max_rejections)
         return Status.SUCCESS if rows else Status.INVALID_ARGUMENT
 
-    def _refused(self, connection: Connection, row: Row[Any], reason: int, max_rejections: int) -> None:
+    def _refused(self, connection: Connection, row: Row[*tuple[Any, ...]], reason: int, max_rejections: int) -> None:
         note(connection, self._index.now(), "commitment-failed", row.job, {"reason": f"0x{reason:04X}"})
         if reason in LATER:
             return  # it counts as asked, so that it is asked for again

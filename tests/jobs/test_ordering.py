@@ -268,6 +268,98 @@ def test_what_cannot_be_kept_is_rejected(bench: Bench, monkeypatch: pytest.Monke
     assert bench.order("A1", "123") == "AR"
 
 
+# ---- several procedures of one order ------------------------------------------------------------
+
+
+def ask(
+    bench: Bench, rp: str, code: str, study: str, priority: str, *, control: str = "NW", patient: str = "123"
+) -> None:
+    """Tell one requested procedure of the order P1, which has the accession number A1."""
+    obr = f"OBR|1|P1^RIS|F1^PACS|{code}" + "|" * 14 + f"A1|{rp}"
+    orc, zds = f"ORC|{control}|P1^RIS|F1^PACS||||^^^^^{priority}", [f"ZDS|{study}"] if study else []
+    assert bench.tell("ORM^O01", f"PID|1||{patient}", orc, obr, *zds) == "AA"
+
+
+@pytest.fixture
+def two(bench: Bench) -> Bench:
+    """A head CT at once, and a film."""
+    ask(bench, "RP1", "CTHEAD", "1.1", "S")
+    ask(bench, "RP2", "CXR", "1.2", "R")
+    return bench
+
+
+def told(bench: Bench, *studies: str) -> list[tuple[str, str, str]]:
+    """Procedure, its ID and priority of the first order that may be a study's."""
+    first = [bench.store.ordered.of(study, "A1")[0] for study in studies or ("1.1", "1.2")]
+    return [(one.procedure.value if one.procedure else "", one.procedure_id, one.priority) for one in first]
+
+
+@pytest.mark.parametrize("first", ["orders", "studies"])
+def test_each_procedure_of_an_order_is_its_own(bench: Bench, first: str) -> None:
+    def order() -> None:
+        ask(bench, "RP2", "CXR", "1.2", "R")
+        ask(bench, "RP1", "CTHEAD", "1.1", "S")
+
+    def send() -> None:
+        for study in ("1.1", "1.2"):
+            bench.send(study, "A1", "123")
+
+    for step in (order, send) if first == "orders" else (send, order):
+        step()
+    bench.settle()
+    assert [bench.store.overview.versions(one)[0].lane for one in ("1.1", "1.2")] == [Lane.STAT, Lane.ROUTINE]
+    for study, expected in (("1.1", ("RP1", "STAT")), ("1.2", ("RP2", "ROUTINE"))):
+        assert bench.read(study) is State.READ
+        found = bench.orders[study]
+        assert found is not None
+        assert (found.procedure_id, found.priority) == expected
+
+
+@pytest.mark.parametrize("named", ["study_uid", "procedure_id", "reference"])
+def test_a_worklist_tells_the_procedures_of_an_order_apart(bench: Bench, named: str) -> None:
+    some = Order(Identifier("A1"), Identifier("P1"), Identifier("F1"), patient=(Identifier("7"),), source="worklist")
+    for _ in range(2):  # asked again, they are the same
+        bench.ordering.learn([replace(some, **{named: "1.1"}), replace(some, **{named: "1.2"})])  # type: ignore[arg-type]
+    kept = [getattr(one, named) for one in bench.store.ordered.of("1.9", "A1")]
+    assert kept == ["1.1", "1.2"]
+
+
+def test_a_change_is_one_of_the_procedure_that_it_names(two: Bench) -> None:
+    ask(two, "RP2", "CXR2", "", "A", control="XO")
+    assert told(two) == [("CTHEAD", "RP1", "STAT"), ("CXR2", "RP2", "URGENT")]
+    two.tell("ORM^O01", "PID|1||123", "ORC|XO|P1^RIS|||||^^^^^R", "OBR|1|P1^RIS||CTHEAD")
+    assert told(two) == [("CTHEAD", "RP1", "ROUTINE"), ("CXR2", "RP2", "URGENT")]
+    two.tell("ORM^O01", "PID|1||123", "ORC|XO|P1^RIS|||||^^^^^S")
+    assert told(two) == [("CTHEAD", "RP1", "STAT"), ("CXR2", "RP2", "STAT")]
+    two.tell("SIU^S12", "SCH|1|2" + "|" * 24 + "P1^RIS", "TQ1|1||||||||A")
+    assert told(two) == [("CTHEAD", "RP1", "URGENT"), ("CXR2", "RP2", "URGENT")]
+
+
+def test_a_change_of_a_procedure_that_is_not_known_has_what_its_order_has(two: Bench) -> None:
+    two.tell("ORM^O01", "PID|1||123", "ORC|XO|P1^RIS|||||^^^^^S", "OBR|1|P1^RIS||MR" + "|" * 15 + "RP3", "ZDS|1.3")
+    assert told(two, "1.1", "1.2", "1.3") == [
+        ("CTHEAD", "RP1", "STAT"),
+        ("CXR", "RP2", "ROUTINE"),
+        ("MR", "RP3", "STAT"),
+    ]
+    assert two.store.ordered.of("1.3", "")[0].accession.value == "A1"
+
+
+def test_a_corrected_patient_is_that_of_all_procedures(two: Bench) -> None:
+    ask(two, "RP1", "CTHEAD", "1.1", "S", control="XO", patient="124")
+    two.send("1.2", "A1", "123")
+    assert two.read("1.2") is State.FAILED
+    assert list(two.store.withholding.undecided().values()) == ["PATIENT-MISMATCH"]
+
+
+@BOTH
+def test_a_cancelled_order_has_no_procedures(bench: Bench) -> None:
+    ask(bench, "RP1", "CTHEAD", "1.1", "S")
+    ask(bench, "RP2", "CXR", "1.2", "R")
+    bench.tell("ORM^O01", "PID|1||123", "ORC|CA|P1^RIS")
+    assert bench.store.ordered.of("1.1", "A1") == []
+
+
 # ---- how urgent it is ---------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ from wetread.jobs import failpoints
 from wetread.jobs.index import Index
 from wetread.jobs.matching import Candidate, joined, order_of, order_text, same_authority
 from wetread.jobs.tables import instances, jobs, merges, messages, orders, subjects
-from wetread.records import Identifier, Order
+from wetread.records import Code, Identifier, Order
 from wetread.wire.ordering import Change, Ended, Known, Merged, Placed, Prioritised
 
 BATCH = 64  # orders that studies are held against in one turn
@@ -23,6 +23,9 @@ MOST_MERGES = 20  # that are followed from one identifier
 URGENCY = ("STAT", "URGENT", "ROUTINE", "")
 #: What an ordering system sends by itself counts more than what is asked for.
 SOURCES = ("", "hl7", "fhir", "worklist")
+#: What tells one requested procedure of an order from another: names of fields of `Order`.
+PROCEDURE = ("study_uid", "procedure_id", "reference")
+_HINTS = ("filler", "accession", "procedure")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +96,23 @@ class Ordered:
         """
         with self._index.writing() as connection:
             for order in found:
-                row = _find(connection, order)
-                if row is None or order_of(row.detail).source == order.source:
+                rows = _meant(_find(connection, order), order)
+                if not rows or order_of(rows[0].detail).source == order.source:
                     apply(connection, Placed(order, new=True), self._index.now())
 
     # ---- for whoever matches --------------------------------------------------------------
 
     def candidates(self, connection: Connection, study_uid: str, accessions: Iterable[str]) -> list[Candidate]:
-        """Return the orders that may be a study's: those that name it first, then the most urgent."""
+        """Return the orders that may be a study's: those that name it first, then the most urgent.
+
+        Where one names it, those that name another study are about that one, also under the same accession number.
+        """
         numbers = [one for one in accessions if one]
         named = or_(orders.c.study_uid == study_uid, orders.c.accession.in_(numbers))
         rows = connection.execute(select(orders).where(named).order_by(orders.c.id)).all()
         found = [(row.id, order_of(row.detail)) for row in rows]
+        if any(order.study_uid == study_uid for _, order in found):
+            found = [one for one in found if one[1].study_uid in ("", study_uid)]
         found.sort(
             key=lambda one: (
                 one[1].study_uid != study_uid,
@@ -130,13 +138,16 @@ class Ordered:
             return [Fresh(row.id, order_of(row.detail), row.at) for row in rows]
 
     def studies(self, order: Order) -> list[str]:
-        """Return the studies that are here and may answer an order."""
+        """Return the studies that are here and may answer an order; see `candidates`."""
         by_number = select(jobs.c.study_uid).join(instances).where(instances.c.accession == order.accession.value)
         found: list[str] = []
         with self._index.reading() as connection:
             if order.accession.value:
                 found += connection.scalars(by_number.distinct())
             if order.study_uid:
+                others = select(orders.c.study_uid).where(orders.c.study_uid.in_(found))
+                taken = set(connection.scalars(others)) - {order.study_uid}
+                found = [one for one in found if one not in taken]
                 found += connection.scalars(
                     select(jobs.c.study_uid).where(jobs.c.study_uid == order.study_uid).distinct()
                 )
@@ -172,8 +183,7 @@ def apply(connection: Connection, change: Change, now: float) -> None:
         case Ended():
             _end(connection, change)
         case Prioritised():
-            row = _find(connection, change.order)
-            if row is not None:
+            for row in _meant(_find(connection, change.order), change.order):
                 _write(connection, row.id, replace(order_of(row.detail), priority=change.order.priority), now)
         case Known():
             _know(connection, change, now)
@@ -182,18 +192,34 @@ def apply(connection: Connection, change: Change, now: float) -> None:
 
 
 def _place(connection: Connection, change: Placed, now: float) -> None:
-    row = _find(connection, change.order)
-    before = order_of(row.detail) if row is not None and not change.new else None
-    order = _changed(before, change)
-    order = replace(order, patient=_surviving(connection, order.patient))
-    _write(connection, row.id if row is not None else None, order, now)
+    """A new order takes the place of one row at most; a change holds for all that it may mean.
+
+    A procedure that is not known yet is put beside the others of its order; what a change does not name it has of them.
+    """
+    known = _find(connection, change.order)
+    meant = _meant(known, change.order)[: 1 if change.new else None]
+    told: list[tuple[int | None, Order | None]] = [(row.id, order_of(row.detail)) for row in meant]
+    if not told:
+        told = [(None, _unnamed(order_of(row.detail))) for row in known[:1]] or [(None, None)]
+    for number, before in told:
+        order = _changed(None if change.new else before, change)
+        _write(connection, number, replace(order, patient=_surviving(connection, order.patient)), now)
+    patient = _surviving(connection, change.order.patient)
+    for row in known if patient and not change.new else ():
+        order = order_of(row.detail)
+        if row not in meant and order.patient != patient:  # all procedures of an order are about one patient
+            _write(connection, row.id, replace(order, patient=patient), now)
+
+
+def _unnamed(order: Order) -> Order:
+    """An order without what names one of its procedures."""
+    return replace(order, study_uid="", procedure_id="", reference="")
 
 
 def _end(connection: Connection, change: Ended) -> None:
-    row = _find(connection, change.order)
-    if row is not None:
-        connection.execute(delete(subjects).where(subjects.c.order_id == row.id))
-        connection.execute(delete(orders).where(orders.c.id == row.id))
+    ended = [row.id for row in _meant(_find(connection, change.order), change.order)]
+    connection.execute(delete(subjects).where(subjects.c.order_id.in_(ended)))
+    connection.execute(delete(orders).where(orders.c.id.in_(ended)))
 
 
 def _know(connection: Connection, change: Known, now: float) -> None:
@@ -224,19 +250,46 @@ def _number(one: Identifier) -> str:
     return f"{one.value}^{joined(one)}".rstrip("^") if one.value else ""
 
 
-def _find(connection: Connection, order: Order) -> Row[Any] | None:
-    """The row of an order that is known already: by its placer's number, else its filler's; without them by others.
+def _find(connection: Connection, order: Order) -> list[Row[Any]]:
+    """The rows of an order that is known already, one for each of its procedures.
 
-    A filler's number under another number of the placer is another order: one of the two numbers is a mistake.
+    It is known by its placer's number, else its filler's; without them by others.  A filler's number under another
+    number of the placer is another order: one of the two numbers is a mistake.
     """
     keys = ((orders.c.placer, _number(order.placer)), (orders.c.filler, _number(order.filler)))
     if not order.placer.value and not order.filler.value:
         keys = ((orders.c.accession, order.accession.value), (orders.c.study_uid, order.study_uid))
     for column, number in keys:
-        for row in connection.execute(select(orders).where(column == number)) if number else ():
-            if row.placer in ("", _number(order.placer)) or not order.placer.value:
-                return row
-    return None
+        found = connection.execute(select(orders).where(column == number).order_by(orders.c.id)) if number else ()
+        rows = [row for row in found if row.placer in ("", _number(order.placer)) or not order.placer.value]
+        if rows:
+            return [row for row in rows if _own(row) == _own(rows[0])]
+    return []
+
+
+def _own(row: Row[Any]) -> str:
+    """The number that all rows of an order have."""
+    return str(row.placer or row.filler)
+
+
+def _meant(rows: Iterable[Row[Any]], order: Order) -> list[Row[Any]]:
+    """Of the rows of an order those of the procedure that is told; all, where nothing tells which.
+
+    A procedure is told by what names it, else by what else it has in common.
+    """
+    fits: dict[int, list[Row[Any]]] = {}
+    for row in rows:
+        known = order_of(row.detail)
+        pairs = {name: (_text(known, name), _text(order, name)) for name in (*PROCEDURE, *_HINTS)}
+        same = {name: one == other for name, (one, other) in pairs.items() if one and other}
+        if all(same.get(name, True) for name in PROCEDURE):
+            fits.setdefault(sum(same.values()), []).append(row)
+    return fits[max(fits)] if fits else []
+
+
+def _text(order: Order, name: str) -> str:
+    value = getattr(order, name)
+    return str(value.value if isinstance(value, (Identifier, Code)) else value or "")
 
 
 def _changed(before: Order | None, change: Placed) -> Order:

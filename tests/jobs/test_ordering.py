@@ -268,6 +268,70 @@ def test_what_cannot_be_kept_is_rejected(bench: Bench, monkeypatch: pytest.Monke
     assert bench.order("A1", "123") == "AR"
 
 
+def test_what_is_deleted_is_gone(bench: Bench) -> None:
+    new = ("ORC|NW|P1^RIS|F1||||^^^^^S", "OBR|1|P1^RIS|F1|CXR" + "|" * 9 + "Cough" + "|" * 5 + "A1|RP1", "ZDS|1.1")
+    bench.tell("ORM^O01", "PID|1||123", *new)
+    deleted = ('ORC|XO|P1^RIS|F1||||""', 'OBR|1|P1^RIS|F1|""' + "|" * 9 + '""' + "|" * 5 + '""|""', 'ZDS|""')
+    bench.tell("ORM^O01", "PID|1||123", *deleted)
+    (order,) = bench.store.ordered.of("1.1", "F1")  # without an accession number it has that of its filler
+    assert (order.procedure, order.procedure_id, order.priority, order.study_uid) == (None, "", "", "")
+    assert (order.indication, order.filler, order.placer) == ("", Identifier("F1"), Identifier("P1", "RIS"))
+    assert bench.store.ordered.of("1.1", "A1") == []
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("known", "told"),
+    [
+        ("P1^RIS|", "P1|"),
+        ("P1|", "P1^RIS|"),
+        ("P1^RIS^1.2^ISO|", "P1^RIS|"),
+        ("|F1^RAD", "|F1"),
+        ("P1^RIS|F1^RAD", "|F1"),
+    ],
+)
+def test_a_number_may_lack_its_authority(bench: Bench, known: str, told: str) -> None:
+    def tell(control: str, numbers: str, *more: str) -> str:
+        return bench.tell("ORM^O01", "PID|1||123^^^HOSP", f"ORC|{control}|{numbers}||||^^^^^S", *more)
+
+    def orders() -> list[Order]:
+        return bench.store.ordered.of("1.1", "A1")
+
+    obr = f"OBR|1|{known}|CXR" + "|" * 14 + "A1"
+    assert tell("NW", known, obr) == "AA"
+    assert tell("NW", "P1%^RIS|F1%^RAD", obr.replace("P1", "P1%").replace("A1", "A2")) == "AA"  # it is no pattern
+    (before,) = orders()
+    assert tell("XO", told, f"OBR|1|{told}|CT") == "AA"
+    (after,) = orders()
+    assert after.procedure is not None
+    assert after.procedure.value == "CT"
+    assert after.placer in (before.placer, Identifier("P1", "RIS"))  # what is known of the authority stays
+    assert after.filler == before.filler
+    assert tell("CA", told) == "AA"
+    assert orders() == []
+    assert len(bench.store.ordered.of("1.1", "A2")) == 1
+
+
+def test_a_number_of_several_orders_is_refused_without_its_authority(bench: Bench) -> None:
+    for authority, patient in (("RIS", "123"), ("LIS", "123"), ("OLD", "124")):
+        orc, obr = f"ORC|NW|P1^{authority}", f"OBR|1|P1^{authority}||CXR" + "|" * 14 + authority
+        assert bench.tell("ORM^O01", f"PID|1||{patient}^^^HOSP", orc, obr) == "AA"
+    unsure = (
+        ("ORM^O01", "PID|1||123^^^HOSP", "ORC|CA|P1"),
+        ("ORM^O01", "PID|1||123^^^HOSP", "ORC|XO|P1", "OBR|1|P1||CT"),
+        ("SIU^S12", "SCH|1|2" + "|" * 24 + "P1", "TQ1|1||||||||S"),
+    )
+    for number, (kind, *segments) in enumerate(unsure):
+        (answer,) = bench.ordering.take(message(kind, *segments, control=f"X{number}"), "127.0.0.1")
+        assert acknowledgement(answer)[0] == "AE"
+        assert b"204" in answer
+    assert [len(bench.store.ordered.of("1.1", one)) for one in ("RIS", "LIS", "OLD")] == [1, 1, 1]
+    assert bench.tell("ORM^O01", "PID|1||124^^^HOSP", "ORC|CA|P1") == "AA"  # that patient has but one
+    assert [len(bench.store.ordered.of("1.1", one)) for one in ("RIS", "LIS", "OLD")] == [1, 1, 0]
+    assert bench.tell("ORM^O01", "PID|1||9^^^HOSP", "ORC|CA|P1") == "AA"  # nothing is left of it either way
+    assert [len(bench.store.ordered.of("1.1", one)) for one in ("RIS", "LIS", "OLD")] == [1, 1, 0]
+
+
 # ---- several procedures of one order ------------------------------------------------------------
 
 

@@ -93,6 +93,32 @@ def test_what_the_sender_deletes_is_told() -> None:
     assert placed.cleared == {"indication"}
 
 
+@pytest.mark.parametrize(
+    ("segments", "cleared"),
+    [
+        (('ORC|XO|P1|||||""', "OBR|1|P1"), {"priority"}),
+        (('ORC|XO|P1|||||^^^^^""', "OBR|1|P1"), {"priority"}),
+        (("ORC|XO|P1", 'TQ1|1||||||||""', "OBR|1|P1"), {"priority"}),
+        (("ORC|XO|P1", 'OBR|1|P1|||""'), {"priority"}),
+        (("ORC|XO|P1", "OBR|1|P1" + "|" * 25 + '""'), {"priority"}),
+        (("ORC|XO|P1", 'OBR|1|P1||""'), {"procedure"}),
+        (("ORC|XO|P1", 'OBR|1|P1||""^""^""'), {"procedure"}),
+        (("ORC|XO|P1", "OBR|1|P1" + "|" * 16 + '""'), {"accession"}),
+        (("ORC|XO|P1", "OBR|1|P1" + "|" * 17 + '""'), {"procedure_id"}),
+        (("ORC|XO|P1", "OBR|1|P1" + "|" * 11 + '""'), {"indication"}),
+        (("ORC|XO|P1", "OBR|1|P1", 'NTE|1||""'), {"indication"}),
+        (("ORC|XO|P1", "OBR|1|P1", 'OBX|1|ST|REASON||""'), {"indication"}),
+        (("ORC|XO|P1", "OBR|1|P1", 'ZDS|""^^Application^DICOM'), {"study_uid"}),
+        (("ORC|XO|P1", "OBR|1|P1", 'IPC|""|""|""'), {"accession", "procedure_id", "study_uid"}),
+        (("ORC|XO|P1", "OBR|1|P1||CT"), set()),
+    ],
+)
+def test_every_field_that_is_read_can_be_deleted(segments: tuple[str, ...], cleared: set[str]) -> None:
+    (placed,) = read("ORM^O01", PID, *segments)
+    assert isinstance(placed, Placed)
+    assert placed.cleared == cleared
+
+
 def test_patients() -> None:
     for event in ("A01", "A04", "A08"):
         (known,) = read(f"ADT^{event}", "EVN||20261128", PID)

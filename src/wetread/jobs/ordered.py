@@ -11,9 +11,10 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, insert, or_, sele
 
 from wetread.jobs import failpoints
 from wetread.jobs.index import Index
-from wetread.jobs.matching import Candidate, joined, order_of, order_text, same_authority
+from wetread.jobs.matching import Candidate, Verdict, joined, order_of, order_text, same_authority, verdict
 from wetread.jobs.tables import instances, jobs, merges, messages, orders, subjects
 from wetread.records import Code, Identifier, Order
+from wetread.wire.hl7 import BadMessage, Condition
 from wetread.wire.ordering import Change, Ended, Known, Merged, Placed, Prioritised
 
 BATCH = 64  # orders that studies are held against in one turn
@@ -70,6 +71,8 @@ class Ordered:
 
         Raises
         ------
+        BadMessage
+            It may mean one of several orders: their number is without its authority.  Nothing of it is kept.
         StoreError
             Nothing of it is kept.
         """
@@ -183,7 +186,7 @@ def apply(connection: Connection, change: Change, now: float) -> None:
         case Ended():
             _end(connection, change)
         case Prioritised():
-            for row in _meant(_find(connection, change.order), change.order):
+            for row in _meant(_find(connection, change.order, sure=False), change.order):
                 _write(connection, row.id, replace(order_of(row.detail), priority=change.order.priority), now)
         case Known():
             _know(connection, change, now)
@@ -196,7 +199,7 @@ def _place(connection: Connection, change: Placed, now: float) -> None:
 
     A procedure that is not known yet is put beside the others of its order; what a change does not name it has of them.
     """
-    known = _find(connection, change.order)
+    known = _find(connection, change.order, sure=change.new)
     meant = _meant(known, change.order)[: 1 if change.new else None]
     told: list[tuple[int | None, Order | None]] = [(row.id, order_of(row.detail)) for row in meant]
     if not told:
@@ -217,7 +220,7 @@ def _unnamed(order: Order) -> Order:
 
 
 def _end(connection: Connection, change: Ended) -> None:
-    ended = [row.id for row in _meant(_find(connection, change.order), change.order)]
+    ended = [row.id for row in _meant(_find(connection, change.order, sure=False), change.order)]
     connection.execute(delete(subjects).where(subjects.c.order_id.in_(ended)))
     connection.execute(delete(orders).where(orders.c.id.in_(ended)))
 
@@ -250,11 +253,21 @@ def _number(one: Identifier) -> str:
     return f"{one.value}^{joined(one)}".rstrip("^") if one.value else ""
 
 
-def _find(connection: Connection, order: Order) -> list[Row[Any]]:
+def _find(connection: Connection, order: Order, sure: bool = True) -> list[Row[Any]]:
     """The rows of an order that is known already, one for each of its procedures.
 
     It is known by its placer's number, else its filler's; without them by others.  A filler's number under another
     number of the placer is another order: one of the two numbers is a mistake.
+
+    Parameters
+    ----------
+    sure
+        The same authority gave the number; else also one that a side does not name, where only one order may be meant.
+
+    Raises
+    ------
+    BadMessage
+        Several orders may be meant.
     """
     keys = ((orders.c.placer, _number(order.placer)), (orders.c.filler, _number(order.filler)))
     if not order.placer.value and not order.filler.value:
@@ -264,6 +277,31 @@ def _find(connection: Connection, order: Order) -> list[Row[Any]]:
         rows = [row for row in found if row.placer in ("", _number(order.placer)) or not order.placer.value]
         if rows:
             return [row for row in rows if _own(row) == _own(rows[0])]
+    return [] if sure else _unsure(connection, order)
+
+
+def _unsure(connection: Connection, order: Order) -> list[Row[Any]]:
+    """The rows of the only order that has the same number, where a side names no authority of it."""
+    patient = followed(connection, order.patient)
+    for name in ("placer", "filler"):
+        number, column = getattr(order, name), orders.c[name]
+        alike = or_(column == number.value, column.startswith(f"{number.value}^", autoescape=True))
+        found = connection.execute(select(orders).where(alike).order_by(orders.c.id)) if number.value else ()
+        rows = []
+        for row in found:
+            known = order_of(row.detail)
+            other = getattr(known, name)
+            if name == "filler" and row.placer and order.placer.value:
+                continue
+            if other.value != number.value or same_authority(other, number) is False:
+                continue
+            if verdict(followed(connection, known.patient), patient) is not Verdict.CONTRADICT:
+                rows.append(row)
+        if len({_own(row) for row in rows}) > 1:
+            expected = "expected an order number (ORC-2, ORC-3, SCH-26, SCH-27) with its authority"
+            raise BadMessage(Condition.UNKNOWN_KEY_IDENTIFIER, f"{expected}, as several orders have it; got none")
+        if rows:
+            return rows
     return []
 
 
@@ -292,16 +330,19 @@ def _text(order: Order, name: str) -> str:
     return str(value.value if isinstance(value, (Identifier, Code)) else value or "")
 
 
+def _adds(told: Any, known: Any) -> bool:
+    """Whether a message names something; a number without the authority that is known of it says nothing."""
+    if isinstance(told, Identifier):
+        return bool(told.value) and (told.value != known.value or bool(joined(told)))
+    return bool(told)
+
+
 def _changed(before: Order | None, change: Placed) -> Order:
     """What a message does not name stays; an order without an accession number has its filler's, else its placer's."""
     order = change.order
     if before is not None:
-        told = {one.name: getattr(order, one.name) for one in fields(Order)}
-        kept = {
-            name: getattr(before, name)
-            for name, value in told.items()
-            if not (value.value if isinstance(value, Identifier) else value) and name not in change.cleared
-        }
+        known = {one.name: getattr(before, one.name) for one in fields(Order) if one.name not in change.cleared}
+        kept = {name: value for name, value in known.items() if not _adds(getattr(order, name), value)}
         order = replace(order, **kept)
     if not order.accession.value:
         order = replace(order, accession=order.filler if order.filler.value else order.placer)

@@ -130,6 +130,11 @@ class Segment:
         """Return a field as it came, "" where there is none; `DELETED` is what it may be."""
         return self.fields[number - 1] if number <= len(self.fields) else ""
 
+    def deletes(self, number: int, component: int = 1) -> bool:
+        """Whether the sender deletes a field, or this component of its first repetition."""
+        raw, by = self.raw(number), self.syntax
+        return DELETED in (raw, _nth(_nth(raw, by.repetition, 1), by.component, component))
+
     def text(self, number: int, component: int = 1, subcomponent: int = 1) -> str:
         """Return one value of the first repetition of a field, unescaped and stripped; "" where there is none."""
         raw, by = self.raw(number), self.syntax

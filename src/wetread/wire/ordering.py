@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from wetread.records import Code, Identifier, Order
-from wetread.wire.hl7 import DELETED, BadMessage, Condition, Message, Segment
+from wetread.wire.hl7 import BadMessage, Condition, Message, Segment
 
 VERSION = re.compile(r"2\.[3-9](\.\d)?")
 UID = re.compile(r"[0-9][0-9.]{0,63}")
@@ -304,10 +304,25 @@ def _study(group: _Group) -> str:
     return ""
 
 
+#: Field of `Order` -> the segment, field and component that it is read from.
+_SOURCES: dict[str, tuple[tuple[str, int, int], ...]] = {
+    "accession": (("IPC", 1, 1), ("OBR", 18, 1)),
+    "procedure": (("OBR", 4, 1), ("OBR", 4, 4)),
+    "procedure_id": (("IPC", 2, 1), ("OBR", 19, 1)),
+    "priority": (("ORC", 7, 6), ("TQ1", 9, 1), ("OBR", 27, 6), ("OBR", 5, 1)),
+    "indication": (("OBR", 31, 1), ("OBR", 31, 2), ("OBR", 13, 1), ("NTE", 3, 1), ("OBX", 5, 1)),
+    "study_uid": (("IPC", 3, 1), ("ZDS", 1, 1)),
+}
+
+
 def _cleared(group: _Group) -> frozenset[str]:
     """What the sender deletes by two quotation marks: Section 2.5.3."""
-    places = (("procedure_id", 19), ("priority", 27), ("indication", 31))
-    return frozenset(name for name, number in places if group.obr is not None and group.obr.raw(number) == DELETED)
+    here = {**group.others, "ORC": [group.orc] if group.orc else [], "OBR": [group.obr] if group.obr else []}
+    return frozenset(
+        name
+        for name, places in _SOURCES.items()
+        if any(one.deletes(*place) for segment, *place in places for one in here.get(segment, ()))
+    )
 
 
 # ---- appointments -------------------------------------------------------------------------

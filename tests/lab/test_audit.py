@@ -158,6 +158,31 @@ def test_class_that_comes_from_one_site_fails(tmp_path: Path) -> None:
     assert failed(audit([save(tmp_path / "data", rows)], Columns())) == ["label tied to site"]
 
 
+@pytest.mark.parametrize("column", ["site", "institution", "hospital", "scanner", "manufacturer", "device", "view"])
+@pytest.mark.parametrize("names", ["ABC", "123"])
+def test_a_source_that_is_numbered_is_a_source(tmp_path: Path, column: str, names: str) -> None:
+    rows = clean()
+    for at, row in enumerate(rows):
+        row[column] = names[0] if row["label"] == "ill" else names[1 + at % 2]
+    assert failed(audit([save(tmp_path / "data", rows)], Columns())) == [f"label tied to {column}"]
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict", "found"),
+    [
+        (20, "pass", "Cramér's V 1.00, 0.00 corrected for few images a value"),  # a scanner of its own each
+        (10, "warn", "Cramér's V 1.00, 0.75 corrected for few images a value"),
+        (2, "fail", "Cramér's V 1.00"),
+    ],
+)
+def test_few_images_a_source_tell_nothing(tmp_path: Path, values: int, verdict: str, found: str) -> None:
+    rows = clean(20)
+    for at, row in enumerate(rows):
+        row |= {"patient": f"p{at}", "label": ("ill", "well")[at % 2], "scanner": f"{1000 + at % values}"}
+    checks = {check.name: check for check in audit([save(tmp_path / "data", rows)], Columns()).checks}
+    assert (checks["label tied to scanner"].verdict, checks["label tied to scanner"].found) == (verdict, found)
+
+
 def test_size_that_tells_the_class_is_a_shortcut(tmp_path: Path) -> None:
     rows = clean()
     for at, row in enumerate(rows):

@@ -36,6 +36,8 @@ FACTS = (
     *("site", "institution", "hospital", "scanner", "manufacturer", "device", "modality"),
     *("view", "position", "age", "sex", "gender", "slice", "orig_h", "orig_w", "spacing_mm"),
 )
+#: Facts that are numbers in no sense, even where a manifest numbers their values.
+NAMES = frozenset({*FACTS, "folder"} - {"age", "slice", "orig_h", "orig_w", "spacing_mm"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,10 @@ __all__ = ["Audit", "Check", "audit"]
 Dealt = Callable[[Sequence[Row]], Split]
 #: A source whose classes are tied to it this strongly (Cramér's V) tells the label outright, or a good part of it.
 TELLS, HINTS = 0.95, 0.3
+#: And it tells the class surely where V is still so large when chance is taken away: few images a value tell nothing.
+SURE = 0.8
+#: What chance gives is told from so much on.
+FEW = 0.05
 #: Metadata alone may reach this AUC (lower end of the interval) before it is called a shortcut.
 SHORTCUT = 0.6
 #: More values than this are numbers or names, not classes or sources.
@@ -205,26 +210,31 @@ def _sources(known: Mapping[str, NDArray[Any]], label: NDArray[np.str_]) -> list
     for name, column in known.items():
         if column.dtype.kind != "U" or len(np.unique(column)) > MOST_CLASSES:
             continue
-        tied = _cramer(column, label)
-        verdict = "fail" if tied >= TELLS else "warn" if tied >= HINTS else "pass"
-        checks.append(Check(f"label tied to {name}", verdict, f"Cramér's V {tied:.2f}"))
+        tied, surely = _cramer(column, label)
+        verdict = "fail" if tied >= TELLS and surely >= SURE else "warn" if surely >= HINTS else "pass"
+        few = f", {surely:.2f} corrected for few images a value" if tied - surely > FEW else ""
+        checks.append(Check(f"label tied to {name}", verdict, f"Cramér's V {tied:.2f}{few}"))
     return checks
 
 
-def _cramer(one: NDArray[Any], other: NDArray[Any]) -> float:
-    """Association of two nominal columns, 0..1.
+def _cramer(one: NDArray[Any], other: NDArray[Any]) -> tuple[float, float]:
+    """Association of two nominal columns, 0..1, and the same less what chance gives to few rows a value.
 
     References
     ----------
     Cramér, "Mathematical Methods of Statistics" (1946), Section 21.9.
+    Bergsma, "A bias-correction for Cramér's V and Tschuprow's T", J Korean Stat Soc 42 (2013).
     """
     _, rows = np.unique(one, return_inverse=True)
     _, columns = np.unique(other, return_inverse=True)
     table = np.zeros((rows.max() + 1, columns.max() + 1))
     np.add.at(table, (rows, columns), 1)
     expected = table.sum(1, keepdims=True) * table.sum(0, keepdims=True) / table.sum()
-    squared = float(((table - expected) ** 2 / expected).sum())
-    return float(np.sqrt(squared / table.sum() / (min(table.shape) - 1)))
+    squared, more = float(((table - expected) ** 2 / expected).sum() / table.sum()), float(table.sum()) - 1
+    by_chance = (table.shape[0] - 1) * (table.shape[1] - 1) / more
+    room = min(size - 1 - (size - 1) ** 2 / more for size in table.shape)
+    surely = math.sqrt(max(0.0, squared - by_chance) / room) if room > 0 else 0.0
+    return math.sqrt(squared / (min(table.shape) - 1)), surely
 
 
 def _shortcut(rivals: Sequence[Rival]) -> list[Check]:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from wetread.lab.audit.adapters import Row
+from wetread.lab.audit.adapters import NAMES, Row
 from wetread.lab.audit.looks import SIDE, Looks
 from wetread.lab.audit.parts import Split
 from wetread.lab.baselines import as_rows, linear, ridge
@@ -121,7 +121,7 @@ def metadata(rows: Sequence[Row], looks: Looks) -> dict[str, NDArray[np.str_] | 
     for name in sorted({name for row in rows for name in row.facts if not name.startswith("=")}):
         if name not in ("split", "orig_h", "orig_w"):
             values = np.array([row.facts.get(name, "") for row in rows])
-            columns[name] = _numbers(values) if _is_number(values) else values
+            columns[name] = _numbers(values) if name not in NAMES and _is_number(values) else values
     return {
         name: column for name, column in columns.items() if len(np.unique(column.reshape(len(rows), -1), axis=0)) > 1
     }

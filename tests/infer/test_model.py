@@ -152,6 +152,11 @@ def test_certificate_of_another_file_does_not_count(folder: Path) -> None:
         ('region = "image"', 'region = "hat"', "region"),
         ('file = "fp32.onnx"', 'file = "../fp32.onnx"', "bare file name"),
         ('file = "golden.npz"', 'file = "/etc/passwd"', "bare file name"),
+        ('version = "0.0.1"\n', 'version = "0.0.1"\ntemperature = 0\n', "temperature: expected a number above 0"),
+        ('version = "0.0.1"\n', 'version = "0.0.1"\ntemperature = "hot"\n', "another type than expected: .*'hot'"),
+        ('version = "0.0.1"\n', "version = 1\n", "version: expected text, got 1"),
+        ('version = "0.0.1"\n', 'version = "0.0.1"\nseries_description = "t2*"\n', "expected a list of texts"),
+        ("threshold = 0.5", "threshold = 7", "label .*: expected a threshold of 0 to 1, got 7"),
     ],
 )
 def test_ill_declared_model_says_what_is_wrong(folder: Path, old: str, new: str, said: str) -> None:

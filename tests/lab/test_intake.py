@@ -528,6 +528,7 @@ GOOD = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
         tensors({"a": GOOD}, bytes(20)),
         tensors({"a": {**GOOD, "dtype": "PICKLE"}}),
         tensors({"a": [1]}),
+        tensors({"a": {**GOOD, "data_offsets": [0]}}),
         tensors(b'{"a": '),
         tensors(b'{"a": ' + b"[" * 100_000),
     ],
@@ -550,6 +551,12 @@ def test_safetensors_that_contradict_themselves_are_refused(data: bytes) -> None
         ("[recipe]", "[recipe", "TOML"),
         ('gives = "scores"', 'gives = "hope"', "hope"),
         ("keep = [1]", "kept = [1]", "kept"),
+        ("keep = [1]", "keep = 0", "keep: expected a list of channels"),
+        ("keep = [1]", 'keep = ["a"]', "keep: expected a list of channels"),
+        ('gives = "scores"', "gives = 1", "gives: expected text"),
+        ("[graph]", "[[graph]]", r"expected a table \[graph\]"),
+        ("[[ship.label]]", "[ship.label]", r"expected a table \[\[ship.label\]\] for each label"),
+        ("grid = [64, 64]", "grid = [64, 64]\nstd = [0.0]", "std"),
     ],
 )
 def test_description_says_what_is_wrong_with_it(tmp_path: Path, old: str, new: str, said: str) -> None:
@@ -560,6 +567,45 @@ def test_description_says_what_is_wrong_with_it(tmp_path: Path, old: str, new: s
     told.write_text(text.replace(old, new))
     with pytest.raises(BadInput, match=said):
         take_in(tmp_path / "net.onnx", told, tmp_path / "models")
+
+
+@pytest.fixture(scope="module")
+def one_label(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network that a description with one label fits."""
+    path = tmp_path_factory.mktemp("net") / "net.onnx"
+    onnx.save_model(graph(), str(path))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("[ship]", '[ship]\npool = "median"', "pool: expected one of .*'median'"),
+        ("[ship]", '[ship]\norientation = "oblique"', "orientation: expected one of .*'oblique'"),
+        ("[ship]", "[ship]\ntemperature = 0.0", "temperature: expected a number above 0"),
+        ("[ship]", "[ship]\nmanufacturer = 1", "manufacturer: expected text"),
+        ('modality = ["CR", "DX"]', 'modality = "CR"', "modality: expected a list of texts"),
+        ('meaning = "Lung"', 'meaning = "Lung"\nthreshold = "high"', "could not convert string to float: 'high'"),
+        ('meaning = "Lung"', 'meaning = "Lung"\nthreshold = 7', "label lung: expected a threshold of 0 to 1, got 7"),
+    ],
+)
+def test_what_no_node_could_read_is_not_taken_in(
+    tmp_path: Path, one_label: Path, old: str, new: str, said: str
+) -> None:
+    """Such a folder would keep every other model from loading."""
+    told = describe(tmp_path / "told.toml", "classification", GRAPH)
+    text = told.read_text()
+    assert old in text
+    told.write_text(text.replace(old, new))
+    with pytest.raises(BadInput, match=f"told.toml: .*{said}"):
+        take_in(one_label, told, tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(("ship", "maker"), [("", "unknown"), ('\nmanufacturer = "Theirs, Inc."', "Theirs, Inc.")])
+def test_a_model_is_made_by_its_makers(tmp_path: Path, one_label: Path, ship: str, maker: str) -> None:
+    told = describe(tmp_path / "told.toml", "classification", GRAPH, ship=SHIP + ship)
+    assert infer.read(take_in(one_label, told, tmp_path / "models")).manufacturer == maker
 
 
 def test_weights_without_an_architecture_name_the_known(tmp_path: Path) -> None:

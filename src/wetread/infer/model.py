@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ TASKS = ("classification", "segmentation", "segmentation+classification")
 #: Planes of slices, and the axis (x, y, z) of the patient that their normal is closest to.
 ORIENTATIONS = {"sagittal": 0, "coronal": 1, "axial": 2}
 POOLS = ("max", "mean-top-3")
+#: Lists that a declaration may leave out.
+OPTIONAL = ("views", "series_description", "series_description_not")
 #: A larger file is not one of our models (bytes).
 MOST_BYTES = 512 << 20
 
@@ -146,21 +149,29 @@ def read(folder: Path) -> Model:
     Raises
     ------
     ModelError
-        `model.toml` is missing, is not TOML, or lacks or misnames a key.
+        `model.toml` is missing, is not TOML, lacks or misnames a key, or has a value that a model cannot have.
     """
     path = folder / "model.toml"
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ModelError(f"{path}: expected a model declaration in TOML, got {error}") from error
     try:
         return _model(folder, table)
     except (KeyError, TypeError) as error:
         raise ModelError(f"{path}: missing or misnamed key: {error}") from error
+    except (ValueError, AttributeError) as error:
+        raise ModelError(f"{path}: a value that is of another type than expected: {error}") from error
 
 
 def _model(folder: Path, table: Mapping[str, Any]) -> Model:
     passed, path = _certificates(folder), folder / "model.toml"
+    words = {key: table[key] for key in ("id", "version", "licence", "summary", "manufacturer") if key in table}
+    if odd := [key for key, value in words.items() if not isinstance(value, str)]:
+        raise ModelError(f"{path}: {odd[0]}: expected text, got {words[odd[0]]!r}")
+    temperature = float(table.get("temperature", 1.0))
+    if not 0 < temperature < math.inf:
+        raise ModelError(f"{path}: temperature: expected a number above 0, got {temperature:g}")
     return Model(
         id=table["id"],
         version=table["version"],
@@ -168,12 +179,12 @@ def _model(folder: Path, table: Mapping[str, Any]) -> Model:
         summary=table.get("summary", ""),
         manufacturer=table.get("manufacturer", "Wetread"),
         licence=table["licence"],
-        training_data=tuple(table["training_data"]),
-        modality=tuple(table["modality"]),
-        body_part=tuple(table["body_part"]),
-        views=tuple(table.get("views", ())),
+        training_data=_texts(table, "training_data", path),
+        modality=_texts(table, "modality", path),
+        body_part=_texts(table, "body_part", path),
+        views=_texts(table, "views", path),
         labels=tuple(_label(item, path) for item in table["label"]),
-        temperature=float(table.get("temperature", 1.0)),
+        temperature=temperature,
         map_bound=float(table.get("map_bound", 0.0)),
         recipe=recipes.parse(table["recipe"]),
         builds=tuple(_build(folder, item, passed) for item in table["build"]),
@@ -191,10 +202,13 @@ def _label(item: Mapping[str, Any], path: Path) -> Label:
     ranges = {key: tuple(map(float, item[key])) for key in ("plausible_ml", "plausible_share") if key in item}
     if any(len(ends) != 2 or not 0 <= ends[0] < ends[1] for ends in ranges.values()):
         raise ModelError(f"{path}: label {item['name']}: expected plausible values as [low, high], got {ranges}")
+    threshold = float(item.get("threshold", 0.5))
+    if not 0 <= threshold <= 1:
+        raise ModelError(f"{path}: label {item['name']}: expected a threshold of 0 to 1, got {threshold:g}")
     return Label(
         item["name"],
         Code(item["code"], item["scheme"], item["meaning"]),
-        float(item.get("threshold", 0.5)),
+        threshold,
         item.get("threshold_rule", ""),
         bool(item.get("abnormal", False)),
         int(item.get("largest", 0)),
@@ -206,8 +220,8 @@ def _label(item: Mapping[str, Any], path: Path) -> Label:
 def _series(table: Mapping[str, Any], path: Path) -> Series:
     return Series(
         orientation=_one_of(table.get("orientation", ""), ("", *ORIENTATIONS), "orientation", path),
-        description=tuple(table.get("series_description", ())),
-        description_not=tuple(table.get("series_description_not", ())),
+        description=_texts(table, "series_description", path),
+        description_not=_texts(table, "series_description_not", path),
         min_slices=int(table.get("min_slices", 1)),
         secondary=bool(table.get("secondary", False)),
         needs_body_part=bool(table.get("needs_body_part", False)),
@@ -225,6 +239,14 @@ def _intended(table: Mapping[str, Any], path: Path) -> Intended:
     if unknown:
         raise ModelError(f"{path}: [intended]: expected age_years, field_mm and rule, got {sorted(unknown)}")
     return Intended((ages[0], ages[1]) if ages is not None else None, field_mm)
+
+
+def _texts(table: Mapping[str, Any], key: str, path: Path) -> tuple[str, ...]:
+    """A list of texts: one text alone would be read letter by letter."""
+    value = table.get(key, []) if key in OPTIONAL else table[key]
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise ModelError(f"{path}: {key}: expected a list of texts, got {value!r}")
+    return tuple(value)
 
 
 def _one_of(value: str, allowed: Sequence[str], key: str, path: Path) -> str:

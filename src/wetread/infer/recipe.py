@@ -86,6 +86,9 @@ def _check_spacing(recipe: Recipe) -> None:
 
 
 def _check_intensity(recipe: Recipe) -> None:
+    if not all(map(math.isfinite, (*recipe.mean, *recipe.std))) or min(recipe.std) <= 0:
+        got = f"{recipe.std} and {recipe.mean}"
+        raise ModelError(f"[recipe] std: expected numbers above 0, and of mean numbers, got {got}")
     low, high = recipe.percentiles
     if not 0 <= low < high <= 100:
         raise ModelError(f"[recipe] percentiles: expected 0 <= low < high <= 100, got {recipe.percentiles}")

@@ -38,7 +38,7 @@ PRECISION = {name: precision for name, (_, precision) in BUILDS.items()}
 #: What the golden input may be multiplied with.
 SHADES = (1.0, 0.9, 0.8, 0.7)
 #: Keys of a recipe's ``[ship]`` table that stand in the declaration as they are.
-IDENTITY = ("version", "summary", "licence", "training_data")
+IDENTITY = ("version", "summary", "manufacturer", "licence", "training_data")
 ROUTING = (
     *("modality", "body_part", "views", "orientation", "series_description", "series_description_not"),
     *("min_slices", "secondary", "needs_body_part"),

@@ -125,7 +125,9 @@ def _check_header(what: str, data: bytes) -> None:
         header = json.loads(data[8 : 8 + length])
         tensors = {name: item for name, item in header.items() if name != "__metadata__"}
         spans = sorted(
-            (*item["data_offsets"], BYTES[item["dtype"]] * math.prod(item["shape"])) for item in tensors.values()
+            (start, end, BYTES[item["dtype"]] * math.prod(item["shape"]))
+            for item in tensors.values()
+            for start, end in [item["data_offsets"]]
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{what}: expected shapes, offsets and element types, got {type(error).__name__}") from error

@@ -19,6 +19,8 @@ __all__ = ["Description", "read_description"]
 SHIP = ("version", "summary", "licence", "training_data", "modality", "body_part", "views")
 LABEL = ("name", "code", "scheme", "meaning")
 TASKS = ("classification", "segmentation")
+#: Who made a model whose description does not say it.
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +51,15 @@ def read_description(path: Path, known: Mapping[str, Any]) -> Description:
         raise BadInput(
             f"{path}: expected a description in TOML (docs/how-to/bring-your-own.md), got {error}"
         ) from error
+    for key in ("graph", "model", "recipe", "ship"):
+        if not isinstance(table.get(key, {}), dict):
+            raise BadInput(f"{path}: expected a table [{key}], got {table[key]!r}")
     ship = {**known, **table.get("ship", {})}
     missing = [f"ship.{key}" for key in SHIP if key not in ship]
     missing += [key for key in ("id", "task", "recipe") if key not in table]
     labels = ship.get("label", [])
+    if not isinstance(labels, list) or not all(isinstance(label, dict) for label in labels):
+        raise BadInput(f"{path}: expected a table [[ship.label]] for each label, got {labels!r}")
     missing += ["[[ship.label]]"] if not labels else []
     missing += [f"ship.label {key}" for label in labels for key in LABEL if key not in label]
     if missing:
@@ -66,14 +73,21 @@ def read_description(path: Path, known: Mapping[str, Any]) -> Description:
     except (ModelError, TypeError, ValueError) as error:
         raise BadInput(f"{path}: {error}") from error
     meaning = _meaning(path, table.get("graph", {}))
-    return Description({**table, "ship": {"temperature": 1.0, **ship}}, recipe, meaning)
+    # A stranger's model must not be taken for ours.
+    usual = {"temperature": 1.0, "manufacturer": UNKNOWN}
+    return Description({**table, "ship": {**usual, **ship}}, recipe, meaning)
 
 
 def _meaning(path: Path, table: Mapping[str, Any]) -> Meaning:
     known = {item.name for item in fields(Meaning)}
     if set(table) - known:
         raise BadInput(f"{path}: [graph]: expected any of {sorted(known)}, got {sorted(set(table) - known)}")
-    meaning = Meaning(**{**table, "keep": tuple(table.get("keep", ()))})
+    keep, words = table.get("keep", []), {key: value for key, value in table.items() if key != "keep"}
+    if not isinstance(keep, list) or not all(type(one) is int for one in keep):
+        raise BadInput(f"{path}: [graph] keep: expected a list of channels, such as [1], got {keep!r}")
+    if odd := [key for key, value in words.items() if not isinstance(value, str)]:
+        raise BadInput(f"{path}: [graph] {odd[0]}: expected text, got {words[odd[0]]!r}")
+    meaning = Meaning(**words, keep=tuple(keep))
     if meaning.layout not in LAYOUTS or meaning.gives not in GIVES:
         got = f"{meaning.layout!r} and {meaning.gives!r}"
         raise BadInput(f"{path}: [graph]: expected layout one of {LAYOUTS} and gives one of {GIVES}, got {got}")

@@ -12,6 +12,7 @@ import onnx
 from torch import Tensor, nn
 
 from wetread.errors import BadInput, ModelError
+from wetread.infer import read
 from wetread.lab import zoo
 from wetread.lab.crossed import OUTPUTS
 from wetread.lab.export import export_onnx
@@ -56,7 +57,7 @@ def take_in(source: Path, description: Path, models: Path) -> Path:
     ModelError
         The source is hostile, damaged, or does not do what the description says.
     BadInput
-        Source or description is not there or not understood, or the id is taken.
+        Source or description is not there or not understood, no node could read the folder, or the id is taken.
     """
     if not source.exists():
         raise BadInput(f"{source}: expected a bundle, an ONNX file or weights, found nothing")
@@ -71,6 +72,7 @@ def take_in(source: Path, description: Path, models: Path) -> Path:
         _check_answer(source.name, told, file, shape)
         certificate = {"model": told.table["id"], "method": "none: imported, compared with nothing", "builds": []}
         made = write_folder(Path(scratch) / target.name, told.table, {"fp32": file}, certificate)
+        _check_readable(made, description)
         (made / "card.md").write_text(_card(told, source, kind), encoding="utf-8")
         models.mkdir(parents=True, exist_ok=True)
         shutil.move(str(made), target)
@@ -140,6 +142,15 @@ def _check_answer(what: str, told: Description, file: Path, shape: tuple[int, ..
             f"{what}: expected logits of shape {expected} for {labels} labels, got {found}; "
             "choose the channels with [graph] keep"
         )
+
+
+def _check_readable(folder: Path, description: Path) -> None:
+    """Read the folder as a node would: one that it cannot read keeps all other models from loading."""
+    try:
+        read(folder)
+    except ModelError as error:
+        said = str(error).removeprefix(f"{folder / 'model.toml'}: ")
+        raise BadInput(f"{description}: {said}; see docs/reference/model-folder.md") from error
 
 
 def _card(told: Description, source: Path, kind: str) -> str:

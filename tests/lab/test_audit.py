@@ -339,6 +339,24 @@ def test_bad_input_says_where(tmp_path: Path, damage: Callable[[Path], Any], sai
     assert "Jane" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda text: text.replace("ill", "kränklich", 1).encode("latin-1"), "line 4: .* got the byte 0xe4"),
+        (lambda text: text.encode("utf-16"), "line 1: expected UTF-8, got UTF-16; save the table as CSV in UTF-8"),
+        (lambda text: text.replace(",ill,", ",ill, very,", 1).encode(), "row 3: expected 5 cells, .* got more"),
+    ],
+)
+def test_a_table_that_is_not_as_it_should_be_says_where(
+    tmp_path: Path, damage: Callable[[str], bytes], said: str
+) -> None:
+    folder = save(tmp_path / "data", clean(8))
+    manifest = folder / "manifest.csv"
+    manifest.write_bytes(damage(manifest.read_text()))
+    with pytest.raises(BadInput, match=f"manifest.csv {said}"):
+        audit([folder], Columns())
+
+
 @pytest.mark.parametrize("columns", [Columns(label="colour"), Columns(patient="who"), Columns(facts=("ward",))])
 def test_unknown_column_lists_the_known(tmp_path: Path, columns: Columns) -> None:
     with pytest.raises(BadInput, match="split"):

@@ -248,3 +248,43 @@ def test_pixels_that_are_no_numbers_are_refused(tmp_path: Path, name: str, value
         as_nifti(tmp_path / name, pixels, slices.AXIAL)
     with pytest.raises(BadInput, match=r"^mine row 1: expected pixels that are numbers, got 5 of 1024"):
         own(tmp_path / name, None, {"grid": [32, 32]})
+
+
+DISC = np.hypot(*np.mgrid[-16:16, -16:16]) < 8
+
+
+@pytest.mark.parametrize(
+    ("drawn", "suffix"),
+    [
+        (np.where(DISC, 1, 0), "png"),
+        (np.where(DISC, 255, 0), "png"),
+        (np.where(DISC, 100, 0), "png"),
+        (np.where(DISC, 255, np.where(np.roll(DISC, 9, 1), 127, 0)), "png"),  # 127: ignore
+        (np.where(DISC, 254, 0) + np.eye(32, dtype=int)[16] * DISC, "png"),  # one pixel of 255
+        (np.where(DISC, 1 + np.arange(32) % 3, 0), "png"),  # labels that the model takes for one
+        (np.where(DISC, 255, 0), "jpg"),
+    ],
+)
+def test_what_is_marked_in_a_picture(tmp_path: Path, drawn: Any, suffix: str) -> None:
+    for name, picture in (("a.png", DISC * 200), (f"m.{suffix}", drawn)):
+        cv2.imwrite(str(tmp_path / name), picture.astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 60])
+    found = own(tmp_path / "a.png", tmp_path / f"m.{suffix}", {"grid": [32, 32]}).masks[0][0]
+    assert np.count_nonzero(found != DISC) <= (8 if suffix == "jpg" else 0)
+
+
+@pytest.mark.parametrize(
+    ("drawn", "suffix", "labels", "said"),
+    [
+        (np.where(DISC, 127, 0), "png", 1, "got 0, 127; write 0 and 255, as PNG"),
+        (np.where(DISC, 1, np.where(np.roll(DISC, 9, 1), 255, 0)), "png", 1, "got 0, 1, 255;"),
+        (np.where(DISC, 90, 0), "jpg", 1, "expected a mask of one label"),
+        (np.where(DISC, 1, 0), "jpg", 2, "numbers of 2 labels in its mask, got JPEG, which changes them"),
+    ],
+)
+def test_a_mask_that_nobody_can_read_is_refused(
+    tmp_path: Path, drawn: Any, suffix: str, labels: int, said: str
+) -> None:
+    for name, picture in (("a.png", DISC * 200), (f"m.{suffix}", drawn)):
+        cv2.imwrite(str(tmp_path / name), picture.astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 60])
+    with pytest.raises(BadInput, match=f"mine row 1: .*{said}"):
+        own(tmp_path / "a.png", tmp_path / f"m.{suffix}", {"grid": [32, 32]}, labels=labels)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -62,6 +65,30 @@ def test_other_files_are_no_volume(tmp_path: Path) -> None:
         read_nifti(tmp_path / "a.nii")
     with pytest.raises(BadInput, match="three axes"):
         read_nifti(nifti(tmp_path / "b.nii", [1.0, 1.0, 1.0], (2, 3, 2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda data: gzip.compress(data)[:-40], "EOFError"),
+        (lambda data: gzip.compress(data)[:60] + b"\xff" * 40, "error"),
+        (lambda data: data[:-10], "OSError"),
+    ],
+    ids=["cut off", "fallen over", "not packed"],
+)
+def test_a_damaged_volume_says_so(tmp_path: Path, damage: Callable[[bytes], bytes], said: str) -> None:
+    made = damage(nifti(tmp_path / "good.nii", [1.0, 1.0, 1.0], (12, 13, 14)).read_bytes())
+    path = tmp_path / ("a.nii.gz" if made[:2] == b"\x1f\x8b" else "a.nii")
+    path.write_bytes(made)
+    with pytest.raises(BadInput, match=f"mine row 1: expected a NIfTI volume, got {said}; fetch the file again"):
+        read_nifti(path, "mine row 1")
+
+
+@pytest.mark.parametrize("kind", [np.complex64, np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])])
+def test_voxels_of_several_numbers_are_refused(tmp_path: Path, kind: Any) -> None:
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4), kind), np.eye(4)), tmp_path / "a.nii")  # type: ignore[no-untyped-call]
+    with pytest.raises(BadInput, match=r"a\.nii: expected one real number a voxel, got"):
+        read_nifti(tmp_path / "a.nii")
 
 
 def test_a_patient_is_tested_in_one_fold() -> None:

@@ -102,6 +102,8 @@ def read_voxels(
                 f"{place}: expected a NIfTI volume of {' or '.join(NUMBERS[one] for one in axes)} axes and at most "
                 f"{MOST_VOXELS} voxels, got {type(image).__name__} {shape}"
             )
+        if (kind := image.get_data_dtype()).kind not in "iuf":  # type: ignore[attr-defined]
+            raise BadInput(f"{place}: expected one real number a voxel, got {kind}; write its size or a grey value")
         image = nibabel.as_closest_canonical(image)  # type: ignore[no-untyped-call]
         voxels = np.asarray(image.dataobj, dtype)
     except ImageFileError as error:

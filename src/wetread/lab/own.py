@@ -13,7 +13,7 @@ from wetread.errors import BadInput
 from wetread.lab.audit.adapters import DICOM, NIFTI, Columns, Row, rows_of
 from wetread.lab.cases import Cases, Directions, by_size
 from wetread.lab.nifti import PLANES, directions_of, plane_of, read_nifti
-from wetread.lab.pictures import read_picture
+from wetread.lab.pictures import marked, read_picture
 from wetread.lab.plan import made_of
 from wetread.prepare import turn_to, turned
 from wetread.prepare.turn import lengths
@@ -134,9 +134,15 @@ def _mask(row: Row, image: NDArray[Any], labels: int) -> NDArray[np.uint8]:
     mask, _ = _pixels(row.mask, row.place)
     if mask.shape != image.shape:
         raise BadInput(f"{row.place}: expected a mask of the image's shape {image.shape}, got {mask.shape}")
+    name = row.mask.name.lower()
     if labels > 1:
+        if name.endswith((".jpg", ".jpeg")):
+            raise BadInput(
+                f"{row.place}: expected the numbers of {labels} labels in its mask, got JPEG, which changes them; "
+                "draw it anew from its source, as PNG or NIfTI"
+            )
         if not 0 <= mask.min() <= mask.max() <= labels:
             got = f"{mask.min():g} to {mask.max():g}"
             raise BadInput(f"{row.place}: expected labels 0 to {labels} in its mask, got {got}")
         return np.round(mask).astype(np.uint8)
-    return np.asarray(mask == 255 if mask.max() == 255 else mask > 0, np.uint8)
+    return np.asarray(mask > 0 if name.endswith(NIFTI) else marked(mask, row.place), np.uint8)

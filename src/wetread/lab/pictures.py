@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 
 from wetread.errors import BadInput
 
-__all__ = ["finite", "pixels_of", "read_picture"]
+__all__ = ["finite", "marked", "pixels_of", "read_picture"]
+
+#: Greys below are the numbers of labels.
+LABELS = 32
 
 
 def pixels_of(path: Path, how: int = cv2.IMREAD_UNCHANGED) -> NDArray[Any] | None:
@@ -40,6 +43,33 @@ def read_picture(path: Path, place: str) -> NDArray[Any]:
     if image is None:
         raise BadInput(f"{place}: expected an image, got {path.stat().st_size} bytes that are none")
     return finite(np.asarray(image if image.ndim == 2 else image[..., :3].mean(-1)), place)
+
+
+def marked(mask: NDArray[Any], place: str) -> NDArray[np.bool_]:
+    """Return where a picture of one label is marked.
+
+    What is not 0, if there is one other value or only small ones: the numbers of labels; 255, if the only other
+    value is 127, which means ignore; else what is above 127: a mask that was compressed as JPEG or smoothed.
+
+    Raises
+    ------
+    BadInput
+        Nobody can tell what is meant.
+    """
+    eight_bits = mask.dtype == np.uint8
+    values = np.flatnonzero(np.bincount(mask.ravel(), minlength=256)) if eight_bits else np.unique(mask)
+    greys = {float(one) for one in values} - {0.0}
+    if greys == {127.0, 255.0}:
+        return np.asarray(mask == 255)
+    if greys != {127.0} and (len(greys) < 2 or max(greys) < LABELS or max(greys) > 255):
+        return np.asarray(mask > 0)
+    if max(greys) <= 127 or max(greys - {255.0}) < LABELS:
+        told = ", ".join(f"{one:g}" for one in sorted(greys)[:8])
+        raise BadInput(
+            f"{place}: expected a mask of one label, 0 and one other value (127 beside 255: ignore), got 0, {told}; "
+            "write 0 and 255, as PNG"
+        )
+    return np.asarray(mask > 127)
 
 
 def finite(pixels: NDArray[Any], place: str) -> NDArray[Any]:

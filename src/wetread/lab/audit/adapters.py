@@ -11,6 +11,7 @@ A folder is taken for the first of these that it is:
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -97,10 +98,7 @@ def _folder(folder: Path, columns: Columns) -> list[Row]:
 
 
 def _manifest(folder: Path, columns: Columns) -> Iterator[Row]:
-    with (folder / "manifest.csv").open(newline="", encoding="utf-8-sig") as stream:
-        table = list(csv.DictReader(stream))
-    if not table:
-        raise BadInput(f"{folder}/manifest.csv: expected rows, found none")
+    table = _table(folder / "manifest.csv")
     names = list(table[0])
     for given in (columns.label, columns.patient, *columns.facts):
         if given and given not in names:
@@ -131,6 +129,28 @@ def _manifest(folder: Path, columns: Columns) -> Iterator[Row]:
             label=row.get(label) or "",
             facts={name: value for name, value in facts.items() if value} | _all_columns(row),
         )
+
+
+def _table(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a manifest."""
+    data = path.read_bytes()
+    try:
+        table = list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))
+    except UnicodeDecodeError as error:
+        place = f"{path} line {data[: error.start].count(10) + 1}"
+        got = "UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else f"the byte 0x{data[error.start]:02x}"
+        raise BadInput(f"{place}: expected UTF-8, got {got}; save the table as CSV in UTF-8") from error
+    except csv.Error as error:
+        raise BadInput(f"{path}: expected a table, got what is none: {error}; save it as CSV in UTF-8") from error
+    if not table:
+        raise BadInput(f"{path}: expected rows, found none")
+    for number, row in enumerate(table, 1):
+        if None in row:
+            raise BadInput(
+                f"{path} row {number}: expected {len(row) - 1} cells, as in the first line, got more; put a cell that "
+                "holds a comma in quotes"
+            )
+    return table
 
 
 def _all_columns(row: Mapping[str, str]) -> dict[str, str]:

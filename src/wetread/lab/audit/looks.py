@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from wetread.errors import BadInput
 from wetread.lab.audit.adapters import DICOM, NIFTI, Row
-from wetread.lab.pictures import read_picture
+from wetread.lab.pictures import marked, read_picture
 
 __all__ = ["SIDE", "Decoded", "Decoder", "Looks", "look", "picture", "small"]
 
@@ -94,7 +94,7 @@ def _one(row: Row, decode: Decoder | None) -> tuple[Any, ...] | None:
     else:
         pixels = _pixels(row.image, row.place)
     plane = _plane(pixels)
-    mask = None if mask is None else _plane(_foreground(mask))
+    mask = None if mask is None else _plane(_foreground(mask, row))
     return (
         row,
         hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest(),
@@ -143,9 +143,10 @@ def _plane(pixels: NDArray[Any]) -> NDArray[np.float32]:
     return np.hstack([np.pad(one, ((0, height - one.shape[0]), (0, 0))) for one in slices])
 
 
-def _foreground(mask: NDArray[Any]) -> NDArray[np.float32]:
-    """Return where anything is marked, 0 or 1; 127 beside 255 means ignore."""
-    return np.asarray(mask == 255 if mask.max() == 255 else mask > 0, np.float32)
+def _foreground(mask: NDArray[Any], row: Row) -> NDArray[np.float32]:
+    """Return where anything is marked, 0 or 1."""
+    drawn = row.mask is not None and not row.mask.name.lower().endswith(NIFTI)
+    return np.asarray(marked(mask, row.place) if drawn else mask > 0, np.float32)
 
 
 def small(plane: NDArray[Any]) -> NDArray[np.float32]:

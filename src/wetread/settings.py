@@ -294,7 +294,8 @@ class Settings:
     max_object_bytes: int = _setting(1 << 29, "largest DICOM object that is taken", "byte")
     idle_timeout_s: float = _setting(
         60.0,
-        "an association without traffic, or an HTTP connection on which no request comes, is closed after this silence",
+        "an association without traffic, or an HTTP connection on which no request comes or no answer is read, is "
+        "closed after this silence",
         "s",
     )
     max_pixels: int = _setting(100_000_000, "largest image that is decoded", "pixel")

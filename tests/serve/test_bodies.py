@@ -1,4 +1,4 @@
-"""Heads and bodies that do not come: each holds a place for a while, and not for good."""
+"""Heads and bodies that do not come, answers that nobody reads: each holds a place for a while, and not for good."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 from websockets.sync.client import connect
 
+from tests.serve.stage import until
+from tests.wire.objects import film
 from wetread.errors import ModelError
 from wetread.jobs.worker import Reader
 from wetread.serve import heads, stow
-from wetread.serve.dicomweb import MOST_REQUESTS
+from wetread.serve.dicomweb import MOST, MOST_REQUESTS
 from wetread.serve.http import HttpServer
 from wetread.serve.node import Node
 from wetread.serve.record import Record
-from wetread.settings import Settings
+from wetread.settings import Destination, Settings
+from wetread.wire.dimse import send
 
 PAUSE_S = 0.02
 IDLE_S = 0.5
@@ -203,5 +206,78 @@ def test_an_answer_that_takes_long_is_no_head_that_does_not_come() -> None:
     server.start()
     try:
         assert httpx.get(f"http://127.0.0.1:{server.port}/").text == "done"
+    finally:
+        server.stop()
+
+
+def server_of(body: bytes) -> HttpServer:
+    """Answers with a body."""
+
+    async def answer(_request: Request) -> Response:
+        return Response(body)
+
+    return HttpServer(Starlette(routes=[Route("/", answer)]), "127.0.0.1", 0, within_s=IDLE_S)
+
+
+def asked(port: int, path: str = "/") -> socket.socket:
+    """A request whose answer has begun; few of its bytes are taken without being read."""
+    sock = socket.socket()
+    sock.settimeout(10)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.connect(("127.0.0.1", port))
+    sock.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nAccept: */*\r\n\r\n".encode())
+    assert sock.recv(12) == b"HTTP/1.1 200"
+    return sock
+
+
+@pytest.mark.parametrize("path", ["/studies/1.7", "/studies/1.7/series/1.7.1/instances/1.7.1.1"])
+def test_who_does_not_read_leaves_the_place_to_others(node: Node, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = 8_000_000
+    assert set(send(Destination("WETREAD", "127.0.0.1", node.port), [film("1.7", "1.7.1.1", size)])) == {0}
+    monkeypatch.setitem(MOST, "http", 3)
+    with ExitStack() as stack, httpx.Client(base_url=f"http://127.0.0.1:{node.http_port}/dicomweb") as other:
+        asleep = [stack.enter_context(asked(node.http_port, f"/dicomweb{path}")) for _ in range(3)]
+        assert other.get("/studies").status_code == 503  # single objects count too, until their end is on its way
+        until(lambda: other.get("/studies").status_code == 200)
+        time.sleep(2 * IDLE_S)  # whoever wakes before gets the rest
+        assert all(len(rest(sock)) < size for sock in asleep)
+
+
+def test_who_reads_slowly_gets_everything() -> None:
+    """It takes far longer than `within_s`, and than the system's buffers would last."""
+    server = server_of(bytes(6_000_000))
+    server.start()
+    got, begin = 0, time.monotonic()
+    try:
+        with asked(server.port) as sock:
+            while chunk := sock.recv(1 << 16):
+                got += len(chunk)
+                time.sleep(max(0.0, got / 1_500_000 - (time.monotonic() - begin)))
+    finally:
+        server.stop()
+    assert got > 6_000_000
+    assert time.monotonic() - begin > 6 * IDLE_S
+
+
+def test_an_answer_that_waits_as_a_whole_keeps_no_connection() -> None:
+    server = server_of(bytes(1 << 16))
+    server._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    server.start()
+    try:
+        with asked(server.port):
+            assert server._server.server_state.connections
+            until(lambda: not server._server.server_state.connections)
+    finally:
+        server.stop()
+
+
+def test_an_answer_is_sent_in_pieces() -> None:
+    body = bytes(range(256)) * (3 * heads.PIECE // 256) + b"end"
+    server = server_of(body)
+    server.start()
+    try:
+        assert httpx.get(f"http://127.0.0.1:{server.port}/").content == body
+        told = httpx.head(f"http://127.0.0.1:{server.port}/")
+        assert (told.headers["content-length"], told.content) == (str(len(body)), b"")
     finally:
         server.stop()

@@ -1,35 +1,41 @@
-"""Connections of the HTTP port that ask for nothing: each holds a place for a while, and not for good."""
+"""Connections of the HTTP port that ask for nothing or do not read: each holds a place for a while, not for good."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 #: Connections at the same time; one more is cut.
 MOST_CONNECTIONS = 512
+#: Bytes of an answer that are written at a time; the next ones are when the system has taken these.
+PIECE = 1 << 16
 
 
 class Punctual(H11Protocol):
-    """A connection that is closed if the head of a request is not here in time.
+    """A connection that is closed if the head of a request is not here in time, and cut if nobody reads the answer.
 
-    h11 bounds its size; uvicorn's own time limit holds between two requests only.
+    h11 bounds the size of a head; uvicorn's own time limit holds between two requests only.
 
     Parameters
     ----------
     within_s
-        How long a head may take, from the connection or from its first byte.
+        How long a head may take, from the connection or from its first byte, and what is written at a time (`PIECE`)
+        until the system has taken it.
     """
 
     def __init__(self, *, within_s: float, **given: Any) -> None:
         super().__init__(**given)
         self._within_s = within_s
         self._timer: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a head; cut the connection if there are too many."""
         super().connection_made(transport)
+        transport.set_write_buffer_limits(1)  # tells as soon as bytes wait; with 0 asyncio's TLS would never tell more
         if len(self.connections) > MOST_CONNECTIONS:
             transport.abort()
         self._wait()
@@ -44,6 +50,27 @@ class Punctual(H11Protocol):
         super().connection_lost(exc)
         self._wait()
 
+    def pause_writing(self) -> None:
+        """Let time run: bytes wait for the client, and closing the connection would wait for them too."""
+        super().pause_writing()
+        self._unread = self.loop.call_later(self._within_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """All that waited is on its way."""
+        super().resume_writing()
+        self._taken()
+
+    def handle_websocket_upgrade(self, event: Any) -> None:
+        """Leave the connection to the WebSocket as it was."""
+        self._taken()
+        self.transport.set_write_buffer_limits()
+        super().handle_websocket_upgrade(event)
+
+    def _taken(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
     def _wait(self) -> None:
         """Let time run while a head is due: not while a request is answered, nor once the connection is a WebSocket."""
         due = self in self.connections and (self.cycle is None or self.cycle.response_complete)
@@ -52,3 +79,22 @@ class Punctual(H11Protocol):
         elif not due and self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+class Pieces:
+    """Sends the answers of an application in pieces, so that none waits as a whole for a client that is slow."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+
+        async def cut(message: Message) -> None:
+            body, last = message.get("body", b""), 0
+            if message["type"] == "http.response.body":
+                for last in range(PIECE, len(body), PIECE):
+                    await send({**message, "body": body[last - PIECE : last], "more_body": True})
+            await send({**message, "body": body[last:]} if last else message)
+
+        await self._app(scope, receive, cut)

@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from wetread.errors import SettingsError
 from wetread.jobs.store import Store
 from wetread.serve import alerts
-from wetread.serve.heads import Punctual
+from wetread.serve.heads import PIECE, Pieces, Punctual
 from wetread.serve.metrics import Metrics
 from wetread.serve.related import PREFIX
 from wetread.wire.tls import Rotating
@@ -99,7 +99,7 @@ class HttpServer:
     tls
         The certificates of the port; None: it speaks plainly.
     within_s
-        How long the head of a request may take.
+        How long the head of a request may take, and the client to take a piece of its answer.
 
     Raises
     ------
@@ -113,12 +113,14 @@ class HttpServer:
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             self._socket = socket.create_server((host, port), family=family)
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # connections inherit it
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # connections inherit it, and the next:
+            # else the system takes megabytes at once, and a slow client seems to take nothing for minutes
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 2 * PIECE)
         except OSError as error:
             raise SettingsError(f"HTTP port: {host}:{port} cannot be bound: {error.strerror}") from error
         self.port = int(self._socket.getsockname()[1])
         config = uvicorn.Config(
-            app,
+            Pieces(app),
             log_config=None,
             access_log=False,
             lifespan="off",

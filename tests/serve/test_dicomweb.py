@@ -518,6 +518,26 @@ def test_compressed_frames(start: Start) -> None:
     assert ask(node, f"{address(one)}/frames/1", Accept='multipart/related; type="image/jls"')[0] == 406
 
 
+def test_of_several_transfer_syntaxes_one_that_can_be_given_is(start: Start) -> None:
+    node = start()
+    one = ct()
+    one.compress("1.2.840.10008.1.2.5", generate_instance_uid=False)  # RLE Lossless
+    give(node, to_bytes(one))
+    jpeg, kept, explicit = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.1"
+    for path, kind in ((address(one), "application/dicom"), (f"{address(one)}/frames/1", "application/octet-stream")):
+        for syntaxes, expected in (
+            ((jpeg, kept), kept),
+            ((jpeg, "*"), kept),
+            ((jpeg, explicit, kept), explicit),
+            ((f"{explicit}; q=0.5", kept), kept),
+            ((f"{jpeg}; q=0.9", f"{explicit}; q=0.1"), explicit),
+        ):
+            wanted = ", ".join(f'multipart/related; type="{kind}"; transfer-syntax={syntax}' for syntax in syntaxes)
+            status, _, body = ask(node, path, Accept=wanted)
+            assert (status, f"transfer-syntax={expected}\r\n".encode() in body) == (200, True), syntaxes
+        assert ask(node, path, Accept=f'multipart/related; type="{kind}"; transfer-syntax={jpeg}')[0] == 406
+
+
 @pytest.mark.parametrize(
     "syntax",
     [

@@ -29,3 +29,16 @@ def test_a_quote_that_does_not_end_is_refused(told: str) -> None:
 def test_a_header_has_a_bound() -> None:
     with pytest.raises(BadInput, match="at most 4096 characters"):
         parsed("a" * 4097)
+
+
+def test_what_cannot_be_given_makes_room_for_what_is_wanted_less() -> None:
+    several = "a/b; transfer-syntax=1.2, a/b; transfer-syntax=1.3;q=0.5, a/b; transfer-syntax=1.4;q=0.7, */*;q=0"
+    for there, expected in (("1.2 1.3", "1.2"), ("1.3", "1.3"), ("1.3 1.4", "1.4")):
+
+        def given(_offer: Media, wanted: Media, there: str = there) -> bool:
+            return wanted.transfer_syntax in there.split()
+
+        found = chosen(several, [Media("a/b")], given)
+        assert found is not None
+        assert found[1].transfer_syntax == expected
+    assert chosen(several, [Media("a/b")], lambda offer, wanted: False) is None

@@ -115,10 +115,14 @@ class DicomWeb:
 
     def _retrieve(self, request: Request) -> Response:
         blobs = self._blobs(request)
-        offer, wanted = choose(request, _FILE if "instance" in request.path_params else _FILES)
+        kept = {blob.transfer_syntax for blob in blobs}
+        offer, wanted = choose(
+            request,
+            _FILE if "instance" in request.path_params else _FILES,
+            lambda _, wanted: all(_given(one, wanted.transfer_syntax) for one in kept),
+            f"as it is kept (transfer-syntax=*), or in {EXPLICIT_LITTLE}",
+        )
         syntax = wanted.transfer_syntax if wanted.transfer_syntax != "*" else ""
-        if syntax and any(not _given(blob, syntax) for blob in blobs):
-            raise HTTPException(406, f"objects are given as they are kept (transfer-syntax=*), or in {EXPLICIT_LITTLE}")
         if offer.type == media.DICOM:
             return Response(self._file(blobs[0], syntax), media_type=media.DICOM)
         base = base_of(request)
@@ -236,9 +240,9 @@ def _uids(request: Request) -> dict[str, str]:
     }
 
 
-def _given(blob: Blob, syntax: str) -> bool:
-    """Whether an object can be had in a transfer syntax; none in big endian is turned round."""
-    return blob.transfer_syntax == syntax or (syntax == EXPLICIT_LITTLE and blob.transfer_syntax != EXPLICIT_BIG)
+def _given(kept: str, wanted: str) -> bool:
+    """Whether an object that is kept in a transfer syntax can be had in another; none in big endian is turned round."""
+    return wanted in ("", "*", kept) or (wanted == EXPLICIT_LITTLE and kept != EXPLICIT_BIG)
 
 
 def _url(base: str, blob: Blob) -> str:

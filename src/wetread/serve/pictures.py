@@ -84,10 +84,13 @@ class Pictures:
         numbers = _numbers(request.path_params["frames"])
         blob = self._blob(request)
         kept = kind_of(blob.transfer_syntax)
-        offer, wanted = choose(request, (Media(media.MULTIPART, media.OCTETS), Media(media.MULTIPART, kept)))
+        offer, wanted = choose(
+            request,
+            (Media(media.MULTIPART, media.OCTETS), Media(media.MULTIPART, kept)),
+            lambda _, wanted: wanted.transfer_syntax in ("", "*", EXPLICIT_LITTLE, blob.transfer_syntax),
+            "as they are kept (transfer-syntax=*), or as octets",
+        )
         syntax = wanted.transfer_syntax
-        if syntax not in ("", "*", EXPLICIT_LITTLE, blob.transfer_syntax):
-            raise HTTPException(406, "frames are given as they are kept (transfer-syntax=*), or as octets")
         native = blob.transfer_syntax in _NATIVE
         stored = not native and (syntax in ("*", blob.transfer_syntax) or offer.inner == kept)
         made = self._viewer.frames(self._store.held.get(blob), numbers, stored)

@@ -8,7 +8,7 @@ PS3.18 Sections 8.6.1 (multipart) and 8.7.5 (selection of a media type); RFC 238
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import Any, TypeVar
 
@@ -27,8 +27,20 @@ EITHER = (*JSON, Media(media.MULTIPART, media.XML))
 Part = TypeVar("Part", str, bytes)
 
 
-def choose(request: Request, offers: tuple[Media, ...]) -> tuple[Media, Media]:
+def choose(
+    request: Request,
+    offers: tuple[Media, ...],
+    given: Callable[[Media, Media], bool] | None = None,
+    syntaxes: str = "",
+) -> tuple[Media, Media]:
     """Return what is given, and what was asked for; the `accept` parameter stands for the header.
+
+    Parameters
+    ----------
+    given
+        As for `wetread.wire.media.chosen`.
+    syntaxes
+        The transfer syntaxes in which they can be given, for the refusal.
 
     Raises
     ------
@@ -38,10 +50,10 @@ def choose(request: Request, offers: tuple[Media, ...]) -> tuple[Media, Media]:
         The header is too long.
     """
     accept = request.query_params.get("accept") or request.headers.get("accept", "")
-    found = media.chosen(accept, offers)
+    found = media.chosen(accept, offers, given)
     if found is None:
         names = ", ".join(one.type + (f'; type="{one.inner}"' if one.inner else "") for one in offers)
-        raise HTTPException(406, f"this resource comes as {names}")
+        raise HTTPException(406, f"this resource comes as {names}{syntaxes and f'; {syntaxes}'}")
     return found
 
 

@@ -8,7 +8,7 @@ PS3.18 Section 8.7 (media types, acceptable ones, transfer syntaxes); RFC 9110 S
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from wetread.errors import BadInput
@@ -69,7 +69,9 @@ def _parsed(header: str) -> Iterator[Media]:
         )
 
 
-def chosen(accept: str, offers: Sequence[Media]) -> tuple[Media, Media] | None:
+def chosen(
+    accept: str, offers: Sequence[Media], given: Callable[[Media, Media], bool] | None = None
+) -> tuple[Media, Media] | None:
     """Return the first of the offers that a client prefers most, and what it asked for; None if it takes none.
 
     Parameters
@@ -78,6 +80,8 @@ def chosen(accept: str, offers: Sequence[Media]) -> tuple[Media, Media] | None:
         Its Accept header; "" takes anything.
     offers
         The default first.
+    given
+        Whether an offer can be given as it was wanted: in that transfer syntax.  None: always.
 
     Raises
     ------
@@ -86,7 +90,7 @@ def chosen(accept: str, offers: Sequence[Media]) -> tuple[Media, Media] | None:
     """
     for wanted in sorted(parsed(accept or "*/*"), key=lambda media: -media.quality):
         for offer in offers:
-            if wanted.quality and _fits(wanted, offer):
+            if wanted.quality and _fits(wanted, offer) and (given is None or given(offer, wanted)):
                 return offer, wanted
     return None
 

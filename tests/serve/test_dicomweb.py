@@ -29,7 +29,7 @@ from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRBigEndian
 from tests import peers, phantoms, slices, toy
 from tests.jobs import fake
 from tests.serve.stage import get, until
-from tests.wire.objects import film
+from tests.wire.objects import CR, element, film
 from wetread.errors import ModelError, SettingsError
 from wetread.jobs.worker import Reader
 from wetread.pipeline import open_reader
@@ -38,6 +38,7 @@ from wetread.serve.node import Node
 from wetread.serve.receiver import Receiver
 from wetread.settings import Destination, Settings
 from wetread.wire.dimse import send
+from wetread.wire.part10 import EXPLICIT_LITTLE, header
 from wetread.wire.qido import MOST_STARS
 
 Start = Callable[..., Node]
@@ -393,6 +394,24 @@ def test_each_object_is_told_of(start: Start) -> None:
     assert (failed["00081155"]["Value"], failed["00081197"]["Value"]) == (["1.6.1"], [0xA900])
     assert [item["00081197"]["Value"] for item in told["0008119A"]["Value"]] == [[0xC000]] * 2
     assert post(node, wrapped(b"no object"))[0] == 409
+
+
+def test_where_stored_objects_can_be_retrieved_is_told(start: Start) -> None:
+    node = start()
+    base = f"http://127.0.0.1:{node.http_port}/dicomweb"
+    one, other = film("1.5", "1.5.1"), film("1.6", "1.6.1")
+    nowhere = header(CR, "1.5.2", EXPLICIT_LITTLE) + b"".join(
+        element(tag, "UI", value.encode())
+        for tag, value in ((0x00080016, CR), (0x00080018, "1.5.2"), (0x0020000D, "1.5"))
+    )
+    told = json.loads(post(node, wrapped(one, nowhere))[2])
+    assert told["00081190"] == {"vr": "UR", "Value": [f"{base}/studies/1.5"]}
+    first, second = (item["00081190"] for item in told["00081199"]["Value"])
+    (address,) = first["Value"]
+    assert (first["vr"], ask(node, address.removeprefix(base))[0]) == ("UR", 200)
+    assert second == {"vr": "UR"}  # it names no series
+    for body in (wrapped(one, other), wrapped(b"no object")):
+        assert json.loads(post(node, body)[2])["00081190"] == {"vr": "UR"}
 
 
 def test_no_room_is_said(start: Start) -> None:

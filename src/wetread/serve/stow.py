@@ -168,7 +168,8 @@ class Store:
         except BadInput as error:
             log.warning("object refused", extra={"association": number, "reason": str(error)})
             return Outcome(Status.CANNOT_UNDERSTAND)
-        made = partial(Outcome, received=(given.sop_class_uid, given.sop_instance_uid, given.study_uid))
+        uids = (given.sop_class_uid, given.sop_instance_uid, given.study_uid)
+        made = partial(Outcome, received=uids, series_uid=stow.series_of(given))
         if study_uid not in (None, given.study_uid):
             return made(Status.DATA_SET_MISMATCH)
         try:

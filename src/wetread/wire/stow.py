@@ -7,6 +7,7 @@ PS3.18 Section 10.5 (store transaction), 10.5.3 and Annex I (response, reasons);
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from wetread.wire import qido
 from wetread.wire.acceptor import Received
 from wetread.wire.command import STORED, Status
+from wetread.wire.glance import Tag, glance
 from wetread.wire.part10 import header, identify, meta
 
 #: Stands where the AE title of a DIMSE sender does, also for rules.
@@ -26,6 +28,7 @@ class Outcome:
 
     status: int  # as for C-STORE
     received: tuple[str, str, str] | None = None  # SOP Class, SOP Instance and Study Instance UID, where known
+    series_uid: str = ""  # where known
 
 
 def received(data: bytes | bytearray, called_ae: str, association: int) -> Received:
@@ -52,6 +55,13 @@ def received(data: bytes | bytearray, called_ae: str, association: int) -> Recei
     )
 
 
+def series_of(given: Received) -> str:
+    """Return the Series Instance UID of an object; "" where it has none."""
+    body = memoryview(given.data)[meta(given.data).offset :]
+    found = glance(body, given.transfer_syntax).get(Tag.SERIES, "")
+    return found if re.fullmatch(r"[0-9.]{1,64}", found) else ""
+
+
 def http_status(outcomes: Sequence[Outcome]) -> int:
     """Return 200 if all is stored, 202 for some or with warnings, 503 for no room, 409 where nothing can be stored."""
     if all(one.status == Status.SUCCESS for one in outcomes):
@@ -62,7 +72,7 @@ def http_status(outcomes: Sequence[Outcome]) -> int:
 
 
 def response(outcomes: Sequence[Outcome], base: str) -> dict[str, Any]:
-    """Return the DICOM JSON of the Store Instances Response Module (PS3.18 Table 10.5.3-2).
+    """Return the DICOM JSON of the Store Instances Response Module (PS3.18 Table I.1-1).
 
     Parameters
     ----------
@@ -84,13 +94,17 @@ def response(outcomes: Sequence[Outcome], base: str) -> dict[str, Any]:
             failed.append({**item, "00081197": {"vr": "US", "Value": [one.status]}})
             continue
         studies.add(study)
+        item["00081190"] = _retrieve([qido.url(base, (study, one.series_uid, instance))] if one.series_uid else [])
         if one.status != Status.SUCCESS:
             item["00081196"] = {"vr": "US", "Value": [one.status]}
         stored.append(item)
-    made: dict[str, Any] = {}
-    if len(studies) == 1:
-        made["00081190"] = {"vr": "UR", "Value": [qido.url(base, studies)]}
+    made = {"00081190": _retrieve([qido.url(base, studies)] if len(studies) == 1 else [])}
     for tag, items in (("00081198", failed), ("00081199", stored), ("0008119A", others)):
         if items:
             made[tag] = {"vr": "SQ", "Value": items}
     return made
+
+
+def _retrieve(urls: list[str]) -> dict[str, Any]:
+    """Retrieve URL (0008,1190), of Type 2: it is there, if empty."""
+    return {"vr": "UR", "Value": urls} if urls else {"vr": "UR"}

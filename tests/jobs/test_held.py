@@ -52,10 +52,34 @@ def test_matching_is_the_same_on_both_databases(store: Store) -> None:
         ({"Modality": "CR"}, True),
         ({"ModalitiesInStudy": "CT\\CR"}, True),
         ({"ModalitiesInStudy": "CT"}, False),
+        ({"ModalitiesInStudy": "CT,c*"}, True),
+        ({"ModalitiesInStudy": "?R"}, True),
+        ({"ModalitiesInStudy": "*T"}, False),
         ({"StudyDate": "20200101-"}, False),
         ({"SeriesInstanceUID": "1.2.3.1,1.2.4"}, True),
     ):
         assert bool(found(store, Level.STUDY, **given)) is hit, given
+
+
+@pytest.mark.parametrize(
+    ("time", "hits", "misses"),
+    [
+        (
+            b"101500",
+            ("101500.000-110000", "101500.000000-", "-101500", "-1015", "10-11"),
+            ("101501-", "-101459.999999"),
+        ),
+        (b"1015", ("101530-11", "-101500.5", "1015-"), ("1016-", "-101459")),
+        (b"101500.25", ("101500.25-", "101500-101500", "-101500.250000"), ("101500.3-", "-101500.1")),
+    ],
+)
+def test_ranges_are_as_precise_as_what_is_known(
+    store: Store, time: bytes, hits: tuple[str, ...], misses: tuple[str, ...]
+) -> None:
+    data = header(CR, "1.1.1", EXPLICIT_LITTLE) + element(0x00080030, "TM", time) + data_set("1.1", "1.1.1")
+    admit(store, Arrival(CR, "1.1.1", "1.1", EXPLICIT_LITTLE, "T", store.spool.put(data), len(data)))
+    for asked in (*hits, *misses):
+        assert bool(found(store, Level.STUDY, StudyTime=asked)) is (asked in hits), asked
 
 
 def test_a_blob_that_is_gone_hides_nothing_else(store: Store) -> None:

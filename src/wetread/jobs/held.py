@@ -24,6 +24,7 @@ from wetread.jobs.tables import described, documents, instances, removed
 from wetread.jobs.withholding import KEPT_BACK
 from wetread.report.context import KINDS
 from wetread.wire import queryable
+from wetread.wire.moments import LATEST
 from wetread.wire.qido import Asked
 from wetread.wire.queryable import ATTRIBUTES, KEYS, LAST, Level
 
@@ -244,19 +245,25 @@ def _condition(keyword: str, value: str) -> ColumnElement[bool]:
     """Single value, list of UIDs, range or wild card matching (PS3.4 Section C.2.2.2)."""
     if keyword == "ModalitiesInStudy":
         of_study = described.alias()
-        named = of_study.c.Modality.in_(value.replace(",", "\\").split("\\"))
-        return exists().where(of_study.c.StudyInstanceUID == described.c.StudyInstanceUID, named)
+        named = (_alike(of_study.c.Modality, one) for one in value.replace(",", "\\").split("\\"))
+        return exists().where(of_study.c.StudyInstanceUID == described.c.StudyInstanceUID, or_(*named))
     column: Column[str] = described.c[keyword]
     vr = ATTRIBUTES[keyword].vr
     if vr == "UI":
         return column.in_(value.replace(",", "\\").split("\\"))
     if vr in ("DA", "TM") and "-" in value:
         low, _, high = value.partition("-")
-        until = [func.substr(column, 1, len(high)) <= high] if high else []
-        return and_(column != "", column >= low, *until)
+        latest = column.concat(func.substr(LATEST[vr], func.length(column) + 1))
+        until = [column <= high + LATEST[vr][len(high) :]] if high else []
+        return and_(column != "", latest >= low, *until)
     if vr == "PN":
         like = _like(value)
         return or_(*(func.lower(column).like(func.lower(form), escape="\\") for form in _groups(like)))
+    return _alike(column, value)
+
+
+def _alike(column: ColumnElement[str], value: str) -> ColumnElement[bool]:
+    """Single value or wild card matching."""
     if "*" in value or "?" in value:
         return func.lower(column).like(func.lower(_like(value)), escape="\\")
     return column == value

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, func, insert, or_, select
+from sqlalchemy import ColumnElement, exists, false, func, insert, or_, select
 
 from wetread.jobs.index import Index
 from wetread.jobs.spool import DamagedBlob, Spool
@@ -29,6 +29,13 @@ log = logging.getLogger("wetread.jobs")
 BATCH = 64  # bundles that are looked into in one transaction
 #: Where the date of a resource stands, by its type.
 _DATES = {"DiagnosticReport": "effectiveDateTime", "Observation": "effectiveDateTime", "ImagingStudy": "started"}
+#: Where the codes of `status` come from, by type; a code has no system of its own, so that "|code" means it too.
+_STATUSES = {
+    "DiagnosticReport": "http://hl7.org/fhir/diagnostic-report-status",
+    "Observation": "http://hl7.org/fhir/observation-status",
+    "ImagingStudy": "http://hl7.org/fhir/imagingstudy-status",
+    "Device": "http://hl7.org/fhir/device-status",
+}
 #: Comparisons of a date by their prefix (search Section 3.1.1.4.5), of days or moments as text.
 PREFIXES = ("eq", "ge", "le", "gt", "lt")
 
@@ -41,9 +48,9 @@ class Wanted:
 
     type: str
     ids: tuple[str, ...] = ()
-    identifiers: tuple[str, ...] = ()  # "system|value", "|value" or "value"
+    identifiers: tuple[str, ...] = ()  # "system|value", "system|", "|value" or "value"
     patient: tuple[str, ...] = ()  # the same, of the patient
-    statuses: tuple[str, ...] = ()
+    statuses: tuple[str, ...] = ()  # the same, of the status
     dates: tuple[str, ...] = ()  # each with a prefix or without; all must hold
 
 
@@ -179,7 +186,7 @@ def _conditions(wanted: Wanted) -> Iterator[ColumnElement[bool]]:
         if tokens:
             yield or_(*(column.like(_like(token), escape="\\") for token in tokens))
     if wanted.statuses:
-        yield resources.c.status.in_(wanted.statuses)
+        yield or_(*(_status(wanted.type, token) for token in wanted.statuses))
     for given in wanted.dates:
         prefix, value = (given[:2], given[2:]) if given[:2] in PREFIXES else ("eq", given)
         day = func.substr(resources.c.date, 1, len(value))
@@ -187,10 +194,19 @@ def _conditions(wanted: Wanted) -> Iterator[ColumnElement[bool]]:
         yield {"eq": day == value, "ge": day >= value, "le": day <= value, "gt": day > value, "lt": day < value}[prefix]
 
 
+def _status(kind: str, token: str) -> ColumnElement[bool]:
+    system, _, code = token.rpartition("|")
+    if system not in ("", _STATUSES.get(kind)):
+        return false()
+    return resources.c.status == code if code else resources.c.status != ""
+
+
 def _like(token: str) -> str:
-    """The pattern of a token: with its system, with none, or with any."""
+    """The pattern of a token: with its system, with none, or with any; or of any value of a system."""
     for mark in "\\%_":
         token = token.replace(mark, f"\\{mark}")
+    if token.endswith("|"):
+        return f"%\n{token}%"
     return f"%\n{token}\n%" if "|" in token else f"%|{token}\n%"
 
 

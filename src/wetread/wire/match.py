@@ -17,6 +17,7 @@ from typing import Any
 from pydicom.datadict import tag_for_keyword
 
 from wetread.errors import BadInput
+from wetread.wire import moments
 from wetread.wire.dicomjson import DataSet, tag
 
 #: Matches of one response, and where none is asked for.
@@ -178,19 +179,8 @@ def _fits(vr: str, value: Any, asked: str) -> bool:
     if vr == "UI":
         return known in asked.replace(",", "\\").split("\\")
     if vr in _RANGED:
-        low, dash, high = _without_zone(asked).partition("-")
-        return _within(_without_zone(known), low, high) if dash else known == asked
+        return moments.fits(vr, known, asked)
     return _alike(known, asked) if vr in _WILD else known == asked
-
-
-def _without_zone(value: str) -> str:
-    """A date and time, or a range of them, without offsets from UTC (&ZZXX, PS3.5 Section 6.2)."""
-    return re.sub(r"(?<=\d{12})(\.\d{1,6})?[+-](0\d|1[0-4])\d{2}(?!\d)", r"\1", value)
-
-
-def _within(known: str, low: str, high: str) -> bool:
-    """Range matching of dates and times, as far as each bound is given."""
-    return bool(known) and known[: len(low)] >= low and (not high or known[: len(high)] <= high)
 
 
 def _alike(known: str, asked: str) -> bool:

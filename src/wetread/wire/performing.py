@@ -8,18 +8,15 @@ PS3.4 Table CC.2.5-3 and CC.2.5-2c (Referenced Instances and Access Macro); PS3.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 from wetread.wire import dicomjson, qido
 from wetread.wire.dicomjson import DataSet, code, dataset, item, text, values
+from wetread.wire.moments import span
 from wetread.wire.ups import StepState
 from wetread.wire.workitem import date_time
-
-_DT = re.compile(r"(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\.\d{1,6})?([+-]\d{4})?")
 
 #: Why a step is canceled: CID 9300.
 UNAVAILABLE = code("110523", "DCM", "Object Set incomplete")
@@ -40,19 +37,8 @@ class Output:
 
 def seconds(value: str) -> float | None:
     """Return a DT as seconds since the epoch, its earliest; without an offset in this machine's zone; None for none."""
-    found = _DT.fullmatch(value.strip())
-    if not found:
-        return None
-    parts = zip(found.groups()[:6], (0, 1, 1, 0, 0, 0), strict=True)
-    year, month, day, hour, minute, second = (int(part) if part else default for part, default in parts)
-    try:
-        at = datetime(year, month, day, hour, minute, second)
-        if zone := found[8]:
-            offset = timedelta(hours=int(zone[1:3]), minutes=int(zone[3:5]))
-            return (at.replace(tzinfo=UTC) - (offset if zone[0] == "+" else -offset)).timestamp()
-        return at.astimezone().timestamp()
-    except (ValueError, OverflowError):
-        return None
+    found = span("DT", value)
+    return None if found is None else found[0] // 10**6
 
 
 def is_for(data: DataSet, codes: Collection[str], station: str, now: float) -> bool:

@@ -127,8 +127,13 @@ def test_slices_of_different_rescale_become_one_volume(changes: dict[int, dict[s
         given_ = {"RescaleSlope": "1", "RescaleIntercept": "-1024"} | changes.get(index, {})
         stored[index] = stored[index] * float(given_["RescaleSlope"]) + float(given_["RescaleIntercept"])
     assert image.pixels.dtype == kind
+    assert image.one_rescale == (not changes)
     assert (image.pixels == stored).all()
     assert not image.pixels.flags.writeable
+
+
+def test_one_rescale_may_be_written_in_two_ways() -> None:
+    assert volume({1: {"RescaleSlope": "1.0", "RescaleIntercept": "-1024.00"}}).one_rescale
 
 
 def test_a_single_slice_is_rescaled_too() -> None:

@@ -52,10 +52,14 @@ def test_a_document_is_made_where_it_has_something_to_say(kind: str, made: set[s
     assert kinds(result_of(kind)) == made
 
 
-def test_a_table_as_modality_lut_has_no_state_and_overlapping_regions_no_label_map() -> None:
+def test_a_table_or_several_rescales_as_modality_lut_have_no_state_and_overlapping_regions_no_label_map() -> None:
     table = phantom.result("real")
     table.header.ModalityLUTSequence = [Dataset()]
     assert "GSPS" not in kinds(table)
+    several = series.result("ct")
+    assert several.image is not None
+    assert "GSPS" in kinds(several)
+    assert "GSPS" not in kinds(replace(several, image=replace(several.image, one_rescale=False)))
     made = phantom.result("real")
     twice = (made.regions[0], replace(made.regions[1], mask=made.regions[0].mask))
     assert "LABELMAP" not in kinds(replace(made, regions=twice))

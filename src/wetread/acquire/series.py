@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
-from wetread.acquire.attributes import missing, text
+from wetread.acquire.attributes import missing, number, text
 from wetread.acquire.instances import Instance, reject
 from wetread.acquire.pixels import Rescale, rescaled
 from wetread.acquire.planes import Plane
@@ -71,8 +71,8 @@ def joined(members: Sequence[Instance], max_pixels: int, stack: Stack = stacked)
     One slice that must not be read stops its whole series: a volume with a hole is none.
     """
     groups: dict[tuple[str, ...], list[Instance]] = {}
-    for number, member in enumerate(members):
-        groups.setdefault(_key(member, number), []).append(member)
+    for place, member in enumerate(members):
+        groups.setdefault(_key(member, place), []).append(member)
     return [
         _series(group, max_pixels, stack) if is_slice(group[0].header) else group[0].outcome
         for group in groups.values()
@@ -145,6 +145,7 @@ def _volume(group: list[Instance], max_pixels: int, stack: Stack) -> Image:
         positions_mm=found.positions_mm,
         directions=found.directions,
         numbers=_numbers(ordered),
+        one_rescale=len({_rescale(image.header) for image in ordered}) == 1,
         laterality=ordered[0].laterality if len({image.laterality for image in ordered}) == 1 else "",
     )
 
@@ -153,6 +154,11 @@ def _numbers(images: list[Image]) -> tuple[int, ...]:
     """The Instance Numbers of slices, if they tell one from the other."""
     numbers = tuple(number for image in images for number in image.numbers)
     return numbers if len(set(numbers)) == len(images) else ()
+
+
+def _rescale(header: Dataset) -> tuple[object, ...]:
+    """What of a modality LUT may differ from slice to slice, as in PET and some MR."""
+    return number(header, "RescaleSlope"), number(header, "RescaleIntercept"), "ModalityLUTSequence" in header
 
 
 def _plane(image: Image) -> Plane:

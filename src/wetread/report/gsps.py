@@ -39,9 +39,11 @@ def layer(number: int) -> str:
 
 
 def possible(context: Context) -> bool:
-    """Whether a state can say how the image looks: its modality LUT is no table."""
-    header = context.result.header
-    return context.result.image is not None and context.source.referable and "ModalityLUTSequence" not in header
+    """Whether a state can say how the image looks: its modality LUT is no table, and one for all slices."""
+    header, image = context.result.header, context.result.image
+    if image is None or not image.one_rescale:
+        return False
+    return context.source.referable and "ModalityLUTSequence" not in header
 
 
 def _lines(context: Context) -> list[str]:

@@ -71,7 +71,7 @@ class Image:
     column_direction: str = ""  # where rows grow, by its second value: those four, "H" or "F"; "" unknown
     laterality: str = ""  # side of a paired body part: "L" or "R" by (0020,0060) or (0020,0062); "" not told
     series_description: str = ""  # DICOM Series Description (0008,103E)
-    secondary: bool = False  # computed from other images, such as a reformat: value 2 of Image Type (0008,0008)
+    secondary: bool = False  # it, or one of its slices, was computed from others: value 2 of Image Type (0008,0008)
     positions_mm: tuple[Vector, ...] = ()  # centre of the first pixel of each slice; () where nobody knows
     directions: tuple[Vector, Vector, Vector] | None = None  # unit, in which the array's axes (z, y, x) grow
     frames: tuple[int, ...] = ()  # frame numbers in slice order, when all slices are frames of one instance

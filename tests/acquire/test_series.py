@@ -93,6 +93,13 @@ def test_slices_are_in_the_order_of_their_place() -> None:
     assert not image.pixels.flags.writeable
 
 
+def test_one_computed_slice_makes_a_series_secondary() -> None:
+    parts = slices.series(VOLUME)
+    assert not image_of(parts).secondary
+    parts[4].ImageType = ["DERIVED", "SECONDARY", "REFORMATTED"]
+    assert image_of(parts).secondary
+
+
 def test_slices_keep_the_numbers_by_which_others_count_them() -> None:
     parts = slices.series(VOLUME)
     for number, part in enumerate(parts):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import re
 from collections.abc import Callable
@@ -63,6 +64,18 @@ def test_a_table_or_several_rescales_as_modality_lut_have_no_state_and_overlappi
     made = phantom.result("real")
     twice = (made.regions[0], replace(made.regions[1], mask=made.regions[0].mask))
     assert "LABELMAP" not in kinds(replace(made, regions=twice))
+
+
+@pytest.mark.parametrize("side", ["L", ""])
+def test_a_series_of_both_sides_names_none(side: str) -> None:
+    made = series.result("ct")
+    assert made.image is not None
+    header = copy.deepcopy(made.header)  # of the first slice
+    header.ImageLaterality, header.BodyPartExamined = "L", "KNEE"
+    image = replace(made.image, header=header, laterality=side)
+    documents = report.documents(replace(made, header=header, image=image), kinds=("GSPS",))
+    told = {one.kind: read(one).get("Laterality", "") for one in documents if one.kind in ("SEG", "PM", "SC", "GSPS")}
+    assert told == dict.fromkeys(("SEG", "PM", "SC", "GSPS"), side)
 
 
 def test_the_selection_names_the_slices_with_the_finding(documents_of: Documents, result_of: Results) -> None:

@@ -146,6 +146,7 @@ def _volume(group: list[Instance], max_pixels: int, stack: Stack) -> Image:
         directions=found.directions,
         numbers=_numbers(ordered),
         one_rescale=len({_rescale(image.header) for image in ordered}) == 1,
+        secondary=any(image.secondary for image in ordered),
         laterality=ordered[0].laterality if len({image.laterality for image in ordered}) == 1 else "",
     )
 

@@ -107,6 +107,8 @@ def context_of(result: Result, institution: str) -> Context | None:
     instances = result.image.sop_uids if result.image is not None else result.sop_uids
     if instances:
         source = replace(source, sop_uids=instances)
+    if result.image is not None and len(result.image.sop_uids) > 1:  # the header is that of one slice
+        source = replace(source, laterality=result.image.laterality)
     return Context(result, source, institution, fingerprint_of(result, source.sop_uid, institution))
 
 

@@ -51,7 +51,7 @@ def read(tmp_path: Path, old: str, new: str) -> dict[str, Any]:
         ("mean = [0.5]", 'window = ["a", "b"]\nmean = [0.5]', r"\[recipe\] window: expected numbers"),
         ("mean = [0.5]", "channels = true\nmean = [0.5]", r"\[recipe\] channels: expected int"),
         ("std = [0.25]", "std = [nan]", r"\[recipe\] std: expected numbers"),
-        ("std = [0.25]", "std = [0.0]", r"\[recipe\] std: expected values above 0"),
+        ("std = [0.25]", "std = [0.0]", r"\[recipe\] std: expected numbers above 0"),
     ],
 )
 def test_a_recipe_that_cannot_be_meant(tmp_path: Path, old: str, new: str, said: str) -> None:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from tests.lab.series import drawn_cases
 from wetread.errors import BadInput
 from wetread.lab import crossed, zoo
 from wetread.lab.augment import Augment
@@ -111,7 +112,7 @@ def test_a_network_without_frozen_blocks_has_no_views() -> None:
 
 def test_folds_are_trained_behind_the_frozen_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folds = np.array([0, 1])
-    monkeypatch.setattr(crossed, "read_cases", lambda table, data: (None, heads(), folds))
+    monkeypatch.setattr(crossed, "read_cases", lambda table, data: (drawn_cases(2), heads(), folds))
     files = crossed.train_folds(TABLE, tmp_path, tmp_path)
     torch.manual_seed(7)
     first = zoo.build(MODEL).state_dict()

@@ -39,7 +39,7 @@ def test_volume_and_window() -> None:
         ({"grid": [48, 32], "beside": True}, "beside: expected 3 channels"),
         ({"grid": [48]}, "two or three sizes"),
         ({"grid": [48, 32], "std": [0.0]}, "std: expected numbers above 0"),
-        ({"grid": [48, 32], "mean": [float("nan")]}, "and of mean numbers"),
+        ({"grid": [48, 32], "mean": [float("nan")]}, "mean: expected numbers"),
     ],
 )
 def test_what_it_must_not_say(table: dict[str, Any], said: str) -> None:

@@ -74,7 +74,7 @@ def test_a_place_where_nothing_can_be_written_is_named(run: Run, tmp_path: Path)
 
 def test_an_engine_that_there_is_not_is_told_which_there_are(run: Run) -> None:
     code, _, err = run("--engine", "openvina", "read", real_film())
-    assert code == 1
+    assert code == 2
     assert "expected auto or one of openvino, onnxruntime, openvino-gpu, cuda, tensorrt, got 'openvina'" in err
 
 
@@ -151,10 +151,21 @@ def test_not_read_is_3(run: Run) -> None:
     assert "NOT READ" in out
 
 
-@pytest.mark.parametrize("words", [("read",), ("read", "--colour", "x"), ("reed",), ("--threads", "-1", "models")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(("read",), ("read", "--colour", "x"), ("reed",), ("--threads", "-1", "models")),
+        *(
+            ("--engine", "foo", "read", real_film()),
+            ("--build", "nope", "read", real_film()),
+            ("--build", "nope", "tune"),
+        ),
+        ("--build", "nope", "serve", "--port", "0", "--http-port", "0"),
+    ],
+)
 def test_usage_is_2(run: Run, words: tuple[str, ...]) -> None:
-    code, _, err = run(*words)
-    assert code == 2
+    code, out, err = run(*words)
+    assert (code, out) == (2, "")
     assert err
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from wetread import cli
-from wetread.settings import Settings
+from wetread.settings import Settings, bounds
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("docs/**/*.md"), ROOT / "README.md", *ROOT.glob("models/*/card.md")])
@@ -19,7 +19,14 @@ PAGES = sorted([*ROOT.glob("docs/**/*.md"), ROOT / "README.md", *ROOT.glob("mode
 def test_settings_page_lists_every_setting_with_its_default() -> None:
     page = (ROOT / "docs/reference/settings.md").read_text(encoding="utf-8")
     for field in dataclasses.fields(Settings):
-        row = f"| `{field.name}` | `{field.default}` | {field.metadata['unit']} | {field.metadata['help']} |"
+        cells = (
+            f"`{field.name}`",
+            f"`{field.default}`",
+            field.metadata["unit"],
+            bounds(field.name),
+            field.metadata["help"],
+        )
+        row = f"| {' | '.join(cells)} |"
         assert row in page, row
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from wetread.errors import SettingsError
+from wetread.infer import engine
 from wetread.routes import Route
-from wetread.settings import USUAL, Destination, Settings, load, parse_destination
+from wetread.settings import ENGINES, USUAL, Destination, Settings, bounds, load, parse_destination
 
 
 def test_defaults_work() -> None:
@@ -31,7 +32,40 @@ def test_precedence(tmp_path: Path) -> None:
     [
         ({"WETREAD_PORT": "eleven"}, "port: expected a port, 0 to 65535"),
         ({"WETREAD_HL7_PORT": "65536"}, "hl7_port: expected a port, 0 to 65535"),
-        ({"WETREAD_MAX_TRIES": "-1"}, "expected a whole number, 0 or more"),
+        ({"WETREAD_MAX_REJECTIONS": "-1"}, "expected a whole number, 0 or more"),
+        ({"WETREAD_MAX_TRIES": "-1"}, "expected a whole number, 1 or more"),
+        ({"WETREAD_MAX_TRIES": "0"}, "expected a whole number, 1 or more"),
+        ({"WETREAD_MAX_ASSOCIATIONS": "0"}, "expected a whole number, 1 or more"),
+        ({"WETREAD_MAX_WAITING": "0"}, "expected a whole number, 1 or more"),
+        ({"WETREAD_DECODERS": "0"}, "expected a whole number, 1 or more, at most 256"),
+        ({"WETREAD_DECODERS": "1000000"}, "expected a whole number, 1 or more, at most 256"),
+        ({"WETREAD_THREADS": "999999"}, "expected a whole number, 0 or more, at most 1024"),
+        ({"WETREAD_STAT_RESERVE": "5"}, "expected a number, 0 or more, at most 1"),
+        ({"WETREAD_MAX_PDU_BYTES": "1"}, "expected a whole number, 16384 or more"),
+        ({"WETREAD_MAX_PDU_BYTES": "5000000000"}, "at most 4294967295"),
+        ({"WETREAD_MAX_OBJECT_BYTES": "1"}, "expected a whole number, 1048576 or more"),
+        ({"WETREAD_MAX_PIXELS": "0"}, "expected a whole number, 65536 or more"),
+        ({"WETREAD_MAX_SERIES_PIXELS": "0"}, "expected a whole number, 65536 or more"),
+        ({"WETREAD_DECODER_MEMORY_BYTES": "0"}, "expected a whole number, 134217728 or more"),
+        ({"WETREAD_DECODER_WALL_S": "0"}, "expected a number, 1 or more, at most 1000000"),
+        ({"WETREAD_DECODER_CPU_S": "0"}, "expected a number, 1 or more"),
+        ({"WETREAD_IDLE_TIMEOUT_S": "0"}, "expected a number, 1 or more"),
+        ({"WETREAD_LEASE_S": "0"}, "expected a number, 1 or more"),
+        ({"WETREAD_PEER_TIMEOUT_S": "0"}, "expected a number, 0.1 or more"),
+        ({"WETREAD_PEER_TIMEOUT_S": "1e7"}, "expected a number, 0.1 or more, at most 1000000"),
+        ({"WETREAD_RETRY_FIRST_S": "0"}, "expected a number, 0.01 or more"),
+        ({"WETREAD_KEEP_DAYS": "1e300"}, "expected a number, 0 or more"),
+        ({"WETREAD_ENGINE": "foo"}, "engine: expected auto or one of openvino, .*, got 'foo'"),
+        ({"WETREAD_AE_TITLE": "A" * 17}, "ae_title: expected 1 to 16 ASCII characters"),
+        ({"WETREAD_AE_TITLE": ""}, "ae_title: expected 1 to 16"),
+        ({"WETREAD_AE_TITLE": "  "}, "ae_title: expected 1 to 16"),
+        ({"WETREAD_AE_TITLE": "A "}, "ae_title: expected 1 to 16"),
+        ({"WETREAD_AE_TITLE": "Röntgen"}, "ae_title: expected 1 to 16"),
+        ({"WETREAD_AE_TITLE": "A\\B"}, "ae_title: expected 1 to 16"),
+        ({"WETREAD_AE_TITLE": "A\tB"}, "ae_title: expected 1 to 16"),
+        ({"WETREAD_DESTINATIONS": f"{'A' * 17}@h:1"}, "destination A+: ae_title: expected 1 to 16"),
+        ({"WETREAD_WORKLISTS": "A\\B@h:1"}, "ae_title: expected 1 to 16"),
+        ({"WETREAD_PEERS": f"{'A' * 17}@10.0.0.1"}, "peer: ae_title: expected .* or 1 to 16"),
         ({"WETREAD_QUIET_S": "-2"}, "expected a number, 0 or more"),
         ({"WETREAD_QUIET_S": "nan"}, "expected a number, 0 or more"),
         ({"WETREAD_QUIET_S": "inf"}, "expected a number"),
@@ -43,11 +77,37 @@ def test_wrong_value_says_what_was_expected(environ: dict[str, str], said: str) 
         load(environ=environ)
 
 
+def test_what_a_site_may_want_is_within_the_bounds() -> None:
+    """What is 0 and means off, each default, and the names of rules that are no AE title."""
+    off = ["threads", "deadline_ms", "hl7_port", "degrade_after_s", "min_free_bytes", "stat_reserve", "expect_s"]
+    off += [
+        "quiet_s",
+        "max_rejections",
+        "keep_days",
+        "keep_orders_days",
+        "least_free_bytes",
+        "least_side",
+        "decode_ahead",
+    ]
+    made = load(environ={f"WETREAD_{name.upper()}": "0" for name in off})
+    assert not any(getattr(made, name) for name in off)
+    for field in dataclasses.fields(Settings):
+        if field.type in ("int", "float"):
+            assert load(environ={f"WETREAD_{field.name.upper()}": str(field.default)}) == Settings()
+            assert bounds(field.name)
+    assert load(environ={"WETREAD_AE_TITLE": "A" * 16}).ae_title == "A" * 16
+    name = "the archive in the cloud"
+    assert load(environ={"WETREAD_DESTINATIONS": f"{name}@https://h/dicom-web"}).destinations[0].ae_title == name
+    assert set(ENGINES) == set(engine.ENGINES)
+    assert all(load(environ={"WETREAD_ENGINE": one}).engine == one for one in ("auto", *ENGINES))
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ('institution = "Universit\u00e4tsklinikum"'.encode("latin-1"), "expected UTF-8"),
         (b"destinations = [1]", "setting destinations: expected"),
+        (b"engine = 3", "setting engine: expected auto"),
         (b'[[destinations]]\nae_title = 5\nhost = "h"\nport = 104', "ae_title: expected text, got 5"),
     ],
 )

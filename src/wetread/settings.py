@@ -8,7 +8,6 @@ file that ``--config`` or ``WETREAD_CONFIG`` names, from the environment
 from __future__ import annotations
 
 import ipaddress
-import math
 import os
 import tomllib
 from collections.abc import Callable, Mapping
@@ -23,6 +22,12 @@ from wetread.routes import Alert, BurnedIn, Route, alerts_of, burned_in_of, is_h
 
 #: Ports are below this.
 PORTS = 1 << 16
+#: The largest number, which the index can hold, and the longest time in seconds: a socket counts it in milliseconds,
+#: of 31 bits.
+MOST = (1 << 63) - 1
+MOST_S = 1_000_000
+#: Inference engines by name; `wetread.infer.engine` says what each needs.
+ENGINES = ("openvino", "onnxruntime", "openvino-gpu", "cuda", "tensorrt")
 #: Kinds of documents that a destination may ask for, and what it gets if it does not say.
 #: Not by default: KOS would stand among the key images that people chose, GSPS is laid over
 #: the image unasked by many viewers, PDF repeats the SC, and few readers know LABELMAP.
@@ -115,6 +120,8 @@ def _check_address(destination: Destination) -> None:
     """
     where = f"destination {destination.ae_title}"
     if not destination.url:
+        if not is_title(destination.ae_title):
+            raise SettingsError(f"{where}: ae_title: expected {TITLE}")
         if not destination.host:
             raise SettingsError(f"{where}: expected host and port, or url")
         if not _is_port(destination.port):
@@ -156,6 +163,16 @@ def _check_deidentify(destination: Destination) -> None:
         raise SettingsError(f"{where}: expected no commitment beside it, as the copies have other UIDs")
 
 
+#: What an AE title is, for people.
+TITLE = "1 to 16 ASCII characters, without backslash or a space at either end"
+
+
+def is_title(text: str) -> bool:
+    """Whether a text is an AE title as it is compared, without padding: PS3.5 Section 6.2, VR AE."""
+    printable = text.isascii() and text.isprintable() and "\\" not in text
+    return printable and 1 <= len(text) <= 16 and text == text.strip()
+
+
 def _is_port(number: Any) -> bool:
     """Whether a peer can be called there."""
     return type(number) is int and 0 < number < PORTS
@@ -192,6 +209,8 @@ class Peer:
     def __post_init__(self) -> None:
         if not self.ae_title or not self.addresses:
             raise SettingsError(f"peer: expected an AE title and addresses, got {self.ae_title!r}, {self.addresses}")
+        if not is_title(self.ae_title):
+            raise SettingsError(f"peer: ae_title: expected * or {TITLE}; got {self.ae_title!r}")
         for address in self.addresses:
             try:
                 ipaddress.ip_network(address)
@@ -208,9 +227,10 @@ class Peer:
             )
 
 
-def _setting(default: Any, text: str, unit: str = "") -> Any:
-    """A dataclass field that carries its own help and unit."""
-    return field(default=default, metadata={"help": text, "unit": unit})
+def _setting(default: Any, text: str, unit: str = "", least: float = 0, most: float = MOST) -> Any:
+    """A dataclass field that carries its own help and unit, and the bounds of a number, which belong to it."""
+    most = MOST_S if unit == "s" else most
+    return field(default=default, metadata={"help": text, "unit": unit, "least": least, "most": most})
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,15 +240,17 @@ class Settings:
     models: Path = _setting(Path(), "folder of model folders; empty: the models that ship")
     engine: str = _setting("auto", "inference engine: auto, openvino, onnxruntime, openvino-gpu, cuda or tensorrt")
     build: str = _setting("auto", "build of each model: auto (fastest certified) or a build's name")
-    threads: int = _setting(0, "inference threads; 0: all cores", "1")
+    threads: int = _setting(0, "inference threads; 0: all cores", "1", most=1024)
     deadline_ms: float = _setting(0.0, "a model that takes longer for one image is said to; 0: none", "ms")
     state: Path = _setting(Path("~/.local/state/wetread"), "folder for the spool, index and profile")
     ae_title: str = _setting("WETREAD", "our DICOM application entity title")
     host: str = _setting("127.0.0.1", "address to listen on")
-    port: int = _setting(11112, "DICOM port; 0: one from the operating system")
-    hl7_port: int = _setting(0, "port of orders, HL7 v2 by MLLP, on the address of `host`; 0: none")
+    port: int = _setting(11112, "DICOM port; 0: one from the operating system", most=PORTS - 1)
+    hl7_port: int = _setting(0, "port of orders, HL7 v2 by MLLP, on the address of `host`; 0: none", most=PORTS - 1)
     http_host: str = _setting("127.0.0.1", "address of the HTTP port")
-    http_port: int = _setting(8042, "port of /health, /ready, /metrics and /dicomweb; 0: one from the system")
+    http_port: int = _setting(
+        8042, "port of /health, /ready, /metrics and /dicomweb; 0: one from the system", most=PORTS - 1
+    )
     http_tls: str = _setting(
         "", "TLS at the HTTP port, files as tls_certificate: server, or mutual: callers show theirs; empty: none"
     )
@@ -258,15 +280,15 @@ class Settings:
     burned_in: tuple[BurnedIn, ...] = _setting(
         (), "rules: which images have text burned into their pixels, and where; file only"
     )
-    stat_deadline_s: float = _setting(60.0, "lane STAT: a result is late after this time", "s")
-    urgent_deadline_s: float = _setting(600.0, "lane URGENT: a result is late after this time", "s")
-    routine_deadline_s: float = _setting(3600.0, "lane ROUTINE: a result is late after this time", "s")
+    stat_deadline_s: float = _setting(60.0, "lane STAT: a result is late after this time", "s", least=1)
+    urgent_deadline_s: float = _setting(600.0, "lane URGENT: a result is late after this time", "s", least=1)
+    routine_deadline_s: float = _setting(3600.0, "lane ROUTINE: a result is late after this time", "s", least=1)
     degrade: str = _setting(", ".join(STEPS), "what is left out, step by step, while studies are late; empty: nothing")
     degrade_after_s: float = _setting(60.0, "a study has been late for so long before each step; 0: never", "s")
-    max_waiting: int = _setting(2000, "studies without a result before new ones are answered 0xA700", "1")
-    max_waiting_bytes: int = _setting(1 << 36, "their bytes before new ones are answered 0xA700", "byte")
+    max_waiting: int = _setting(2000, "studies without a result before new ones are answered 0xA700", "1", least=1)
+    max_waiting_bytes: int = _setting(1 << 36, "their bytes before new ones are answered 0xA700", "byte", least=1 << 20)
     min_free_bytes: int = _setting(1 << 30, "free disk below which objects are answered 0xA700", "byte")
-    stat_reserve: float = _setting(0.1, "STAT, and what has begun, may stretch these limits by this share", "1")
+    stat_reserve: float = _setting(0.1, "STAT, and what has begun, may stretch these limits by this share", "1", most=1)
     peers: tuple[Peer, ...] = _setting(
         (), "who may call: AE@address or AE@network, comma-separated; empty: this machine"
     )
@@ -277,40 +299,49 @@ class Settings:
         "", "doors that anyone may use, unasked who they are: dicom, hl7, http, dicomweb; joined by +"
     )
     index_url: str = _setting("", "PostgreSQL that several nodes share, postgresql://...; empty: SQLite in `state`")
-    lease_s: float = _setting(60.0, "a node that shares the index and is silent for so long has lost its work", "s")
+    lease_s: float = _setting(
+        60.0, "a node that shares the index and is silent for so long has lost its work", "s", least=1
+    )
     quiet_s: float = _setting(5.0, "fallback: a study is complete after this silence", "s")
     expect_s: float = _setting(300.0, "how long announced objects are waited for after the last one; 0: not", "s")
-    peer_timeout_s: float = _setting(10.0, "how long a peer may take to answer", "s")
-    retry_first_s: float = _setting(1.0, "wait before the first new try of a delivery", "s")
-    retry_most_s: float = _setting(300.0, "longest wait between two tries of a delivery", "s")
+    peer_timeout_s: float = _setting(10.0, "how long a peer may take to answer", "s", least=0.1)
+    retry_first_s: float = _setting(1.0, "wait before the first new try of a delivery", "s", least=0.01)
+    retry_most_s: float = _setting(300.0, "longest wait between two tries of a delivery", "s", least=0.01)
     max_rejections: int = _setting(0, "refusals of a document by a destination before it is given up; 0: never", "1")
-    max_tries: int = _setting(3, "readings of one study before it is set aside", "1")
+    max_tries: int = _setting(3, "readings of one study before it is set aside", "1", least=1)
     keep_days: float = _setting(7.0, "how long what a study left is kept after its delivery; 0: for ever", "d")
     keep_orders_days: float = _setting(
         90.0, "how long an order is known after the last message about it, and a merge; 0: for ever", "d"
     )
     least_free_bytes: int = _setting(1 << 31, "with less free space delivered studies go earlier; 0: never", "byte")
-    max_pdu_bytes: int = _setting(1 << 20, "largest PDU that is accepted", "byte")
-    max_object_bytes: int = _setting(1 << 29, "largest DICOM object that is taken", "byte")
+    max_pdu_bytes: int = _setting(1 << 20, "largest PDU that is accepted", "byte", least=1 << 14, most=(1 << 32) - 1)
+    max_object_bytes: int = _setting(1 << 29, "largest DICOM object that is taken", "byte", least=1 << 20)
     idle_timeout_s: float = _setting(
         60.0,
         "an association without traffic, or an HTTP connection on which no request comes or no answer is read, is "
         "closed after this silence",
         "s",
+        least=1,
     )
-    max_pixels: int = _setting(100_000_000, "largest image that is decoded", "pixel")
+    max_pixels: int = _setting(100_000_000, "largest image that is decoded", "pixel", least=1 << 16, most=1 << 40)
     least_side: int = _setting(
         1000, "longer side down to which a JPEG 2000 film is decoded, documents keep its grid; 0: every pixel", "pixel"
     )
-    max_series_pixels: int = _setting(500_000_000, "largest series that is put together", "pixel")
-    decoders: int = _setting(2, "processes that parse and decode what came from outside, at least 1", "1")
-    decode_ahead: int = _setting(
-        1, "studies of slices that are decoded while they arrive, each in a process of its own; 0: none", "1"
+    max_series_pixels: int = _setting(
+        500_000_000, "largest series that is put together", "pixel", least=1 << 16, most=1 << 40
     )
-    decoder_memory_bytes: int = _setting(1 << 32, "most memory of one of them; what needs more is not read", "byte")
-    decoder_cpu_s: float = _setting(20.0, "most processor time of one of them for one file", "s")
-    decoder_wall_s: float = _setting(60.0, "most time of one of them for one file", "s")
-    max_associations: int = _setting(20, "DICOM associations at the same time", "1")
+    decoders: int = _setting(
+        2, "processes that parse and decode what came from outside, at least 1", "1", least=1, most=256
+    )
+    decode_ahead: int = _setting(
+        1, "studies of slices that are decoded while they arrive, each in a process of its own; 0: none", "1", most=256
+    )
+    decoder_memory_bytes: int = _setting(
+        1 << 32, "most memory of one of them; what needs more is not read", "byte", least=1 << 27
+    )
+    decoder_cpu_s: float = _setting(20.0, "most processor time of one of them for one file", "s", least=1)
+    decoder_wall_s: float = _setting(60.0, "most time of one of them for one file", "s", least=1)
+    max_associations: int = _setting(20, "DICOM associations at the same time", "1", least=1)
     institution: str = _setting("", "Institution Name (0008,0080) of our documents")
     public_url: str = _setting("", "where others reach the HTTP port, https://host:port, for links; empty: no links")
     hl7_character_set: str = _setting("UNICODE UTF-8", "of HL7 messages (Table 0211); what does not fit goes as UTF-8")
@@ -428,6 +459,20 @@ def _http_tls(raw: Any) -> str:
     return str(raw)
 
 
+def _title(raw: Any) -> str:
+    """Our AE title; under another no caller would find us."""
+    if not is_title(str(raw)):
+        raise SettingsError(f"setting ae_title: expected {TITLE}; got {raw!r}")
+    return str(raw)
+
+
+def _engine(raw: Any) -> str:
+    """One of `ENGINES`, or auto."""
+    if raw not in ("auto", *ENGINES):
+        raise SettingsError(f"setting engine: expected auto or one of {', '.join(ENGINES)}, got {raw!r}")
+    return str(raw)
+
+
 def _steps(raw: Any) -> str:
     """Steps of `degrade`, each once, or say which there are."""
     named = [part.strip().lower() for part in str(raw).split(",") if part.strip()]
@@ -490,8 +535,8 @@ def _value(name: str, kind: Any, raw: Any) -> Any:
         if name in _PARSERS:
             return _PARSERS[name](raw)
         if kind in ("int", "float"):
-            number = _number(kind, raw)
-            if not 0 <= number < (PORTS if _of_port(name) else math.inf):
+            number, within = _number(kind, raw), _FIELDS[name].metadata
+            if not within["least"] <= number <= within["most"]:
                 raise ValueError("out of bounds")
             return number
         if kind == "Path":
@@ -510,14 +555,23 @@ def _number(kind: str, raw: Any) -> int | float:
 
 def _expected(name: str, kind: Any) -> str:
     """Say what values a setting takes."""
-    if _of_port(name):
+    if name == "port" or name.endswith("_port"):
         return f"a port, 0 to {PORTS - 1}"
-    return {"int": "a whole number, 0 or more", "float": "a number, 0 or more"}.get(kind, str(kind))
+    what = {"int": "a whole number", "float": "a number"}.get(kind)
+    return f"{what}, {bounds(name)}" if what else str(kind)
 
 
-def _of_port(name: str) -> bool:
-    """Whether a setting is a port of ours, which may be 0: one from the system, or none."""
-    return name == "port" or name.endswith("_port")
+def bounds(name: str) -> str:
+    """Say between what a setting that is a number must lie; "" of all others."""
+    one = _FIELDS[name]
+    if one.type not in ("int", "float"):
+        return ""
+    least, most = one.metadata["least"], one.metadata["most"]
+    return f"{least} or more" + ("" if most == MOST else f", at most {most}")
+
+
+#: The settings by name.
+_FIELDS = {item.name: item for item in fields(Settings)}
 
 
 def _records(raw: Any, kind: type[Any], parse: Callable[[str], Any]) -> tuple[Any, ...]:
@@ -556,6 +610,8 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "routes": _routes,
     "alerts": alerts_of,
     "burned_in": burned_in_of,
+    "ae_title": _title,
+    "engine": _engine,
     "http_tls": _http_tls,
     "log_level": _level,
     "open_doors": _doors,

@@ -10,7 +10,7 @@ import pytest
 
 from tests import toy
 from wetread import infer
-from wetread.errors import EngineError, GoldenMismatch, ModelDigestError, ModelError
+from wetread.errors import EngineError, GoldenMismatch, ModelDigestError, ModelError, SettingsError
 from wetread.infer.engine import installed
 from wetread.infer.profile import Profile
 from wetread.prepare import prepare
@@ -108,6 +108,8 @@ def test_build_without_certificate_does_not_load(tmp_path: Path) -> None:
         infer.load(model, infer.Choice("int8", ENGINES[0]))
     with pytest.raises(ModelError, match="no certificate"):
         infer.candidates(model, build="int8")
+    with pytest.raises(SettingsError, match="build: expected auto or a build of cxr-lungs, fp32, int8; got 'nope'"):
+        infer.candidates(model, build="nope")
 
 
 def test_certificate_counts_engine_by_engine(folder: Path) -> None:

@@ -6,7 +6,7 @@ May change freely: an engine file.  Must not: import torch, DICOM or another eng
 from __future__ import annotations
 
 from wetread.infer.answers import findings
-from wetread.infer.choice import NEARLY, PREFERENCE, Choice, candidates, choose, shape
+from wetread.infer.choice import NEARLY, PREFERENCE, Choice, candidates, check_build, choose, shape
 from wetread.infer.engine import DEVICES, natively
 from wetread.infer.fit import check_fit
 from wetread.infer.gate import Gate
@@ -37,6 +37,7 @@ __all__ = [
     "Trial",
     "candidates",
     "certify_here",
+    "check_build",
     "check_fit",
     "choose",
     "find",

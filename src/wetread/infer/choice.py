@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wetread.errors import EngineError, ModelError
+from wetread.errors import EngineError, ModelError, SettingsError
 from wetread.infer.engine import ENGINES, installed, natively
 from wetread.infer.model import Build, Model
 from wetread.infer.profile import Measured, Profile
@@ -41,8 +41,10 @@ def candidates(model: Model, engine: str = "auto", build: str = "auto", profile:
 
     Raises
     ------
+    SettingsError
+        As `check_build`.
     ModelError
-        The build asked for does not exist or holds no certificate.
+        The build asked for holds no certificate.
     EngineError
         The engine asked for is not installed.
     """
@@ -52,12 +54,26 @@ def candidates(model: Model, engine: str = "auto", build: str = "auto", profile:
     if not engines or (engine != "auto" and engine not in installed()):
         packages = "openvino onnxruntime" if engine == "auto" else ENGINES[engine][0]
         raise EngineError(f"engine {engine}: not installed, or without its device; pip install {packages}")
+    check_build(model, build)
     builds = [b for b in model.builds if b.certified] if build == "auto" else [model.build(build)]
     if not all(b.certified for b in builds):
         raise ModelError(f"model {model.id}: build {build!r} holds no certificate and does not load")
     order = {name: i for i, name in enumerate(PREFERENCE)}
     builds.sort(key=lambda b: order.get(b.name, len(order)))
     return [Choice(b.name, e) for b in builds for e in engines if certified(b, e, profile) and natively(e, b.precision)]
+
+
+def check_build(model: Model, build: str) -> None:
+    """Refuse a build that a model does not have: it would not load.
+
+    Raises
+    ------
+    SettingsError
+        Neither auto nor one of its builds.
+    """
+    names = [one.name for one in model.builds]
+    if build not in ("auto", *names):
+        raise SettingsError(f"setting build: expected auto or a build of {model.id}, {', '.join(names)}; got {build!r}")
 
 
 def certified(build: Build, engine: str, profile: Profile | None = None) -> bool:

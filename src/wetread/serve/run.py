@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from wetread import infer
 from wetread.acquire.syntaxes import SYNTAXES
 from wetread.acquire.tomography import CLASSIC
 from wetread.contain.ahead import Ahead
@@ -37,6 +38,8 @@ def run(settings: Settings, on_start: Callable[[Node], None] = lambda node: None
 
     Raises
     ------
+    SettingsError
+        A model that is to load has no such build as the settings name.
     StoreError, SettingsError, ModelError, EngineError
         As `wetread.serve.node.Node.run` and `wetread.pipeline.open_reader`.
     """
@@ -54,6 +57,9 @@ def run(settings: Settings, on_start: Callable[[Node], None] = lambda node: None
         node.metrics.decoder_ended(why)
 
     check_exposure(settings)  # as the node does; here before anything is loaded
+    if settings.build != "auto":
+        for model in infer.holding(infer.find(settings.models_dir)):
+            infer.check_build(model, settings.build)
     turns = Turns()
     logs.configure(settings.log_level)
     arriving = Children(replace(settings, decoders=settings.decode_ahead), ended)  # started when slices come

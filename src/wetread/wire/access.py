@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from wetread.errors import SettingsError
 from wetread.routes import fits
-from wetread.settings import Destination, Peer, Settings, with_files
+from wetread.settings import Destination, Peer, Settings, is_title, with_files
 from wetread.wire.associate import Reject
 from wetread.wire.tls import Files
 
@@ -191,7 +191,7 @@ class Access:
 def callback(settings: Settings, calling: str, address: str) -> Destination | None:
     """Return where reports of commitments go that a peer asked for, or None if it may not ask any more."""
     peer = Access(settings).admit(settings.ae_title, calling, address)
-    if isinstance(peer, Refusal) or "commit" not in peer.may:
+    if isinstance(peer, Refusal) or "commit" not in peer.may or not is_title(calling):
         return None
     return with_files(Destination(calling, peer.host or address, peer.port, tls=peer.tls), settings)
 

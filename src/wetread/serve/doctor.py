@@ -17,8 +17,9 @@ from wetread.errors import SettingsError, WetreadError
 from wetread.routes import is_hook, named_models, shadowed
 from wetread.settings import Destination, Settings
 from wetread.wire.access import check_exposure, is_loopback, who_may_call
+from wetread.wire.credentials import check_alert, check_destination, places
 from wetread.wire.tls import Files, ends_at
-from wetread.wire.webhook import key_of
+from wetread.wire.web import WebAccess
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +139,17 @@ def _late(settings: Settings) -> Row:
 
 def _doors(settings: Settings) -> Iterator[Row]:
     yield Row("who may call", True, who_may_call(settings))
-    called = (*settings.destinations, *settings.archives, *settings.worklists, *settings.managers)
-    owners: tuple[Settings | Destination, ...] = (settings, *called)
-    for owner in owners:
-        yield from _certificate(owner)
-    for place in (*settings.destinations, *settings.worklists):
+    yield from _certificate(settings)
+    for place in places(settings):
+        try:
+            check_destination(place)
+        except SettingsError as error:
+            yield Row(f"files of {place.ae_title}", False, "cannot be used", str(error))
+            continue
+        yield from _certificate(place)
         yield from _record(place)
     yield from _alerts(settings)
+    yield from _tokens(settings)
     http = "HTTPS" if settings.http_tls else "HTTP"
     try:
         check_exposure(settings)
@@ -161,11 +166,18 @@ def _alerts(settings: Settings) -> Iterator[Row]:
         told = ", then ".join(urlsplit(one).hostname or one if is_hook(one) else one for one in rule.to)
         found = f"STAT, and {told or 'nobody is told'}"
         try:
-            if rule.secret != Path():
-                key_of(rule.secret)
+            check_alert(rule)
             yield Row(f"alert {rule.name}", True, found)
         except SettingsError as error:
             yield Row(f"alert {rule.name}", False, found, str(error))
+
+
+def _tokens(settings: Settings) -> Iterator[Row]:
+    """The tokens that DICOMweb clients show."""
+    try:
+        WebAccess(settings)
+    except SettingsError as error:
+        yield Row("tokens of DICOMweb", False, "cannot be used", str(error))
 
 
 def _record(place: Destination) -> Iterator[Row]:

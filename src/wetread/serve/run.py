@@ -21,6 +21,7 @@ from wetread.serve import logs
 from wetread.settings import Settings
 from wetread.turns import Turns
 from wetread.wire.access import check_exposure
+from wetread.wire.credentials import check_credentials
 
 if TYPE_CHECKING:
     from wetread.serve.node import Node
@@ -39,7 +40,8 @@ def run(settings: Settings, on_start: Callable[[Node], None] = lambda node: None
     Raises
     ------
     SettingsError
-        A model that is to load has no such build as the settings name.
+        A file of a secret, token, key or certificate cannot be used, or a model that is to load has no such build as
+        the settings name.
     StoreError, SettingsError, ModelError, EngineError
         As `wetread.serve.node.Node.run` and `wetread.pipeline.open_reader`.
     """
@@ -57,6 +59,7 @@ def run(settings: Settings, on_start: Callable[[Node], None] = lambda node: None
         node.metrics.decoder_ended(why)
 
     check_exposure(settings)  # as the node does; here before anything is loaded
+    check_credentials(settings)
     if settings.build != "auto":
         for model in infer.holding(infer.find(settings.models_dir)):
             infer.check_build(model, settings.build)

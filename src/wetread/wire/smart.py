@@ -124,7 +124,7 @@ def _assertion(destination: Destination, audience: str) -> str:
     import jwt
 
     key = _private(destination.client_key)
-    public = _public(key)
+    public = _public(key, destination.client_key)
     claims = {
         "iss": destination.client_id,
         "sub": destination.client_id,
@@ -143,7 +143,7 @@ def jwks(path: Path) -> dict[str, Any]:
     SettingsError
         The file is no RSA or P-384 private key in PEM, or PyJWT is not installed.
     """
-    return {"keys": [_public(_private(path))]}
+    return {"keys": [_public(_private(path), path)]}
 
 
 def _private(path: Path) -> Any:
@@ -159,7 +159,7 @@ def _private(path: Path) -> Any:
         raise SettingsError(f"client_key {path}: {expected}, got another file ({type(error).__name__})") from error
 
 
-def _public(key: Any) -> dict[str, Any]:
+def _public(key: Any, path: Path) -> dict[str, Any]:
     from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
     from jwt.algorithms import ECAlgorithm, RSAAlgorithm
@@ -169,7 +169,7 @@ def _public(key: Any) -> dict[str, Any]:
     elif isinstance(key, EllipticCurvePrivateKey) and isinstance(key.curve, SECP384R1):
         made = dict(ECAlgorithm.to_jwk(key.public_key(), as_dict=True))
     else:
-        raise SettingsError("client_key: expected an RSA or P-384 key, got another kind")
+        raise SettingsError(f"client_key {path}: expected an RSA or P-384 key, got another kind")
     parts = {name: made[name] for name in _PARTS[made["kty"]]}
     text = json.dumps(parts, separators=(",", ":"), sort_keys=True)
     kid = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()

@@ -94,14 +94,14 @@ class Files:
         made.set_ciphers(":".join(SUITES))
         made.verify_mode = ssl.CERT_NONE if anonymous else ssl.CERT_REQUIRED
         made.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-        path = self.authority
+        about = f"tls_authority {self.authority}"
         try:
-            made.load_verify_locations(path.expanduser())
-            path = self.certificate
+            made.load_verify_locations(self.authority.expanduser())
+            about = f"tls_certificate {self.certificate}, tls_key {self.key}"
             # An empty password fails at once; without one OpenSSL would ask the terminal.
-            made.load_cert_chain(path.expanduser(), self.key.expanduser(), password="")
+            made.load_cert_chain(self.certificate.expanduser(), self.key.expanduser(), password="")
         except OSError as error:
-            raise SettingsError(f"TLS: {path} (key {self.key}): cannot be used: {reason(error)}") from error
+            raise SettingsError(f"TLS: {about}: cannot be used: {reason(error)}") from error
         return made
 
 
@@ -177,15 +177,18 @@ def client_context(destination: Destination) -> ssl.SSLContext:
     SettingsError
         A file cannot be used.
     """
-    authority = destination.tls_authority
+    authority, certificate, key = destination.tls_authority, destination.tls_certificate, destination.tls_key
+    about = f"tls_authority {authority}"
     try:
         made = ssl.create_default_context(cafile=None if authority == Path() else authority.expanduser())
         made.minimum_version = ssl.TLSVersion.TLSv1_2
-        if destination.tls_certificate != Path():
-            certificate, key = destination.tls_certificate.expanduser(), destination.tls_key.expanduser()
-            made.load_cert_chain(certificate, key, password="")  # an empty password fails at once
+        about = f"tls_certificate {certificate}, tls_key {key}"
+        if certificate != Path():
+            # An empty password fails at once.
+            made.load_cert_chain(certificate.expanduser(), key.expanduser(), password="")
     except OSError as error:
-        raise SettingsError(f"TLS of {destination.ae_title}: a file cannot be used: {reason(error)}") from error
+        told = f"a file cannot be used: {about}: {reason(error)}"
+        raise SettingsError(f"TLS of {destination.ae_title}: {told}") from error
     return made
 
 

@@ -10,7 +10,7 @@ import pytest
 from wetread.errors import SettingsError
 from wetread.infer import engine
 from wetread.routes import Route
-from wetread.settings import ENGINES, USUAL, Destination, Settings, bounds, load, parse_destination
+from wetread.settings import ENGINES, USUAL, Destination, Peer, Settings, bounds, load, parse_destination
 
 
 def test_defaults_work() -> None:
@@ -142,6 +142,53 @@ def test_wrong_file_says_what_was_expected(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(SettingsError):
         load(path, {})
+
+
+PACS = 'ae_title = "P"\nhost = "h"\nport = 104\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            f'[[destinations]]\n{PACS}[[destinations]]\n{PACS}document = ["SR"]',
+            "destinations, number 2: unknown key 'document'",
+        ),
+        ('[[archives]]\nhost = "h"\nport = 104', "archives, number 1: expected ae_title, got none"),
+        (
+            f"[[worklists]]\n{PACS}ports = 1",
+            "worklists, number 1: unknown key 'ports'; expected some of ae_title, host",
+        ),
+        ('[[managers]]\nae_title = "P"\nuri = "https://h"', "managers, number 1: unknown key 'uri'"),
+        (
+            '[[peers]]\naddress = "10.1.2.3"',
+            "peers, number 1: unknown key 'address'; expected some of ae_title, addresses",
+        ),
+        ("[[peers]]", "peers, number 1: expected ae_title and addresses, got none"),
+        (f"[[destinations]]\n{PACS}documents = [1]", "documents: expected text or a list of texts, got .1."),
+        (f"[[destinations]]\n{PACS}documents = {{}}", "documents: expected text or a list of texts"),
+        (f'[[destinations]]\n{PACS}tls = "false"', "tls: expected true or false, got 'false'"),
+        (f"[[destinations]]\n{PACS}tls_key = 5", "tls_key: expected text, got 5"),
+        ('[[peers]]\nae_title = "P"\naddresses = [1]', "addresses: expected text or a list of texts"),
+        ("destinations = 5", "setting destinations: expected text, or tables ..destinations.. .*, got int"),
+        ("peers = [[1]]", "setting peers: expected text, or tables ..peers.. .*, got list"),
+    ],
+)
+def test_a_table_that_cannot_be_says_which_and_why(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "wetread.toml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=said):
+        load(path, {})
+
+
+def test_a_list_of_one_may_be_text(tmp_path: Path) -> None:
+    path = tmp_path / "wetread.toml"
+    path.write_text(
+        f'[[destinations]]\n{PACS}documents = "SR"\n[[peers]]\nae_title = "P"\naddresses = "10.1.2.3"\nmay = "store"'
+    )
+    made = load(path, {})
+    assert made.destinations == (Destination("P", "h", 104, ("SR",)),)
+    assert made.peers == (Peer("P", ("10.1.2.3",), ("store",)),)
 
 
 def test_missing_file_is_said(tmp_path: Path) -> None:

@@ -11,14 +11,14 @@ import ipaddress
 import os
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from wetread import urls
 from wetread.errors import SettingsError
-from wetread.routes import Alert, BurnedIn, Route, alerts_of, burned_in_of, is_hook, rule_of
+from wetread.routes import Alert, BurnedIn, Route, alerts_of, burned_in_of, check_keys, is_hook, rule_of
 
 #: Ports are below this.
 PORTS = 1 << 16
@@ -574,10 +574,19 @@ def bounds(name: str) -> str:
 _FIELDS = {item.name: item for item in fields(Settings)}
 
 
-def _records(raw: Any, kind: type[Any], parse: Callable[[str], Any]) -> tuple[Any, ...]:
+def _records(name: str, kind: type[Any], parse: Callable[[str], Any]) -> Callable[[Any], tuple[Any, ...]]:
     """Records from text, or from the tables of a settings file."""
-    items = [part.strip() for part in raw.split(",") if part.strip()] if isinstance(raw, str) else raw
-    return tuple(item if isinstance(item, kind) else _record(item, kind, parse) for item in items)
+
+    def parsed(raw: Any) -> tuple[Any, ...]:
+        items = [part.strip() for part in raw.split(",") if part.strip()] if isinstance(raw, str) else raw
+        wrong = [raw] if not isinstance(items, list | tuple) else items
+        if other := [type(one).__name__ for one in wrong if not isinstance(one, kind | str | Mapping)]:
+            raise SettingsError(
+                f"setting {name}: expected text, or tables [[{name}]] in a settings file, got {other[0]}"
+            )
+        return tuple(_record(f"{name}, number {number}", one, kind, parse) for number, one in enumerate(items, 1))
+
+    return parsed
 
 
 def _routes(raw: Any) -> tuple[Route, ...]:
@@ -585,10 +594,6 @@ def _routes(raw: Any) -> tuple[Route, ...]:
     if not isinstance(raw, list | tuple):
         raise SettingsError(f"routes: expected tables [[routes]] in a settings file, got {raw!r}; see --config")
     return tuple(one if isinstance(one, Route) else rule_of(one, number) for number, one in enumerate(raw, 1))
-
-
-def _destinations(raw: Any) -> tuple[Destination, ...]:
-    return _records(raw, Destination, parse_destination)
 
 
 def _level(raw: Any) -> str:
@@ -602,11 +607,11 @@ def _level(raw: Any) -> str:
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 #: Settings that are more than a number, a path or a word.
 _PARSERS: dict[str, Callable[[Any], Any]] = {
-    "destinations": _destinations,
-    "archives": _destinations,
-    "worklists": _destinations,
-    "managers": _destinations,
-    "peers": lambda raw: _records(raw, Peer, parse_peer),
+    "destinations": _records("destinations", Destination, parse_destination),
+    "archives": _records("archives", Destination, parse_destination),
+    "worklists": _records("worklists", Destination, parse_destination),
+    "managers": _records("managers", Destination, parse_destination),
+    "peers": _records("peers", Peer, parse_peer),
     "routes": _routes,
     "alerts": alerts_of,
     "burned_in": burned_in_of,
@@ -664,25 +669,34 @@ GONE = {
 }
 
 
-def _record(item: Any, kind: type[Any], parse: Callable[[str], Any]) -> Any:
-    if isinstance(item, str):
-        return parse(item)
+def _record(where: str, item: Any, kind: type[Any], parse: Callable[[str], Any]) -> Any:
     if not isinstance(item, Mapping):
-        raise TypeError("neither text nor a table")
-    return kind(**{name: _field(name, value) for name, value in item.items()})
+        return parse(item) if isinstance(item, str) else item
+    check_keys(where, item, kind)
+    if missing := [one.name for one in fields(kind) if one.default is MISSING and one.name not in item]:
+        raise SettingsError(f"{where}: expected {' and '.join(missing)}, got none")
+    return kind(**{name: _field(f"{where}, {name}", name, value) for name, value in item.items()})
 
 
 #: Fields of records that are text.
 WORDS = ("ae_title", "host", "tls_name", "url", "client_id", "token_url", "scope")
 #: Fields of records that name files.
 FILES = ("tls_certificate", "tls_key", "tls_authority", "token", "client_key")
+#: Fields of records that are a text or several.
+LISTS = ("documents", "addresses", "may")
 
 
-def _field(name: str, value: Any) -> Any:
-    if name == "documents" and not value:
-        raise SettingsError("destination, documents: expected at least one kind, got none")
-    if name in WORDS and not isinstance(value, str):
-        raise SettingsError(f"{name}: expected text, got {value!r}")
+def _field(where: str, name: str, value: Any) -> Any:
+    if (name in WORDS and not isinstance(value, str)) or (name in FILES and not isinstance(value, str | Path)):
+        raise SettingsError(f"{where}: expected text, got {value!r}")
+    if name == "tls" and not isinstance(value, bool):
+        raise SettingsError(f"{where}: expected true or false, got {value!r}")
+    if name in LISTS:
+        value = [value] if isinstance(value, str) else value
+        if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
+            raise SettingsError(f"{where}: expected text or a list of texts, got {value!r}")
+        if name == "documents" and not value:
+            raise SettingsError(f"{where}: expected at least one kind, got none")
     if isinstance(value, list):
         return tuple(value)
     return Path(value) if name in FILES else value

@@ -10,6 +10,7 @@ Conditions on text are patterns as in `fnmatch`: `*`, `?` and `[abc]`, in either
 from wetread.routes.alerts import Alert, alerts_of, is_hook
 from wetread.routes.burned import BurnedIn, burned_in_of
 from wetread.routes.decision import UNROUTED, Decision, decide, named_models, shadowed
+from wetread.routes.keys import check_keys
 from wetread.routes.rule import LANES, PATTERNS, Check, Facts, Route, fits
 from wetread.routes.table import rule_of
 
@@ -25,6 +26,7 @@ __all__ = [
     "Route",
     "alerts_of",
     "burned_in_of",
+    "check_keys",
     "decide",
     "fits",
     "is_hook",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wetread import urls
 from wetread.errors import SettingsError
+from wetread.routes.keys import check_keys
 from wetread.routes.rule import LANES
 
 #: What counts as an acknowledgement: the target's own answer, or a person's click.
@@ -90,9 +91,7 @@ def alerts_of(tables: Any) -> tuple[Alert, ...]:
 def _alert(table: Any) -> Alert:
     if not isinstance(table, Mapping):
         raise SettingsError(f"alerts: expected a table, got {table!r}")
-    known = [one.name for one in fields(Alert)]
-    if unknown := [key for key in table if key not in known]:
-        raise SettingsError(f"alerts: unknown key {unknown[0]!r}; expected some of {', '.join(known)}")
+    check_keys("alerts", table, Alert)
     return Alert(**{"name": "", **{key: _value(key, value) for key, value in table.items()}})
 
 

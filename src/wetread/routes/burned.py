@@ -8,10 +8,11 @@ PS3.15 Section E.3.1 (Clean Pixel Data Option); PS3.3 Section C.7.6.1.1.2 (Image
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from wetread.errors import SettingsError
+from wetread.routes.keys import check_keys
 
 #: Column and row of the upper left pixel, from 0; width and height; pixels.
 Rectangle = tuple[int, int, int, int]
@@ -49,11 +50,9 @@ def burned_in_of(tables: Any) -> tuple[BurnedIn, ...]:
 
 
 def _rule(where: str, table: Any) -> BurnedIn:
-    known = [item.name for item in fields(BurnedIn)]
     if not isinstance(table, Mapping) or "rectangles" not in table:
         raise SettingsError(f"{where}: expected a table with rectangles, [] where nothing is burned in")
-    if unknown := sorted(set(table) - set(known)):
-        raise SettingsError(f"{where}: unknown key {unknown[0]!r}; expected some of {', '.join(known)}")
+    check_keys(where, table, BurnedIn)
     rule = BurnedIn(**{key: _value(f"{where}, {key}", key, value) for key, value in table.items()})
     if len(table) == 1:
         raise SettingsError(f"{where}: expected at least one condition, got none: it would fit every image")

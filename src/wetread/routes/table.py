@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 from wetread.errors import SettingsError
+from wetread.routes.keys import check_keys
 from wetread.routes.rule import Route
 
 
@@ -21,9 +21,7 @@ def rule_of(table: Mapping[str, Any], number: int) -> Route:
     where = f"routes, rule {number}"
     if not isinstance(table, Mapping):
         raise SettingsError(f"{where}: expected a table, got {table!r}")
-    known = [item.name for item in fields(Route) if item.name != "number"]
-    if unknown := [key for key in table if key not in known]:
-        raise SettingsError(f"{where}: unknown key {unknown[0]!r}; expected some of {', '.join(known)}")
+    check_keys(where, table, Route, ours=("number",))
     return Route(**{key: _value(where, key, value) for key, value in table.items()}, number=number)
 
 

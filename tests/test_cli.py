@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import cv2
 import pydicom
 import pytest
+from click.testing import CliRunner
 from pydicom.data import get_testdata_file
 
 from tests import phantoms, toy
 from tests.wire.ehr import ehr
-from wetread import acquire, cli
+from wetread import acquire, cli, infer
 from wetread.cli.peers import show_pulled, show_steps
 from wetread.evidence.film import real_film
+from wetread.infer import Measured
 from wetread.jobs.instances import Arrival
 from wetread.jobs.store import Store
 from wetread.serve import doctor
@@ -213,6 +217,47 @@ def test_models_and_tune(run: Run) -> None:
     code, out, _ = run("models", "--json")
     assert {model["id"] for model in json.loads(out)} == {"cxr-lungs", "cxr-pneumonia"}
     assert "not measured" not in run("models")[1]
+
+
+def test_models_cuts_no_name_at_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    out = CliRunner().invoke(cli.commands, ["models"]).output
+    assert "first" in out  # choice: nothing was proven
+    assert "chosen" not in out
+    assert "…" not in out
+    for model in infer.find(Settings().models_dir):
+        cells = [[cell.strip() for cell in line.split("│")] for line in out.splitlines() if model.id in line]
+        assert [row[4] for row in cells] == [build.name for build in model.builds]
+
+
+def test_tune_remembers_each_model_as_soon_as_it_is_measured(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state" / "profile.json"
+    words = ["--models", str(models), "--state", str(path.parent), "--engine", "onnxruntime", "tune", "--seconds", "0"]
+    lungs, pneumonia = infer.find(models)
+    known = {
+        build.device_uid: Measured(build.device_uid, build.sha256, "old", 0, 1, 1, 1.0, 1.0, 1.0, 3)
+        for build in (*lungs.builds, *pneumonia.builds)
+    }
+    infer.write_profile(path, dataclasses.replace(infer.read_profile(path), rows=tuple(known.values())))
+    real = infer.trial
+
+    def trial(model: infer.Model, *given: Any) -> infer.Trial:
+        if model.id == pneumonia.id:
+            raise KeyboardInterrupt
+        return real(model, *given)
+
+    monkeypatch.setattr(infer, "trial", trial)
+    assert CliRunner().invoke(cli.commands, words).exit_code == 1
+    rows = infer.read_profile(path).rows
+    assert {(row.device_uid, row.engine) for row in rows} == {
+        *((build.device_uid, "onnxruntime") for build in lungs.builds),
+        *((build.device_uid, "old") for build in pneumonia.builds),
+    }
+    monkeypatch.setattr(infer, "trial", real)
+    assert CliRunner().invoke(cli.commands, words).exit_code == 0
+    assert {row.engine for row in infer.read_profile(path).rows} == {"onnxruntime"}
 
 
 def test_doctor(run: Run) -> None:

@@ -161,6 +161,22 @@ def test_device_that_breaks_while_it_loads_gives_way(
     assert loaded.identity.device == "CPU"
 
 
+@pytest.mark.parametrize("fault", ["wrong", "lost"])
+def test_a_build_that_fails_its_proof_is_named(
+    model: infer.Model, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path, fault: str
+) -> None:
+    """Not only of graphics processors: OpenVINO's int8 misses its golden output on some processors."""
+    real = engine.loader
+    broken = loading(real("openvino"), fault, 0)
+    monkeypatch.setattr(host, "loader", lambda name: broken if name == "openvino" else real(name))
+    (loaded,) = infer.open_all([model], Profile("here"), Settings(state=tmp_path))
+    assert loaded.engine.name == "onnxruntime"
+    (record,) = [one for one in caplog.records if "left out" in one.getMessage()]
+    about: Any = record
+    assert (record.levelname, about.where) == ("WARNING", f"{model.id} fp32 on openvino")
+    assert {"wrong": "differs from the golden one by", "lost": "lost"}[fault] in about.reason
+
+
 def test_bound_transfers_answer_as_plain_ones(model: infer.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine of graphics processors, on ONNX Runtime's CPU provider: the same calls."""
     monkeypatch.setitem(nvidia.PROVIDERS, "cuda", "CPUExecutionProvider")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +13,7 @@ from wetread.cli.base import FAILED, OK, commands, console, emit, json_option, s
 from wetread.settings import Settings
 
 if TYPE_CHECKING:
-    from wetread.infer import Profile, Trial
+    from wetread.infer import Measured, Model, Profile, Trial
 
 
 @commands.command()
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 def models(context: click.Context, as_json: bool) -> None:
     """List the models: what each reads, its builds, and which of them hold a certificate."""
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from wetread import infer
 
@@ -30,7 +32,9 @@ def models(context: click.Context, as_json: bool) -> None:
         emit([dataclasses.asdict(model) for model in found])
         return
     profile = infer.read_profile(settings.profile_path)
-    table = Table("model", "version", "reads", "build", "certified", "fastest here, ms", "chosen")
+    # Names are never cut or broken, all else may be broken: people copy them into the settings.
+    heads = ("model", "version", "reads", "build", "certified", "fastest here, ms", "first choice")
+    table = Table(*(Column(head, no_wrap=head in ("model", "build"), overflow="fold") for head in heads))
     for model in found:
         certified = any(build.certified for build in model.builds)
         choice = infer.choose(model, profile, settings.engine, settings.build) if certified else None
@@ -64,19 +68,19 @@ def tune(context: click.Context, seconds: float, certifies: bool, as_json: bool)
 
     settings = settings_of(context)
     found = infer.find(settings.models_dir)
+    before = infer.read_profile(settings.profile_path).rows
     profile = dataclasses.replace(infer.read_profile(settings.profile_path), rows=(), stale="")
     if certifies:
         told = infer.certify_here(found, settings, lambda why: click.echo(why, err=True))
         profile = dataclasses.replace(profile, sites=tuple(told))
     steps = infer.plan(found, settings, profile)
+    trials: list[Trial] = []
     with Progress(console=console(to_error=True), disable=as_json, transient=True) as bar:
-        trials = [
-            infer.trial(model, option, settings, profile, seconds)
-            for model, option in bar.track(steps, description="measuring")
-        ]
-    rows = tuple(row for one in trials for row in one.rows)
-    profile = dataclasses.replace(profile, rows=rows)
-    infer.write_profile(settings.profile_path, profile)
+        for at, (model, option) in enumerate(bar.track(steps, description="measuring"), 1):
+            trials.append(infer.trial(model, option, settings, profile, seconds))
+            if at == len(steps) or steps[at][0] is not model:  # a model is done: whoever stops here loses no other
+                remember(settings.profile_path, profile, trials, [one for one, _ in steps[at:]], before)
+    profile = dataclasses.replace(profile, rows=tuple(row for one in trials for row in one.rows))
     late = {
         model.id: ms for model in found if model.builds and (ms := infer.missed(model, profile, settings)) is not None
     }
@@ -96,6 +100,17 @@ def tune(context: click.Context, seconds: float, certifies: bool, as_json: bool)
             click.secho(f"{said}{settings.deadline_ms:g} ms", fg="red", bold=True, err=True)
         click.echo(f"Remembered in {settings.profile_path}; the node takes it from there.")
     context.exit(FAILED if late else OK)
+
+
+def remember(
+    path: Path, profile: Profile, trials: list[Trial], waiting: list[Model], before: Sequence[Measured]
+) -> None:
+    """Write what was measured, and beside it what was known of the models that wait to be."""
+    from wetread import infer
+
+    builds = {build.device_uid for model in waiting for build in model.builds}
+    rows = [row for one in trials for row in one.rows] + [row for row in before if row.device_uid in builds]
+    infer.write_profile(path, dataclasses.replace(profile, rows=tuple(rows)))
 
 
 def show_trials(trials: list[Trial], profile: Profile, settings: Settings) -> None:

@@ -22,7 +22,7 @@ from wetread.serve.logs import JsonFormatter
 from wetread.serve.metrics import Metrics
 from wetread.settings import Peer, Settings, load, parse_peer
 from wetread.wire import associate
-from wetread.wire.access import Access, Refusal, check_exposure, who_may_call
+from wetread.wire.access import Access, Refusal, callback, check_exposure, who_may_call
 from wetread.wire.associate import VERIFICATION, Associate, Context
 from wetread.wire.dimse import echo, send
 from wetread.wire.part10 import EXPLICIT_LITTLE, IMPLICIT_LITTLE
@@ -221,6 +221,12 @@ def test_what_is_exposed_without_a_list_does_not_start(given: dict[str, object],
 )
 def test_the_line_for_people(settings: Settings, said: str) -> None:
     assert said in who_may_call(settings)
+
+
+def test_nobody_is_called_back_under_a_title_that_dicom_does_not_allow() -> None:
+    settings = Settings(peers=(Peer("*", HERE, ("commit",), port=104),))
+    found = [callback(settings, calling, "127.0.0.1") for calling in ("CT1", "A\\B", "")]
+    assert [one is None for one in found] == [False, True, True]
 
 
 def test_peers_from_text_and_file(tmp_path: Path) -> None:

@@ -69,6 +69,9 @@ def test_precedence(tmp_path: Path) -> None:
         ({"WETREAD_QUIET_S": "-2"}, "expected a number, 0 or more"),
         ({"WETREAD_QUIET_S": "nan"}, "expected a number, 0 or more"),
         ({"WETREAD_QUIET_S": "inf"}, "expected a number"),
+        ({"WETREAD_INSTITUTION": "x" * 76}, "institution: expected one line of up to 64 characters .*76 characters"),
+        ({"WETREAD_INSTITUTION": "Haus\\7"}, "institution: expected .* without a backslash"),
+        ({"WETREAD_INSTITUTION": "Haus\n7"}, "institution: expected one line"),
         ({"WETREAD_LOG_LEVEL": "LOUD"}, "log_level: expected DEBUG, INFO, WARNING, ERROR, got 'LOUD'"),
     ],
 )
@@ -255,6 +258,11 @@ def test_a_rule_gives_a_destination_what_its_protocol_carries(tmp_path: Path) ->
     path.write_text(rule.format("SEG"))
     with pytest.raises(SettingsError, match="expected some of ORU, ORU-PDF, got SEG"):
         load(path, {})
+
+
+def test_an_institution_may_have_64_characters() -> None:
+    name = "Universitätsklinikum, Klinik für Radiologie".ljust(64, "x")
+    assert load(environ={"WETREAD_INSTITUTION": name}).institution == name
 
 
 def test_an_hl7_character_set_is_one_of_table_0211() -> None:

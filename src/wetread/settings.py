@@ -342,7 +342,7 @@ class Settings:
     decoder_cpu_s: float = _setting(20.0, "most processor time of one of them for one file", "s", least=1)
     decoder_wall_s: float = _setting(60.0, "most time of one of them for one file", "s", least=1)
     max_associations: int = _setting(20, "DICOM associations at the same time", "1", least=1)
-    institution: str = _setting("", "Institution Name (0008,0080) of our documents")
+    institution: str = _setting("", "Institution Name (0008,0080) of our documents, up to 64 characters")
     public_url: str = _setting("", "where others reach the HTTP port, https://host:port, for links; empty: no links")
     hl7_character_set: str = _setting("UNICODE UTF-8", "of HL7 messages (Table 0211); what does not fit goes as UTF-8")
     fhir: str = _setting("", "FHIR version: R4, R4B or R5; given, /fhir serves results; empty: R4, and only if sent")
@@ -507,6 +507,17 @@ def _character_set(raw: Any) -> str:
     return str(raw)
 
 
+def _institution(raw: Any) -> str:
+    """Name that fits into Institution Name."""
+    name = str(raw)
+    if len(name) > 64 or "\\" in name or not name.isprintable():
+        raise SettingsError(
+            f"setting institution: expected one line of up to 64 characters (VR LO) without a backslash, got {name!r}, "
+            f"{len(name)} characters"
+        )
+    return name
+
+
 def _fhir(raw: Any) -> str:
     """Version of FHIR, or none."""
     version = str(raw).upper()
@@ -624,6 +635,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "otlp_endpoint": _base_url("otlp_endpoint"),
     "public_url": _base_url("public_url"),
     "hl7_character_set": _character_set,
+    "institution": _institution,
     "fhir": _fhir,
     "fhir_systems": _systems,
 }

@@ -3,7 +3,8 @@
 Reads a `Result` and says it as DICOM SEG, SR, PM and SC, on demand as KOS, GSPS, PDF and
 label map, as HL7 message and FHIR transaction, as one HTML page and as JSON.  It decides nothing clinical: labels,
 codes and thresholds come with the model.
-Every document passes our own checker before it leaves, or nothing leaves.
+Every document passes our own checker before it leaves, or nothing leaves; an HL7 message or FHIR transaction that does
+not pass may be left out alone.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
 
@@ -23,7 +25,7 @@ from wetread.report.context import Context, context_of, left_out
 from wetread.report.elements import Item, decode, encode, get
 from wetread.report.equipment import MANUFACTURER
 from wetread.report.fhir.site import Site, site_of
-from wetread.report.identity import Source
+from wetread.report.identity import Source, bare
 from wetread.report.priors import Reported, priors, reported
 from wetread.report.problem import Problem
 from wetread.report.revision import Earlier, earlier, revision
@@ -38,6 +40,7 @@ __all__ = [
     "Reported",
     "Site",
     "alarm",
+    "bare",
     "check",
     "critical_findings",
     "documents",
@@ -110,6 +113,17 @@ class _Desk:
             raise DocumentError(f"documents: expected none with a problem, got {len(found)}: {said}")
 
 
+@contextmanager
+def _alone(kind: str, failed: dict[str, str] | None) -> Iterator[None]:
+    """Let what is made for a record fail by itself, where somebody asks what failed."""
+    try:
+        yield
+    except DocumentError as error:
+        if failed is None:
+            raise
+        failed[kind] = str(error)
+
+
 #: What is not known of the site where nobody says it.
 _ANYWHERE = Site()
 
@@ -122,6 +136,7 @@ def documents(
     character_set: str = UTF_8,
     site: Site = _ANYWHERE,
     illustrate: Callable[[Result], Result] = lambda result: result,
+    failed: dict[str, str] | None = None,
 ) -> tuple[Document, ...]:
     """Write every document of a result.
 
@@ -143,6 +158,9 @@ def documents(
         What FHIR needs to know of the site.
     illustrate
         Gives the result its pictures; called in a thread of its own, beside what needs none.
+    failed
+        Takes the HL7 messages and FHIR transactions that did not pass, by kind with the reason: the others leave
+        without them, and the JSON says so.  None: what does not pass raises.
 
     Returns
     -------
@@ -154,7 +172,7 @@ def documents(
     Raises
     ------
     DocumentError
-        A document did not pass our own checker; none leaves.
+        A document did not pass our own checker; none leaves, unless `failed` takes it.
     """
     context = context_of(result, institution)
     stem = hashlib.sha256(f"{result.digest}{result.study_uid}{result.source}".encode()).hexdigest()[:8]
@@ -169,14 +187,15 @@ def documents(
             context = replace(context, result=illustrated.result())
             made += desk.write(chain(_captured(context), _wanted(context, kinds)))
             desk.close()
-            messages = (
-                oru.document(context, kind, stem, public_url, character_set) for kind in oru.KINDS if kind in kinds
-            )
-            made += (one for one in messages if one is not None)
+            for kind in (one for one in oru.KINDS if one in kinds):
+                with _alone(kind, failed):
+                    message = oru.document(context, kind, stem, public_url, character_set)
+                    made += [message] if message is not None else []
         page_, result = html.result(), illustrated.result()
     if context is not None and "FHIR" in kinds and oru.patients(context):  # a record files nothing about nobody
-        data = fhir.bundle(context, site, public_url, [one for one in made if one.sop_class_uid], page_)
-        made.append(Document("FHIR", f"{stem}-fhir.json", data, filed=oru.filed_of(context, "FHIR")))
+        with _alone("FHIR", failed):
+            data = fhir.bundle(context, site, public_url, [one for one in made if one.sop_class_uid], page_)
+            made.append(Document("FHIR", f"{stem}-fhir.json", data, filed=oru.filed_of(context, "FHIR")))
     made.append(Document("HTML", f"{stem}-page.html", page_))
-    made.append(Document("JSON", f"{stem}-result.json", encoded_summary(result)))
+    made.append(Document("JSON", f"{stem}-result.json", encoded_summary(result, failed)))
     return tuple(made)

@@ -323,13 +323,12 @@ def _requests(data: Item, source: Source) -> Iterator[Problem]:
     named = sequence(data, "ReferencedRequestSequence")
     if not named and (accession or source.requests):
         yield Problem("ReferencedRequestSequence", "expected the request of the source, got none", "PS3.3 C.17.2")
-    for number, one in enumerate(named):
-        given = source.requests[number] if number < len(source.requests) else {}
-        expected = {"StudyInstanceUID": source.study_uid, "AccessionNumber": accession}
-        expected |= {"RequestedProcedureID": "", "RequestedProcedureDescription": ""}
-        for keyword, fallback in expected.items():
-            if get(one, keyword) != (get(given, keyword) or fallback):
-                where = f"ReferencedRequestSequence[{number + 1}].{keyword}"
+    if len(named) > len(source.asked):
+        yield Problem("ReferencedRequestSequence", "expected the requests of the source, got more", "PS3.3 C.17.2")
+    for number, (one, expected) in enumerate(zip(named, source.asked, strict=False), 1):
+        for keyword, value in expected.items():
+            if get(one, keyword) != value:
+                where = f"ReferencedRequestSequence[{number}].{keyword}"
                 yield Problem(where, "expected the value of the source, got another", "PS3.3 C.17.2")
 
 

@@ -16,6 +16,7 @@ from wetread.report.elements import Item, item
 from wetread.report.equipment import MANUFACTURER, contributing, contributors, equipment
 from wetread.report.fingerprint import fingerprint_of
 from wetread.report.identity import Source, identify
+from wetread.report.values import fitting
 from wetread.settings import LEFT_OUT
 from wetread.uids import derive
 
@@ -166,7 +167,7 @@ def body_part(source: Source, sided: bool = False) -> Item:
 
 def orientation(source: Source) -> Item:
     """Make Patient Orientation (2C): a projection has no plane orientation, so it is there."""
-    return item(PatientOrientation=source.orientation)
+    return item(PatientOrientation=fitting("PatientOrientation", source.orientation))
 
 
 def image_pixel(rows: int, columns: int, bits: int) -> Item:

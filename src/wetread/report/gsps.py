@@ -26,6 +26,7 @@ from wetread.report.identity import text_of
 from wetread.report.outlines import polylines
 from wetread.report.planes import source_reference, source_references
 from wetread.report.sc import WARNING
+from wetread.report.values import fitting, numbers
 from wetread.report.words import circumstances, names, statements
 
 WORDS = "AI WORDS"
@@ -153,10 +154,11 @@ def _groups(header: Any) -> list[Any]:
 def _rescale(header: Any) -> Item:
     """Repeat the image's own modality LUT: a state without one would undo it."""
     for holder in _groups(header):
-        slope, intercept = text_of(holder, "RescaleSlope"), text_of(holder, "RescaleIntercept")
+        slope, intercept = (numbers(text_of(holder, f"Rescale{word}")) for word in ("Slope", "Intercept"))
         if slope and intercept:
+            unit = fitting("RescaleType", text_of(holder, "RescaleType"))
             return item(
-                RescaleIntercept=intercept, RescaleSlope=slope, RescaleType=text_of(holder, "RescaleType") or "US"
+                RescaleIntercept=intercept, RescaleSlope=slope, RescaleType=unit if unit.isascii() and unit else "US"
             )
     return {}
 
@@ -164,20 +166,13 @@ def _rescale(header: Any) -> Item:
 def _window(image: Image) -> Item:
     """Take the image's own window, its first; without one what lies between percentiles of its values."""
     header = image.header
-    centre, width = (text_of(header, f"Window{word}").split("\\")[0] for word in ("Center", "Width"))
-    if not (_number(centre) and _number(width) and float(width) >= 1):
+    centre, width = (numbers(text_of(header, f"Window{word}").split("\\")[0]) for word in ("Center", "Width"))
+    if not (centre and width and float(width) >= 1):
         if text_of(header, "PhotometricInterpretation") == "MONOCHROME1":
             return {}  # its values may have been mirrored when it was decoded
         low, high = (float(one) for one in np.percentile(image.pixels[:, ::4, ::4], (0.5, 99.5)))
         centre, width = f"{(low + high) / 2:.6g}", f"{max(high - low, 1.0):.6g}"
     return item(SoftcopyVOILUTSequence=item(WindowCenter=centre, WindowWidth=width))
-
-
-def _number(text: str) -> bool:
-    try:
-        return len(text) <= 16 and bool(np.isfinite(float(text)))
-    except ValueError:
-        return False
 
 
 def dataset(context: Context, image: Image) -> Item:

@@ -8,15 +8,15 @@ C.7.1.3 (clinical trial), C.12.1 (SOP common).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from wetread.lossy import METHODS, was_lossy
-from wetread.report import codes
+from wetread.report import values
 from wetread.report.characters import CHARACTER_VRS, codecs_of, fits
 from wetread.report.elements import (
     CHARACTER_SET,
@@ -94,8 +94,23 @@ _MOMENTS = (
 )
 #: Stands where no date is known at all.
 UNKNOWN_MOMENT = ("19000101", "000000")
-_DATE = re.compile(r"[12]\d{3}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")
-_TIME = re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?")
+#: What a report must have to be found under its patient and study, beside `REQUIRED` and `_MOMENTS`.
+_IDENTIFYING = (
+    "SpecificCharacterSet",
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "Modality",
+    "IssuerOfPatientID",
+    "IssuerOfPatientIDQualifiersSequence",
+    "IssuerOfAccessionNumberSequence",
+)
+_TEXTS = CHARACTER_VRS | {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR"}
+#: Characters of a value whose length 16 bits can hold in any character set; no VR of 16 bits allows as many.
+_LONGEST = 16_000
+#: What of a request a report repeats.
+_REQUESTED = ("AccessionNumber", "RequestedProcedureID", "RequestedProcedureDescription")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +143,22 @@ class Source:
         )
 
     @property
+    def asked(self) -> list[dict[str, str]]:
+        """What a report repeats of each request, by keyword, each once; what does not fit there is left out.
+
+        Without Request Attributes the accession number alone tells of one.
+        """
+        accession = get(self.modules, "AccessionNumber", "")
+        made: list[dict[str, str]] = []
+        for request in self.requests or ({},):
+            told = {keyword: get(request, keyword, "") for keyword in _REQUESTED}
+            told["AccessionNumber"] = told["AccessionNumber"] or accession
+            one = {keyword: values.fitting(keyword, value) for keyword, value in told.items()}
+            one["StudyInstanceUID"] = get(request, "StudyInstanceUID") or self.study_uid
+            made += [] if one in made else [one]
+        return made
+
+    @property
     def referable(self) -> bool:
         """Whether an evidence sequence can name the instance."""
         return bool(self.series_uid and self.sop_uid and self.sop_class_uid)
@@ -156,11 +187,11 @@ def _lossy(header: Any) -> Item:
     if not was_lossy(text_of(header, "LossyImageCompression"), syntax):
         return item(LossyImageCompression="00")
     made = item(LossyImageCompression="01")
-    told = _taken(header, ("LossyImageCompressionRatio", "LossyImageCompressionMethod"))
-    ratio, method = get(told, "LossyImageCompressionRatio"), get(told, "LossyImageCompressionMethod")
-    if ratio and not method and syntax in METHODS:
-        return made | told | item(LossyImageCompressionMethod=METHODS[syntax])
-    return made | told if ratio and method else made
+    ratio = values.numbers(text_of(header, "LossyImageCompressionRatio"))
+    method = text_of(header, "LossyImageCompressionMethod") or METHODS.get(syntax, "")
+    if not (ratio and values.fitting("LossyImageCompressionMethod", method)):
+        return made
+    return made | item(LossyImageCompressionRatio=ratio, LossyImageCompressionMethod=method)
 
 
 def _taken(header: Any, keywords: Iterable[str]) -> Item:
@@ -174,8 +205,10 @@ def _taken(header: Any, keywords: Iterable[str]) -> Item:
 
 
 def _copied(element: Any) -> Item:
+    """Copy an attribute; a text under another VR of text than its own gets its own, as our documents must have it."""
     vr = str(element.VR)
-    if vr == "SQ":
+    allowed = values.vrs_of(int(element.tag)) or (vr,)
+    if vr == "SQ" and "SQ" in allowed:
         children = []
         for child in element.value:
             copied: Item = {}
@@ -183,10 +216,13 @@ def _copied(element: Any) -> Item:
                 copied |= _copied(one)
             children.append(copied)
         return {int(element.tag): ("SQ", children)}
-    if element.tag.is_private or vr not in CHARACTER_VRS | {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR"}:
+    own = vr if vr in allowed else allowed[0]
+    if element.tag.is_private or not {vr, own} <= _TEXTS:
         return {}
     text = _plain(element.value)
-    return {int(element.tag): (vr, text)} if vr in CHARACTER_VRS or text.isascii() else {}
+    if len(text) > _LONGEST or not (own in CHARACTER_VRS or text.isascii()):
+        return {}
+    return {int(element.tag): (own, text)}
 
 
 def moment(header: Any) -> tuple[str, str]:
@@ -197,14 +233,18 @@ def moment(header: Any) -> tuple[str, str]:
     said by the page, the JSON and the audit trail.
     """
     for date_keyword, time_keyword in _MOMENTS:
-        date = text_of(header, date_keyword)
-        if _DATE.fullmatch(date):
-            time = text_of(header, time_keyword)
-            return date, time if _TIME.fullmatch(time) else "000000"
+        if date := _day(text_of(header, date_keyword)):
+            return date, values.current("TM", text_of(header, time_keyword)) or "000000"
     stamp = text_of(header, "AcquisitionDateTime")
-    if _DATE.fullmatch(stamp[:8]):
-        return stamp[:8], stamp[8:14] if _TIME.fullmatch(stamp[8:14]) else "000000"
+    if date := _day(stamp[:8]):
+        return date, values.current("TM", stamp[8:14]) or "000000"
     return UNKNOWN_MOMENT
+
+
+def _day(text: str) -> str:
+    """Give a date as DA, "" where it is none, or of no year in which an image was made."""
+    day = values.current("DA", text)
+    return day if day[:1] in ("1", "2") else ""
 
 
 def character_set(header: Any, texts: Iterable[str]) -> str:
@@ -215,10 +255,18 @@ def character_set(header: Any, texts: Iterable[str]) -> str:
 
 
 def _valid_code(code: Item) -> bool:
-    limits = (("CodeValue", 16), ("CodingSchemeDesignator", 16), ("CodeMeaning", 64))
-    scheme = str(get(code, "CodingSchemeDesignator", ""))
-    known = scheme in codes.SCHEMES or scheme.startswith("99")
-    return known and all(0 < len(get(code, keyword, "")) <= most for keyword, most in limits)
+    """Whether our checker would let a report repeat a code, and HL7 has a place for it."""
+    return bool(get(code, "CodeValue")) and not any(values.problems(item(ProcedureCodeSequence=code), {}))
+
+
+def bare(header: Any) -> Dataset:
+    """Leave of a header what names patient, study and image, and nothing that describes them."""
+    made = Dataset()
+    keywords = (*REQUIRED, *_IDENTIFYING, *(keyword for pair in _MOMENTS for keyword in pair))
+    for tag in sorted({entry_of(keyword)[0] for keyword in keywords}):
+        if tag in header:
+            made[tag] = header[tag]
+    return made
 
 
 def identify(header: Any, study_uid: str = "", texts: Iterable[str] = ()) -> Source | None:
@@ -244,9 +292,11 @@ def identify(header: Any, study_uid: str = "", texts: Iterable[str] = ()) -> Sou
     modules = item(**dict.fromkeys(REQUIRED, "")) | _taken(header, REQUIRED + OPTIONAL)
     modules |= item(StudyInstanceUID=study_uid)
     requests = sequence(_taken(header, ("RequestAttributesSequence",)), "RequestAttributesSequence")
+    frame = text_of(header, "FrameOfReferenceUID")
+    position = values.fitting("PositionReferenceIndicator", text_of(header, "PositionReferenceIndicator"))
     copied = [entry[1] for _, _, entry in walk(modules) if entry[0] in CHARACTER_VRS]
     copied += [entry[1] for one in requests for _, _, entry in walk(one) if entry[0] in CHARACTER_VRS]
-    declared = character_set(header, [*copied, *texts])
+    declared = character_set(header, [*copied, position, *texts])
     if declared:
         modules[CHARACTER_SET] = ("CS", declared)
     return Source(
@@ -258,11 +308,11 @@ def identify(header: Any, study_uid: str = "", texts: Iterable[str] = ()) -> Sou
         sop_class_uid=text_of(header, "SOPClassUID"),
         moment=moment(header),
         modality=text_of(header, "Modality"),
-        body_part=text_of(header, "BodyPartExamined"),
+        body_part=values.fitting("BodyPartExamined", text_of(header, "BodyPartExamined")),
         laterality=text_of(header, "Laterality") or text_of(header, "ImageLaterality"),
         orientation=text_of(header, "PatientOrientation"),
-        frame_of_reference=text_of(header, "FrameOfReferenceUID"),
-        position_reference=text_of(header, "PositionReferenceIndicator"),
+        frame_of_reference=frame if frame.isascii() else "",
+        position_reference=position,
         procedures=tuple(one for one in sequence(modules, "ProcedureCodeSequence") if _valid_code(one)),
         requests=tuple(requests),
         lossy=_lossy(header),

@@ -28,6 +28,7 @@ from wetread.report.message import problems
 from wetread.report.observations import PRELIMINARY, Observation, accession, coded, observations
 from wetread.report.problem import require_none
 from wetread.report.sr import procedures
+from wetread.report.values import current
 from wetread.wire import hl7
 from wetread.wire.hl7 import UTF_8
 
@@ -37,6 +38,7 @@ KINDS = ("ORU", "ORU-PDF")
 _SECTIONS = {"CT": "CT", "MR": "NMR", "US": "RUS"}
 _ZONE = re.compile(r"[+-]\d{4}")
 _SEXES = frozenset("MFO")
+_BORN = re.compile(r"\d{4}((0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])?)?")
 
 #: A field, or none: numbers are the standard's.
 Fields = dict[int, Any]
@@ -148,14 +150,15 @@ def _msh(context: Context, filed: Filed) -> tuple[Any, ...]:
 
 def _pid(context: Context) -> tuple[Any, ...]:
     modules = context.source.modules
-    sex = str(get(modules, "PatientSex", ""))
+    sex, born = str(get(modules, "PatientSex", "")), str(get(modules, "PatientBirthDate", ""))
+    born = current("DA", born) or born
     return _segment(
         "PID",
         {
             1: "1",
             3: [_cx(value, kind) for kind, value in patients(context)],
             5: names(str(get(modules, "PatientName", ""))) or [("", "", "", "", "", "", "U")],
-            7: str(get(modules, "PatientBirthDate", "")),
+            7: born if _BORN.fullmatch(born) else "",
             8: sex if sex in _SEXES else "",
         },
     )

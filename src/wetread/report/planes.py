@@ -18,6 +18,7 @@ from wetread.report.codes import coded
 from wetread.report.context import Context, reference
 from wetread.report.elements import Item, item
 from wetread.report.identity import Source, text_of
+from wetread.report.values import numbers
 from wetread.uids import derive
 
 #: The letters of Patient Orientation (PS3.3 Section C.7.6.1.1.1) as directions in the patient.
@@ -109,7 +110,7 @@ def pixel_measures(context: Context) -> Item:
     depth, row, column = image.spacing_mm
     made = item(PixelSpacing=_decimals((row, column)), SliceThickness=_decimals((depth,)))
     if len(image.pixels) > 1:
-        thickness = text_of(context.result.header, "SliceThickness")
+        thickness = numbers(text_of(context.result.header, "SliceThickness"))
         made |= item(SpacingBetweenSlices=_decimals((depth,)))
         made |= item(SliceThickness=thickness) if _is_length(thickness) else {}
     return item(PixelMeasuresSequence=made)
@@ -117,7 +118,7 @@ def pixel_measures(context: Context) -> Item:
 
 def _is_length(text: str) -> bool:
     try:
-        return len(text) <= 16 and 0 < float(text) < 1e3
+        return 0 < float(text) < 1e3
     except ValueError:
         return False
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from wetread.records import Picture, Result
 from wetread.report.codes import IMAGE_PROCESSING, IMAGE_PROCESSING_SOURCE, coded
-from wetread.report.context import Context, beginning, body_part
+from wetread.report.context import Context, beginning, body_part, orientation
 from wetread.report.elements import Item, item
 from wetread.report.planes import source_references
 from wetread.report.words import circumstances, names, statements
@@ -63,6 +63,7 @@ def dataset(context: Context, picture: Picture) -> Item:
     """Make the secondary capture of a picture."""
     drawn = captioned(picture, _lines(context.result))
     made = beginning(context, "SC") | body_part(context.source, sided=True) | context.source.lossy
+    made |= orientation(context.source)
     if context.source.referable:
         made |= item(
             SourceImageSequence=[
@@ -73,7 +74,6 @@ def dataset(context: Context, picture: Picture) -> Item:
     return made | item(
         ConversionType="WSD",
         ImageType="DERIVED\\SECONDARY",
-        PatientOrientation=context.source.orientation,
         BurnedInAnnotation="YES",
         DerivationDescription=f"{picture.caption}. {WARNING}."[:1024],
         DerivationCodeSequence=coded(IMAGE_PROCESSING),

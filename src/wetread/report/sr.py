@@ -14,12 +14,14 @@ from wetread.records import Code, Explanation, Finding, Followed, Measurement, P
 from wetread.report import codes, previous
 from wetread.report.codes import coded
 from wetread.report.context import KINDS, Context, beginning, instance_uid, left_out, place_of, reference
-from wetread.report.elements import Item, get, item
+from wetread.report.elements import Item, entry_of, get, item, walk
 from wetread.report.equipment import Algorithm, algorithm, contributors, serial_number
 from wetread.report.planes import source_reference, source_references
 from wetread.report.revision import predecessors
 from wetread.report.words import decimal, omitted, percent, reduction
 from wetread.uids import derive
+
+_DESIGNATOR = entry_of("CodingSchemeDesignator")[0]
 
 
 def _node(relation: str, kind: str, name: Code | None, **value: object) -> Item:
@@ -307,24 +309,28 @@ def _evidence(context: Context) -> Item:
 def requests(context: Context) -> Item:
     """Name the requests that the study fulfils, when the source knows any."""
     source = context.source
-    accession = get(source.modules, "AccessionNumber", "")
-    if not accession and not source.requests:
+    if not get(source.modules, "AccessionNumber") and not source.requests:
         return {}
-    made = []
-    for request in source.requests or ({},):
-        known = {key: get(request, key, "") for key in ("RequestedProcedureID", "RequestedProcedureDescription")}
-        made.append(
-            item(
-                StudyInstanceUID=get(request, "StudyInstanceUID") or source.study_uid,
-                ReferencedStudySequence=[],
-                AccessionNumber=get(request, "AccessionNumber") or accession,
-                PlacerOrderNumberImagingServiceRequest="",
-                FillerOrderNumberImagingServiceRequest="",
-                RequestedProcedureCodeSequence=[],
-                **known,
-            )
-        )
-    return item(ReferencedRequestSequence=made)
+    unknown = item(
+        ReferencedStudySequence=[],
+        PlacerOrderNumberImagingServiceRequest="",
+        FillerOrderNumberImagingServiceRequest="",
+        RequestedProcedureCodeSequence=[],
+    )
+    return item(ReferencedRequestSequence=[item(**told) | unknown for told in source.asked])
+
+
+def _schemes(tree: list[Item]) -> Item:
+    """Identify our own coding scheme and name the other private ones of a tree: of those nobody told us more."""
+    used = {value for _, tag, (_, value) in walk(item(ContentSequence=tree)) if tag == _DESIGNATOR}
+    others = sorted(scheme for scheme in used - {codes.PRIVATE_SCHEME} if scheme.startswith("99"))
+    ours = item(
+        CodingSchemeDesignator=codes.PRIVATE_SCHEME,
+        CodingSchemeUID=codes.PRIVATE_SCHEME_UID,
+        CodingSchemeName="Wetread codes",
+        CodingSchemeResponsibleOrganization="Wetread",
+    )
+    return item(CodingSchemeIdentificationSequence=[ours, *(item(CodingSchemeDesignator=one) for one in others)])
 
 
 def dataset(context: Context) -> Item:
@@ -336,8 +342,9 @@ def dataset(context: Context) -> Item:
     made = beginning(context, "SR") | _evidence(context) | requests(context) | _template("1500")
     made |= previous.evidence(context.result.priors)
     made |= predecessors(context, "SR")
-    refusal = context.result.refusal
-    made |= item(
+    refusal, tree = context.result.refusal, _tree(context)
+    made |= _schemes(tree)
+    return made | item(
         ReferencedPerformedProcedureStepSequence=[],
         PerformedProcedureCodeSequence=[],
         CompletionFlag="COMPLETE" if refusal is None else "PARTIAL",
@@ -347,12 +354,5 @@ def dataset(context: Context) -> Item:
         ValueType="CONTAINER",
         ConceptNameCodeSequence=coded(codes.IMAGING_MEASUREMENT_REPORT),
         ContinuityOfContent="SEPARATE",
-        ContentSequence=_tree(context),
-        CodingSchemeIdentificationSequence=item(
-            CodingSchemeDesignator=codes.PRIVATE_SCHEME,
-            CodingSchemeUID=codes.PRIVATE_SCHEME_UID,
-            CodingSchemeName="Wetread codes",
-            CodingSchemeResponsibleOrganization="Wetread",
-        ),
+        ContentSequence=tree,
     )
-    return made

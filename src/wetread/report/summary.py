@@ -7,6 +7,7 @@ the digest of the source.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from wetread import __version__
@@ -193,6 +194,7 @@ def summary(result: Result) -> dict[str, Any]:
     }
 
 
-def encoded(result: Result) -> bytes:
-    """Encode the summary as UTF-8 JSON."""
-    return (json.dumps(summary(result), ensure_ascii=False, indent=2) + "\n").encode()
+def encoded(result: Result, failed: Mapping[str, str] | None = None) -> bytes:
+    """Encode the summary as UTF-8 JSON; `failed` is what did not pass our checker, by kind with the reason, if any."""
+    said = summary(result) | ({"failed": dict(failed)} if failed else {})
+    return (json.dumps(said, ensure_ascii=False, indent=2) + "\n").encode()

@@ -17,6 +17,7 @@ from wetread.report.equipment import MANUFACTURER, MODEL_NAME
 from wetread.report.identity import Source
 from wetread.report.problem import HABIT, Problem
 from wetread.report.tree import key_of, named, walk_nodes
+from wetread.report.values import fitting
 
 _EVIDENCE = "CurrentRequestedProcedureEvidenceSequence"
 _EQUAL = ("StudyInstanceUID", "PatientID", "PatientName", "Manufacturer", "SoftwareVersions", "DeviceSerialNumber")
@@ -153,7 +154,7 @@ def habits(kind: str, data: Item, source: Source) -> Iterator[Problem]:
         "InstanceNumber": "1",
     }
     if kind in ("SEG", "SC", "LABELMAP"):
-        expected["PatientOrientation"] = source.orientation
+        expected["PatientOrientation"] = fitting("PatientOrientation", source.orientation)
     if kind not in ("SR", "KOS", "PDF") and source.body_part:
         expected["BodyPartExamined"] = source.body_part
     if kind in ("SC", "PDF"):

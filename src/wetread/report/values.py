@@ -8,11 +8,13 @@ DICOM PS3.5 Sections 6.2 (value representations) and 9.1 (UIDs), PS3.3 Section 8
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from functools import lru_cache
 
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.valuerep import format_number_as_ds
 
 from wetread.records import Code
 from wetread.report import codes
@@ -20,16 +22,25 @@ from wetread.report.elements import Item, entry_of, get, name_of, walk
 from wetread.report.problem import Problem
 
 _VR = "PS3.5 Section 6.2"
+#: Digits are those of ASCII only.
 _PATTERNS = {
-    "AE": re.compile(r"[ -\[\]-~]{1,16}"),
-    "AS": re.compile(r"\d{3}[DWMY]"),
-    "CS": re.compile(r"[A-Z0-9 _]{1,16}"),
-    "DA": re.compile(r"\d{4}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"),
-    "DS": re.compile(r" *[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)? *"),
-    "DT": re.compile(r"\d{4}(\d{2}){0,5}(\.\d{1,6})?([+-]\d{4})?"),
-    "IS": re.compile(r" *[+-]?\d{1,11} *"),
-    "TM": re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?"),
-    "UI": re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+"),
+    vr: re.compile(pattern, re.ASCII)
+    for vr, pattern in {
+        "AE": r"[ -\[\]-~]{1,16}",
+        "AS": r"\d{3}[DWMY]",
+        "CS": r"[A-Z0-9 _]{1,16}",
+        "DA": r"\d{4}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])",
+        "DS": r" *[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)? *",
+        "DT": r"\d{4}(\d{2}){0,5}(\.\d{1,6})?([+-]\d{4})?",
+        "IS": r" *[+-]?\d{1,11} *",
+        "TM": r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?",
+        "UI": r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+",
+    }.items()
+}
+#: How ACR-NEMA wrote a day and a time of day, which whoever reads must still know.
+_FORMERLY = {
+    "DA": re.compile(r"(\d{4})\.(\d\d)\.(\d\d)", re.ASCII),
+    "TM": re.compile(r"(\d\d):(\d\d)(?::(\d\d(?:\.\d{1,6})?))?", re.ASCII),
 }
 _LENGTHS = {"DS": 16, "IS": 12, "LO": 64, "LT": 10240, "SH": 16, "ST": 1024, "UI": 64}
 _SINGLE = frozenset({"LT", "ST", "UR", "UT"})
@@ -98,8 +109,34 @@ def fault_of(vr: str, value: str) -> str:
     return ""
 
 
+def fitting(keyword: str, value: str) -> str:
+    """Give an optional value of the source where an attribute of ours can hold it, else "": it is never shortened."""
+    return "" if "�" in value or fault_of(entry_of(keyword)[1], value) else value
+
+
+def numbers(text: str) -> str:
+    """Give numbers of the source as DS, with as many digits as 16 characters hold; "" where one is no number."""
+    try:
+        return "\\".join(_number(one) for one in text.split("\\"))
+    except ValueError:
+        return ""
+
+
+def _number(text: str) -> str:
+    if not _PATTERNS["DS"].fullmatch(text) or not math.isfinite(float(text)):
+        raise ValueError
+    return text if len(text) <= _LENGTHS["DS"] else format_number_as_ds(float(text))
+
+
+def current(vr: str, text: str) -> str:
+    """Give a DA or TM of the source as it is written today, "" where it is none."""
+    found = _FORMERLY[vr].fullmatch(text)
+    text = "".join(filter(None, found.groups())) if found else text
+    return text if _PATTERNS[vr].fullmatch(text) else ""
+
+
 @lru_cache(maxsize=2048)
-def _vrs_of(tag: int) -> tuple[str, ...]:
+def vrs_of(tag: int) -> tuple[str, ...]:
     """Give the VRs that the data dictionary allows a tag; none when it is not in there."""
     return tuple(dictionary_VR(tag).split(" or ")) if dictionary_has_tag(tag) else ()
 
@@ -107,7 +144,7 @@ def _vrs_of(tag: int) -> tuple[str, ...]:
 def misplaced(data: Item) -> Iterator[Problem]:
     """Judge that every attribute has the VR of the data dictionary; all else rests on it."""
     for path, tag, (vr, _) in walk(data):
-        allowed = _vrs_of(tag)
+        allowed = vrs_of(tag)
         if allowed and vr not in allowed:
             where = path + name_of(tag)
             yield Problem(where, f"expected VR {' or '.join(allowed)}, got {vr}", "PS3.6 Section 6")

@@ -19,6 +19,7 @@ from wetread.report.equipment import software
 from wetread.report.fhir.coding import DCM, Json, dicom_uid, full_url, moment, oid, term
 from wetread.report.fhir.shared import Shared, entry
 from wetread.report.page import jpeg
+from wetread.report.values import current
 from wetread.uids import derive
 
 WADO = "/dicomweb"  # below `public_url`
@@ -48,9 +49,9 @@ def study(shared: Shared, where: Json | None) -> Json:
     """
     source = shared.context.source
     modules = source.modules
-    date = get(modules, "StudyDate", "")
+    date, time = (current(vr, get(modules, f"Study{word}", "")) for vr, word in (("DA", "Date"), ("TM", "Time")))
     offset = get(modules, "TimezoneOffsetFromUTC", "")
-    started = moment(date, get(modules, "StudyTime", ""), offset) if len(date) == 8 else shared.effective
+    started = moment(date, time, offset) if date else shared.effective
     series = list(_series(shared))
     modalities = dict.fromkeys(one["modality"]["code"] for one in series)
     made: Json = {

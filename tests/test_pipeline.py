@@ -23,7 +23,7 @@ from wetread.errors import DocumentError, EngineError
 from wetread.evidence.film import film_for_every_model, real_film
 from wetread.infer.host import Rest
 from wetread.records import Circumstances, Document, Reading, Result, Tensor
-from wetread.settings import STEPS, Settings, load
+from wetread.settings import STEPS, Settings, load, parse_destination
 
 KINDS = {"SEG", "SR", "PM", "SC", "HTML", "JSON"}
 
@@ -322,6 +322,89 @@ def test_document_that_fails_the_checker_takes_back_the_result(
     assert reading.result.read_at
     assert not reading.result.findings
     assert {d.kind for d in reading.documents} == {"SR", "HTML", "JSON"}
+
+
+def request(**values: str) -> pydicom.Dataset:
+    made = pydicom.Dataset()
+    for name, value in values.items():
+        setattr(made, name, value)
+    return made
+
+
+@pytest.mark.filterwarnings("ignore:The value length:UserWarning")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ProcedureCodeSequence": [request(CodeValue="X2", CodingSchemeDesignator="99RIS", CodeMeaning="Thorax")]},
+        {"RequestAttributesSequence": [request(RequestedProcedureID="RP", ScheduledProcedureStepID=n) for n in "12"]},
+        {"AccessionNumber": "A" * 20},
+    ],
+    ids=["private scheme", "two steps of a request", "long accession number"],
+)
+def test_an_odd_value_of_the_header_costs_no_report(reader: pipeline.Reader, changes: dict[str, object]) -> None:
+    reading = read_one(reader, edited(**changes))
+    assert reading.result.refusal is None
+    assert {d.kind for d in reading.documents} == KINDS
+    refused = read_one(reader, edited(**changes, BodyPartExamined="KNEE"))
+    assert refused.result.refusal is not None
+    assert refused.result.refusal.code == "WRONG-BODY-PART"
+    assert refused.documents[0].kind == "SR"
+
+
+def test_bytes_of_another_character_set_cost_no_report(reader: pipeline.Reader) -> None:
+    asked = request(RequestedProcedureDescription="RQntgen Thorax")
+    data = edited(SpecificCharacterSet="ISO_IR 192", RequestAttributesSequence=[asked])
+    reading = read_one(reader, data.replace(b"RQntgen", b"R\xf6ntgen"))
+    assert reading.result.refusal is None
+    assert {d.kind for d in reading.documents} == KINDS
+
+
+def test_a_message_that_fails_its_check_is_lost_alone(
+    reader: pipeline.Reader, caplog: pytest.LogCaptureFixture
+) -> None:
+    """OBR-18 takes 60 characters; an accession number is never cut, as it would be another."""
+    places = (parse_destination("PACS@h:104"), parse_destination("RIS@mllp://h:2575"))
+    records = replace(reader, settings=replace(reader.settings, destinations=places, fhir="R4"))
+    long = replace_value(edited(AccessionNumber="A" * 16), b"A" * 16, b"A" * 70)
+    reading = read_one(records, long)
+    assert reading.result.refusal is None
+    assert {d.kind for d in reading.documents} == KINDS | {"FHIR"}
+    said = json.loads(next(one.data for one in reading.documents if one.kind == "JSON"))
+    assert list(said["failed"]) == ["ORU"]
+    (line,) = [one for one in caplog.records if one.name == "wetread.pipeline"]
+    assert (line.levelname, vars(line)["where"], vars(line)["reason"]) == ("ERROR", "ORU", said["failed"]["ORU"])
+    assert "OBR-18" in said["failed"]["ORU"]
+    assert "AAA" not in said["failed"]["ORU"]
+
+
+def replace_value(data: bytes, old: bytes, new: bytes) -> bytes:
+    """Put a value of another length, below 256, into a file in Explicit VR Little Endian."""
+    assert data.count(b"SH" + bytes([len(old), 0]) + old) == 1
+    return data.replace(b"SH" + bytes([len(old), 0]) + old, b"SH" + bytes([len(new), 0]) + new)
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_last_resort_leaves_out_what_describes_before_it_gives_up_the_report(
+    reader: pipeline.Reader, monkeypatch: pytest.MonkeyPatch, refused: bool
+) -> None:
+    """Whatever in a header our checker does not pass: who knows where the image is gets told that it was not read."""
+    real = report.documents
+
+    def strict(result: Result, *settings: Any) -> tuple[Document, ...]:
+        if result.header is not None and "StudyDescription" in result.header:
+            raise DocumentError("SR: expected a document without problems, got 1")
+        return real(result, *settings)
+
+    monkeypatch.setattr(report, "documents", strict)
+    data = edited(StudyDescription="Thorax", **({"BodyPartExamined": "KNEE"} if refused else {}))
+    reading = read_one(reader, data)
+    assert reading.result.refusal is not None
+    assert reading.result.refusal.code == ("WRONG-BODY-PART" if refused else "CRASHED")
+    assert [d.kind for d in reading.documents] == ["SR", "HTML", "JSON"]
+    sr, source = (pydicom.dcmread(io.BytesIO(one)) for one in (reading.documents[0].data, data))
+    for keyword in ("PatientID", "PatientName", "StudyInstanceUID", "AccessionNumber"):
+        assert sr[keyword].value == source[keyword].value
+    assert not report.check(reading.documents[0].data)
 
 
 def test_what_is_left_out_under_strain_changes_no_answer(reader: pipeline.Reader) -> None:

@@ -6,6 +6,7 @@ with documents, or a coded refusal with its document.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -45,6 +46,8 @@ from wetread.records import (
 from wetread.routes import UNROUTED, Decision, decide, named_models
 from wetread.settings import Settings
 from wetread.turns import Turns
+
+log = logging.getLogger("wetread.pipeline")
 
 
 @dataclass(slots=True)
@@ -242,7 +245,8 @@ class Reader:
     def _set_aside(self, result: Result, reason: str) -> tuple[Result, tuple[Document, ...]]:
         """Take back what was said, as a document about it failed our own checker; a refusal stands.
 
-        If not even the SR of the refusal passes, what is left are the documents without one.
+        If not even the SR of the refusal passes, what the header tells beside patient, study and image is left
+        out; if that does not help, what is left are the documents without an SR.
         """
         if result.refusal is None:
             bare = Result(
@@ -252,18 +256,23 @@ class Reader:
             result = replace(
                 bare, refusal=refusal, revision=result.revision, timings=result.timings, read_at=result.read_at
             )
-            try:
+            with suppress(DocumentError):
                 return result, self._written(result, self.settings.kinds)
-            except DocumentError:
-                pass
+        if result.header is not None:
+            with suppress(DocumentError):
+                return result, self._written(replace(result, header=report.bare(result.header)), self.settings.kinds)
         return result, self._written(replace(result, header=None, image=None))
 
     def _written(
         self, result: Result, kinds: Collection[str] = (), illustrate: Illustrate = _same
     ) -> tuple[Document, ...]:
         settings = self.settings
-        more = (settings.public_url, settings.hl7_character_set, report.site_of(settings), illustrate)
-        return report.documents(result, settings.institution, kinds, *more)
+        failed: dict[str, str] = {}
+        more = (settings.public_url, settings.hl7_character_set, report.site_of(settings), illustrate, failed)
+        made = report.documents(result, settings.institution, kinds, *more)
+        for kind, reason in failed.items():
+            log.error("document did not pass our checker, the others leave", extra={"where": kind, "reason": reason})
+        return made
 
     def _row(self, image: Image, blank: Result, clock: Clock, decision: Decision = UNROUTED) -> Result:
         """Outlines first, then the classifiers on what they bound; film and volume go the same way.

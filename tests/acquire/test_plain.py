@@ -50,6 +50,14 @@ def test_what_the_image_says_of_its_loss_stays() -> None:
     assert told(jpeg(**before, LossyImageCompressionMethod="ISO_15444_1")) == ("01", "9.5", "ISO_15444_1")
 
 
+@pytest.mark.parametrize("high_bit", [11, 13, 15])
+def test_words_are_decoded_as_they_are(high_bit: int) -> None:
+    """What stands beside the values, and where they stand, is told by High Bit."""
+    film = phantoms.make_film(bits=(16, 12, high_bit), junk=0xA5A5, syntax=uid.RLELossless)
+    words = film.PixelData
+    assert pydicom.dcmread(io.BytesIO(explicit(phantoms.to_bytes(film), Settings()))).PixelData == words
+
+
 @pytest.mark.parametrize("declared", [None, "00"])
 def test_nothing_is_lost_without_loss(declared: str | None) -> None:
     stored = phantoms.chest(96, 80, *phantoms.stored_range(12, False))

@@ -48,7 +48,7 @@ def check_frame(frame: bytes, family: str, layout: Layout) -> None:
         _check_rle(frame, layout)
         return
     try:
-        rows, columns, components = _j2k_size(frame) if family == "J2K" else _jpeg_size(frame)
+        rows, columns, components, _ = _j2k_size(frame) if family == "J2K" else _jpeg_size(frame)
     except (struct.error, IndexError) as error:
         raise NotRead("TRUNCATED-PIXELS", f"The {family} frame of {len(frame)} bytes ends in its header.") from error
     if (rows, columns, components) != (layout.rows, layout.columns, 1):
@@ -63,8 +63,26 @@ def check_frame(frame: bytes, family: str, layout: Layout) -> None:
         raise NotRead("TRUNCATED-PIXELS", f"The {family} frame of {len(frame)} bytes has no end marker.")
 
 
-def _jpeg_size(frame: bytes) -> tuple[int, int, int]:
-    """Rows, columns and components by the first Start Of Frame."""
+def bits_of(frame: bytes, family: str) -> int:
+    """Return of how many bits a compressed frame says that its values are.
+
+    Parameters
+    ----------
+    frame, family
+        As in `check_frame`, but no RLE: that compresses whole words.
+
+    Raises
+    ------
+    NotRead
+        BAD-PIXELS (no codestream).
+    struct.error, IndexError
+        It ends in its header.
+    """
+    return (_j2k_size(frame) if family == "J2K" else _jpeg_size(frame))[3]
+
+
+def _jpeg_size(frame: bytes) -> tuple[int, int, int, int]:
+    """Rows, columns, components and bits by the first Start Of Frame."""
     if frame[:2] != b"\xff\xd8":
         raise NotRead("BAD-PIXELS", "The frame does not start as a JPEG codestream.")
     at = 2
@@ -75,22 +93,22 @@ def _jpeg_size(frame: bytes) -> tuple[int, int, int]:
         if marker == 0xFF:
             at += 1
         elif marker in _SOF:
-            rows, columns, components = struct.unpack_from(">HHB", frame, at + 5)
-            return rows, columns, components
+            bits, rows, columns, components = struct.unpack_from(">BHHB", frame, at + 4)
+            return rows, columns, components, bits
         elif marker == _SOS or marker == 0xD9:
             raise NotRead("BAD-PIXELS", "The JPEG frame has no Start Of Frame.")
         else:
             at += 2 if marker in _STANDALONE else 2 + struct.unpack_from(">H", frame, at + 2)[0]
 
 
-def _j2k_size(frame: bytes) -> tuple[int, int, int]:
-    """Rows, columns and components by the SIZ segment."""
+def _j2k_size(frame: bytes) -> tuple[int, int, int, int]:
+    """Rows, columns, components and the bits of the first by the SIZ segment."""
     start = frame.find(_SOC_SIZ, 0, 512)
     if start < 0:
         raise NotRead("BAD-PIXELS", "The frame does not start as a JPEG 2000 codestream.")
     x1, y1, x0, y0 = struct.unpack_from(">4L", frame, start + 8)
-    components = struct.unpack_from(">H", frame, start + 40)[0]
-    return y1 - y0, x1 - x0, components
+    components, bits = struct.unpack_from(">HB", frame, start + 40)
+    return y1 - y0, x1 - x0, components, (bits & 0x7F) + 1
 
 
 def _check_tile_parts(frame: bytes) -> None:

@@ -48,7 +48,7 @@ def explicit(data: bytes, settings: Settings) -> bytes:
             made, file = dcmread(BytesIO(data), force=True), BytesIO()
             if made.file_meta.TransferSyntaxUID.is_compressed and "PixelData" in made:
                 syntax, size = str(made.file_meta.TransferSyntaxUID), len(made.PixelData)
-                made.decompress(generate_instance_uid=False)
+                made.decompress(generate_instance_uid=False, correct_unused_bits=False)  # High Bit says which they are
                 _tell_loss(made, syntax, size)
             made.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
             dcmwrite(file, made, implicit_vr=False, little_endian=True, enforce_file_format=True)

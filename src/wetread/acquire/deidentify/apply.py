@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 
 from wetread.acquire.deidentify import results
 from wetread.acquire.deidentify.back import identity_of, note_identity
+from wetread.acquire.deidentify.bits import clear_unused, may_hold_more, overlays_pixels
 from wetread.acquire.deidentify.ledger import Ledger
 from wetread.acquire.deidentify.names import Answers, Names, Wanted
 from wetread.acquire.deidentify.pixels import black_out, rule_for
@@ -21,13 +22,14 @@ from wetread.acquire.deidentify.walk import Walk
 from wetread.acquire.plain import explicit
 from wetread.acquire.quiet import FOREIGN_ERRORS, quiet
 from wetread.errors import Blocked, NotRead
-from wetread.routes.burned import BurnedIn
+from wetread.routes.burned import BurnedIn, Rectangle
 from wetread.settings import Settings
 from wetread.uids import IMPLEMENTATION_CLASS_UID
 
 __all__ = ["Asked", "Deidentified", "answered", "asked", "deidentify", "deidentify_result"]
 
 _SETTINGS = Settings()
+_OVERLAY = "an overlay in the bits of its pixels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,8 @@ class Asked:
 def deidentify(data: bytes, profile: Profile, ledger: Ledger, settings: Settings = _SETTINGS) -> Deidentified:
     """Return a copy of an image under the basic profile and options.
 
-    Its pixels stay as they are encoded, unless a rule has rectangles blacked out in them; what was compressed
-    is Explicit VR Little Endian then.
+    Its pixels stay as they are encoded, unless a rule has rectangles blacked out in them or something lies in the bits
+    beside their values, which goes; what was compressed is Explicit VR Little Endian then.
 
     Parameters
     ----------
@@ -66,7 +68,8 @@ def deidentify(data: bytes, profile: Profile, ledger: Ledger, settings: Settings
     ------
     Blocked
         NO-PIXELS: it is no DICOM image; NOT-READABLE; BURNED-IN: text may be burned into its pixels, as Burned In
-        Annotation (0028,0301) is YES, or is not there and nobody declared the pixels clean, and no rule says where.
+        Annotation (0028,0301) is YES, or is not there and nobody declared the pixels clean, or as an overlay lies in
+        the bits of their values, and no rule says where.
 
     References
     ----------
@@ -154,8 +157,7 @@ def _walk(source: Dataset, profile: Profile, names: Names, own: bool) -> Walk:
 
 def _image(source: FileDataset, data: bytes, profile: Profile, names: Names, settings: Settings) -> Deidentified:
     rule = _require_clean_pixels(source, profile)
-    if rule is not None and rule.rectangles:
-        source = _blacked_out(source, data, rule, settings)
+    source = _only_pixels(source, data, rule.rectangles if rule is not None else (), settings)
     try:
         walk = _walk(source, profile, names, own=False)
         copy = walk.dataset(source, top=True)
@@ -166,18 +168,29 @@ def _image(source: FileDataset, data: bytes, profile: Profile, names: Names, set
         raise Blocked("NOT-READABLE", f"It cannot be written ({type(error).__name__}).") from error
 
 
-def _blacked_out(source: FileDataset, data: bytes, rule: BurnedIn, settings: Settings) -> FileDataset:
-    """Return an image whose pixels are decoded, and black where a rule says that text stands."""
+def _only_pixels(
+    source: FileDataset, data: bytes, rectangles: tuple[Rectangle, ...], settings: Settings
+) -> FileDataset:
+    """Return an image with nothing beside its pixels in their words, and black where a rule says that text stands.
+
+    It is the source where that changes nothing, else its pixels are decoded.
+    """
+    if "PixelData" not in source and not rectangles:
+        return source
     try:
-        if source.file_meta.TransferSyntaxUID.is_compressed:
-            source = pydicom.dcmread(io.BytesIO(explicit(data, settings)))
-            source.decode()
-        black_out(source, rule.rectangles)
+        made, compressed = source, source.file_meta.TransferSyntaxUID.is_compressed
+        if compressed and (rectangles or may_hold_more(source)):
+            made = pydicom.dcmread(io.BytesIO(explicit(data, settings)))
+            made.decode()
+            compressed = False
+        changed = not compressed and clear_unused(made)
+        if rectangles:
+            black_out(made, rectangles)
     except NotRead as error:
-        raise Blocked("NOT-READABLE", f"{error.sentence} So nothing can be blacked out in them.") from error
+        raise Blocked("NOT-READABLE", f"{error.sentence} So it cannot be seen to that they show nobody.") from error
     except FOREIGN_ERRORS as error:
-        raise Blocked("NOT-READABLE", f"Its pixels cannot be blacked out ({type(error).__name__}).") from error
-    return source
+        raise Blocked("NOT-READABLE", f"Its pixels cannot be cleaned ({type(error).__name__}).") from error
+    return made if changed or rectangles else source
 
 
 def _require_clean_pixels(source: Dataset, profile: Profile) -> BurnedIn | None:
@@ -186,17 +199,18 @@ def _require_clean_pixels(source: Dataset, profile: Profile) -> BurnedIn | None:
         raise Blocked("NO-PIXELS", "Expected an image, got an object without pixels: reports hold free text.")
     try:
         rule = rule_for(source, profile.burned_in)
+        burned = _OVERLAY if overlays_pixels(source) else str(source.get("BurnedInAnnotation", ""))
     except NotRead as error:
         raise Blocked("NOT-READABLE", error.detail) from error
-    burned = str(source.get("BurnedInAnnotation", ""))
     if burned == "NO" or (rule is not None and rule.rectangles):
         return rule
-    if burned == "YES" or (rule is None and not profile.pixels_clean):
+    sure = burned in ("YES", _OVERLAY)
+    if sure or (rule is None and not profile.pixels_clean):
         raise Blocked(
             "BURNED-IN",
-            f"Expected Burned In Annotation (0028,0301) NO, got {'YES' if burned == 'YES' else 'none'}; look at the "
+            f"Expected Burned In Annotation (0028,0301) NO, got {burned if sure else 'none'}; look at the "
             "pixels, and say by a rule [[burned_in]] what is burned in where, or that nothing is (a rule without "
-            "rectangles, or --pixels-clean; neither holds for YES).",
+            "rectangles, or --pixels-clean; neither holds for YES or an overlay).",
         )
     return rule
 

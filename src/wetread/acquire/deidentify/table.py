@@ -37,9 +37,9 @@ def _table() -> dict[int, Rule]:
 def rule_of(tag: int) -> Rule | None:
     """Return the rule of a public attribute, None if the table does not name it.
 
-    Curves (50xx) and the data and comments of overlays (60xx) are named by group.
+    Curves (50xx) are named by group.  So are overlays (60xx): the table removes their data and comments, and without
+    them the rest describes nothing.
     """
-    group, element = tag >> 16, tag & 0xFFFF
-    if group & 0xFF00 == 0x5000 or (group & 0xFF00 == 0x6000 and element in (0x3000, 0x4000)):
+    if tag >> 24 in (0x50, 0x60):
         return Rule("X", frozenset())
     return _table().get(tag)

@@ -33,6 +33,8 @@ NUMERAL = re.compile(r" *[+-]?[0-9.]+([eE][+-]?[0-9]+)? *")
 TIME = re.compile(r"[0-9.+:-]*")
 #: Binary values that are pixels or belong to their display; all others go.
 BULK = frozenset({"PixelData", "FloatPixelData", "DoubleFloatPixelData", "LUTData", "ExtendedOffsetTable"})
+#: An item's are a thumbnail or another image's: whether a name is burned in there, nothing tells.
+ITEM_PIXELS = frozenset({"PixelData", "FloatPixelData", "DoubleFloatPixelData"})
 BULK_GROUPS = ("PaletteColorLookupTableData",)
 #: Technical texts outside the table that a receiver needs and that a maker's software writes.
 KEPT_TEXT = frozenset(
@@ -65,7 +67,10 @@ class Walk:
         """Return the copy of a data set or of an item."""
         copy = Dataset()
         for element in source:
-            made, reason = self._element(element, source)
+            if element.keyword in ITEM_PIXELS and not top:
+                made, reason = None, "removed: pixels of an item"
+            else:
+                made, reason = self._element(element, source)
             self.reasons[reason] += 1
             if made is not None:
                 copy.add(made)

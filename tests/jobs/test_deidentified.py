@@ -135,6 +135,12 @@ def test_a_destination_that_is_gone_gets_no_names(store: Store, settings: Settin
     assert sum(named(data) for data in peer.got) == 2  # what the PACS got
 
 
+def test_a_destination_that_is_gone_gets_what_it_was_to_get_last(settings: Settings) -> None:
+    for kept in (("dates", "institution"), ("patient",)):
+        deidentified.remember([replace(CLOUD, deidentify=kept)], settings.ledger_path)
+    assert deidentified.left(CLOUD.names[0], settings.ledger_path).options == ("patient",)
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [

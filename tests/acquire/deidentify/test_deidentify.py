@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,41 @@ def test_results_come_back(ledger: Ledger) -> None:
     assert back.SOPInstanceUID == "1.2.3.99"
     with pytest.raises(BadInput, match="another study"):
         reidentify(phantoms.to_bytes(source), ledger)
+
+
+def test_a_result_comes_back_to_whom_its_study_belongs_now(ledger: Ledger) -> None:
+    """The first copy left under a patient who was not the right one."""
+    for who in ("WRONG", "RIGHT"):
+        made = copied(image(PatientID=who, PatientName=f"{who}^Patient"), ledger)
+    home = pydicom.dcmread(io.BytesIO(reidentify(phantoms.to_bytes(made), ledger)))
+    assert (home.PatientID, home.PatientName) == ("RIGHT", "RIGHT^Patient")
+
+
+@pytest.mark.parametrize("theirs", ["ISO_IR 192", "ISO_IR 100", "ISO_IR 144", None])
+@pytest.mark.parametrize("name", ["Müller^Jürgen", "Yamada^Tarou=山田^太郎=やまだ^たろう", "Иванов^Иван"])
+def test_a_name_comes_back_in_its_own_letters(ledger: Ledger, name: str, theirs: str | None) -> None:
+    """Also to a result whose maker's character set has them not."""
+    made = copied(image(PatientName=name, ReferringPhysicianName=name), ledger)
+    made.SpecificCharacterSet = theirs
+    home = pydicom.dcmread(io.BytesIO(reidentify(phantoms.to_bytes(made), ledger)))
+    assert (home.PatientName, home.ReferringPhysicianName) == (name, name)
+
+
+def test_what_a_result_says_stays_readable_in_every_item(ledger: Ledger) -> None:
+    made = copied(image(PatientName="Yamada^Tarou=山田^太郎"), ledger)
+    sets: list[Any] = ["ISO_IR 144", None, "ISO_IR 100", ["", "ISO 2022 IR 87"]]
+    words = ["Тень", "Тень", "Größe", "Kage=影"]
+    items = [made] + [Dataset() for _ in sets[1:]]
+    for outer, inner in pairwise(items):
+        outer.ContentSequence = [inner]
+    for item, declared, word in zip(items, sets, words, strict=True):
+        if declared is not None:
+            item.SpecificCharacterSet = declared
+        item.TextValue, item.PersonName = word, word
+    home = pydicom.dcmread(io.BytesIO(reidentify(phantoms.to_bytes(made), ledger)))
+    assert home.PatientName == "Yamada^Tarou=山田^太郎"
+    told = [(one.keyword, str(one.value)) for one in home.iterall() if one.keyword in ("TextValue", "PersonName")]
+    assert told == [(keyword, word) for word in words for keyword in ("PersonName", "TextValue")]
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@ def reidentify(data: bytes, ledger: Ledger) -> bytes:
             result = pydicom.dcmread(io.BytesIO(data))
             told = ledger.original("study", str(result.StudyInstanceUID))
             if told is not None:
+                _in_unicode(result)
                 _name(result, json.loads(told), ledger)
                 out = io.BytesIO()
                 result.save_as(out, enforce_file_format=True)
@@ -57,6 +58,14 @@ def reidentify(data: bytes, ledger: Ledger) -> bytes:
         except FOREIGN_ERRORS as error:
             raise BadInput("re-identification: expected a DICOM file of a study, got something else") from error
     raise BadInput("re-identification: expected a result of a copy that this ledger made, got another study's")
+
+
+def _in_unicode(result: FileDataset) -> None:
+    """Have a result written in UTF-8: its maker's character set need not have the letters of the patient's name."""
+    result.decode()  # by the sets that it and its items declare
+    for owner in [result, *(item for element in result.iterall() if element.VR == "SQ" for item in element.value)]:
+        owner.pop("SpecificCharacterSet", None)
+    result.SpecificCharacterSet = "ISO_IR 192"
 
 
 def _name(result: FileDataset, identity: dict[str, str], ledger: Ledger) -> None:

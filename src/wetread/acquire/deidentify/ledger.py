@@ -24,6 +24,10 @@ SCHEMA = (
     "create table if not exists secret (value blob not null)",
     "create table if not exists names (kind text, new text, old text not null, primary key (kind, new))",
 )
+REMEMBER = (
+    "insert into names values (?, ?, ?)"
+    " on conflict (kind, new) do update set old = excluded.old where old <> excluded.old"
+)
 
 
 class Ledger:
@@ -105,9 +109,9 @@ class Ledger:
         return -(least + self._digest("shift", patient) % (most - least + 1))
 
     def remember(self, kind: str, new: str, old: str) -> str:
-        """Keep what a pseudonym stands for, and return it."""
+        """Keep what a pseudonym stands for now, and return it."""
         with self._writing():
-            self._book.execute("insert or ignore into names values (?, ?, ?)", (kind, new, old))
+            self._book.execute(REMEMBER, (kind, new, old))
         return new
 
     def original(self, kind: str, new: str) -> str | None:

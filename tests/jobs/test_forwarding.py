@@ -14,6 +14,7 @@ from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
 
 from tests import phantoms
+from tests.acquire.deidentify.test_patients import aged
 from tests.jobs import fake
 from wetread.acquire.deidentify import Ledger
 from wetread.errors import DecoderDied, SettingsError, StoreError
@@ -158,6 +159,17 @@ def test_a_node_that_ends_blames_no_image(store: Store, tmp_path: Path, monkeypa
     monkeypatch.setattr(Copier, "asked", die)
     with pytest.raises(StoreError):
         copies.made(OUTSIDE, parcel, FILM)
+
+
+def test_whose_a_number_was_is_told_by_earlier_studies_alone(tmp_path: Path) -> None:
+    """Not by that which is being copied: another patient's, who has the same number elsewhere."""
+    given, parcel = settings(tmp_path, OUTSIDE), Parcel(1, 1, "", 0, "IMAGE", "")
+    number = phantoms.SECRETS[1]
+    old = aged(given.ledger_path, (number, "A"))[number]
+    first = phantoms.make_film(BurnedInAnnotation="NO", IssuerOfPatientID="A", StudyInstanceUID=f"{phantoms.ROOT}.9")
+    with closing(Copies(given)) as copies:
+        made = [dcmread(io.BytesIO(copies.made(OUTSIDE, parcel, data))) for data in (FILM, phantoms.to_bytes(first))]
+    assert [copy.PatientID == old for copy in made] == [False, True]
 
 
 @pytest.mark.usefixtures("child")

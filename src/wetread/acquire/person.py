@@ -1,4 +1,4 @@
-"""Who is on the image, as a digest: so that a follow-up is known as one, and nobody is named."""
+"""Who is on the image; also as a digest, so that a follow-up is known as one, and nobody is named."""
 
 from __future__ import annotations
 
@@ -7,6 +7,16 @@ import hashlib
 from pydicom.dataset import Dataset
 
 from wetread.acquire.attributes import text
+
+
+def patient(header: Dataset) -> tuple[str, ...]:
+    """Return who the patient is: Patient ID and its issuer; without an ID "", issuer, name and birth date."""
+    identifier = text(header, "PatientID")
+    issuer = text(header, "IssuerOfPatientID")
+    if identifier:
+        return (identifier, issuer)
+    name = text(header, "PatientName").rstrip("^ ").casefold()
+    return ("", issuer, name, text(header, "PatientBirthDate"))
 
 
 def person(header: Dataset) -> str:

@@ -8,9 +8,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from wetread.acquire.attributes import text
 from wetread.acquire.content import Content
 from wetread.acquire.instances import Instance, give_up, read_instance, reject, run
+from wetread.acquire.person import patient
 from wetread.acquire.picture import Assumption
 from wetread.acquire.quiet import quiet
 from wetread.acquire.series import Stack, joined, stacked
@@ -135,7 +135,7 @@ def gather(instances: Sequence[Instance], settings: Settings, stack: Stack = sta
 
 def _study(members: list[Instance], settings: Settings, stack: Stack) -> Study:
     members = sorted(members, key=lambda member: member.order)
-    patients = {_patient(member) for member in members if member.header is not None}
+    patients = {patient(member.header) for member in members if member.header is not None}
     if len(patients) > 1:
         mixed = NotRead("MIXED-PATIENTS", f"Expected one patient, got {len(patients)} under one Study Instance UID.")
         members = [_refused(member, mixed) for member in members]
@@ -151,18 +151,8 @@ def _joined(members: list[Instance], settings: Settings, stack: Stack = stacked)
     """Join the slices of each patient: what is said under one name refers to nobody else's instances."""
     parts: dict[tuple[str, ...], list[Instance]] = {}
     for member in members:
-        parts.setdefault(_patient(member) if member.header is not None else (), []).append(member)
+        parts.setdefault(patient(member.header) if member.header is not None else (), []).append(member)
     return [outcome for part in parts.values() for outcome in joined(part, settings.max_series_pixels, stack)]
-
-
-def _patient(member: Instance) -> tuple[str, ...]:
-    """Return who the patient is: Patient ID and its issuer; without an ID the name and birth date."""
-    identifier = text(member.header, "PatientID")
-    issuer = text(member.header, "IssuerOfPatientID")
-    if identifier:
-        return (identifier, issuer)
-    name = text(member.header, "PatientName").rstrip("^ ").casefold()
-    return ("", issuer, name, text(member.header, "PatientBirthDate"))
 
 
 def _without_duplicates(instances: Sequence[Instance]) -> Sequence[Instance]:

@@ -112,10 +112,11 @@ def _answers(asked: Asked, ledger: Ledger) -> Answers:
     """Ask the ledger, and keep the way back."""
     from wetread.acquire.deidentify import Answers, note_identity
 
-    note_identity(asked.study_uid, asked.identity, ledger)
     uids = {old: ledger.uid(old) for old in asked.uids}
     patients = {old: ledger.pseudonym("patient", old) for old in asked.patients}
-    return Answers(uids, patients, ledger.shift_days(asked.patient))
+    days = ledger.shift_days(asked.patient)
+    note_identity(asked.study_uid, asked.identity, ledger)  # last: earlier studies say who had an identifier first
+    return Answers(uids, patients, days)
 
 
 def _expected(data: bytes, asked: Asked, ledger: Ledger) -> tuple[str, str, str]:

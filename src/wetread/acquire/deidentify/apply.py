@@ -15,7 +15,7 @@ from wetread.acquire.deidentify import results
 from wetread.acquire.deidentify.back import identity_of, note_identity
 from wetread.acquire.deidentify.bits import clear_unused, may_hold_more, overlays_pixels
 from wetread.acquire.deidentify.ledger import Ledger
-from wetread.acquire.deidentify.names import Answers, Names, Wanted
+from wetread.acquire.deidentify.names import Answers, Names, Wanted, whose
 from wetread.acquire.deidentify.pixels import black_out, rule_for
 from wetread.acquire.deidentify.profile import Profile
 from wetread.acquire.deidentify.walk import Walk
@@ -45,7 +45,7 @@ class Asked:
     """What the ledger must be asked before a copy of an image can be made without it."""
 
     uids: tuple[str, ...]
-    patients: tuple[str, ...]  # identifiers
+    patients: tuple[str, ...]  # as `names.whose` tells them
     patient: str  # whose dates move
     study_uid: str
     identity: str  # of the study, JSON, for the way back
@@ -77,6 +77,7 @@ def deidentify(data: bytes, profile: Profile, ledger: Ledger, settings: Settings
     """
     with _opened(data) as source:
         made = _image(source, data, profile, ledger, settings)
+        # Last: earlier studies say who had an identifier first.
         note_identity(str(source.StudyInstanceUID), identity_of(source), ledger)
     ledger.keep()  # before it leaves: what comes back must find its study
     return made
@@ -92,10 +93,10 @@ def asked(data: bytes, profile: Profile) -> Asked:
     """
     with _opened(data) as source:
         _require_clean_pixels(source, profile)
-        wanted, patient = Wanted(), str(source.get("PatientID", ""))
+        wanted = Wanted()
         Walk(profile, wanted, 0, Counter(), own=False).dataset(source, top=True)
         study_uid = str(source.StudyInstanceUID)
-        return Asked(tuple(wanted.uids), tuple(wanted.patients), patient, study_uid, identity_of(source))
+        return Asked(tuple(wanted.uids), tuple(wanted.patients), whose(source), study_uid, identity_of(source))
 
 
 def answered(data: bytes, profile: Profile, answers: Answers, settings: Settings) -> bytes:
@@ -152,7 +153,7 @@ def _opened(data: bytes) -> Iterator[FileDataset]:
 
 
 def _walk(source: Dataset, profile: Profile, names: Names, own: bool) -> Walk:
-    return Walk(profile, names, names.shift_days(str(source.get("PatientID", ""))), Counter(), own)
+    return Walk(profile, names, names.shift_days(whose(source)), Counter(), own)
 
 
 def _image(source: FileDataset, data: bytes, profile: Profile, names: Names, settings: Settings) -> Deidentified:

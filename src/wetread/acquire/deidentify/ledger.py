@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import os
 import secrets
 import sqlite3
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
+from wetread.acquire.deidentify.names import SEPARATOR
 from wetread.errors import BadInput, StoreError
 
 __all__ = ["Ledger"]
@@ -100,13 +102,41 @@ class Ledger:
         return self.remember("uid", f"2.25.{self._digest('uid', old)}", old)
 
     def pseudonym(self, kind: str, old: str) -> str:
-        """Return a name of 16 characters that stands for an identifier."""
-        return self.remember(kind, f"{self._digest(kind, old):032X}"[:16], old)
+        """Return a name of 16 characters that stands for a patient."""
+        return self.remember(kind, self._short(kind, self._made_of(old)), old)
 
     def shift_days(self, patient: str) -> int:
         """Return by how many days the dates of a patient move: below zero."""
         least, most = SHIFT_DAYS
-        return -(least + self._digest("shift", patient) % (most - least + 1))
+        return -(least + self._digest("shift", self._made_of(patient)) % (most - least + 1))
+
+    def _short(self, kind: str, value: str) -> str:
+        return f"{self._digest(kind, value):032X}"[:16]
+
+    def _made_of(self, patient: str) -> str:
+        """Return what pseudonym and days of a patient are made of: the identifier alone for whoever had it first.
+
+        Ledgers were once kept without issuers.  There the first is the issuer that their studies tell; where they
+        tell several, one pseudonym stood for different patients, and none of them keeps it.
+        """
+        identifier, _, issuer = patient.partition(SEPARATOR)
+        if not identifier:
+            return patient
+        new = self._short("patient", identifier)
+        with self._writing():
+            # The first statement writes, so that no other process comes between.
+            self._book.execute("insert or ignore into names values ('patient', ?, ?)", (new, patient))
+            first = self.original("patient", new)
+            if first == identifier:
+                first = SEPARATOR.join((identifier, *(self._issuers(identifier) or (issuer,))))
+                self.remember("patient", new, first)
+        return identifier if first == patient else patient
+
+    def _issuers(self, identifier: str) -> list[str]:
+        """Return who issued an identifier, by the studies that are known."""
+        told = "select old from names where kind = 'study' and instr(old, ?)"
+        rows = self._book.execute(told, (f'"PatientID": {json.dumps(identifier)}',))
+        return sorted({str(json.loads(old).get("IssuerOfPatientID", "")).strip(" \0") for (old,) in rows})
 
     def remember(self, kind: str, new: str, old: str) -> str:
         """Keep what a pseudonym stands for now, and return it."""

@@ -10,7 +10,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-__all__ = ["Answers", "Names", "Wanted"]
+from pydicom.dataset import Dataset
+
+from wetread.acquire.person import patient
+
+__all__ = ["SEPARATOR", "Answers", "Names", "Wanted", "whose"]
+
+#: Between an identifier and its issuer; no DICOM text holds it.
+SEPARATOR = "\x1f"
+
+
+def whose(header: Dataset) -> str:
+    """Return to whom a pseudonym and days belong: an identifier and its issuer, else issuer, name and birth date.
+
+    The identifier is as it stands there, padding included: pseudonyms that ledgers hold are made of it. Where nothing
+    says who the patient is, no two studies are taken for the same one's.
+    """
+    identifier, issuer, *named = patient(header)
+    if identifier:
+        return f"{header.PatientID}{SEPARATOR}{issuer}"
+    told = (issuer, *named) if named[0] else (str(header.get("StudyInstanceUID", "")),)
+    return SEPARATOR.join(("", *told))
 
 
 class Names(Protocol):
@@ -20,7 +40,7 @@ class Names(Protocol):
         """Return the UID that stands for another one."""
 
     def pseudonym(self, kind: str, old: str) -> str:
-        """Return what stands for an identifier."""
+        """Return what stands for a patient, as `whose` tells them."""
 
     def shift_days(self, patient: str) -> int:
         """Return by how many days the dates of a patient move."""
@@ -39,7 +59,7 @@ class Wanted:
         return old
 
     def pseudonym(self, kind: str, old: str) -> str:
-        """Remember an identifier of a patient, the only kind there is."""
+        """Remember a patient, the only kind there is."""
         self.patients[old] = None
         return old
 
@@ -61,7 +81,7 @@ class Answers:
         return self.uids[old]
 
     def pseudonym(self, kind: str, old: str) -> str:
-        """Return what stands for an identifier of a patient."""
+        """Return what stands for a patient."""
         return self.patients[old]
 
     def shift_days(self, patient: str) -> int:

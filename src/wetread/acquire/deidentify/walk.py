@@ -19,10 +19,11 @@ from pydicom.dataset import Dataset
 from wetread.acquire.deidentify import results
 from wetread.acquire.deidentify.clean import cleaned_text, moved_date
 from wetread.acquire.deidentify.coded import CODE, is_code, meaning
-from wetread.acquire.deidentify.names import Names
+from wetread.acquire.deidentify.names import Names, whose
 from wetread.acquire.deidentify.private import is_safe
 from wetread.acquire.deidentify.profile import Profile
 from wetread.acquire.deidentify.table import rule_of
+from wetread.acquire.person import patient
 
 __all__ = ["Walk"]
 
@@ -92,9 +93,15 @@ class Walk:
         if rule.options & self._asked:
             return self._optional(element, rule.options & self._asked)
         if element.keyword in PATIENT:
-            old = str(owner.get("PatientID", "")) or str(element.value)
-            return _with(element, self.names.pseudonym("patient", old)), "replaced: pseudonym"
+            return self._patient(element, owner)
         return self._basic(element, rule.action)
+
+    def _patient(self, element: DataElement, owner: Dataset) -> tuple[DataElement, str]:
+        """Exchange a patient's identifier or name; two without an identifier never get one between them."""
+        identifier, _, *named = patient(owner)
+        if not identifier and (element.keyword == "PatientID" or not named[0]):
+            return _with(element, None), "emptied: nobody's identifier"
+        return _with(element, self.names.pseudonym("patient", whose(owner))), "replaced: pseudonym"
 
     @property
     def _asked(self) -> frozenset[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -134,6 +135,27 @@ def test_what_looks_like_markup_is_text(run: Run, tmp_path: Path, capsys: pytest
     show_steps([Step("1.2.3", "[/a]", "", "", "[/p]", "[/s]", "20261128", "101500", "CR", "", "", "[/what]")])
     out = capsys.readouterr().out
     assert all(word in out for word in ("[/m]", "[/d]", "[/a]", "[/p]", "[/s]", "[/what]"))
+
+
+def test_a_file_name_need_not_be_utf_8(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    for name in (b"film\xe9.dcm", b"film.dcm"):
+        shutil.copy(real_film(), Path(os.fsdecode(os.fsencode(folder / "x")[:-1] + name)))
+    odd = next(path for path in folder.iterdir() if path.name != "film.dcm")
+    odd.write_bytes(phantoms.to_bytes(phantoms.make_film(BurnedInAnnotation="NO")))
+    told = r"film\udce9.dcm"
+    code, out, _ = run("read", folder, "--json")
+    assert (code, len(json.loads(out.encode()))) == (0, 2)
+    code, out, _ = run("read", folder)
+    assert (code, told in out, "Pneumonia" in out) == (0, True, True)
+    code, out, _ = run("route", folder, "--json")
+    assert (code, {row["source"] for row in json.loads(out.encode())}) == (0, {told, "film.dcm"})
+    code, out, _ = run("check", odd, "--json")
+    assert (code, list(json.loads(out.encode()))) == (1, [str(folder / told)])
+    assert told in run("check", odd)[1]
+    code, out, _ = run("deidentify", odd, "--out", tmp_path / "copies", "--json")
+    assert (code, [row["file"] for row in json.loads(out.encode())]) == (0, [str(folder / told)])
 
 
 def test_a_study_uid_is_told_as_a_whole(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,7 +27,7 @@ class File:
     """One file that a person named, or that lies in a folder that they named."""
 
     path: Path
-    name: str  # for people
+    name: str  # for people; always text, whatever the bytes of the file's name
     place: int  # of the named path among all, from 0
     alone: bool  # nothing else lies there: it is always answered for
     size: int  # bytes
@@ -92,7 +92,7 @@ def _files(path: Path, place: int) -> list[File]:
 
 def _file(path: Path, name: str, place: int, alone: bool) -> File:
     with _readable(path):
-        return File(path, name, place, alone, path.stat().st_size)
+        return File(path, name.encode(errors="backslashreplace").decode(), place, alone, path.stat().st_size)
 
 
 @contextmanager

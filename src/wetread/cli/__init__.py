@@ -6,6 +6,7 @@ failed; 2 wrong usage or setting; 3 at least one image was read by none (coded r
 
 from __future__ import annotations
 
+import io
 import sys
 
 import click
@@ -20,6 +21,8 @@ __all__ = ["commands", "exit_code", "main"]
 def main() -> None:
     """Run the command and turn our errors into messages and exit codes."""
     sys.modules.setdefault("gdcm", None)  # type: ignore[arg-type]  # pydicom would load it unasked
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error is: a file's name need not be UTF-8
     try:
         sys.exit(commands.main(standalone_mode=False))
     except click.ClickException as error:

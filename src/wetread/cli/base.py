@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,9 +53,14 @@ def console(to_error: bool = False) -> Console:
     return Console(highlight=False, stderr=to_error)
 
 
+#: What stands in a text for bytes of a file's name that are no UTF-8, and cannot be encoded.
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
 def emit(value: Any) -> None:
-    """Print JSON."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    """Print JSON, always in UTF-8 that everybody can read: a file's name need not be."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    click.echo(_SURROGATE.sub(lambda found: rf"\\u{ord(found[0]):04x}", text))
 
 
 def say(as_json: bool, what: str, outcome: Any) -> None:

@@ -378,6 +378,21 @@ def test_jobs_of_a_node(run: Run, tmp_path: Path) -> None:
     assert "there is none" in err
 
 
+@pytest.mark.parametrize("number", [2**63, 10**200])
+def test_a_number_that_no_index_holds_is_wrong_usage(run: Run, tmp_path: Path, number: int) -> None:
+    Store(tmp_path / "state").close()
+    verbs = {"jobs": ("show", "retry", "cancel"), "withheld": ("release", "discard")}
+    words = [(group, verb) for group in verbs for verb in verbs[group]]
+    for word in (*words, ("jobs", "list", "--limit"), ("route",)):
+        code, out, err = run(*word, number)
+        assert (code, out, "not in the range" in err) == (2, "", True), word
+    for word in words:
+        assert run(*word, 2**63 - 1)[0] == 4
+    assert run("route", 2**63 - 1)[0] == 4
+    assert run("jobs", "list", "--limit", 2**63 - 1)[0] == 0
+    assert run("jobs", "list", "--limit", 0)[0] == 2
+
+
 def test_settings_hide_a_password(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WETREAD_INDEX_URL", "postgresql://reader:s3cret@db.example:5432/index")
     for extra in ((), ("--json",)):

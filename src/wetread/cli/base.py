@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 OK, FAILED, USAGE, NOT_READ, BAD_INPUT = 0, 1, 2, 3, 4
 NOTICE = "Decision support for research and evaluation; not a certified medical device."
 
+#: What an index can hold.
+MOST = 2**63 - 1
+#: The number of a job.
+JOB = click.IntRange(0, MOST)
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from wetread.cli.base import commands, desk_of, emit, json_option, say
+from wetread.cli.base import JOB, MOST, commands, desk_of, emit, json_option, say
 from wetread.errors import BadInput
 
 
@@ -15,7 +15,7 @@ def job_verbs() -> None:
 
 @job_verbs.command("list")
 @click.option("--state", default="", help="Only jobs in this state, e.g. FAILED.")
-@click.option("--limit", default=50, show_default=True, help="The newest so many.")
+@click.option("--limit", type=click.IntRange(1, MOST), default=50, show_default=True, help="The newest so many.")
 @json_option
 @click.pass_context
 def list_jobs(context: click.Context, state: str, limit: int, as_json: bool) -> None:
@@ -38,7 +38,7 @@ def list_jobs(context: click.Context, state: str, limit: int, as_json: bool) -> 
 
 
 @job_verbs.command("show")
-@click.argument("job", type=int)
+@click.argument("job", type=JOB)
 @json_option
 @click.pass_context
 def show_job(context: click.Context, job: int, as_json: bool) -> None:
@@ -58,7 +58,7 @@ def show_job(context: click.Context, job: int, as_json: bool) -> None:
 
 
 @job_verbs.command("retry")
-@click.argument("job", type=int)
+@click.argument("job", type=JOB)
 @json_option
 @click.pass_context
 def retry_job(context: click.Context, job: int, as_json: bool) -> None:
@@ -68,7 +68,7 @@ def retry_job(context: click.Context, job: int, as_json: bool) -> None:
 
 
 @job_verbs.command("cancel")
-@click.argument("job", type=int)
+@click.argument("job", type=JOB)
 @json_option
 @click.pass_context
 def cancel_job(context: click.Context, job: int, as_json: bool) -> None:
@@ -97,7 +97,7 @@ def list_withheld(context: click.Context, as_json: bool) -> None:
 
 
 @withheld_verbs.command("release")
-@click.argument("job", type=int)
+@click.argument("job", type=JOB)
 @json_option
 @click.pass_context
 def release_withheld(context: click.Context, job: int, as_json: bool) -> None:
@@ -107,7 +107,7 @@ def release_withheld(context: click.Context, job: int, as_json: bool) -> None:
 
 
 @withheld_verbs.command("discard")
-@click.argument("job", type=int)
+@click.argument("job", type=JOB)
 @json_option
 @click.pass_context
 def discard_withheld(context: click.Context, job: int, as_json: bool) -> None:

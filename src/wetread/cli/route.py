@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wetread.cli.base import commands, console, desk_of, emit, json_option, settings_of
+from wetread.cli.base import JOB, commands, console, desk_of, emit, json_option, settings_of
 
 if TYPE_CHECKING:
     pass
@@ -45,7 +45,7 @@ def route(
         for study in studies:
             if study.isdecimal() and not Path(study).exists():
                 with desk_of(context) as desk:
-                    files, senders = desk.objects(int(study))
+                    files, senders = desk.objects(JOB(study, ctx=context))
                 rows += explained(decoding.decode(files, settings), settings, senders)
             else:
                 rows += explained(decoding.load([Path(study)], settings), settings, sender)

@@ -224,6 +224,20 @@ def test_file_that_is_no_image_is_not_read(run: Run, tmp_path: Path) -> None:
     assert "NOT-DICOM" in out
 
 
+def test_what_is_passed_over_is_counted(run: Run, tmp_path: Path) -> None:
+    folder, said = tmp_path / "folder", "files passed over, neither DICOM nor pictures: 2\n"
+    folder.mkdir()
+    shutil.copy(real_film(), folder / "film.dcm")
+    (folder / "letter.txt").write_text("Dear colleague")
+    (folder / "report.pdf").write_bytes(b"%PDF")
+    code, out, err = run("read", folder, "--json")
+    assert (code, err) == (0, said)
+    assert [reading["passed_over"] for reading in json.loads(out)] == [2]
+    (folder / "cut.dcm").write_bytes(b"DICM")
+    code, out, err = run("read", folder)
+    assert (code, err, "NOT-DICOM" in out, "Pneumonia" in out) == (3, said, True, True)
+
+
 def test_missing_models_are_1(run: Run, tmp_path: Path) -> None:
     code, _, err = run("--models", tmp_path / "no", "models")
     assert code == 1

@@ -67,6 +67,21 @@ def test_a_broken_film_in_a_folder_is_not_passed_over(tmp_path: Path) -> None:
     assert codes(load([tmp_path], SETTINGS)) == ["TRUNCATED-PIXELS"]
 
 
+def test_damaged_dicom_is_refused_and_the_rest_is_counted(tmp_path: Path) -> None:
+    files = {"a.dcm": film(1), "cut.DCM": film(2)[:100], "none.dcm": b"", "._a.dcm": b"\0\5\x16\7" * 30}
+    files |= {"letter.txt": b"Dear colleague", "broken.png": b"PNG", "DICOMDIR": dicomdir()}
+    (tmp_path / "folder").mkdir()
+    for name, data in files.items():
+        (tmp_path / "folder" / name).write_bytes(data)
+    (tmp_path / "a.zip").write_bytes(pack(files))
+    for path in (tmp_path / "folder", tmp_path / "a.zip"):
+        passed: list[int] = []
+        studies = load([path], SETTINGS, on_passed=passed.append)
+        assert len(sources(studies)) == 1
+        assert codes(studies) == ["NOT-DICOM", "NOT-DICOM"]
+        assert passed == [3]
+
+
 def test_the_only_file_of_a_folder_is_answered_for(tmp_path: Path) -> None:
     (tmp_path / "letter").write_text("Dear colleague", encoding="utf-8")
     assert codes(load([tmp_path], SETTINGS)) == ["NOT-DICOM"]

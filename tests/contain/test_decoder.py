@@ -192,7 +192,10 @@ def test_paths_give_the_same(contained: Contained, tmp_path: Path) -> None:
     (tmp_path / "large.dcm").write_bytes(b"")
     os.truncate(tmp_path / "large.dcm", 10**9)
     paths, assume = [tmp_path / "folder", tmp_path / "film.png", tmp_path / "large.dcm"], Assumption(age=40)
-    check_same(contained.load(paths, SETTINGS, assume), acquire.load(paths, SETTINGS, assume))
+    passed: list[int] = []
+    studies = [one.load(paths, SETTINGS, assume, passed.append) for one in (contained, acquire)]
+    check_same(*studies)
+    assert passed == [1, 1]
     (tmp_path / "empty").mkdir()
     for decoder in (contained, acquire):
         with pytest.raises(BadInput, match="found none"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,7 @@ def load(
     paths: Sequence[Path],
     settings: Settings,
     assume: Assumption = Assumption(),  # noqa: B008 - frozen
+    on_passed: Callable[[int], None] = lambda number: None,
 ) -> tuple[Study, ...]:
     """Read files, folders and ZIP archives.
 
@@ -50,12 +51,15 @@ def load(
         `max_pixels` bounds what is decoded.
     assume
         Modality, body part, view and age of PNG and JPEG pictures.
+    on_passed
+        Told how many files were passed over, as they are neither DICOM nor pictures.
 
     Returns
     -------
     tuple of Study
         As `wetread.acquire.decode`.  A file that was named is always answered for; among
-        several files of a folder or archive those that are clearly no image are passed over.
+        several files of a folder or archive those that are clearly no image, and are not called
+        ``*.dcm``, are passed over.
 
     Raises
     ------
@@ -64,8 +68,9 @@ def load(
     """
     limit = max_file_bytes(settings)
     files = ((file, content(file, limit)) for file in named(paths))
-    studies, found = read_files(files, settings, assume)
+    studies, found, passed = read_files(files, settings, assume)
     check_found(paths, found)
+    on_passed(passed)
     return studies
 
 
@@ -142,7 +147,7 @@ def opened(file: File) -> int:
 
 def read_files(
     files: Iterable[tuple[File, bytes]], settings: Settings, assume: Assumption
-) -> tuple[tuple[Study, ...], frozenset[int]]:
+) -> tuple[tuple[Study, ...], frozenset[int], int]:
     """Read what `named` found, one file after the other, so that bytes need not stay.
 
     Parameters
@@ -154,20 +159,24 @@ def read_files(
 
     Returns
     -------
-    The studies, and the places in which something was found.
+    The studies, the places in which something was found, and how many files were passed over.
     """
     made: list[Instance] = []
     seen: set[str] = set()
     found: set[int] = set()
+    passed = 0
     with quiet(), run() as shared:
         for file, data in files:
             for instance in _read_file(file, data, settings, assume, shared):
+                if instance is None:
+                    passed += 1
+                    continue
                 found.add(file.place)
                 digest = instance.outcome.digest
                 if not digest or digest not in seen:
                     made.append(instance)
                 seen.add(digest)
-        return gather(made, settings), frozenset(found)
+        return gather(made, settings), frozenset(found), passed
 
 
 def check_found(paths: Sequence[Path], found: Collection[int]) -> None:
@@ -177,7 +186,10 @@ def check_found(paths: Sequence[Path], found: Collection[int]) -> None:
             raise BadInput(f"{path}: expected DICOM files or pictures, found none.")
 
 
-def _read_file(file: File, data: bytes, settings: Settings, assume: Assumption, shared: Run) -> Iterator[Instance]:
+Answers = Iterator[Instance | None]  # None: a file that is passed over
+
+
+def _read_file(file: File, data: bytes, settings: Settings, assume: Assumption, shared: Run) -> Answers:
     limit = max_file_bytes(settings)
     if file.size > limit:
         refusal = NotRead("TOO-LARGE", f"Expected at most {limit} bytes, got {file.size}.")
@@ -187,24 +199,29 @@ def _read_file(file: File, data: bytes, settings: Settings, assume: Assumption, 
         yield give_up(file.name, digest, b"" if file.blind else data, NotRead("CRASHED", file.crashed), settings)
     elif is_archive(data):
         yield from _read_archive(data, file.name, settings, assume, shared)
-    elif file.alone or is_candidate(data):
-        yield read_instance(file.name, data, settings, assume, shared.known, shared.digest(data))
+    else:
+        yield from _answer(file.name, data, file.alone, settings, assume, shared)
 
 
-def _read_archive(data: bytes, name: str, settings: Settings, assume: Assumption, shared: Run) -> Iterator[Instance]:
+def _answer(name: str, data: bytes, alone: bool, settings: Settings, assume: Assumption, shared: Run) -> Answers:
+    """Read one file, or pass it over; a DICOMDIR is not worth a word."""
+    if alone or is_candidate(name, data):
+        yield read_instance(name, data, settings, assume, shared.known, shared.digest(data))
+    elif not looks_like_dicom(data):
+        yield None
+
+
+def _read_archive(data: bytes, name: str, settings: Settings, assume: Assumption, shared: Run) -> Answers:
     try:
         packed = members(data, max_file_bytes(settings))
         first = next(packed, None)
         second = next(packed, None)
         alone = second is None
         for item in (first, second):
-            if item is not None and (alone or is_candidate(item[1])):
-                yield read_instance(
-                    f"{name}/{item[0]}", item[1], settings, assume, shared.known, shared.digest(item[1])
-                )
+            if item is not None:
+                yield from _answer(f"{name}/{item[0]}", item[1], alone, settings, assume, shared)
         for inner, content in packed:
-            if is_candidate(content):
-                yield read_instance(f"{name}/{inner}", content, settings, assume, shared.known, shared.digest(content))
+            yield from _answer(f"{name}/{inner}", content, False, settings, assume, shared)
     except NotRead as refusal:
         yield _refused_archive(data, name, refusal)
 
@@ -214,8 +231,11 @@ def _refused_archive(data: bytes, name: str, refusal: NotRead) -> Instance:
     return Instance(reject(refusal, name, hashlib.sha256(data).hexdigest()))
 
 
-def is_candidate(data: bytes) -> bool:
-    """Whether a file that nobody named deserves an answer: DICOM but no DICOMDIR, PNG or JPEG."""
+def is_candidate(name: str, data: bytes) -> bool:
+    """Whether a file that nobody named deserves an answer: DICOM but no DICOMDIR, PNG or JPEG, or damaged DICOM."""
     if is_picture(data):
         return True
-    return looks_like_dicom(data) and _DIRECTORY_CLASS not in data[:1024]
+    if looks_like_dicom(data):
+        return _DIRECTORY_CLASS not in data[:1024]
+    last = name.rpartition("/")[2]
+    return last.lower().endswith(".dcm") and not last.startswith(".")  # a Mac lays "._film.dcm" beside "film.dcm"

@@ -33,26 +33,31 @@ def read(context: click.Context, paths: tuple[Path, ...], out: Path | None, age:
     with Children(settings) as children:  # one starts while this process imports and loads the rest
         from wetread import report
 
-        readings = readings_of(paths, age, settings, children)
+        readings, passed = readings_of(paths, age, settings, children)
+    if passed:
+        click.echo(f"files passed over, neither DICOM nor pictures: {passed}", err=True)
     places = {id(reading): write(reading.documents, out, reading) for reading in readings} if out else {}
     if as_json:
-        emit([{**report.summary(r.result), "documents": [str(p) for p in places.get(id(r), [])]} for r in readings])
+        rows = [{**report.summary(r.result), "documents": list(map(str, places.get(id(r), [])))} for r in readings]
+        emit([{**row, "passed_over": passed} for row in rows])
     else:
         show_readings(readings, places)
     context.exit(OK if all(r.result.refusal is None for r in readings) else NOT_READ)
 
 
-def readings_of(paths: Sequence[Path], age: int | None, settings: Settings, children: Children) -> list[Reading]:
-    """Read what a person named; parsing and decoding run in the children."""
+def readings_of(
+    paths: Sequence[Path], age: int | None, settings: Settings, children: Children
+) -> tuple[list[Reading], int]:
+    """Read what a person named, and count the files that are passed over; parsing and decoding run in the children."""
     from wetread import acquire, pipeline
     from wetread.contain.decoder import decoder
     from wetread.records import Timing
 
-    start = time.perf_counter()
-    studies = decoder(children).load(list(paths), settings, acquire.Assumption(age=age))
+    start, passed = time.perf_counter(), [0]
+    studies = decoder(children).load(list(paths), settings, acquire.Assumption(age=age), passed.append)
     decoded = Timing("acquire", (time.perf_counter() - start) * 1e3)
     reader = pipeline.open_reader(settings, images=[image for study in studies for image in study.images])
-    return [reading for study in studies for reading in reader.read(study, decoded)]
+    return [reading for study in studies for reading in reader.read(study, decoded)], passed[-1]
 
 
 def write(documents: tuple[Document, ...], out: Path, reading: Reading) -> list[Path]:

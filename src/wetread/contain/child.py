@@ -142,8 +142,8 @@ def _decode(job: dict[str, Any], service: Service) -> Any:
 
 def _load(job: dict[str, Any], service: Service) -> Any:
     files = ((File(path=Path(), **about), data) for about, data in service.files())
-    studies, found = read_files(files, Settings(**job["settings"]), Assumption(**job["assume"]))
-    return studies, sorted(found)
+    studies, found, passed = read_files(files, Settings(**job["settings"]), Assumption(**job["assume"]))
+    return studies, sorted(found), passed
 
 
 def _give_up(job: dict[str, Any], service: Service) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -40,7 +40,13 @@ class Decoder(Protocol):
     ) -> tuple[Study, ...]:
         """Decode files that are in memory, or stored: `wetread.acquire.decode`."""
 
-    def load(self, paths: Sequence[Path], settings: Settings, assume: Assumption = _ASSUMPTION) -> tuple[Study, ...]:
+    def load(
+        self,
+        paths: Sequence[Path],
+        settings: Settings,
+        assume: Assumption = _ASSUMPTION,
+        on_passed: Callable[[int], None] = lambda number: None,
+    ) -> tuple[Study, ...]:
         """Read files, folders and archives: `wetread.acquire.load`."""
 
     def given_up(
@@ -83,7 +89,13 @@ class Contained:
         given = job("given_up", settings, code=refusal.code, detail=refusal.detail)
         return self._children.ask(given, told, _rejected)
 
-    def load(self, paths: Sequence[Path], settings: Settings, assume: Assumption = _ASSUMPTION) -> tuple[Study, ...]:
+    def load(
+        self,
+        paths: Sequence[Path],
+        settings: Settings,
+        assume: Assumption = _ASSUMPTION,
+        on_passed: Callable[[int], None] = lambda number: None,
+    ) -> tuple[Study, ...]:
         """As `wetread.acquire.load`.
 
         A file over which a child died is refused by its header; if that dies too, without it.
@@ -92,13 +104,14 @@ class Contained:
         given = job("load", settings, assume=asdict(assume))
         while True:
             try:
-                studies, found = self._children.ask(given, _opened(files, limit), _loaded)
+                studies, found, passed = self._children.ask(given, _opened(files, limit), _loaded)
                 break
             except DecoderDied as death:
                 if death.file < 0 or files[death.file].blind:
                     raise
                 files[death.file] = _given_up(files[death.file], death)
         check_found(paths, found)
+        on_passed(passed)
         return studies
 
 
@@ -161,6 +174,7 @@ def _rejected(head: bytes, body: Body) -> tuple[Rejected, ...]:
     return made
 
 
-def _loaded(head: bytes, body: Body) -> tuple[tuple[Study, ...], tuple[int, ...]]:
-    made: tuple[tuple[Study, ...], tuple[int, ...]] = read(head, tuple[tuple[Study, ...], tuple[int, ...]], body)
+def _loaded(head: bytes, body: Body) -> tuple[tuple[Study, ...], tuple[int, ...], int]:
+    made: tuple[tuple[Study, ...], tuple[int, ...], int]
+    made = read(head, tuple[tuple[Study, ...], tuple[int, ...], int], body)
     return made

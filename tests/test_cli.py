@@ -30,6 +30,7 @@ from wetread.jobs.store import Store
 from wetread.serve import doctor
 from wetread.serve.pull import Pulled
 from wetread.settings import Destination, Settings
+from wetread.wire import deliver as wire
 from wetread.wire.part10 import EXPLICIT_LITTLE
 from wetread.wire.worklist import Step
 
@@ -509,6 +510,35 @@ def test_every_verb_has_help_and_json() -> None:
     for name, command in [one for group in groups for one in group.commands.items()]:
         assert command.help, name
         assert "--json" in {option for parameter in command.params for option in parameter.opts}
+
+
+def test_send_says_which_file_is_wrong(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[list[bytes]] = []
+
+    def deliver(place: Destination, items: list[bytes], *_: object) -> list[int]:
+        sent.append(items)
+        return [0] * len(items)
+
+    monkeypatch.setattr(wire, "deliver", deliver)
+    film = phantoms.to_bytes(phantoms.make_film())
+    (tmp_path / "study").mkdir()
+    note, damaged = tmp_path / "study" / "note.txt", tmp_path / "study" / "damaged.dcm"
+    (tmp_path / "study" / "film.dcm").write_bytes(film)
+    note.write_text("no image")
+    for place in ("PACS@127.0.0.1:104", "PACS@https://pacs.example/dicom-web"):
+        code, out, err = run("send", place, tmp_path / "study", "--json")
+        assert (code, len(json.loads(out)), err) == (0, 1, f"{note}: passed over: no DICOM file\n")
+        assert sent.pop() == [film]
+        code, out, err = run("send", place, tmp_path / "study", note)
+        assert (code, out, f"{note}: file: expected a DICOM file" in err, sent) == (4, "", True, [])
+    damaged.write_bytes(film[:140])
+    code, out, err = run("send", "PACS@127.0.0.1:104", tmp_path / "study")
+    assert (code, len(out.splitlines()), f"{damaged}: not sent: file meta" in err, sent.pop()) == (1, 1, True, [film])
+    (tmp_path / "study" / "film.dcm").unlink()
+    code, out, err = run("send", "PACS@127.0.0.1:104", tmp_path / "study")
+    assert (code, out, f"wetread: {damaged}: file meta" in err, sent) == (4, "", True, [])
+    code, _, err = run("send", "EHR@mllp://127.0.0.1:2575", note)
+    assert (code, f"wetread: {note}: " in err, sent) == (4, True, [])
 
 
 def test_hl7_goes_by_the_same_verbs(run: Run, tmp_path: Path) -> None:

@@ -96,3 +96,21 @@ def files_of(paths: Sequence[Path]) -> list[Path]:
     if not files:
         raise BadInput(f"{paths[0]}: expected a file or a folder of them, found none")
     return files
+
+
+def dicom_of(paths: Sequence[Path]) -> list[Path]:
+    """As `files_of`; what is no DICOM in a folder is passed over, and named on standard error."""
+    found = []
+    for file in files_of(paths):
+        if file in paths or _begins_as_dicom(file):
+            found.append(file)
+        else:
+            click.echo(f"{file}: passed over: no DICOM file", err=True)
+    if not found:
+        raise BadInput(f"{paths[0]}: expected DICOM files, found none")
+    return found
+
+
+def _begins_as_dicom(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return stream.read(132)[128:] == b"DICM"

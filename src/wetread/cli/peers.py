@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from wetread.cli.base import FAILED, OK, commands, console, emit, files_of, json_option, settings_of
-from wetread.errors import SettingsError
+from wetread.cli.base import FAILED, OK, commands, console, dicom_of, emit, files_of, json_option, settings_of
+from wetread.errors import BadInput, SettingsError
 from wetread.settings import Destination, Settings, parse_destination
 
 if TYPE_CHECKING:
@@ -52,18 +53,42 @@ def send(context: click.Context, destination: str, paths: tuple[Path, ...], as_j
     from wetread.wire.deliver import STORED, deliver
 
     settings = settings_of(context)
-    files = files_of(paths)
-    place, items = destination_of(settings, destination), [file.read_bytes() for file in files]
+    place = destination_of(settings, destination)
     if place.deidentify:
         raise SettingsError(f"destination {destination}: gets de-identified copies; make them by `wetread deidentify`")
-    statuses = deliver(place, items, settings.ae_title, settings.peer_timeout_s)
-    rows = [{"file": str(file), "status": f"0x{status:04X}"} for file, status in zip(files, statuses, strict=True)]
+    files = dicom_of(paths) if place.protocol in ("dimse", "dicomweb") else files_of(paths)
+    items = proven(place, files, paths)
+    statuses = deliver(place, list(items.values()), settings.ae_title, settings.peer_timeout_s)
+    rows = [{"file": str(file), "status": f"0x{status:04X}"} for file, status in zip(items, statuses, strict=True)]
     if as_json:
         emit(rows)
     else:
         for row in rows:
             click.echo(f"{row['status']}  {row['file']}")
-    context.exit(OK if all(status in STORED for status in statuses) else FAILED)
+    context.exit(OK if len(items) == len(files) and all(status in STORED for status in statuses) else FAILED)
+
+
+def proven(place: Destination, files: Sequence[Path], named: Sequence[Path]) -> dict[Path, bytes]:
+    """What is sent, before anything is connected; what is wrong is told by its name, and ends it if a person named it.
+
+    Raises
+    ------
+    BadInput
+        A file that was named, or every one, is no document of the destination's protocol.
+    """
+    from wetread.wire.deliver import proof
+
+    items = {}
+    for file in files:
+        data = file.read_bytes()
+        try:
+            proof(place, data)
+            items[file] = data
+        except BadInput as error:
+            if file in named or (file == files[-1] and not items):
+                raise BadInput(f"{file}: {error}") from error
+            click.echo(f"{file}: not sent: {error}", err=True)
+    return items
 
 
 #: What selects a study of an archive, and its DICOM keyword.

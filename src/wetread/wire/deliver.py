@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from wetread.settings import Destination
-from wetread.wire import dimse, fhir, mllpstore, webstore
+from wetread.wire import dimse, fhir, hl7, mllpstore, part10, webstore
 from wetread.wire.dimse import STORED
 
-__all__ = ["STORED", "deliver", "echo"]
+__all__ = ["STORED", "deliver", "echo", "proof"]
 
 
 def deliver(
@@ -50,6 +50,15 @@ def deliver(
         case "hl7":
             return mllpstore.send(destination, items, timeout_s, on_status)
     return fhir.send(destination, items, timeout_s, on_status)
+
+
+def proof(destination: Destination, item: bytes) -> None:
+    """Raise `BadInput` for what is no document of a destination's protocol; a bundle proves itself there."""
+    match destination.protocol:
+        case "dimse" | "dicomweb":
+            part10.meta(item)
+        case "hl7":
+            hl7.parse(item)
 
 
 def echo(destination: Destination, calling_ae: str = "WETREAD", timeout_s: float = 10.0) -> str:

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -194,6 +195,28 @@ def test_usage_is_2(run: Run, words: tuple[str, ...]) -> None:
     code, out, err = run(*words)
     assert (code, out) == (2, "")
     assert err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("deidentify", "x", "--out", "y", "--keep", "foo"), "expected options among"),
+        (("deidentify", "x", "--out", "y", "--keep", "dates", "--keep", "shifted-dates"), "got both"),
+        (("jobs", "list", "--state", "lost"), "--state: expected one of"),
+        (("pull", "PACS@127.0.0.1:1"), "expected a Study Instance UID"),
+        (("pull", "PACS@127.0.0.1:1", "--patient", "*"), "without * and ?"),
+    ],
+)
+def test_a_value_that_no_option_has_is_2(run: Run, words: tuple[str, ...], said: str) -> None:
+    code, out, err = run(*words)
+    assert (code, out, said in err) == (2, "", True)
+
+
+def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "wetread.cli", "--state", str(tmp_path), "settings"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "wetread: No space left on device\n")
 
 
 def test_steps_are_scheduled_on_worklists_of_dicom_only(run: Run) -> None:
@@ -387,7 +410,7 @@ def test_jobs_of_a_node(run: Run, tmp_path: Path) -> None:
     Store(tmp_path / "state").close()
     code, out, _ = run("jobs", "list", "--json")
     assert (code, json.loads(out)) == (0, [])
-    assert run("jobs", "list", "--state", "lost")[0] == 4
+    assert run("jobs", "list", "--state", "lost")[0] == 2
     code, _, err = run("jobs", "retry", "1")
     assert code == 4
     assert "there is none" in err
@@ -498,6 +521,30 @@ def test_copies_overwrite_nothing(run: Run, tmp_path: Path) -> None:
     ]
     assert {place.name for place in out.iterdir()} == {"000001.dcm", "000003.dcm"}
     assert (out / "000001.dcm").read_bytes() == first
+
+
+def test_what_read_writes_comes_back(run: Run, tmp_path: Path) -> None:
+    """A page and a JSON lie beside the documents, and belong to nobody's archive."""
+    film, results = tmp_path / "film.dcm", tmp_path / "results"
+    film.write_bytes(phantoms.to_bytes(phantoms.make_film(BurnedInAnnotation="NO")))
+    assert run("deidentify", film, "--out", tmp_path / "copies")[0] == 0
+    run("read", tmp_path / "copies", "--out", results)
+    there = [path for path in results.rglob("*") if path.is_file()]
+    documents = [path for path in there if path.suffix == ".dcm"]
+    code, out, err = run("reidentify", results, "--out", tmp_path / "home")
+    assert (code, out) == (0, f"{len(documents)} written, 0 refused\n")
+    assert err.count("passed over: no DICOM file") == len(there) - len(documents) == 2
+    assert run("reidentify", *there, "--out", tmp_path / "named")[0] == 4
+
+
+def test_only_a_ledger_leads_back(run: Run, tmp_path: Path) -> None:
+    film, ledger = tmp_path / "film.dcm", tmp_path / "nope.ledger"
+    film.write_bytes(phantoms.to_bytes(phantoms.make_film()))
+    for words in (("--ledger", ledger), ()):
+        code, out, err = run("reidentify", film, "--out", tmp_path / "home", *words)
+        assert (code, out, "expected the ledger" in err, ".ledger" in err) == (4, "", True, True)
+    assert not ledger.exists()
+    assert not (tmp_path / "state").exists()
 
 
 def test_every_verb_has_help_and_json() -> None:

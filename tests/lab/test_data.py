@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from tests.lab.films import drawn_films
+from wetread import cli
 from wetread.errors import BadInput
 from wetread.lab.augment import Augment
 from wetread.lab.data import held_back, kermany
@@ -157,6 +159,18 @@ def test_every_recipe_reads(name: str) -> None:
 def test_unknown_recipe_names_the_known_ones() -> None:
     with pytest.raises(BadInput, match="cxr-lungs"):
         load_plan("cxr-nothing")
+
+
+def test_another_recipe_than_there_is_is_wrong_usage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for verb in ("train", "prune", "export", "quantize", "gate", "sweep", "certify", "evaluate"):
+        for name, expected in (("nope", 2), (tmp_path / "nope.toml", 4)):
+            monkeypatch.setattr(sys, "argv", ["wetread", "lab", verb, str(name)])
+            with pytest.raises(SystemExit) as stop:
+                cli.main()
+            assert stop.value.code == expected, verb
+            assert "or a .toml file" in capsys.readouterr().err
 
 
 def test_missing_data_says_what_to_do(tmp_path: Path) -> None:

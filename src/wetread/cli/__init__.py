@@ -6,6 +6,7 @@ failed; 2 wrong usage or setting; 3 at least one image was read by none (coded r
 
 from __future__ import annotations
 
+import errno
 import io
 import sys
 
@@ -17,6 +18,9 @@ from wetread.errors import BadInput, NotRead, SettingsError, WetreadError
 
 __all__ = ["commands", "exit_code", "main"]
 
+#: Of a write for which there is no room; it does not say to which file.
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 def main() -> None:
     """Run the command and turn our errors into messages and exit codes."""
@@ -24,7 +28,9 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as standard error is: a file's name need not be UTF-8
     try:
-        sys.exit(commands.main(standalone_mode=False))
+        code = commands.main(standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(code)
     except click.ClickException as error:
         error.show()
         sys.exit(USAGE)
@@ -34,9 +40,12 @@ def main() -> None:
         click.echo(f"wetread: {error}", err=True)
         sys.exit(exit_code(error))
     except OSError as error:
-        if error.filename is None:  # not about a file that a person named: ours to mend
+        if error.filename is None and error.errno not in FULL:  # not about a file that a person named: ours to mend
             raise
-        click.echo(f"wetread: {error.filename}: {error.strerror}", err=True)
+        if error.filename is None:
+            sys.stdout = io.StringIO()  # what could not be printed would be tried again at the end, and fail again
+        where = "" if error.filename is None else f"{error.filename}: "
+        click.echo(f"wetread: {where}{error.strerror}", err=True)
         sys.exit(FAILED)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wetread.cli.base import BAD_INPUT, OK, commands, emit, files_of, json_option, settings_of
+from wetread.cli.base import BAD_INPUT, OK, commands, dicom_of, emit, files_of, json_option, settings_of
 from wetread.errors import BadInput
 from wetread.settings import KEPT
 
@@ -52,9 +52,12 @@ def deidentify(
     from wetread.acquire.deidentify import deidentify as copied
 
     settings = settings_of(context)
-    profile = Profile(frozenset(keep or KEPT), pixels_clean, settings.burned_in)
+    try:
+        profile = Profile(frozenset(keep or KEPT), pixels_clean, settings.burned_in)
+    except BadInput as error:
+        raise click.UsageError(f"--keep: {error}") from error
     with ledger_of(context, ledger) as book:
-        rows = rewritten(paths, out, lambda data: copied(data, profile, book, settings).data)
+        rows = rewritten(files_of(paths), paths, out, lambda data: copied(data, profile, book, settings).data)
     told_rewritten(context, rows, as_json)
 
 
@@ -68,14 +71,18 @@ def reidentify(context: click.Context, paths: tuple[Path, ...], out: Path, ledge
     """Give results that were made on de-identified copies the identity of their study."""
     from wetread.acquire.deidentify import reidentify as returned
 
+    place = ledger or settings_of(context).ledger_path
+    if not place.is_file():
+        raise BadInput(f"expected the ledger by which the copies were made, found none at {place}; name it by --ledger")
     with ledger_of(context, ledger) as book:
-        rows = rewritten(paths, out, lambda data: returned(data, book))
+        rows = rewritten(dicom_of(paths), paths, out, lambda data: returned(data, book))
     told_rewritten(context, rows, as_json)
 
 
-def rewritten(paths: tuple[Path, ...], out: Path, change: Callable[[bytes], bytes]) -> list[dict[str, str]]:
+def rewritten(
+    files: list[Path], paths: tuple[Path, ...], out: Path, change: Callable[[bytes], bytes]
+) -> list[dict[str, str]]:
     """Write what becomes of each file under a number, as its old name may hold a patient's; what is there stays."""
-    files = files_of(paths)
     check_apart(paths, out)
     out.mkdir(parents=True, exist_ok=True)
     there = [int(place.stem) for place in out.glob("*.dcm") if place.stem.isdecimal()]

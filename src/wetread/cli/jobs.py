@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from wetread.cli.base import JOB, MOST, commands, desk_of, emit, json_option, say
-from wetread.errors import BadInput
 
 
 @commands.group("jobs")
@@ -23,7 +22,7 @@ def list_jobs(context: click.Context, state: str, limit: int, as_json: bool) -> 
     from wetread.jobs.states import State
 
     if state and state.upper() not in State.__members__:
-        raise BadInput(f"--state: expected one of {', '.join(State)}, got {state!r}")
+        raise click.UsageError(f"--state: expected one of {', '.join(State)}, got {state!r}")
     with desk_of(context) as desk:
         rows = desk.jobs(State(state.upper()) if state else None, limit)
     if as_json:

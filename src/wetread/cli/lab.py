@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from wetread.cli.base import commands, console, emit, json_option, say, settings_of
-from wetread.errors import SettingsError
+from wetread.errors import BadInput, SettingsError
 
 
 @commands.group(epilog="Needs the extra `lab`: pip install 'wetread[lab]'.")
@@ -71,8 +71,20 @@ def lab_commands() -> Any:
     return lab_functions
 
 
+def recipe_of(_context: click.Context, _parameter: click.Parameter | None, name: str) -> str:
+    """The name of a recipe that there is, or a TOML file; another name is wrong usage."""
+    with lab_extra():
+        from wetread.lab.plan import load_plan
+    if not name.endswith(".toml"):
+        try:
+            load_plan(name)
+        except BadInput as error:
+            raise click.UsageError(str(error)) from error
+    return name
+
+
 @lab.command()
-@click.argument("recipe")
+@click.argument("recipe", callback=recipe_of)
 @click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's number.")
 @click.option("--fold", type=int, help="Train only this fold, of a recipe with folds; all of them by default.")
 @fresh_option
@@ -105,7 +117,7 @@ def train(
 
 
 @lab.command()
-@click.argument("model")
+@click.argument("model", callback=recipe_of)
 @fresh_option
 @data_option
 @run_option
@@ -141,7 +153,7 @@ def compare(
 
 
 @lab.command()
-@click.argument("model")
+@click.argument("model", callback=recipe_of)
 @run_option
 @json_option
 def export(model: str, folder: Path, as_json: bool) -> None:
@@ -150,7 +162,7 @@ def export(model: str, folder: Path, as_json: bool) -> None:
 
 
 @lab.command()
-@click.argument("model")
+@click.argument("model", callback=recipe_of)
 @click.option("--aware", is_flag=True, help="Train it to be rounded first: for a build that failed its certificate.")
 @fresh_option
 @data_option
@@ -166,7 +178,7 @@ def quantize(
 
 
 @lab.command()
-@click.argument("model")
+@click.argument("model", callback=recipe_of)
 @data_option
 @run_option
 @evidence_option
@@ -178,7 +190,7 @@ def gate(context: click.Context, model: str, data: Path, folder: Path, evidence:
 
 
 @lab.command()
-@click.argument("model")
+@click.argument("model", callback=recipe_of)
 @run_option
 @evidence_option
 @json_option
@@ -201,7 +213,7 @@ def sweep(context: click.Context, model: str, folder: Path, evidence: Path, as_j
 
 
 @lab.command()
-@click.argument("model")
+@click.argument("model", callback=recipe_of)
 @data_option
 @run_option
 @evidence_option

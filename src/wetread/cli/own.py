@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wetread.cli.base import NOT_READ, OK, console, emit, json_option, say, settings_of
-from wetread.cli.lab import accept_option, lab, lab_commands, lab_extra, run_option
+from wetread.cli.lab import accept_option, lab, lab_commands, lab_extra, recipe_of, run_option
 
 if TYPE_CHECKING:
     from wetread.lab.audit import Decoded
@@ -111,6 +111,7 @@ def certify(
     MODEL is a recipe, or the folder of an imported model, which is judged on your own images.
     """
     if not (Path(model) / "model.toml").is_file():
+        recipe_of(context, None, model)
         say(True, "certificate", lab_commands().certify(model, folders[0], folder, settings_of(context).models_dir))
         return
     certificate = lab_commands().certify_imported(Path(model), folders, **given)

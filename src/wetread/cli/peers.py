@@ -125,14 +125,17 @@ def pull(
     from rich.progress import Progress
 
     from wetread.acquire import SYNTAXES
-    from wetread.serve.pull import matching, way
+    from wetread.serve.pull import SELECTION, matching, selective, way
     from wetread.wire.retrieve import Archive
 
+    keys = {keyword: given[name] for name, keyword in SELECTS.items()}
+    if not selective(keys):
+        raise click.UsageError(SELECTION)
     settings = settings_of(context)
     limits = settings.idle_timeout_s, settings.max_object_bytes
     peer = Archive(destination_of(settings, archive), settings.ae_title, *limits)
     bring = way(peer, settings, folder, tuple(SYNTAXES))
-    studies = matching(peer, {keyword: given[name] for name, keyword in SELECTS.items()}, given["most"])
+    studies = matching(peer, keys, given["most"])
     with Progress(console=console(to_error=True), disable=as_json or dry_run, transient=True) as bar:
         for study in () if dry_run else studies:
             task = bar.add_task(escape(f"{study.study_date} {study.modalities}"), total=study.expected or None)

@@ -41,6 +41,16 @@ class Pulled:
     failed: int = 0
 
 
+#: What `selective` asks for.
+SELECTION = "expected a Study Instance UID, accession number or Patient ID, without * and ?"
+
+
+def selective(keys: Mapping[str, str]) -> bool:
+    """Whether these keys select studies, and not whatever an archive holds."""
+    exact = [keys[key] for key in EXACT if keys.get(key)]
+    return bool(exact) and not any(set("*?\\") & set(value) for value in exact)
+
+
 def matching(archive: Archive, keys: Mapping[str, str], most: int) -> list[Pulled]:
     """Return the studies that match, the newest first.
 
@@ -58,8 +68,8 @@ def matching(archive: Archive, keys: Mapping[str, str], most: int) -> list[Pulle
     """
     given = {key: value for key, value in keys.items() if value}
     exact = {key: given[key] for key in EXACT if key in given}
-    if not exact or any(set("*?\\") & set(value) for value in exact.values()):
-        raise BadInput("pull: expected a Study Instance UID, accession number or Patient ID, without * and ?")
+    if not selective(keys):
+        raise BadInput(f"pull: {SELECTION}")
     with opened(archive.peer, archive.calling_ae, archive.timeout_s) as query:
         asked = {**dict.fromkeys((*EXACT, *TOLD), ""), **given}
         found = query.find("STUDY", asked, most + 1)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import pty
 import shutil
 import subprocess
 import sys
@@ -463,6 +464,36 @@ def test_check_judges_our_own_documents(run: Run, tmp_path: Path) -> None:
     code, out, _ = run("check", *ours)
     assert code == 0, out
     assert out.count("no problem") == 4
+
+
+def test_check_gives_its_own_advice(run: Run, tmp_path: Path) -> None:
+    note = tmp_path / "note.dcm"
+    note.write_bytes(b"no document")
+    code, out, _ = run("check", note)
+    assert (code, "expected the prefix DICM after 128 bytes" in out, "force" in out) == (1, True, False)
+
+
+def test_jwks_of_no_file(run: Run, tmp_path: Path) -> None:
+    code, out, err = run("jwks", tmp_path / "none.pem")
+    assert (code, out, "got none: No such file or directory" in err) == (2, "", True)
+
+
+def test_colours_stay_away_where_nobody_wants_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """On a terminal, which the answers of other tests do not go to."""
+    command = [sys.executable, "-m", "wetread.cli", "--state", str(tmp_path), "doctor"]
+    for value, coloured in (("", True), ("1", False)):
+        monkeypatch.setenv("NO_COLOR", value)
+        ours, theirs = pty.openpty()
+        with subprocess.Popen(command, stdout=theirs, stderr=theirs) as process:
+            os.close(theirs)
+            said = b""
+            with contextlib.suppress(OSError):  # a terminal that nobody writes to any more cannot be read
+                while part := os.read(ours, 4096):
+                    said += part
+            os.close(ours)
+        assert process.returncode in (0, 1)
+        assert b"numpy" in said or b"onnxruntime" in said
+        assert (b"\x1b[" in said) is coloured
 
 
 def test_check_of_no_file(run: Run, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -42,6 +43,8 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 @click.pass_context
 def commands(context: click.Context, /, config: Path | None, **given: Any) -> None:
     """Wetread gives an X-ray, CT or MRI study an AI wet read and puts it where clinicians work."""
+    if os.environ.get("NO_COLOR"):  # as https://no-color.org asks, and Rich does by itself
+        context.color = False
     context.obj = lambda **more: load(config, **given, **more)
 
 

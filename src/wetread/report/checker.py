@@ -119,6 +119,8 @@ def _explicit(encoded: bytes) -> bytes:
     """Turn a file of another transfer syntax into Explicit VR Little Endian."""
     if EXPLICIT_LE.encode() + b"\0" in encoded[132:1000]:
         return encoded
+    if encoded[128:132] != b"DICM":
+        raise DocumentError("file: expected the prefix DICM after 128 bytes (PS3.10 Section 7.1), got other bytes")
     from pydicom import dcmread
     from pydicom.uid import UID
 

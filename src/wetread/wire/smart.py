@@ -156,7 +156,8 @@ def _private(path: Path) -> Any:
         return load_pem_private_key(path.expanduser().read_bytes(), None)
     except (OSError, ValueError, TypeError) as error:
         expected = "expected an RSA or P-384 private key in PEM without a password"
-        raise SettingsError(f"client_key {path}: {expected}, got another file ({type(error).__name__})") from error
+        got = f"none: {error.strerror}" if isinstance(error, OSError) else f"another file ({type(error).__name__})"
+        raise SettingsError(f"client_key {path}: {expected}, got {got}") from error
 
 
 def _public(key: Any, path: Path) -> dict[str, Any]:

@@ -417,7 +417,7 @@ def test_jobs_of_a_node(run: Run, tmp_path: Path) -> None:
     assert "there is none" in err
 
 
-@pytest.mark.parametrize("number", [2**63, 10**200])
+@pytest.mark.parametrize("number", [2**63, 10**20])
 def test_a_number_that_no_index_holds_is_wrong_usage(run: Run, tmp_path: Path, number: int) -> None:
     Store(tmp_path / "state").close()
     verbs = {"jobs": ("show", "retry", "cancel"), "withheld": ("release", "discard")}

@@ -129,8 +129,9 @@ def test_folds_become_a_folder_with_a_card(kind: dict[str, Any], recipe: Any, tm
     assert set(commands.export(name, out)) == {"fp32", "pruned-fp32"}
     assert set(commands.quantize(name, tmp_path, out, models)) == {"int8", "pruned-int8"}
     after = sha256_of(out / "mr-toy" / "builds" / "int8.onnx")
-    assert set(commands.quantize(name, tmp_path, out, models, aware=True)) == {"int8", "pruned-int8"}
-    assert sha256_of(out / "mr-toy" / "builds" / "int8.onnx") != after
+    if kind is VOLUME:  # the other exports for half a minute
+        assert set(commands.quantize(name, tmp_path, out, models, aware=True)) == {"int8", "pruned-int8"}
+        assert sha256_of(out / "mr-toy" / "builds" / "int8.onnx") != after
     certificate = commands.certify(name, tmp_path, out, models)
     assert {"fp32", "int8", "pruned-fp32", "pruned-int8"} <= {row["build"] for row in certificate["builds"]}
     assert all(row["passed"] for row in certificate["builds"])

@@ -58,7 +58,15 @@ def test_our_documents_have_no_problem_with_or_without_source(kind: str, documen
 
 
 @pytest.mark.parametrize("damage", [mutation.removed, mutation.emptied])
-@pytest.mark.parametrize("given", ["spacing", "refused", "partial", "late", "followed", "ct"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        "refused",
+        "followed",
+        "ct",
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ("spacing", "partial", "late")),
+    ],
+)
 def test_what_is_missing_is_noticed(given: str, damage: Any, documents_of: Documents) -> None:
     header = phantom.header("spacing" if given == "spacing" else "real")
     about = identify(header)

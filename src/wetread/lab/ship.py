@@ -13,7 +13,7 @@ from wetread.lab.builds import float_builds, int8_builds
 from wetread.lab.certify import PARENT, document, film_scores, fit_temperature, network, shipped_boxes, verdict
 from wetread.lab.crossed import OUTPUTS
 from wetread.lab.data import Films, hannover, held_back, kermany, nih
-from wetread.lab.folder import PRECISION, engines_for, exported, passing, write_folder
+from wetread.lab.folder import PRECISION, REFERENCE, engines_for, exported, passing, write_folder
 from wetread.lab.plan import recipe_of
 from wetread.lab.points import rule_words, threshold_by
 from wetread.lab.predict import Predictor, built, eager, predict_logits, predict_shares
@@ -27,8 +27,6 @@ from wetread.records import Box, Tensor
 __all__ = ["certify", "quantize"]
 
 CALIBRATION_FILMS = 320
-#: The engine that fixes threshold and temperature: it runs everywhere.
-REFERENCE = "onnxruntime"
 
 
 def quantize(plan: Mapping[str, Any], data: Path, out: Path, models: Path, aware: bool = False) -> dict[str, Path]:

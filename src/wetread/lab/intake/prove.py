@@ -19,7 +19,7 @@ from wetread.lab.audit.judge import Audit
 from wetread.lab.cases import Cases
 from wetread.lab.certify import PARENT, document, fit_temperature, verdict
 from wetread.lab.crossed import Answers, answers, tensors
-from wetread.lab.folder import PRECISION, engines_for, exported, passing, sha256_of, write_folder
+from wetread.lab.folder import PRECISION, REFERENCE, engines_for, exported, passing, sha256_of, write_folder
 from wetread.lab.gridded import Gridded, lay_cases
 from wetread.lab.held_out import pooled
 from wetread.lab.intake.proof_card import proof_card
@@ -40,8 +40,6 @@ Floats = NDArray[np.float64]
 ASIDE = 256
 #: The largest loss allowed to a build.
 MARGINS = {"auc": 0.01, "dice": 0.005}
-#: The engine whose answers builds are compared with: it runs everywhere.
-REFERENCE = "onnxruntime"
 
 
 def prove(folder: Path, found: Audit, positive: str = "", sensitivity: float = 0.0) -> Figures:

@@ -174,6 +174,7 @@ def test_a_build_that_fails_its_proof_is_named(
     (record,) = [one for one in caplog.records if "left out" in one.getMessage()]
     about: Any = record
     assert (record.levelname, about.where) == ("WARNING", f"{model.id} fp32 on openvino")
+    assert record.getMessage().startswith(f"{model.id} fp32 on openvino fails on this host")
     assert {"wrong": "differs from the golden one by", "lost": "lost"}[fault] in about.reason
 
 

@@ -299,8 +299,9 @@ def _first_that_works(model: Model, options: Sequence[Choice], profile: Profile,
             return load(model, option, settings.threads, settings.state_dir / "compiled", profile)
         except (EngineError, GoldenMismatch) as error:
             failure = failure or error
-            about = {"where": f"{model.id} {option.build} on {option.engine}", "reason": str(error)}
-            log.warning("build fails on this host and is left out: see wetread doctor", extra=about)
+            where = f"{model.id} {option.build} on {option.engine}"
+            about = {"where": where, "reason": str(error)}
+            log.warning("%s fails on this host and is left out; see wetread doctor", where, extra=about)
             if option.engine in DEVICES:
                 log.error("device does not answer, another engine is tried", extra={"where": option.engine})
     raise failure or EngineError(f"model {model.id}: no build to load")

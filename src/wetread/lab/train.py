@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -25,6 +24,7 @@ from wetread.lab.curves import draw_curves
 from wetread.lab.data import held_back
 from wetread.lab.plan import digest_of, made_of
 from wetread.lab.samples import Batches
+from wetread.lab.written import write_json
 
 __all__ = [
     *("Answer", "Aside", "Course", "Plan", "State", "all_logits", "channels_last", "device_of", "fit"),
@@ -331,7 +331,7 @@ def fit(
                 running.clear()
                 if course.aside is not None and not state.waited():
                     state.best = {name: value.clone() for name, value in state.average.state_dict().items()}
-                (out / "history.json").write_text(json.dumps(state.history, indent=1))
+                write_json(out / "history.json", state.history)
                 draw_curves(state.history, out / "curves.png")
                 state.save(checkpoint, learnt_by)
             elif state.step % plan.checkpoint_steps == 0:

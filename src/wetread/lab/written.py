@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 __all__ = ["interval_text", "write_json"]
 
 
-def write_json(path: Path, told: Mapping[str, Any], **more: Any) -> None:
+def write_json(path: Path, told: Mapping[str, Any] | Sequence[Any], **more: Any) -> None:
     """Write a file of JSON, RFC 8259: a figure that is not defined (NaN) is null.
 
     Parameters

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests.lab.series import drawn_cases, save_cases
 from wetread import infer
@@ -19,6 +20,7 @@ from wetread.lab.folder import sha256_of
 from wetread.lab.points import rule_words, threshold_by
 from wetread.lab.roc import draw_curves_of, operating
 from wetread.lab.verdicts import Scores, operating_point
+from wetread.lab.weights import load_weights
 
 #: torch's exporter warns about itself.
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
@@ -163,12 +165,57 @@ def test_folds_become_a_folder_with_a_card(kind: dict[str, Any], recipe: Any, tm
     assert note["figures"]["crossed"].keys() == figures["crossed"].keys()
     carried = {one["name"] for one in note["figures"]["audit"]["baselines"]}
     assert {"the average training mask", "the mask of the nearest neighbour"} <= carried
+    recovered(name, tmp_path, files[0], pruned)
     withheld = recipe(**kind | {"withheld": 'withheld = "it is a toy"'})
     commands.evaluate(withheld, tmp_path, out, models, tmp_path / "evidence")
     assert "does not ship: it is a toy" in (tmp_path / "evidence" / "mr-toy.md").read_text()
     assert (tmp_path / "evidence" / "mr-toy.json").is_file()
     assert (tmp_path / "evidence" / "mr-toy-roc.svg").is_file() is (kind is JOINT)
     assert ("](roc.svg)" in card) is (kind is JOINT)
+
+
+def recovered(name: str, data: Path, trained: Path, pruned: Path) -> None:
+    """Read the folder back as one who has nothing else would, and go on from there."""
+    models, out = data / "models", data / "elsewhere"
+    graph = sha256_of(models / "mr-toy" / "fp32.onnx")
+    files = commands.recover(name, data, out, models)
+    assert [file.name for file in files] == [trained.name, pruned.name]
+    for ours, theirs in zip(files, (trained, pruned), strict=True):
+        (table, network), (known, original) = load_weights(ours), load_weights(theirs)
+        assert (table["apart"], table["fold"]) == (known["apart"], known["fold"])
+        image = torch.randn(2, 1, *table["recipe"]["grid"], generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            for found, wanted in zip(answers_of(network, image), answers_of(original, image), strict=True):
+                assert torch.allclose(found, wanted, atol=0.01 * float(wanted.abs().max()))
+            # In training a norm takes what the batch gives: there the scale that was measured has to fit.
+            found, wanted = (answers_of(one.train(), image)[0].std() for one in (network, original))
+        assert float(found) == pytest.approx(float(wanted), rel=0.5)
+    assert set(commands.export(name, out)) == {"fp32", "pruned-fp32"}
+    assert sha256_of(out / "mr-toy" / "builds" / "fp32.onnx") == graph
+    before = json.loads((models / "mr-toy" / "figures.json").read_text())
+    figures = commands.evaluate(name, data, out, models, data / "evidence")
+    assert figures["crossed"] == before["figures"]["crossed"]
+    assert figures["told"] == before["date"]
+    assert f"are of {before['date']}" in (models / "mr-toy" / "card.md").read_text()
+    other = Path(name).with_name("other.toml")
+    other.write_text(Path(name).read_text().replace("mean = [0.5]", "mean = [0.4]"))
+    with pytest.raises(BadInput, match="prepared otherwise"):
+        commands.recover(str(other), data, data / "third", models)
+    note = before | {"figures": before["figures"] | {"crossed": _shifted(before["figures"]["crossed"])}}
+    (models / "mr-toy" / "figures.json").write_text(json.dumps(note))
+    with pytest.raises(BadInput, match="the folds are dealt otherwise"):
+        commands.recover(name, data, data / "third", models)
+    (models / "mr-toy" / "figures.json").write_text(json.dumps(before))
+
+
+def answers_of(network: torch.nn.Module, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    given = network(image)
+    return given if isinstance(given, tuple) else (given,)
+
+
+def _shifted(crossed: dict[str, Any]) -> dict[str, Any]:
+    told = [one | {"value": one["value"] - 0.01} for one in crossed["masks by fold"]]
+    return crossed | {"masks by fold": told}
 
 
 def test_one_fold_is_trained_alone(recipe: Any, tmp_path: Path) -> None:

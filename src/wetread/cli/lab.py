@@ -154,6 +154,18 @@ def compare(
 
 @lab.command()
 @click.argument("model", callback=recipe_of)
+@data_option
+@run_option
+@json_option
+@click.pass_context
+def recover(context: click.Context, model: str, data: Path, folder: Path, as_json: bool) -> None:
+    """Read a model that ships back into a run folder, to prune, quantize and certify it anew without training it."""
+    for weights in lab_commands().recover(model, data, folder, settings_of(context).models_dir):
+        say(as_json, "weights", weights)
+
+
+@lab.command()
+@click.argument("model", callback=recipe_of)
 @run_option
 @json_option
 def export(model: str, folder: Path, as_json: bool) -> None:

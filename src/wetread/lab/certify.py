@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from wetread.errors import BadInput
 from wetread.infer import Model, candidates, read
 from wetread.lab.data import Films
-from wetread.lab.folder import sha256_of
+from wetread.lab.folder import PRECISION, engines_for, sha256_of
 from wetread.lab.lungs import film_dice
 from wetread.lab.predict import Predictor, built, lung_boxes, predict_lungs
 from wetread.lab.subgroups import DRAWS, FACTOR, SEED, SMALLEST, Paired, subgroup_rows
@@ -20,7 +21,7 @@ from wetread.records import Recipe
 
 __all__ = [
     *("PARENT", "document", "film_scores", "fit_temperature", "network", "shipped_boxes"),
-    *("shipped_segmenter", "verdict"),
+    *("shipped_segmenter", "standing", "verdict"),
 ]
 
 PARENT = "fp32"
@@ -51,6 +52,31 @@ def verdict(build: str, engine: str, path: Path, paired: Paired, margin: float) 
         "subgroups": parts,
         "passed": change.groups > 1 and bool(change.low >= -margin) and all(row.get("passed", True) for row in parts),
     }
+
+
+def standing(folder: Path, files: Mapping[str, Path], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of a folder's certificate that this machine cannot make again, and that still hold.
+
+    They are of a file that is still the same, on an engine that does not run its precision here, on the data and with
+    the margin of the comparison at hand: without them a model would lose its bfloat16 builds wherever it is certified
+    on a processor without bfloat16.
+
+    Parameters
+    ----------
+    rows
+        Those of the comparison at hand.
+    """
+    path = folder / "certificate.json"
+    known = json.loads(path.read_text(encoding="utf-8"))["builds"] if path.is_file() else []
+    asked = {(row["data"], row["metric"], row["margin"]) for row in rows}
+    return [
+        row
+        for row in known
+        if row["build"] in files
+        and row["sha256"] == sha256_of(files[row["build"]])
+        and row["engine"] not in engines_for(PRECISION[row["build"]])
+        and (row["data"], row["metric"], row["margin"]) in asked
+    ]
 
 
 def fit_temperature(truth: NDArray[Any], logits: Scores) -> float:
@@ -126,6 +152,7 @@ def document(
         f"{SMALLEST} patients or more for whom the model is made (of each class, for an area) must pass too, at "
         f"{FACTOR:g} times the loss allowed: a subgroup may lose more than the whole before the build fails, as few "
         "patients prove less; the p-values of one comparison are adjusted together (Holm, one-sided 2.5 %), those of "
-        "several builds, engines and data are not; smaller subgroups are told and not judged",
+        "several builds, engines and data are not; smaller subgroups are told and not judged; the row of an engine "
+        "that the machine does not run in the build's precision is the one that stood for the same file",
         "builds": rows,
     } | dict(notes)

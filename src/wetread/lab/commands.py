@@ -26,6 +26,8 @@ from wetread.lab.evidence import write_evidence
 from wetread.lab.gate import kept_gate, make_gate
 from wetread.lab.intake.prove import prove
 from wetread.lab.plan import digest_of, load_plan
+from wetread.lab.recover import recover as recovered
+from wetread.lab.recover import standing_figures
 from wetread.lab.roc import draw_curves_of
 from wetread.lab.ship import certify as certify_film
 from wetread.lab.ship import quantize as quantize_film
@@ -47,6 +49,7 @@ __all__ = [
     "gate",
     "prune",
     "quantize",
+    "recover",
     "sweep",
     "train",
 ]
@@ -116,6 +119,11 @@ def train(
 def prune(model: str, data: Path, out: Path, models: Path, *, resume: bool = True) -> Path:
     """Cut channels and heads from a trained model and let it learn from its parent: see `wetread.lab.taught.prune`."""
     return pruned(load_plan(model), data, out, models, resume=resume)
+
+
+def recover(model: str, data: Path, out: Path, models: Path) -> list[Path]:
+    """Read a model that ships back into a run folder, as if trained there: see `wetread.lab.recover.recover`."""
+    return recovered(load_plan(model), data, out, models)
 
 
 def gate(model: str, data: Path, out: Path, models: Path, evidence: Path) -> dict[str, Any]:
@@ -280,7 +288,8 @@ def _evaluate_series(table: dict[str, Any], data: Path, out: Path, audited: Figu
         pages = (place / name / "card.md", place / name / "figures.json", place / name / "roc.svg")
         declared = read(place / name)
         certificate = json.loads((place / name / "certificate.json").read_text(encoding="utf-8"))
-    figures = evaluate_series(table, declared, data, out) | audited
+    standing = None if declared is None else standing_figures(table, out, place / name)
+    figures = evaluate_series(table, declared, data, out, standing) | audited
     pages[0].parent.mkdir(parents=True, exist_ok=True)
     pages[0].write_text(card_series(table, figures, certificate, pages[2].name), encoding="utf-8")
     if "operating" in figures["crossed"]:

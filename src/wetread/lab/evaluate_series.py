@@ -59,7 +59,9 @@ class Ground:
         return measure_answers(answered, self.cases, self.gridded, self.rows, self.table, bool(self.table.get("whole")))
 
 
-def evaluate_series(table: Mapping[str, Any], model: Model | None, data: Path, out: Path) -> Figures:
+def evaluate_series(
+    table: Mapping[str, Any], model: Model | None, data: Path, out: Path, standing: Figures | None = None
+) -> Figures:
     """Return the figures of a recipe's folds and, if it ships, of its builds on the fold it never saw.
 
     Parameters
@@ -70,13 +72,16 @@ def evaluate_series(table: Mapping[str, Any], model: Model | None, data: Path, o
         The model folder, or None for a model that does not ship.
     out
         Run folder with the folds' weights.
+    standing
+        The figures of all folds where these weights are gone: `wetread.lab.recover.standing_figures`.
     """
     cases, gridded, folds = read_cases(table, data)
-    rows, answered = held_out(table, gridded, folds, out)
-    ground = Ground(table, cases, gridded, folds, rows)
-    figures: Figures = {"folds": _described(ground), "unit": _unit(cases), "crossed": {}, "rivals": {}, "builds": {}}
-    figures["crossed"] = _crossed(ground, answered)
-    figures["rivals"] = _rivals(ground, answered)
+    figures: Figures = {"unit": _unit(cases), **(standing or {}), "builds": {}}
+    if standing is None:
+        rows, answered = held_out(table, gridded, folds, out)
+        ground = Ground(table, cases, gridded, folds, rows)
+        figures |= {"folds": _described(ground), "crossed": _crossed(ground, answered)}
+        figures["rivals"] = _rivals(ground, answered)
     if model is not None:
         aside = np.flatnonzero(folds[gridded.series] == int(table["ship"]["fold"]))
         for build in model.builds:

@@ -21,7 +21,10 @@ from wetread.prepare import prepare
 from wetread.records import Pixels, Recipe, Tensor
 from wetread.uids import derive
 
-__all__ = ["BUILDS", "PRECISION", "REFERENCE", "engines_for", "exported", "passing", "sha256_of", "write_folder"]
+__all__ = [
+    *("BUILDS", "PRECISION", "REFERENCE", "engines_for", "exported", "golden_input", "passing", "sha256_of"),
+    "write_folder",
+]
 
 #: Name of a build -> the ONNX file it runs, and the precision it runs it in.
 BUILDS = {
@@ -92,22 +95,43 @@ def write_folder(
     The folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    gate = _gate_of(folder / "model.toml")
+    before = _declared(folder / "model.toml")
+    kept = _kept_golden(folder, before, builds)
     for old in folder.glob("*.onnx"):
         old.unlink()
     files = {name: Path(shutil.copyfile(path, folder / path.name)) for name, path in builds.items()}
-    tolerance = _write_golden(folder / "golden.npz", table, files)
+    tolerance = _write_golden(folder / "golden.npz", table, files, kept)
+    if kept:
+        tolerance = max(tolerance, float(before["golden"]["tolerance"]))
     write_json(folder / "certificate.json", certificate)
-    (folder / "model.toml").write_text(_declaration(table, files, tolerance, gate), encoding="utf-8")
+    (folder / "model.toml").write_text(_declaration(table, files, tolerance, before.get("gate", {})), encoding="utf-8")
     return folder
 
 
-def _gate_of(path: Path) -> dict[str, Any]:
-    """Return the ``[gate]`` of a declaration that is about to be written anew, {} without one."""
-    return dict(tomllib.loads(path.read_text(encoding="utf-8")).get("gate", {})) if path.is_file() else {}
+def _declared(path: Path) -> dict[str, Any]:
+    """Return a declaration that is about to be written anew, {} without one."""
+    return tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def _write_golden(path: Path, table: Mapping[str, Any], files: Mapping[str, Path]) -> float:
+Golden = dict[str, NDArray[np.floating]]
+
+
+def _kept_golden(folder: Path, before: Mapping[str, Any], builds: Mapping[str, Path]) -> Golden:
+    """Return the golden arrays of a folder's builds that no engine runs here and that stay as they are."""
+    foreign = {
+        one["name"]
+        for one in before.get("build", ())
+        if one["name"] in builds
+        and not engines_for(PRECISION[one["name"]])
+        and one["sha256"] == sha256_of(builds[one["name"]])
+    }
+    if not foreign:
+        return {}
+    with np.load(folder / "golden.npz") as stored:
+        return {name: stored[name] for name in stored if name == "image" or name.partition("/")[0] in foreign}
+
+
+def _write_golden(path: Path, table: Mapping[str, Any], files: Mapping[str, Path], kept: Golden) -> float:
     """Write the phantom's negative and each build's answers; return the tolerance.
 
     The negative, because a classifier is undecided about the drawn chest itself, and
@@ -116,23 +140,31 @@ def _write_golden(path: Path, table: Mapping[str, Any], files: Mapping[str, Path
     engines on this machine, so that a host of another kind passes and another network
     does not; but at most `MOST_APART`: an engine that is further off here computes something
     else, and is not to load.
+
+    Parameters
+    ----------
+    kept
+        The arrays of builds that nothing runs here; then the image is theirs.
     """
     image = golden_input(recipe_of(table["recipe"]))
-    tried = [_answered((image * share).astype(np.float16), files) for share in SHADES]
+    shades = [kept["image"]] if kept else [(image * share).astype(np.float16) for share in SHADES]
+    tried = [_answered(shade, files) for shade in shades]
     worst, arrays = min(tried, key=lambda one: one[0])
-    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(path, **arrays | kept)  # type: ignore[arg-type]
     return round(min(max(0.02, 2 * worst), MOST_APART), 3)
 
 
-def _answered(stored: NDArray[np.float16], files: Mapping[str, Path]) -> tuple[float, dict[str, NDArray[np.floating]]]:
+def _answered(stored: NDArray[np.floating], files: Mapping[str, Path]) -> tuple[float, Golden]:
     """Return the largest difference between the engines, and the golden arrays."""
-    arrays: dict[str, NDArray[np.floating]] = {"image": stored}
+    arrays: Golden = {"image": stored}
     worst = 0.0
     for name, file in files.items():
         answers = [
             engine.loader(kind)(file.read_bytes(), PRECISION[name], 1, None).run(stored.astype(np.float32))
             for kind in sorted(engines_for(PRECISION[name]), key=lambda kind: kind != REFERENCE)
         ]
+        if not answers:
+            continue
         for output, value in answers[0].items():
             arrays[f"{name}/{output}"] = _packed(value)
             spread = max(float(np.abs(other[output] - value).max()) for other in answers)

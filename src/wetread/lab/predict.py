@@ -16,7 +16,7 @@ from wetread import infer
 from wetread.infer import engine
 from wetread.lab.data import Films
 from wetread.lab.samples import Change, exact
-from wetread.lab.train import layout_of
+from wetread.lab.train import autocast, layout_of
 from wetread.measures import energy_inside
 from wetread.prepare import back, back_mask, bounds, letterbox
 from wetread.records import Box, Recipe, Tensor
@@ -39,7 +39,7 @@ class Predictor:
 
 
 def eager(model: nn.Module, names: tuple[str, ...] = ("logits", "map"), bf16: bool = True) -> Predictor:
-    """Return a network in torch, in bfloat16 as it is during training, or in float32.
+    """Return a network in torch, in bfloat16 where training is (`autocast`), or in float32.
 
     `names` are those of its outputs, in order; those it does not give are left out.
     """
@@ -48,7 +48,7 @@ def eager(model: nn.Module, names: tuple[str, ...] = ("logits", "map"), bf16: bo
     def answer(tensors: Tensor) -> dict[str, Tensor]:
         model.eval()
         images = torch.from_numpy(tensors).to(next(model.parameters()).device)
-        with torch.inference_mode(), torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
+        with torch.inference_mode(), autocast(images.device, bf16):
             given = model(images.contiguous(memory_format=layout_of(images)))
         found = given if isinstance(given, tuple) else (given,)
         return {

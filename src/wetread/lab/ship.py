@@ -10,7 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wetread.lab.builds import float_builds, int8_builds
-from wetread.lab.certify import PARENT, document, film_scores, fit_temperature, network, shipped_boxes, verdict
+from wetread.lab.certify import (
+    PARENT,
+    document,
+    film_scores,
+    fit_temperature,
+    network,
+    shipped_boxes,
+    standing,
+    verdict,
+)
 from wetread.lab.crossed import OUTPUTS
 from wetread.lab.data import Films, hannover, held_back, kermany, nih
 from wetread.lab.folder import PRECISION, REFERENCE, engines_for, exported, passing, write_folder
@@ -78,6 +87,7 @@ def certify(plan: Mapping[str, Any], data: Path, out: Path, models: Path) -> dic
         table["ship"] |= _map_bound(table, films, aside[films.label[aside] == 1], files[PARENT], models, out / "cache")
     sites = _sites(table["task"], films, data, out / "cache")
     verdicts = [row for site in sites for row in _verdicts(table, parent, files, site, models, out / "cache")]
+    verdicts += standing(models / model, files, verdicts)
     certificate = document(model, network(parent), [name for name, _, _ in sites], verdicts, operating)
     write_folder(models / model, table, passing(files, verdicts), certificate)
     return certificate

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wetread.infer import read
 from wetread.lab.builds import float_builds, int8_builds, weights_folder
 from wetread.lab.cases import Cases
-from wetread.lab.certify import PARENT, document, network, verdict
+from wetread.lab.certify import PARENT, document, network, standing, verdict
 from wetread.lab.courses import read_cases
 from wetread.lab.crossed import Answers, answers, calibration
 from wetread.lab.evaluate_series import told_by_others
@@ -69,7 +70,11 @@ def certify_series(table: dict[str, Any], data: Path, out: Path, models: Path) -
     cases, gridded, folds = read_cases(table, data)
     aside = np.flatnonzero(folds[gridded.series] == int(table["ship"]["fold"]))
     files = exported(float_builds(table, out)[PARENT].parent)
-    notes = _fix_point(table, cases, gridded, folds, out) if table["task"] != "segmentation" else {}
+    notes: dict[str, Any] = {}
+    if table["task"] != "segmentation":
+        recovered = "recovered" in trained
+        point = _kept_point(table, models) if recovered else _fixed_point(table, cases, gridded, folds, out)
+        notes = _set_point(table, *point)
     name = f"{table['data']}, fold {table['ship']['fold']}, which the network never saw"
     ground = Ground(name, table, cases, gridded, aside)
     parent = fold_answers(table, aside, gridded, weights_folder(table, out))
@@ -79,6 +84,7 @@ def certify_series(table: dict[str, Any], data: Path, out: Path, models: Path) -
         for kind in engines_for(PRECISION[build])
         for row in ground.compare(build, kind, path, parent)
     ]
+    verdicts += standing(models / str(table["id"]), files, verdicts)
     certificate = document(str(table["id"]), network(predictor), [ground.name], verdicts, notes)
     write_folder(models / str(table["id"]), table, passing(files, verdicts), certificate)
     return certificate
@@ -124,18 +130,32 @@ def _logits(answered: Answers) -> NDArray[np.float64]:
     return answered.logits[:, 0].astype(np.float64)
 
 
-def _fix_point(table: dict[str, Any], cases: Cases, gridded: Gridded, folds: Rows, out: Path) -> dict[str, Any]:
-    """Fix temperature and threshold in the table's ``[ship]``, and return what was fixed."""
+def _fixed_point(
+    table: Mapping[str, Any], cases: Cases, gridded: Gridded, folds: Rows, out: Path
+) -> tuple[float, float, str]:
+    """Fix temperature and threshold, by what the other folds' networks say; return them and the rule."""
     ship, rule = table["ship"], table["operating_point"]
     rows, answered = held_out(table, gridded, folds, out)
     scores = Scores(gridded.present[rows, 0], _logits(answered), gridded.series[rows], ship["pool"])
     others = told_by_others(table, cases, scores, folds, int(ship["fold"]))
     temperature, threshold = operating_point(others, rule)
-    ship["temperature"] = round(temperature, 4)
+    words = (
+        f"{rule_words(rule)}, on {len(others.truth)} slices of {len(np.unique(others.series))} "
+        "series, each answered by the network of the fold that left its patient out"
+    )
+    return round(temperature, 4), float(np.floor(threshold * 1e4) / 1e4), words
+
+
+def _kept_point(table: Mapping[str, Any], models: Path) -> tuple[float, float, str]:
+    """Return temperature, threshold and rule of the model that ships: the other folds' networks are gone."""
+    model = read(models / str(table["id"]))
+    return model.temperature, model.labels[0].threshold, model.labels[0].threshold_rule
+
+
+def _set_point(table: Mapping[str, Any], temperature: float, threshold: float, rule: str) -> dict[str, Any]:
+    """Set temperature and threshold in the table's ``[ship]``, and return what was set."""
+    ship = table["ship"]
+    ship["temperature"] = temperature
     for label in ship["label"]:
-        label["threshold"] = float(np.floor(threshold * 1e4) / 1e4)
-        label["threshold_rule"] = (
-            f"{rule_words(rule)}, on {len(others.truth)} slices of {len(np.unique(others.series))} "
-            "series, each answered by the network of the fold that left its patient out"
-        )
+        label["threshold"], label["threshold_rule"] = threshold, rule
     return {"operating_point": {"temperature": ship["temperature"], "threshold": ship["label"][0]["threshold"]}}

@@ -20,6 +20,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from wetread.errors import BadInput
+from wetread.infer import natively
 from wetread.lab.curves import draw_curves
 from wetread.lab.data import held_back
 from wetread.lab.plan import digest_of, made_of
@@ -27,8 +28,8 @@ from wetread.lab.samples import Batches
 from wetread.lab.written import write_json
 
 __all__ = [
-    *("Answer", "Aside", "Course", "Plan", "State", "all_logits", "channels_last", "device_of", "fit"),
-    *("layout_of", "logits"),
+    *("Answer", "Aside", "Course", "Plan", "State", "all_logits", "autocast", "channels_last", "device_of"),
+    *("fit", "layout_of", "logits"),
 ]
 
 #: What a network answers: logits, logits and maps, or masks, logits and maps.
@@ -50,7 +51,7 @@ class Plan:
     held_back: float = 0.1  # share of training patients kept for validation; not with folds
     seed: int = 7  # of weights, order and changes
     repeat_positive: int = 1  # how often an epoch shows what holds a label
-    bf16: bool = True  # products in bfloat16
+    bf16: bool = True  # products in bfloat16, where the device has them
     workers: int = 1  # processes that make samples
     checkpoint_steps: int = 100  # steps from one checkpoint to the next
     label_smoothing: float = 0.0  # distance of the targets from 0 and 1
@@ -184,6 +185,15 @@ def device_of(plan: Plan) -> torch.device:
     if plan.device == "cuda" and not there:
         raise BadInput("recipe, [train] device: expected a CUDA device and a torch made for it, found none; say auto")
     return torch.device("cuda" if there and plan.device != "cpu" else "cpu")
+
+
+def autocast(device: torch.device, bf16: bool) -> torch.autocast:
+    """Return the context in which products are made in bfloat16, if asked for and the device does not emulate them."""
+    if device.type == "cpu":
+        bf16 = bf16 and natively("openvino", "bf16")
+    elif device.type == "cuda":
+        bf16 = bf16 and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
 
 
 def channels_last(model: nn.Module) -> nn.Module:
@@ -359,7 +369,7 @@ def learn(
     device = next(state.model.parameters()).device
     images, targets = (part.to(device, non_blocking=True) for part in batch)
     images = images.contiguous(memory_format=layout_of(images))
-    with torch.autocast(device.type, torch.bfloat16, enabled=plan.bf16):
+    with autocast(device, plan.bf16):
         answer: Answer = state.model(images)
         value = loss(answer, targets)
         if teacher is not None:
@@ -382,7 +392,7 @@ def _loss_on(aside: Aside, model: nn.Module, loss: Loss, plan: Plan) -> float:
     keys = [[(0, int(row)) for row in aside.rows[at : at + plan.batch]] for at in range(0, len(aside.rows), plan.batch)]
     for (images, targets), part in zip(DataLoader(aside.samples, batch_sampler=keys), keys, strict=True):
         images = images.to(device).contiguous(memory_format=layout_of(images))
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=plan.bf16):
+        with torch.no_grad(), autocast(device, plan.bf16):
             total += float(loss(model(images), targets.to(device))) * len(part)
     return total / len(aside.rows)
 

@@ -1,0 +1,228 @@
+"""Weights of a model that ships, read back from its graphs: who has the folder can prune, quantize and certify anew.
+
+Export folds each batch norm into the convolution before it, so what the norm was is gone. It is measured again: with
+the mean and the variance of what enters it on training images, and the scale and shift that undo them, the network
+answers as the graph does and its norms are those that training would have left.
+
+References
+----------
+S. Ioffe, C. Szegedy, "Batch Normalization", ICML 2015, arXiv:1502.03167, algorithm 2 (what a norm does in use).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from wetread.errors import BadInput
+from wetread.infer import read
+from wetread.lab import zoo
+from wetread.lab.builds import FLOAT_BUILDS, weights_folder
+from wetread.lab.cases import used_folds
+from wetread.lab.courses import read_cases, rows_digest
+from wetread.lab.crossed import OUTPUTS
+from wetread.lab.evidence import data_of
+from wetread.lab.folder import REFERENCE, golden_input, sha256_of
+from wetread.lab.half import whole
+from wetread.lab.held_out import fold_answers
+from wetread.lab.plan import recipe_of
+from wetread.lab.predict import built, eager
+from wetread.lab.taught import course_of
+from wetread.lab.train import Course
+from wetread.lab.verdicts import mask_figures, measure_answers
+from wetread.lab.weights import fit_shapes, load_weights, save_weights
+
+__all__ = ["recover", "standing_figures"]
+
+Figures = dict[str, Any]
+Norm = nn.BatchNorm2d | nn.BatchNorm3d
+#: Training images that the norms are measured on; a volume holds as many values as dozens of slices.
+MEASURED = {"slices": 256, "volumes": 32}
+#: How far the network may be from the graph, as a share of the largest answer.
+APART = 1e-3
+#: How far a figure of the fold that ships may be from that of the model's card.
+DRIFT = 1e-3
+
+
+def recover(plan: Mapping[str, Any], data: Path, out: Path, models: Path) -> list[Path]:
+    """Write ``weights.pt``, and ``weights-pruned.pt`` of a pruned build, from the graphs of a model folder.
+
+    The graphs are laid beside them as the float builds that `export` would write. Of a recipe with folds it is the
+    network of the fold that ships; that it never saw that fold is seen from its figures there, which must be those of
+    the folder's ``figures.json``.
+
+    Returns
+    -------
+    The weights' files.
+
+    Raises
+    ------
+    BadInput
+        The folder is that of another recipe, architecture or data, or a network does not answer as its graph does.
+    """
+    name = str(plan["id"])
+    model, recipe = read(models / name), recipe_of(plan["recipe"])
+    if model.recipe != recipe:
+        raise BadInput(f"{name}: expected a model of the recipe at hand, got one whose images are prepared otherwise")
+    course, folder = course_of(plan, data, out, models), weights_folder(plan, out)
+    folder.mkdir(parents=True, exist_ok=True)
+    apart = _left_out(plan, data) if "folds" in plan else {}
+    shipped = {build.name: build.path for build in model.builds}
+    files = []
+    for file, build in FLOAT_BUILDS.items():
+        if build in shipped:
+            graph = Path(shutil.copyfile(shipped[build], _place(out / name / "builds") / f"{build}.onnx"))
+            network = _read_back(plan["model"], graph)
+            _measure_norms(network, course, MEASURED["volumes" if recipe.depth else "slices"])
+            _compare(network, graph, plan)
+            save_weights(folder / file, {**plan, **apart, "recovered": sha256_of(graph)}, network)
+            files.append(folder / file)
+    if apart:
+        _same_fold(plan, data, out, models / name)
+    return files
+
+
+def standing_figures(table: Mapping[str, Any], out: Path, folder: Path) -> Figures | None:
+    """Return what ``figures.json`` says of all folds, if the network at hand is one that was recovered.
+
+    The other folds' networks are gone then. `told` is the date of those figures.
+    """
+    trained, _ = load_weights(weights_folder(table, out) / "weights.pt")
+    if "recovered" not in trained:
+        return None
+    note = json.loads((folder / "figures.json").read_text(encoding="utf-8"))
+    kept = {key: note["figures"][key] for key in ("folds", "crossed", "rivals")}
+    return kept | {"told": note["figures"].get("told", note["date"])}
+
+
+def _place(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _left_out(plan: Mapping[str, Any], data: Path) -> dict[str, Any]:
+    """Return which fold the network never saw, as its training would have noted it."""
+    _, gridded, folds = read_cases(plan, data)
+    fold = int(plan["ship"]["fold"])
+    return {"fold": fold, "apart": rows_digest(gridded, folds[gridded.series] == fold)}
+
+
+def _folded(network: nn.Module) -> Iterator[tuple[str, str, Norm]]:
+    """Yield each convolution that a norm is folded into: its name, the norm's, the norm."""
+    for parent, module in network.named_modules():
+        if isinstance(module, nn.Sequential):
+            for (name, layer), (after, norm) in pairwise(module.named_children()):
+                if isinstance(layer, nn.Conv2d | nn.Conv3d) and isinstance(norm, Norm):
+                    yield f"{parent}.{name}", f"{parent}.{after}", norm
+
+
+def _read_back(options: Mapping[str, Any], path: Path) -> nn.Module:
+    """Return the network of a graph; each norm only adds what the graph's convolution adds."""
+    network = zoo.build({key: value for key, value in options.items() if key != "pretrained"})
+    graph = whole(onnx.load(path)).graph
+    stored = {item.name: torch.tensor(numpy_helper.to_array(item)) for item in graph.initializer}
+    stored |= _linear(graph, stored)
+    state = network.state_dict()
+    for convolution, name, norm in _folded(network):
+        bias = _stored(stored, f"{convolution}.bias", path)
+        stored |= {f"{name}.weight": torch.ones_like(bias), f"{name}.bias": bias}
+        stored |= {f"{name}.running_mean": torch.zeros_like(bias)}
+        stored |= {f"{name}.running_var": torch.full_like(bias, 1 - norm.eps)}
+        stored |= {f"{name}.num_batches_tracked": state[f"{name}.num_batches_tracked"]}
+    state = {key: _stored(stored, key, path) for key in state}
+    network = fit_shapes(network, state)
+    network.load_state_dict(state)
+    return network.eval()
+
+
+def _stored(stored: Mapping[str, Tensor], key: str, path: Path) -> Tensor:
+    if key not in stored:
+        raise BadInput(f"{path.name}: expected a graph of the recipe's architecture, as export writes it; no {key}")
+    return stored[key]
+
+
+def _linear(graph: onnx.GraphProto, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of linear layers on tokens, which the graph holds transposed, under no name of theirs."""
+    made = {output: node for node in graph.node for output in node.output}
+    found = {}
+    for node in graph.node:
+        biases = [name for name in node.input if name.endswith(".bias")] if node.op_type == "Add" else []
+        products = [made[name] for name in node.input if name in made and made[name].op_type == "MatMul"]
+        if biases and products and products[0].input[1] in stored:
+            found[biases[0].removesuffix("bias") + "weight"] = stored[products[0].input[1]].T.contiguous()
+    return found
+
+
+def _images(course: Course, most: int) -> Iterator[Tensor]:
+    """Yield batches of training images, changed as in training."""
+    rows = np.random.default_rng(0).choice(course.rows, min(most, len(course.rows)), replace=False)
+    keys = [[(0, int(row)) for row in rows[at : at + 8]] for at in range(0, len(rows), 8)]
+    for images, _ in DataLoader(course.samples, batch_sampler=keys):
+        yield images
+
+
+@torch.no_grad()
+def _measure_norms(network: nn.Module, course: Course, most: int) -> None:
+    """Give each norm the mean and variance of what enters it, and the scale and shift that undo them."""
+    sums: dict[Norm, list[Tensor]] = {}
+
+    def add(norm: Norm, inputs: tuple[Tensor, ...]) -> None:
+        values = inputs[0].double().transpose(0, 1).flatten(1)
+        count = torch.tensor(float(values.shape[1]))
+        told = [count, values.sum(1), values.square().sum(1)]
+        sums[norm] = [a + b for a, b in zip(sums[norm], told, strict=True)] if norm in sums else told
+
+    hooks = [norm.register_forward_pre_hook(add) for _, _, norm in _folded(network)]
+    for images in _images(course, most):
+        network(images)
+    for hook in hooks:
+        hook.remove()
+    for norm, (count, total, squares) in sums.items():
+        mean = total / count
+        variance = (squares / count - mean.square()).clamp_min(0)
+        norm.running_mean, norm.running_var = mean.float(), variance.float()
+        norm.weight.copy_((variance + norm.eps).sqrt())
+        norm.bias.add_(mean)
+
+
+def _compare(network: nn.Module, graph: Path, plan: Mapping[str, Any]) -> None:
+    """See that the network answers as its graph does."""
+    images = golden_input(recipe_of(plan["recipe"]))
+    ours = eager(network, OUTPUTS[plan["task"]], bf16=False).answer(images)
+    for name, wanted in built(graph, "fp32", REFERENCE).answer(images).items():
+        far = float(np.abs(ours[name] - wanted).max() / np.abs(wanted).max())
+        if not far < APART:
+            raise BadInput(
+                f"{plan['id']}, {graph.name}: expected a network that answers as this graph does, got one {far:.1e} of "
+                f"its largest {name} away; is [model] of the recipe that of this version?"
+            )
+
+
+def _same_fold(plan: Mapping[str, Any], data: Path, out: Path, folder: Path) -> None:
+    """See that the fold which the recipe leaves out is the one that the network was judged on before."""
+    note = json.loads((folder / "figures.json").read_text(encoding="utf-8"))
+    if note["data"] != data_of(plan, data):
+        raise BadInput(f"{plan['id']}: expected the data of its figures.json, got others in {plan['data']}")
+    cases, gridded, folds = read_cases(plan, data)
+    fold = int(plan["ship"]["fold"])
+    rows = np.flatnonzero(folds[gridded.series] == fold)
+    answered = fold_answers(plan, rows, gridded, weights_folder(plan, out))
+    overlap = measure_answers(answered, cases, gridded, rows, plan, bool(plan.get("whole")))
+    found = mask_figures(overlap, cases, [*plan["labels"], *(["whole"] if plan.get("whole") else [])])["mean dice"]
+    told = note["figures"]["crossed"]["masks by fold"][used_folds(plan["folds"], folds).index(fold)]
+    if abs(found["value"] - told["value"]) > DRIFT or found["n"] != told["n"]:
+        raise BadInput(
+            f"{plan['id']}: expected the Dice {told['value']:.4f} of figures.json on the {told['n']} images of fold "
+            f"{fold}, got {found['value']:.4f} on {found['n']}; the folds are dealt otherwise: train it anew"
+        )

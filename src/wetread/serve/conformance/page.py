@@ -46,6 +46,7 @@ def contents(settings: Settings) -> dict[str, Callable[[], str]]:
         "safe_private": tables.safe_private,
         "character_sets": tables.character_sets,
         "objects": objects.tables,
+        "ae_title": lambda: settings.ae_title,
     }
 
 

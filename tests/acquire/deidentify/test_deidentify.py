@@ -266,8 +266,33 @@ def test_no_dicom_is_refused(ledger: Ledger) -> None:
             call()
 
 
-def test_words_and_dates() -> None:
-    assert cleaned_text("AX T2 FLAIR Smith 19310407 5.0 mm^Jones") == "AX T2 FLAIR 5.0 mm"
-    assert moved_date("20260301", -1) == "20260228"
-    assert moved_date("20260301112233.5+0100", -1) == "20260228112233.5+0100"
-    assert moved_date("yesterday", -1) == ""
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("AX T2 FLAIR Smith 19310407 5.0 mm^Jones", "AX T2 FLAIR 5.0 mm"),
+        ("CT head MRN 123-456-789 DOB 03/11/62 Tel 030 555 12 34", "CT head"),
+        ("Chest PA 12, 3mm, 3 MM", "Chest PA 3 MM"),
+    ],
+)
+def test_words(text: str, left: str) -> None:
+    assert cleaned_text(text) == left
+
+
+@pytest.mark.parametrize(
+    ("date", "moved"),
+    [
+        ("20260301", "20260228"),
+        ("2026030111", "2026022811"),
+        ("20260301112233.5+0100", "20260228112233.5+0100"),
+        ("20260301-0500", "20260228-0500"),
+        ("yesterday", ""),
+        ("20260230", ""),
+        ("20260301-20260302", ""),
+        ("20260301112233-20260302112233", ""),
+        ("20260301987654", ""),
+        ("20260301+4711", ""),
+    ],
+)
+def test_dates(date: str, moved: str) -> None:
+    """Of a range the second would tell by how many days the first moved."""
+    assert moved_date(date, -1) == moved

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from itertools import pairwise
 
 __all__ = ["cleaned_text", "moved_date"]
 
@@ -25,24 +26,36 @@ WORDS = frozenset(
     venous ventricle vertex view volume vr weighted window with without wo wrist
     """.split()  # noqa: SIM905 - prose is easier to look through than 180 quoted words
 )
+#: Before one of these words a short number says how an image was made; any other may be part of an identifier.
+_UNITS = frozenset({"mm"})
 _PLAIN = re.compile(r"\d{1,3}(?:\.\d{1,2})?")
+#: DA, and DT of at least a day: time of day, each part only behind the one before, and offset.
+_DATE = re.compile(
+    r"\d{8}(?:(?:[01]\d|2[0-3])(?:[0-5]\d(?:(?:[0-5]\d|60)(?:\.\d{1,6})?)?)?)?(?:[+-](?:0\d|1[0-4])[0-5]\d)?"
+)
 
 
 def cleaned_text(text: str) -> str:
-    """Return the words of a description that say what was examined and how, and short numbers."""
+    """Return the words of a description that say what was examined and how, and short numbers of millimetres."""
     words = re.split(r"[^A-Za-z0-9.]+", text)
-    return " ".join(word for word in words if word.lower() in WORDS or _PLAIN.fullmatch(word))
+    return " ".join(
+        word
+        for word, following in pairwise((*words, ""))
+        if word.lower() in WORDS or (following.lower() in _UNITS and _PLAIN.fullmatch(word))
+    )
 
 
 def moved_date(text: str, days: int) -> str:
-    """Return a DA or DT moved by days, its time of day and offset kept; "" if it is no date.
+    """Return a DA or DT moved by days, its time of day and offset kept; "" if it is no date, or more than one.
 
     References
     ----------
-    PS3.5 Section 6.2: DA is YYYYMMDD, DT begins with it.
+    PS3.5 Section 6.2: DA is YYYYMMDD, DT begins with it; ranges are for queries.
     """
+    if not _DATE.fullmatch(text):
+        return ""
     try:
         day = datetime.date(int(text[:4]), int(text[4:6]), int(text[6:8])) + datetime.timedelta(days=days)
     except (ValueError, OverflowError):
         return ""
-    return f"{day:%Y%m%d}{text[8:]}" if re.fullmatch(r"\d{8}[\d.+-]*", text) else ""
+    return f"{day:%Y%m%d}{text[8:]}"

@@ -18,6 +18,7 @@ from tests.peers import require
 from tests.report import phantom, series
 from tests.report.conftest import HEADERS, WANTED
 from tests.report.test_peers import ALLOWED, UNKNOWN, source_files
+from tests.report.test_redrawn import NAME, corrected
 from wetread import report
 from wetread.acquire.deidentify import Ledger, Profile, deidentify, deidentify_result, reidentify
 from wetread.errors import BadInput
@@ -105,6 +106,18 @@ def test_no_canary_survives_in_a_result(ledger: Ledger, profile: Profile) -> Non
     for made in sets:
         for kind, data in copies(made, ledger, profile).items():
             assert [canary for canary in there if canary.encode() in data] == [], kind
+
+
+@pytest.mark.parametrize("by", ["MANUAL", "SEMIAUTOMATIC"])
+def test_nobody_learns_who_corrected_a_mask(ledger: Ledger, by: str) -> None:
+    """Nor what that person's program was called; the model's name stays."""
+    data = corrected("ct", "BINARY", by).document.data
+    assert NAME.encode() in data
+    made = copies({"SEG": Document("SEG", "", data)}, ledger)["SEG"]
+    assert report.check(made) == ()
+    assert not [one for one in (NAME, "Grow from seeds") if one.encode() in made]
+    assert [one.get("SegmentAlgorithmType") for one in read(made).SegmentSequence] == [by, "AUTOMATIC"]
+    assert read(made).SegmentSequence[1].SegmentAlgorithmName == read(data).SegmentSequence[1].SegmentAlgorithmName
 
 
 @pytest.mark.parametrize("kind", CASES)

@@ -41,7 +41,7 @@ KEPT = frozenset(
             "DimensionDescriptionLabel",
         ),
         *("CodeValue", "LongCodeValue", "CodeMeaning", "CodingSchemeDesignator", "CodingSchemeVersion"),
-        *("CodingSchemeUID", "CodingSchemeName", "CodingSchemeResponsibleOrganization", "ContentCreatorName"),
+        *("CodingSchemeUID", "CodingSchemeName", "CodingSchemeResponsibleOrganization"),
         *("StackID", "LUTLabel", "LUTExplanation", "GraphicLayerDescription", "UnformattedTextValue", "TextValue"),
         *("ContentDescription", "SeriesDescription", "CompletionFlagDescription", "DerivationDescription"),
     }
@@ -75,6 +75,9 @@ def clean(source: Dataset) -> None:
     for keyword in _FOREIGN:
         for item in source.get(keyword) or ():
             _say_as_the_standard(item)
+    for segment in source.get("SegmentSequence") or ():
+        if segment.get("SegmentAlgorithmType") == "SEMIAUTOMATIC":  # named by whoever drew it
+            segment.SegmentAlgorithmName = _REMOVED
     _tree(source.get("ContentSequence") or (), foreign=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from wetread.routes import BurnedIn
 #: Rows of a name, as an overlay would show it.
 NAME = np.zeros((96, 80), bool)
 NAME[40:48, 4:60] = np.random.default_rng(3).random((8, 56)) < 0.5
+#: What our encoder of JPEG 2000 says of itself.
+COMMENT = rb"\x00\x01Created by OpenJPEG version [0-9.]+"
 #: Encodings of 16 bits that hold 12 bits of pixels: low, middle and high in the word.
 PLACES = [(16, 12, 11), (16, 12, 13), (16, 12, 15)]
 
@@ -123,7 +126,8 @@ def test_compressed_pixels_are_decoded_only_where_more_lies_in_them(tmp_path: Pa
     clean = compressed(codec, 0)
     made = copied(tmp_path, clean)
     assert made.file_meta.TransferSyntaxUID == codec
-    assert made.PixelData == pydicom.dcmread(io.BytesIO(clean)).PixelData
+    pixels = pydicom.dcmread(io.BytesIO(clean)).PixelData
+    assert made.PixelData == re.sub(COMMENT, lambda found: bytes(len(found[0])), pixels)
     made = copied(tmp_path, compressed(codec, 0x5000))
     assert made.file_meta.TransferSyntaxUID == uid.ExplicitVRLittleEndian
     assert np.array_equal(values(made), phantoms.chest().ravel())

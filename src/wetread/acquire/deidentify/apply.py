@@ -18,6 +18,7 @@ from wetread.acquire.deidentify.ledger import Ledger
 from wetread.acquire.deidentify.names import Answers, Names, Wanted, whose
 from wetread.acquire.deidentify.pixels import black_out, rule_for
 from wetread.acquire.deidentify.profile import Profile
+from wetread.acquire.deidentify.streams import keep_only_pixels
 from wetread.acquire.deidentify.walk import Walk
 from wetread.acquire.plain import explicit
 from wetread.acquire.quiet import FOREIGN_ERRORS, quiet
@@ -55,7 +56,8 @@ def deidentify(data: bytes, profile: Profile, ledger: Ledger, settings: Settings
     """Return a copy of an image under the basic profile and options.
 
     Its pixels stay as they are encoded, unless a rule has rectangles blacked out in them or something lies in the bits
-    beside their values, which goes; what was compressed is Explicit VR Little Endian then.
+    beside their values, which goes; what was compressed is Explicit VR Little Endian then. Words in codestreams and
+    whatever stands behind the pixels go too.
 
     Parameters
     ----------
@@ -174,11 +176,12 @@ def _only_pixels(
 ) -> FileDataset:
     """Return an image with nothing beside its pixels in their words, and black where a rule says that text stands.
 
-    It is the source where that changes nothing, else its pixels are decoded.
+    It is the source where its pixels stay as they are encoded.
     """
-    if "PixelData" not in source and not rectangles:
-        return source
     try:
+        keep_only_pixels(source)
+        if "PixelData" not in source and not rectangles:
+            return source
         made, compressed = source, source.file_meta.TransferSyntaxUID.is_compressed
         if compressed and (rectangles or may_hold_more(source)):
             made = pydicom.dcmread(io.BytesIO(explicit(data, settings)))
@@ -188,7 +191,8 @@ def _only_pixels(
         if rectangles:
             black_out(made, rectangles)
     except NotRead as error:
-        raise Blocked("NOT-READABLE", f"{error.sentence} So it cannot be seen to that they show nobody.") from error
+        seen = f"{error.sentence} {error.detail} So it cannot be seen to that they show nobody."
+        raise Blocked("NOT-READABLE", seen) from error
     except FOREIGN_ERRORS as error:
         raise Blocked("NOT-READABLE", f"Its pixels cannot be cleaned ({type(error).__name__}).") from error
     return made if changed or rectangles else source

@@ -17,10 +17,10 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from tests import phantoms, slices
-from wetread.acquire.deidentify import OPTIONS, Ledger, Profile, deidentify, reidentify
+from wetread.acquire.deidentify import OPTIONS, Ledger, Profile, asked, deidentify, reidentify
 from wetread.acquire.deidentify.clean import cleaned_text, moved_date
 from wetread.acquire.deidentify.table import rule_of
-from wetread.errors import BadInput
+from wetread.errors import BadInput, Blocked
 
 BASIC = Profile(frozenset())
 #: What a canary of each value representation looks like; they differ by number.
@@ -263,6 +263,15 @@ def test_options_are_the_standards(tmp_path: Path) -> None:
 def test_no_dicom_is_refused(ledger: Ledger) -> None:
     for call in (lambda: deidentify(b"no", BASIC, ledger), lambda: reidentify(b"no", ledger)):
         with pytest.raises(BadInput, match="xpected a DICOM file"):
+            call()
+
+
+@pytest.mark.parametrize("uid", [None, ""])
+def test_an_image_of_no_study_is_refused(ledger: Ledger, uid: str | None) -> None:
+    """Nothing that was made on its copy could come home."""
+    data = phantoms.to_bytes(image(StudyInstanceUID=uid))
+    for call in (lambda: deidentify(data, BASIC, ledger), lambda: asked(data, BASIC)):
+        with pytest.raises(Blocked, match=r"NOT-READABLE.*\(0020,000D\)"):
             call()
 
 

@@ -69,9 +69,9 @@ def deidentify(data: bytes, profile: Profile, ledger: Ledger, settings: Settings
     Raises
     ------
     Blocked
-        NO-PIXELS: it is no DICOM image; NOT-READABLE; BURNED-IN: text may be burned into its pixels, as Burned In
-        Annotation (0028,0301) is YES, or is not there and nobody declared the pixels clean, or as an overlay lies in
-        the bits of their values, and no rule says where.
+        NO-PIXELS: it is no DICOM image; NOT-READABLE, also where it names no study; BURNED-IN: text may be burned into
+        its pixels, as Burned In Annotation (0028,0301) is YES, or is not there and nobody declared the pixels clean,
+        or as an overlay lies in the bits of their values, and no rule says where.
 
     References
     ----------
@@ -80,7 +80,7 @@ def deidentify(data: bytes, profile: Profile, ledger: Ledger, settings: Settings
     with _opened(data) as source:
         made = _image(source, data, profile, ledger, settings)
         # Last: earlier studies say who had an identifier first.
-        note_identity(str(source.StudyInstanceUID), identity_of(source), ledger)
+        note_identity(_study_uid(source), identity_of(source), ledger)
     ledger.keep()  # before it leaves: what comes back must find its study
     return made
 
@@ -97,8 +97,8 @@ def asked(data: bytes, profile: Profile) -> Asked:
         _require_clean_pixels(source, profile)
         wanted = Wanted()
         Walk(profile, wanted, 0, Counter(), own=False).dataset(source, top=True)
-        study_uid = str(source.StudyInstanceUID)
-        return Asked(tuple(wanted.uids), tuple(wanted.patients), whose(source), study_uid, identity_of(source))
+        known = whose(source), _study_uid(source), identity_of(source)
+        return Asked(tuple(wanted.uids), tuple(wanted.patients), *known)
 
 
 def answered(data: bytes, profile: Profile, answers: Answers, settings: Settings) -> bytes:
@@ -137,7 +137,7 @@ def deidentify_result(data: bytes, profile: Profile, ledger: Ledger) -> Deidenti
         walk = _walk(source, profile, ledger, own=True)
         copy = walk.dataset(source, top=True)
         _declare(copy, profile)
-        note_identity(str(source.StudyInstanceUID), identity_of(source), ledger)
+        note_identity(_study_uid(source), identity_of(source), ledger)
         made = Deidentified(_encoded(copy, source), walk.reasons)
     ledger.keep()
     return made
@@ -152,6 +152,13 @@ def _opened(data: bytes) -> Iterator[FileDataset]:
         except FOREIGN_ERRORS as error:
             raise Blocked("NOT-READABLE", "Expected a DICOM file, got something that does not parse.") from error
         yield source
+
+
+def _study_uid(source: Dataset) -> str:
+    study_uid = str(source.get("StudyInstanceUID") or "")
+    if not study_uid:
+        raise Blocked("NOT-READABLE", "Expected a Study Instance UID (0020,000D), got none.")
+    return study_uid
 
 
 def _walk(source: Dataset, profile: Profile, names: Names, own: bool) -> Walk:

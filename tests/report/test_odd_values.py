@@ -116,6 +116,7 @@ ODD = {
     "no birth date": having(PatientBirthDate="UNKNOWN"),
     "study time of ACR-NEMA": having(TimezoneOffsetFromUTC="+0100", StudyTime="12:00:00"),
     "study date of words": having(StudyDate="UNKNOWN!"),
+    "February 30": having(ContentDate="20230230", StudyDate="20230230"),
     "text under another VR": under("StudyDescription", "ST", "Thorax"),
     "name under another VR": under("PatientName", "LO", "Doe^Jane"),
     "text that 16 bits cannot count": having(PatientComments="x" * 70_000),
@@ -269,6 +270,7 @@ def test_a_text_under_another_vr_is_copied_under_its_own() -> None:
         ("19500", ""),
         ("UNKNOWN", ""),
         ("19501301", ""),
+        ("19500230", ""),
         ("", ""),
     ],
 )
@@ -285,6 +287,7 @@ def test_a_message_tells_the_birth_date_where_it_is_one(given: str, expected: st
         ("2020.01.02", "12:30", "2020-01-02T12:30:00+01:00"),
         ("20200102", "noon", "2020-01-02T00:00:00+01:00"),
         ("UNKNOWN!", "120000", "1995-09-26T12:51:30+01:00"),  # that of the image
+        ("20230230", "120000", "1995-09-26T12:51:30+01:00"),
     ],
 )
 def test_the_study_of_a_record_begins_at_its_date(date: str, time: str, expected: str) -> None:

@@ -38,7 +38,8 @@ KINDS = ("ORU", "ORU-PDF")
 _SECTIONS = {"CT": "CT", "MR": "NMR", "US": "RUS"}
 _ZONE = re.compile(r"[+-]\d{4}")
 _SEXES = frozenset("MFO")
-_BORN = re.compile(r"\d{4}((0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])?)?")
+#: A birth date of which the day, or the month too, is not known.
+_ABOUT = re.compile(r"\d{4}(0[1-9]|1[0-2])?")
 
 #: A field, or none: numbers are the standard's.
 Fields = dict[int, Any]
@@ -151,14 +152,13 @@ def _msh(context: Context, filed: Filed) -> tuple[Any, ...]:
 def _pid(context: Context) -> tuple[Any, ...]:
     modules = context.source.modules
     sex, born = str(get(modules, "PatientSex", "")), str(get(modules, "PatientBirthDate", ""))
-    born = current("DA", born) or born
     return _segment(
         "PID",
         {
             1: "1",
             3: [_cx(value, kind) for kind, value in patients(context)],
             5: names(str(get(modules, "PatientName", ""))) or [("", "", "", "", "", "", "U")],
-            7: born if _BORN.fullmatch(born) else "",
+            7: current("DA", born) or (born if _ABOUT.fullmatch(born) else ""),
             8: sex if sex in _SEXES else "",
         },
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from datetime import date
 from functools import lru_cache
 
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
@@ -129,10 +130,18 @@ def _number(text: str) -> str:
 
 
 def current(vr: str, text: str) -> str:
-    """Give a DA or TM of the source as it is written today, "" where it is none."""
+    """Give a DA or TM of the source as it is written today, "" where it is none, such as February 30."""
     found = _FORMERLY[vr].fullmatch(text)
     text = "".join(filter(None, found.groups())) if found else text
-    return text if _PATTERNS[vr].fullmatch(text) else ""
+    return text if _PATTERNS[vr].fullmatch(text) and (vr != "DA" or _exists(text)) else ""
+
+
+def _exists(day: str) -> bool:
+    try:
+        date(int(day[:4]), int(day[4:6]), int(day[6:]))
+    except ValueError:
+        return False
+    return True
 
 
 @lru_cache(maxsize=2048)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pydicom import dcmread
 from pydicom.data import get_charset_files
 
+from tests import phantoms
 from tests.report import phantom
-from wetread import report
+from wetread import acquire, report
 from wetread.records import Refusal, Result
 from wetread.report.characters import codecs_of, fits, read, written
+from wetread.report.elements import decode, get
+from wetread.settings import Settings
 
 #: pydicom's test files of character sets, one for each script.
 _SEQUENCES = {"chrSQEncoding.dcm", "chrSQEncoding1.dcm"}
@@ -57,6 +61,36 @@ def test_there_and_back(declared: str, text: str) -> None:
     codecs = codecs_of(declared)
     assert fits(text, codecs)
     assert read("PN", written("PN", text, codecs), codecs) == text
+
+
+@pytest.mark.parametrize(
+    ("vr", "text", "raw"),
+    [
+        # PS3.5 Annex K: 张 is D5 C5, 小东 is D0 A1 B6 AB; each run of them is invoked anew.
+        ("PN", "Zhang^XiaoDong=张^小东", b"Zhang^XiaoDong=\x1b$)A\xd5\xc5^\x1b$)A\xd0\xa1\xb6\xab"),
+        ("LT", "1. 张\r\n2. 小东", b"1. \x1b$)A\xd5\xc5\r\n2. \x1b$)A\xd0\xa1\xb6\xab"),
+    ],
+)
+def test_chinese_by_code_extension_is_what_the_standard_shows(vr: str, text: str, raw: bytes) -> None:
+    codecs = codecs_of("\\ISO 2022 IR 58")
+    assert written(vr, text, codecs) == raw
+    assert read(vr, raw, codecs) == text
+    assert not fits("Köln", codecs_of("ISO 2022 IR 100\\ISO 2022 IR 58"))
+
+
+def test_chinese_by_code_extension_goes_from_an_image_into_its_report() -> None:
+    film = phantoms.make_film(  # a name and a text as pydicom writes them
+        SpecificCharacterSet=["", "ISO 2022 IR 58"],
+        PatientName="Zhang^XiaoDong=\x1b$)A张^\x1b$)A小东",
+        StudyDescription="\x1b$)A胸部",
+    )
+    blobs = [("film", phantoms.to_bytes(film))]
+    ((image,),) = [study.images for study in acquire.decode(blobs, Settings())]
+    assert image.header is not None
+    assert (image.header.PatientName, image.header.StudyDescription) == ("Zhang^XiaoDong=张^小东", "胸部")
+    made = report.documents(replace(phantom.refused(), header=image.header))
+    assert get(decode(made[0].data)[1], "PatientName") == "Zhang^XiaoDong=张^小东"
+    assert b"Zhang^XiaoDong=\x1b$)A\xd5\xc5^\x1b$)A\xd0\xa1\xb6\xab" in made[0].data
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -74,6 +74,7 @@ def test_what_is_broken_is_not_there() -> None:
         ("ISO_IR 144", "Череп".encode("iso8859_5"), "Череп"),
         ("GB18030", "颅脑".encode("gb18030"), "颅脑"),
         ("\\ISO 2022 IR 87", b"\x1b$BF,It\x1b(B", "頭部"),
+        ("\\ISO 2022 IR 58", b"CT \x1b$)A\xd0\xd8\xb2\xbf", "CT 胸部"),
         ("ISO_IR 192", b"Sch\xe4del", "Sch?del"),
         ("NO SUCH SET", b"Sch\xe4del", "Sch?del"),
         ("\\ISO 2022 IR 87", b"\x1b$B\xff\xfe", "\x1b$B??"),

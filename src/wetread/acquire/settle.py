@@ -10,6 +10,7 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 
+from wetread.acquire.escapes import ESCAPE, unescape
 from wetread.acquire.quiet import FOREIGN_ERRORS
 from wetread.errors import NotRead
 
@@ -91,7 +92,10 @@ def settle(
                 if tag >> 16 == 0 or (not everything and _is_heavy(inner, tag)):
                     del inner[tag]
                     continue
+                escaped = ESCAPE.encode() in _raw(inner, tag)
                 element = inner[tag]
+                if escaped:
+                    unescape(element)
                 items = list(element.value) if element.VR == "SQ" and element.value else []
             except FOREIGN_ERRORS:
                 del inner[tag]

@@ -10,6 +10,7 @@ DICOM PS3.3 Section C.12.1.1.2, PS3.5 Section 6.1.2.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 from pydicom.charset import convert_encodings, decode_bytes, encode_string
@@ -43,6 +44,10 @@ _EXTENDED = frozenset({"", *(f"ISO 2022 IR {number}" for number in _EXTENSIONS)}
 #: Every defined term that is understood.
 TERMS = (*filter(None, _PLAIN), *(f"ISO 2022 IR {number}" for number in _EXTENSIONS))
 
+#: The codec of ISO 2022 IR 58, and what invokes it; pydicom writes no escape sequence for it, and removes none.
+_CHINESE, _ESCAPE = "iso_ir_58", "\x1b$)A"
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
+
 Codecs = tuple[str, ...]
 ASCII: Codecs = ("ascii",)
 
@@ -69,6 +74,7 @@ def _known(character: str, codec: str) -> bool:
 
 def fits(text: str, codecs: Codecs) -> bool:
     """Tell whether a text can be written in a character set."""
+    codecs = (_CHINESE,) if _CHINESE in codecs else codecs
     return text.isascii() or all(any(_known(one, codec) for codec in codecs) for one in text)
 
 
@@ -86,6 +92,8 @@ def written(vr: str, text: str, codecs: Codecs) -> bytes:
         return text.encode(codecs[0])
     if not fits(text, codecs):
         raise UnicodeEncodeError("iso2022", text, 0, len(text), "not in the character set")
+    if _CHINESE in codecs:  # invoked anew for every run, as line ends and delimiters end it: PS3.5 Section 6.1.2.5.3
+        return _BEYOND_ASCII.sub(lambda run: _ESCAPE + run[0], text).encode(_CHINESE)
     if vr == "PN":
         return b"\\".join(PersonName(one, codecs).encode(codecs) for one in text.split("\\"))
     return encode_string(text, codecs)
@@ -97,6 +105,5 @@ def read(vr: str, raw: bytes, codecs: Codecs) -> str:
         return raw.decode("ascii", "replace")
     if len(codecs) == 1 or b"\x1b" not in raw:
         return raw.decode(codecs[0], "replace")
-    if vr == "PN":
-        return str(PersonName(raw, codecs))
-    return decode_bytes(raw, codecs, TEXT_VR_DELIMS)
+    text = str(PersonName(raw, codecs)) if vr == "PN" else decode_bytes(raw, codecs, TEXT_VR_DELIMS)
+    return text.replace(_ESCAPE, "")

@@ -78,7 +78,8 @@ def text(value: bytes, character_set: str) -> str:
     codecs = [python_encoding[term] for term in terms]
     try:
         if b"\x1b" in value:
-            return decode_bytes(value, codecs, TEXT_VR_DELIMS)
+            made = decode_bytes(value, codecs, TEXT_VR_DELIMS)
+            return made.replace("\x1b$)A", "")  # pydicom leaves the escape sequence of ISO-IR 58
         return value.decode(codecs[0], "replace").replace("\ufffd", "?")
     except (LookupError, UnicodeError, UserWarning):
         return value.decode("ascii", "replace").replace("\ufffd", "?")

@@ -208,6 +208,13 @@ def test_a_name_comes_back_in_its_own_letters(ledger: Ledger, name: str, theirs:
     assert (home.PatientName, home.ReferringPhysicianName) == (name, name)
 
 
+def test_a_name_by_code_extension_comes_back_without_escape_sequences(ledger: Ledger) -> None:
+    name = "Zhang^XiaoDong=\x1b$)A张^\x1b$)A小东"  # as pydicom writes it
+    made = copied(image(SpecificCharacterSet=["", "ISO 2022 IR 58"], PatientName=name), ledger)
+    home = pydicom.dcmread(io.BytesIO(reidentify(phantoms.to_bytes(made), ledger)))
+    assert home.PatientName == "Zhang^XiaoDong=张^小东"
+
+
 def test_what_a_result_says_stays_readable_in_every_item(ledger: Ledger) -> None:
     made = copied(image(PatientName="Yamada^Tarou=山田^太郎"), ledger)
     sets: list[Any] = ["ISO_IR 144", None, "ISO_IR 100", ["", "ISO 2022 IR 87"]]

@@ -20,6 +20,7 @@ from wetread.acquire.deidentify.pixels import black_out, rule_for
 from wetread.acquire.deidentify.profile import Profile
 from wetread.acquire.deidentify.streams import keep_only_pixels
 from wetread.acquire.deidentify.walk import Walk
+from wetread.acquire.escapes import decode
 from wetread.acquire.plain import explicit
 from wetread.acquire.quiet import FOREIGN_ERRORS, quiet
 from wetread.errors import Blocked, NotRead
@@ -148,7 +149,7 @@ def _opened(data: bytes) -> Iterator[FileDataset]:
     with quiet():
         try:
             source = pydicom.dcmread(io.BytesIO(data))
-            source.decode()
+            decode(source)
         except FOREIGN_ERRORS as error:
             raise Blocked("NOT-READABLE", "Expected a DICOM file, got something that does not parse.") from error
         yield source
@@ -192,7 +193,7 @@ def _only_pixels(
         made, compressed = source, source.file_meta.TransferSyntaxUID.is_compressed
         if compressed and (rectangles or may_hold_more(source)):
             made = pydicom.dcmread(io.BytesIO(explicit(data, settings)))
-            made.decode()
+            decode(made)
             compressed = False
         changed = not compressed and clear_unused(made)
         if rectangles:

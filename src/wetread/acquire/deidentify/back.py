@@ -9,6 +9,7 @@ import pydicom
 from pydicom.dataset import Dataset, FileDataset
 
 from wetread.acquire.deidentify.ledger import Ledger
+from wetread.acquire.escapes import decode
 from wetread.acquire.quiet import FOREIGN_ERRORS, quiet
 from wetread.errors import BadInput
 
@@ -62,7 +63,7 @@ def reidentify(data: bytes, ledger: Ledger) -> bytes:
 
 def _in_unicode(result: FileDataset) -> None:
     """Have a result written in UTF-8: its maker's character set need not have the letters of the patient's name."""
-    result.decode()  # by the sets that it and its items declare
+    decode(result)  # by the sets that it and its items declare
     for owner in [result, *(item for element in result.iterall() if element.VR == "SQ" for item in element.value)]:
         owner.pop("SpecificCharacterSet", None)
     result.SpecificCharacterSet = "ISO_IR 192"

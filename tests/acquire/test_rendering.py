@@ -51,3 +51,10 @@ def test_each_frame_has_its_own_window_and_rescale(shared: bool) -> None:
         else:
             part.WindowCenter, part.WindowWidth, part.RescaleSlope = str(10 * number), str(100 * number), str(number)
         np.testing.assert_array_equal(shown(enhanced, number), shown(part))
+
+
+def test_of_several_windows_the_first_is_shown() -> None:
+    one, several = slices.series(GREY)[0], slices.series(GREY)[0]
+    one.WindowCenter, one.WindowWidth = "40", "80"
+    several.WindowCenter, several.WindowWidth = ["40", "400"], ["80", "2000"]
+    np.testing.assert_array_equal(shown(several), shown(one))

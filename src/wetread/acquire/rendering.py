@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi
 
-from wetread.acquire.attributes import number, text
+from wetread.acquire.attributes import as_float, text
 from wetread.acquire.instances import max_file_bytes
 from wetread.acquire.parse import parse
 from wetread.acquire.quiet import FOREIGN_ERRORS, quiet
@@ -107,7 +107,7 @@ def _through(values: npt.NDArray[np.float64], window: Window) -> npt.NDArray[np.
 
 
 def _window(header: Dataset) -> Window | None:
-    centre, width = number(header, "WindowCenter"), number(header, "WindowWidth")
+    centre, width = (as_float(text(header, keyword)) for keyword in ("WindowCenter", "WindowWidth"))
     if centre is None or width is None or width <= 0:
         return None
     function = text(header, "VOILUTFunction")

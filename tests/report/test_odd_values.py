@@ -238,6 +238,14 @@ def test_what_an_image_says_of_its_place_decides_the_character_set() -> None:
     assert made.PositionReferenceIndicator == "王"
 
 
+def test_a_film_without_a_place_in_its_frame_of_reference_claims_none_there() -> None:
+    """Its axes and its origin are those of no frame that another object shares."""
+    named, unnamed = (written(odd(*change)) for change in ([having(FrameOfReferenceUID="1.2.3.4")], []))
+    frames = {read(made[kind]).FrameOfReferenceUID for made in (named, unnamed) for kind in ("SEG", "PM", "LABELMAP")}
+    assert len(frames) == 1
+    assert "1.2.3.4" not in frames
+
+
 def test_numbers_are_written_as_far_as_they_fit() -> None:
     window = having(WindowCenter="2047.5000000000001", WindowWidth="4095.0000000000001")
     made = written(odd(ODD["long slope"], ODD["lossy ratio"], window))

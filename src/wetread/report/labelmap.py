@@ -84,7 +84,7 @@ def dataset(context: Context) -> Item:
     held = [int(slice_) for slice_ in np.flatnonzero(labels.any((1, 2)))] or [0]
     described = [seg.segment(region, number) for number, region in enumerate(context.result.regions, 1)]
     made = beginning(context, "LABELMAP") | body_part(context.source) | orientation(context.source)
-    made |= context.source.lossy | place(context.source) | _dimensions(context) | referenced_series(context)
+    made |= context.source.lossy | place(context) | _dimensions(context) | referenced_series(context)
     made |= image_pixel(rows, columns, 8) | labelled("REGIONS", "Regions outlined by an algorithm")
     pixels = labels[held].reshape(-1)
     return made | item(

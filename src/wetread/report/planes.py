@@ -17,7 +17,7 @@ from wetread.records import Code, Image
 from wetread.report.codes import coded
 from wetread.report.context import Context, reference
 from wetread.report.elements import Item, item
-from wetread.report.identity import Source, text_of
+from wetread.report.identity import text_of
 from wetread.report.values import numbers
 from wetread.uids import derive
 
@@ -90,15 +90,19 @@ def axes(orientation: str) -> str:
     return "\\".join(str(one) for one in (*row, *column))
 
 
-def place(source: Source) -> Item:
+def place(context: Context) -> Item:
     """Make the frame of reference module.
 
     Parametric Map demands a frame of reference and planes, and some readers demand
-    them of a Segmentation too, but a projection image has none.  The documents then
-    get one of their own: it is derived from the source instance and shared with
-    nothing else, its axes follow Patient Orientation, its origin is the first pixel.
+    them of a Segmentation too, but a projection image has none, or one in which it does
+    not say where it lies.  The documents then get one of their own: it is derived from
+    the source instance and shared with nothing else, its axes follow Patient
+    Orientation, its origin is the first pixel.
     """
-    frame = source.frame_of_reference or derive(source.sop_uid, "frame of reference of the film")
+    source = context.source
+    frame = (source.frame_of_reference if is_series(context) else "") or derive(
+        source.sop_uid, "frame of reference of the film"
+    )
     return item(FrameOfReferenceUID=frame, PositionReferenceIndicator=source.position_reference)
 
 

@@ -72,7 +72,7 @@ def dataset(context: Context, explanation: Explanation) -> Item:
     rows, columns = explanation.map.shape
     dimension = derive(context.fingerprint, "PM", "dimension")
     made = beginning(context, "PM") | body_part(context.source, sided=True) | context.source.lossy
-    made |= place(context.source) | referenced_series(context) | image_pixel(rows, columns, 16)
+    made |= place(context) | referenced_series(context) | image_pixel(rows, columns, 16)
     made |= labelled("SALIENCY", "Where a classifier looked; not a medical device")
     return made | item(
         ImageType=_FRAME_TYPE,

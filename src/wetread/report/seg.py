@@ -152,7 +152,7 @@ def dataset(context: Context) -> Item:
     places = sorted({slice_ for _, slice_ in frames})
     ranks = {slice_: rank for rank, slice_ in enumerate(places, 1)}
     made = beginning(context, "SEG") | body_part(context.source) | orientation(context.source)
-    made |= context.source.lossy | place(context.source) | _dimensions(context)
+    made |= context.source.lossy | place(context) | _dimensions(context)
     made |= referenced_series(context) | image_pixel(rows, columns, 1)
     made |= labelled("REGIONS", "Regions outlined by an algorithm; not a medical device")
     made |= item(

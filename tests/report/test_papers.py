@@ -154,6 +154,17 @@ def test_outlines_have_few_vertices_and_keep_holes_and_specks() -> None:
     assert line.tolist() == [[5, 4], [6, 4], [6, 5], [5, 5], [5, 4]]
 
 
+@pytest.mark.parametrize("axes", [(40, 40), (40, 25), (50, 8)])
+def test_what_is_thin_is_outlined_along_itself(axes: tuple[int, int]) -> None:
+    """Not by a box around it: an arc and a slanting line enclose nothing."""
+    thin = np.zeros((128, 128), np.uint8)
+    cv2.ellipse(thin, (64, 64), axes, 0, 180, 300, 1)
+    cv2.line(thin, (10, 100), (10 + axes[0], 100 + axes[1] // 2), 1)
+    lines = polylines(thin.astype(bool))
+    assert np.array_equal(filled(thin.shape, lines), thin.astype(bool))
+    assert max(map(len, lines)) <= MOST_VERTICES
+
+
 @pytest.mark.parametrize("kind", ["real", "negative", "partial", "refused", "ct"])
 def test_the_pdf_has_the_words_and_pictures_of_the_page(kind: str, result_of: Results) -> None:
     result = replace(result_of(kind), timings=(), read_at="")

@@ -35,7 +35,8 @@ def polylines(mask: Mask) -> list[Line]:
     Returns
     -------
     Closed lines, each (n, 2) float32 of (column, row), with at most 400 vertices; through
-    the centres of the border's pixels, around what is only one pixel wide.
+    the centres of the border's pixels, there and back along what is thin, around a straight
+    row or column of pixels.
     """
     found, _ = cv2.findContours(np.ascontiguousarray(mask).view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     largest = sorted(found, key=lambda one: (-cv2.contourArea(one), one[:, 0].tolist()))[:MOST_LINES]
@@ -44,8 +45,8 @@ def polylines(mask: Mask) -> list[Line]:
 
 def _closed(border: npt.NDArray[Any]) -> Line:
     """Thin a border until it is short enough, and end it where it began."""
-    if cv2.contourArea(border) == 0:
-        x, y, width, height = cv2.boundingRect(border)
+    x, y, width, height = cv2.boundingRect(border)
+    if 1 in (width, height):
         corners = [(x, y), (x + width, y), (x + width, y + height), (x, y + height), (x, y)]
         return np.array(corners, np.float32)
     close, line = _CLOSE, cv2.approxPolyDP(border, _CLOSE, True)

@@ -77,6 +77,7 @@ class Image:
     frames: tuple[int, ...] = ()  # frame numbers in slice order, when all slices are frames of one instance
     numbers: tuple[int, ...] = ()  # Instance Number (0020,0013) in slice order; () of frames, films, or not all differ
     one_rescale: bool = True  # whether all slices have the same modality LUT
+    one_window: bool = True  # whether the header's window, or its lack of one, is that of all slices
     person: str = ""  # digest of Patient ID and its issuer, the same on a follow-up; "" where nobody is told
     ages: tuple[int, ...] = ()  # of the patient, completed years, each one that the header tells; () not known
     reduction: int = 1  # n: rows and columns were decoded at 1/n and interpolated to their grid; 1: every pixel

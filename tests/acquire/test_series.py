@@ -291,6 +291,16 @@ def test_enhanced_object_of_two_rescales_is_refused() -> None:
     assert code_of([made]) == "MIXED-SERIES"
 
 
+@pytest.mark.parametrize(("step", "seen"), [(0, "40"), (10, None)])
+def test_enhanced_object_has_the_window_of_all_its_frames(step: int, seen: str | None) -> None:
+    made = slices.enhanced(VOLUME)
+    for number, group in enumerate(made.PerFrameFunctionalGroupsSequence):
+        group.FrameVOILUTSequence = [Dataset()]
+        group.FrameVOILUTSequence[0].WindowCenter = str(40 + step * number)
+        group.FrameVOILUTSequence[0].WindowWidth = "400"
+    assert image_of([made]).header.get("WindowCenter") == seen
+
+
 def test_enhanced_object_of_many_frames_keeps_their_places() -> None:
     """Its functional groups are larger than any other sequence may be."""
     volume = np.random.default_rng(1).integers(-900, 900, (130, 32, 32)).astype(np.int16)

@@ -136,6 +136,16 @@ def test_one_rescale_may_be_written_in_two_ways() -> None:
     assert volume({1: {"RescaleSlope": "1.0", "RescaleIntercept": "-1024.00"}}).one_rescale
 
 
+def test_one_window_is_the_first_of_every_slice() -> None:
+    first, second = (
+        {"WindowCenter": centre, "WindowWidth": ["80", "2000"]} for centre in (["40", "400"], ["40.0", "9"])
+    )
+    assert volume(dict.fromkeys(range(4), first)).one_window
+    assert volume(dict.fromkeys(range(3), first) | {3: second}).one_window
+    assert not volume({1: first}).one_window
+    assert not volume(dict.fromkeys(range(4), first) | {2: first | {"VOILUTFunction": "SIGMOID"}}).one_window
+
+
 def test_a_single_slice_is_rescaled_too() -> None:
     plane = np.arange(32 * 32, dtype=np.int16).reshape(1, 32, 32) - 500
     (study,) = decode(slices.blobs(slices.series(plane)), Settings())

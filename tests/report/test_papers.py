@@ -57,6 +57,12 @@ def test_a_table_or_several_rescales_as_modality_lut_have_no_state_and_overlappi
     table = phantom.result("real")
     table.header.ModalityLUTSequence = [Dataset()]
     assert "GSPS" not in kinds(table)
+    curve = phantom.result("real")
+    curve.header.VOILUTSequence = [Dataset()]
+    curve.header.WindowCenter, curve.header.WindowWidth = "2048", "2000"
+    assert "GSPS" in kinds(curve)
+    del curve.header.WindowWidth
+    assert "GSPS" not in kinds(curve)
     several = series.result("ct")
     assert several.image is not None
     assert "GSPS" in kinds(several)
@@ -136,6 +142,29 @@ def test_a_state_looks_as_the_image_does(documents_of: Documents, result_of: Res
         result_of("ct").header.RescaleIntercept,
     )
     assert len(slices.ReferencedSeriesSequence[0].ReferencedImageSequence) == len(series.image("ct").sop_uids)
+
+
+@pytest.mark.parametrize(
+    ("one_window", "function", "expected"),
+    [
+        (True, "", ("40", "400", None)),
+        (True, "SIGMOID", ("40", "400", "SIGMOID")),
+        (True, "MAGIC", ("40", "400", None)),
+        (False, "SIGMOID", ("-150", "1700", None)),  # from air to the denser ball
+    ],
+)
+def test_a_state_of_slices_has_the_window_that_all_of_them_have(
+    one_window: bool, function: str, expected: tuple[str, str, str | None]
+) -> None:
+    made = series.result("ct")
+    assert made.image is not None
+    header = copy.deepcopy(made.header)
+    header.WindowCenter, header.WindowWidth, header.VOILUTFunction = ["40", "50"], ["400", "350"], function
+    made = replace(made, header=header, image=replace(made.image, header=header, one_window=one_window))
+    (state,) = [read(one) for one in report.documents(made, kinds=("GSPS",)) if one.kind == "GSPS"]
+    (window,) = state.SoftcopyVOILUTSequence
+    assert (str(window.WindowCenter), str(window.WindowWidth), window.get("VOILUTFunction")) == expected
+    assert state.RescaleType == "HU"  # which CT need not say
 
 
 def test_outlines_have_few_vertices_and_keep_holes_and_specks() -> None:

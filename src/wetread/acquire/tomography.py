@@ -103,6 +103,9 @@ def classic(header: Dataset) -> Dataset:
                 raise NotRead("MIXED-SERIES", f"Expected one {keyword} in all frames, got several.")
             if found:
                 made[keyword] = found[0]
+    windows = _groups(header, "FrameVOILUTSequence")  # may differ, and then stays where it is
+    if windows and all(one == windows[0] for one in windows):
+        made.update(windows[0])
     return made
 
 

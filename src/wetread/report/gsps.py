@@ -33,6 +33,9 @@ WORDS = "AI WORDS"
 _YELLOW = (62000, 31000, 52000)  # CIELab of the words, as Recommended Display CIELab Value
 _LINE = 0.035  # height of a line of words, as a share of the displayed area
 
+#: VOI LUT Function: PS3.3 Section C.11.2.1.3; a window without one is LINEAR.
+_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+
 
 def layer(number: int) -> str:
     """Name the layer of a region, counted from 1 as its segment is."""
@@ -40,9 +43,9 @@ def layer(number: int) -> str:
 
 
 def possible(context: Context) -> bool:
-    """Whether a state can say how the image looks: its modality LUT is no table, and one for all slices."""
+    """Whether a state can say how the image looks: by no table, and by one modality LUT for all slices."""
     header, image = context.result.header, context.result.image
-    if image is None or not image.one_rescale:
+    if image is None or not image.one_rescale or ("VOILUTSequence" in header and not _own_window(image)):
         return False
     return context.source.referable and "ModalityLUTSequence" not in header
 
@@ -152,27 +155,41 @@ def _groups(header: Any) -> list[Any]:
 
 
 def _rescale(header: Any) -> Item:
-    """Repeat the image's own modality LUT: a state without one would undo it."""
+    """Repeat the image's own modality LUT: a state without one would undo it.
+
+    A CT image need not say that its values are Hounsfield units (PS3.3 Section C.8.2.1).
+    """
+    implied = "HU" if text_of(header, "Modality") == "CT" else "US"
     for holder in _groups(header):
         slope, intercept = (numbers(text_of(holder, f"Rescale{word}")) for word in ("Slope", "Intercept"))
         if slope and intercept:
             unit = fitting("RescaleType", text_of(holder, "RescaleType"))
             return item(
-                RescaleIntercept=intercept, RescaleSlope=slope, RescaleType=unit if unit.isascii() and unit else "US"
+                RescaleIntercept=intercept, RescaleSlope=slope, RescaleType=unit if unit.isascii() and unit else implied
             )
     return {}
 
 
-def _window(image: Image) -> Item:
-    """Take the image's own window, its first; without one what lies between percentiles of its values."""
+def _own_window(image: Image) -> Item:
+    """Take the first window of the image, with its function; none where slices have different ones."""
     header = image.header
     centre, width = (numbers(text_of(header, f"Window{word}").split("\\")[0]) for word in ("Center", "Width"))
-    if not (centre and width and float(width) >= 1):
-        if text_of(header, "PhotometricInterpretation") == "MONOCHROME1":
+    if not (image.one_window and centre and width and float(width) >= 1):
+        return {}
+    made = item(WindowCenter=centre, WindowWidth=width)
+    function = text_of(header, "VOILUTFunction")
+    return made | item(VOILUTFunction=function) if function in _FUNCTIONS else made
+
+
+def _window(image: Image) -> Item:
+    """Take the image's own window; without one what lies between percentiles of its values."""
+    made = _own_window(image)
+    if not made:
+        if text_of(image.header, "PhotometricInterpretation") == "MONOCHROME1":
             return {}  # its values may have been mirrored when it was decoded
         low, high = (float(one) for one in np.percentile(image.pixels[:, ::4, ::4], (0.5, 99.5)))
-        centre, width = f"{(low + high) / 2:.6g}", f"{max(high - low, 1.0):.6g}"
-    return item(SoftcopyVOILUTSequence=item(WindowCenter=centre, WindowWidth=width))
+        made = item(WindowCenter=f"{(low + high) / 2:.6g}", WindowWidth=f"{max(high - low, 1.0):.6g}")
+    return item(SoftcopyVOILUTSequence=made)
 
 
 def dataset(context: Context, image: Image) -> Item:

@@ -17,6 +17,7 @@ import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import RLELossless
 
+from tests import slices
 from tests.acquire.test_hostile import mutated
 from tests.peers import require
 from tests.report import drawn as by_hand
@@ -25,6 +26,7 @@ from tests.report.others import dcmqi, of_dcmqi
 from tests.report.test_priors import ct, one_of_both
 from tests.report.test_reviewed import FILED, container, review
 from wetread import report
+from wetread.acquire import decode
 from wetread.contain.viewer import Viewer
 from wetread.errors import BadInput, DecoderDied, NotRead
 from wetread.infer.regions import measure
@@ -146,6 +148,22 @@ def test_a_region_that_was_not_drawn_stays_as_it_was() -> None:
     here = result("ct")
     data = by_hand.drawn(series.sources("ct"), [masks("ct")[0]], [by_hand.description(here.regions[0], 1)])
     assert redrawn(made("ct")["SEG"], by_hand.read(data), NAME, DIGEST).document.data == corrected("ct").document.data
+
+
+def test_masks_on_uneven_slices_lie_where_those_of_ours_do() -> None:
+    """A series that is read may leave its even places by more than a mask may lie beside its image."""
+    sources = series.sources("ct")
+    up = np.cross(series.FRAME.across, series.FRAME.down)
+    for one, off_mm in zip(sources, (0, 0, 0.15, 0.3, 0.3, 0.3, 0.15, 0, 0), strict=True):
+        place = np.array(one.ImagePositionPatient, float) + off_mm * up
+        one.ImagePositionPatient = [f"{value:.6f}" for value in place]
+    ((image,),) = [study.images for study in decode(slices.blobs(sources), Settings())]
+    here = replace(result("ct"), image=image, header=image.header, digest=image.digest)
+    (ours,) = [one.data for one in report.documents(here) if one.kind == "SEG"]
+    described = [by_hand.description(one, number) for number, one in enumerate(here.regions, 1)]
+    told = by_hand.read(by_hand.drawn(sources, masks("ct"), described))
+    size = measure(masks("ct")[0], image, here.regions[0].type, None)
+    assert [one.value for one in redrawn(ours, told, NAME, DIGEST).sizes.values()] == [decimal(size.value)]
 
 
 def frames(**changes: Any) -> Callable[[SegmentFrame], SegmentFrame]:

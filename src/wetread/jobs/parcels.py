@@ -114,6 +114,12 @@ def _series_of(document: Document) -> str:
         return ""
 
 
+def _row_of(parcel: Parcel) -> ColumnElement[bool]:
+    """The row of what was under way; SQLite gives its number to another one when it was deleted meanwhile."""
+    same = select(documents.c.id).where(documents.c.digest == parcel.digest)
+    return (outbox.c.id == parcel.id) & or_(outbox.c.instance == parcel.instance, outbox.c.document.in_(same))
+
+
 class Parcels:
     """The outboxes of a store.
 
@@ -170,7 +176,7 @@ class Parcels:
         """Record that the destination confirmed a document; return how its job ended, if it did by that."""
         with self._index.writing() as connection:
             now = self._index.now()
-            connection.execute(update(outbox).where(outbox.c.id == parcel.id).values(state=Delivery.SENT, sent_at=now))
+            connection.execute(update(outbox).where(_row_of(parcel)).values(state=Delivery.SENT, sent_at=now))
             state = settle(connection, parcel.job, now)
         self._failpoint("recorded")
         return state
@@ -189,7 +195,7 @@ class Parcels:
         with self._index.writing() as connection:
             connection.execute(
                 update(outbox)
-                .where(outbox.c.id == parcel.id, outbox.c.state == Delivery.QUEUED)
+                .where(_row_of(parcel), outbox.c.state == Delivery.QUEUED)
                 .values(tries=outbox.c.tries + 1, status=status, state=state, reason=reason)
             )
             return settle(connection, parcel.job, self._index.now())
@@ -207,7 +213,7 @@ class Parcels:
             now = self._index.now()
             if connection.execute(same.where(outbox.c.reason == reason).limit(1)).first() is None:
                 note(connection, now, "not-deidentified", parcel.job, {"destination": destination, "reason": reason})
-            stopped = update(outbox).where(outbox.c.id == parcel.id, outbox.c.state == Delivery.QUEUED)
+            stopped = update(outbox).where(_row_of(parcel), outbox.c.state == Delivery.QUEUED)
             connection.execute(stopped.values(state=Delivery.BLOCKED, reason=reason))
             return settle(connection, parcel.job, now)
 

@@ -59,7 +59,7 @@ class Reporting:
         self._breakers: dict[tuple[str, str], Breaker] = {}  # by AE title and address
         self._retry = RetryClock(self._backoff)  # by request
         self._open: dict[tuple[str, str], Callable[[Report], int]] = {}  # by AE title and transaction
-        self._judged: dict[int, Report] = {}  # by request
+        self._judged: dict[Asked, Report] = {}
         self.loop = Loop("wetread-reporting", self.step)
 
     def hear(self, request: Request) -> Status:
@@ -93,7 +93,7 @@ class Reporting:
         now = self._clock()
         waiting = self._store.requests.waiting()
         later = self._retry.waiting(now)
-        self._judged = {one.id: self._judged[one.id] for one in waiting if one.id in self._judged}
+        self._judged = {one: self._judged[one] for one in waiting if one in self._judged}
         for asked in waiting:
             if asked.id not in later and not self._breaker(asked).wait_s(now) and self._ours(asked):
                 self._one(asked)
@@ -108,9 +108,9 @@ class Reporting:
         return not self._store.shared or self._store.leases.acquire(f"report/{asked.ae_title}")
 
     def _one(self, asked: Asked) -> None:
-        if asked.id not in self._judged:
-            self._judged[asked.id] = self._store.requests.judge(asked)
-        told = self._judged[asked.id]
+        if asked not in self._judged:
+            self._judged[asked] = self._store.requests.judge(asked)
+        told = self._judged[asked]
         about = {"calling_ae": asked.ae_title, "count": len(told.kept), "failed": len(told.failed)}
         try:
             status = self._bring(asked, told)
@@ -125,6 +125,7 @@ class Reporting:
             self._retry.failed(asked.id, self._clock())
             return
         self._store.requests.reported(asked, told, status)
+        del self._judged[asked]  # the peer may ask anew
         self._retry.succeeded(asked.id)
         self._watch.reported(len(told.kept), len(told.failed))
 

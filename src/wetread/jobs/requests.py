@@ -29,7 +29,7 @@ BATCH = 500  # instances that are looked up together
 class Asked:
     """One request that waits for its report."""
 
-    id: int
+    id: int  # SQLite gives it to another one when it is gone
     transaction_uid: str
     ae_title: str
     address: str
@@ -139,7 +139,8 @@ class Requests:
         self._failpoint("commitment-reported")
         detail = {"to": asked.ae_title, "kept": len(report.kept), "failed": len(report.failed)}
         with self._index.writing() as connection:
-            connection.execute(delete(requests).where(requests.c.id == asked.id))
+            same = (requests.c.id == asked.id) & (requests.c.transaction_uid == asked.transaction_uid)
+            connection.execute(delete(requests).where(same))
             note(connection, self._index.now(), "commitment-reported", None, {**detail, "status": f"0x{status:04X}"})
 
 

@@ -58,10 +58,13 @@ def planted(kind: str) -> tuple[Dataset, list[str]]:
     code, request = Dataset(), Dataset()
     code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "Canary 9001", "SCT", "Canary9002"
     header.ProcedureCodeSequence, header.PatientSpeciesCodeSequence = [code], [copy.deepcopy(code)]
+    registration = Dataset()
+    registration.BreedRegistrationNumber, registration.BreedRegistryCodeSequence = "Canary9008", [copy.deepcopy(code)]
+    header.PatientBreedCodeSequence, header.BreedRegistrationSequence = [copy.deepcopy(code)], [registration]
     request.RequestedProcedureID, request.RequestedProcedureDescription = "Canary9003", "Canary9004"
     header.RequestAttributesSequence = [request]
     header.StudyDate, header.ContentDate = "20240407", "20240408"
-    return header, [*found, *(f"Canary{mark}9{number:03d}" for number in range(1, 8) for mark in ("", " "))]
+    return header, [*found, *(f"Canary{mark}9{number:03d}" for number in range(1, 9) for mark in ("", " "))]
 
 
 def with_canaries() -> tuple[list[dict[str, Document]], list[str]]:

@@ -20,7 +20,7 @@ from wetread.records import Document, Result
 from wetread.report import sr
 from wetread.report.codes import CHEST_XRAY, PRIVATE_SCHEME
 from wetread.report.elements import decode, get
-from wetread.report.identity import bare, moment
+from wetread.report.identity import OPTIONAL, bare, moment
 from wetread.report.values import current, fitting, numbers
 from wetread.wire import hl7
 
@@ -244,6 +244,28 @@ def test_a_film_without_a_place_in_its_frame_of_reference_claims_none_there() ->
     frames = {read(made[kind]).FrameOfReferenceUID for made in (named, unnamed) for kind in ("SEG", "PM", "LABELMAP")}
     assert len(frames) == 1
     assert "1.2.3.4" not in frames
+
+
+@pytest.mark.parametrize(
+    ("given", "demanded"),
+    [
+        (
+            {"ClinicalTrialSponsorName": "S", "ClinicalTrialProtocolID": "P-1", "ClinicalTrialSiteName": ""},
+            {"ClinicalTrialProtocolName", "ClinicalTrialSiteID", "ClinicalTrialSiteName"},
+        ),
+        (
+            {"PatientSpeciesDescription": "Canis lupus familiaris", "ResponsiblePerson": ""},
+            {"PatientBreedDescription", "PatientBreedCodeSequence", "BreedRegistrationSequence", "PatientSexNeutered"}
+            | {"ResponsiblePerson", "ResponsibleOrganization"},
+        ),
+        ({"ClinicalTrialSiteName": "", "PatientBreedDescription": ""}, set()),
+    ],
+)
+def test_what_a_trial_or_an_animal_demands_is_there_and_empty(given: dict[str, str], demanded: set[str]) -> None:
+    made = written(odd(having(**given)))
+    for kind in ("SR", "SEG"):
+        empty = {one.keyword for one in read(made[kind]) if one.is_empty}
+        assert empty & {*OPTIONAL} == demanded
 
 
 def test_numbers_are_written_as_far_as_they_fit() -> None:

@@ -53,6 +53,8 @@ OPTIONAL = (
     "PatientSpeciesDescription",
     "PatientSpeciesCodeSequence",
     "PatientBreedDescription",
+    "PatientBreedCodeSequence",
+    "BreedRegistrationSequence",
     "ResponsiblePerson",
     "ResponsiblePersonRole",
     "ResponsibleOrganization",
@@ -84,6 +86,21 @@ OPTIONAL = (
     "ClinicalTrialTimePointID",
     "ClinicalTrialTimePointDescription",
 )
+_TRIAL = ("ClinicalTrialProtocolName", "ClinicalTrialSiteID", "ClinicalTrialSiteName")
+_ANIMAL = (
+    "PatientSexNeutered",
+    "PatientBreedDescription",
+    "PatientBreedCodeSequence",
+    "BreedRegistrationSequence",
+    "ResponsiblePerson",
+    "ResponsibleOrganization",
+)
+#: What makes some of those Type 2 too.
+_DEMANDING = {
+    "ClinicalTrialProtocolID": _TRIAL,
+    "PatientSpeciesDescription": _ANIMAL,
+    "PatientSpeciesCodeSequence": _ANIMAL,
+}
 #: Where the date of our content comes from, best first: see `moment`.
 _MOMENTS = (
     ("ContentDate", "ContentTime"),
@@ -194,6 +211,15 @@ def _lossy(header: Any) -> Item:
     return made | item(LossyImageCompressionRatio=ratio, LossyImageCompressionMethod=method)
 
 
+def _modules(header: Any) -> Item:
+    """Copy patient, study and clinical trial; what is Type 2 there is empty where the source has no value."""
+    taken = _taken(header, REQUIRED + OPTIONAL)
+    demanded = [*REQUIRED]
+    for keyword, others in _DEMANDING.items():
+        demanded += others if entry_of(keyword)[0] in taken else ()
+    return item(**{one: [] if one.endswith("Sequence") else "" for one in demanded}) | taken
+
+
 def _taken(header: Any, keywords: Iterable[str]) -> Item:
     """Copy attributes, in depth, from a pydicom data set."""
     made: Item = {}
@@ -289,8 +315,7 @@ def identify(header: Any, study_uid: str = "", texts: Iterable[str] = ()) -> Sou
     study_uid = study_uid if header is None else text_of(header, "StudyInstanceUID") or study_uid
     if header is None or not study_uid:
         return None
-    modules = item(**dict.fromkeys(REQUIRED, "")) | _taken(header, REQUIRED + OPTIONAL)
-    modules |= item(StudyInstanceUID=study_uid)
+    modules = _modules(header) | item(StudyInstanceUID=study_uid)
     requests = sequence(_taken(header, ("RequestAttributesSequence",)), "RequestAttributesSequence")
     frame = text_of(header, "FrameOfReferenceUID")
     position = values.fitting("PositionReferenceIndicator", text_of(header, "PositionReferenceIndicator"))

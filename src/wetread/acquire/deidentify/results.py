@@ -55,8 +55,13 @@ _SAID = frozenset(
     }
 )
 _COMMENT, _ALGORITHM, _PREVIOUS, _PROCEDURE = "121106", "111001", "121068", "121058"
-#: Sequences of codes that the image's sender chose.
-_FOREIGN = ("ProcedureCodeSequence", "PatientSpeciesCodeSequence", "PatientBreedCodeSequence")
+#: Sequences of codes, or with codes inside, that the image's sender chose.
+_FOREIGN = (
+    "ProcedureCodeSequence",
+    "PatientSpeciesCodeSequence",
+    "PatientBreedCodeSequence",
+    "BreedRegistrationSequence",
+)
 _REMOVED = "REMOVED"
 _OURS = "99WETREAD"  # `wetread check` knows the meaning of each of its codes
 
@@ -74,7 +79,7 @@ def clean(source: Dataset) -> None:
     source.pop("ReferencedRequestSequence", None)
     for keyword in _FOREIGN:
         for item in source.get(keyword) or ():
-            _say_as_the_standard(item)
+            _say_all_as_the_standard(item)
     for segment in source.get("SegmentSequence") or ():
         if segment.get("SegmentAlgorithmType") == "SEMIAUTOMATIC":  # named by whoever drew it
             segment.SegmentAlgorithmName = _REMOVED
@@ -87,7 +92,7 @@ def _tree(nodes: Sequence[Dataset], foreign: bool) -> None:
     for node, name in zip(nodes, names, strict=True):
         others = foreign or name in (_PREVIOUS, _PROCEDURE)
         if others:
-            node.walk(lambda owner, element: _say_as_the_standard(owner) if element.keyword == "CodeMeaning" else None)
+            _say_all_as_the_standard(node)
         if "TextValue" in node:
             node.TextValue = _text(node.TextValue, name, reason, _ALGORITHM in names, others)
         _tree(node.get("ContentSequence") or (), others)
@@ -113,6 +118,11 @@ def _reason(nodes: Sequence[Dataset]) -> str:
 
 def _code(node: Dataset, keyword: str) -> str:
     return next((str(item.get("CodeValue", "")) for item in node.get(keyword) or ()), "")
+
+
+def _say_all_as_the_standard(node: Dataset) -> None:
+    """Take a sender's words out of every code in a node or an item, its own too."""
+    node.walk(lambda owner, element: _say_as_the_standard(owner) if element.keyword == "CodeMeaning" else None)
 
 
 def _say_as_the_standard(item: Dataset) -> None:

@@ -293,6 +293,10 @@ def _local_time(made: dict[str, Any]) -> None:
     resources(made, "DiagnosticReport")[0]["effectiveDateTime"] = "2026-11-29T00:00:00"
 
 
+def _undated(made: dict[str, Any]) -> None:
+    del resources(made, "Observation")[0]["effectiveDateTime"]
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -308,6 +312,7 @@ def _local_time(made: dict[str, Any]) -> None:
         _replayed,
         _verified,
         _local_time,
+        _undated,
     ],
 )
 def test_our_own_checker_stops_it(damage: Callable[[dict[str, Any]], None]) -> None:

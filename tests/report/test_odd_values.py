@@ -332,6 +332,17 @@ def test_the_moment_of_the_image_may_be_written_as_formerly() -> None:
     assert moment(header) == ("20200102", "123000.5")
 
 
+def test_where_nobody_knows_the_date_only_what_must_have_one_has_one() -> None:
+    """Then it is one that no image has."""
+    words = ("Study", "Series", "Acquisition", "Content", "InstanceCreation")
+    made = written(odd(having(**{f"{word}Date": "" for word in words})))
+    told = {one.keyword for kind in ("SR", "SEG", "PDF") for one in read(made[kind]) if "19000101" in str(one.value)}
+    assert told == {"ContentDate"}
+    assert read(made["PDF"]).AcquisitionDateTime == ""
+    assert b"1900" not in made["FHIR"].data
+    assert {one.text(7) for one in hl7.parse(made["ORU"].data).all("OBR")} == {""}
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

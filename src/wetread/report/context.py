@@ -138,12 +138,12 @@ def beginning(context: Context, kind: str) -> Item:
         SeriesInstanceUID=derive(context.fingerprint, kind, "series"),
         SeriesNumber=str(facts.series_number),
         SeriesDescription=facts.description,
-        SeriesDate=date,
-        SeriesTime=time,
         ContentDate=date,
         ContentTime=time,
         InstanceNumber="1",
     )
+    if source.dated:
+        made |= item(SeriesDate=date, SeriesTime=time)
     made |= equipment(context.result.models, context.institution)
     return made | contributing(contributors(context.result.models))
 

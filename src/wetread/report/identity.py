@@ -109,7 +109,7 @@ _MOMENTS = (
     ("StudyDate", "StudyTime"),
     ("InstanceCreationDate", "InstanceCreationTime"),
 )
-#: Stands where no date is known at all.
+#: Stands where no date is known at all, but one must be there.
 UNKNOWN_MOMENT = ("19000101", "000000")
 #: What a report must have to be found under its patient and study, beside `REQUIRED` and `_MOMENTS`.
 _IDENTIFYING = (
@@ -174,6 +174,11 @@ class Source:
             one["StudyInstanceUID"] = get(request, "StudyInstanceUID") or self.study_uid
             made += [] if one in made else [one]
         return made
+
+    @property
+    def dated(self) -> bool:
+        """Whether the source tells when it was made."""
+        return self.moment != UNKNOWN_MOMENT
 
     @property
     def referable(self) -> bool:

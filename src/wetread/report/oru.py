@@ -23,7 +23,6 @@ from wetread.report import pdf
 from wetread.report.codes import IMAGING_REPORT
 from wetread.report.context import NOTICE, Context
 from wetread.report.elements import get, sequence
-from wetread.report.identity import UNKNOWN_MOMENT
 from wetread.report.message import problems
 from wetread.report.observations import PRELIMINARY, Observation, accession, coded, observations
 from wetread.report.problem import require_none
@@ -247,7 +246,7 @@ def _copied(procedure: Any) -> tuple[str, str, str]:
 def moment(context: Context) -> str:
     """Return when the image was made, as DTM; "" where nobody knows."""
     date, time = context.source.moment
-    if (date, time) == UNKNOWN_MOMENT:
+    if not context.source.dated:
         return ""
     whole, _, fraction = time.partition(".")
     zone = str(get(context.source.modules, "TimezoneOffsetFromUTC", ""))

@@ -212,7 +212,7 @@ def dataset(context: Context) -> Item:
         made |= item(SourceInstanceSequence=sources)
     return made | item(
         ConversionType="WSD",
-        AcquisitionDateTime="".join(context.source.moment),
+        AcquisitionDateTime="".join(context.source.moment) if context.source.dated else "",
         BurnedInAnnotation="YES",
         DocumentTitle=title,
         ConceptNameCodeSequence=coded(IMAGING_REPORT),

@@ -39,6 +39,12 @@ _FORMS = {
     "fullUrl": re.compile(r"urn:uuid:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
     "reference": re.compile(r"urn:uuid:\S+|Patient\?identifier=\S+|ServiceRequest/[A-Za-z0-9.-]{1,64}"),
 }
+#: Where a resource tells when the image was made.
+_WHEN = {
+    "Observation": "effectiveDateTime",
+    "DiagnosticReport": "effectiveDateTime",
+    "Media": "createdDateTime",
+}
 _SUBJECTS = ("subject", "patient", "for")
 
 
@@ -149,13 +155,15 @@ def _found(value: Any, name: str) -> Iterator[Any]:
 
 
 def _of(entries: list[Json], shared: Shared) -> Iterator[Problem]:
-    """Judge that every resource is about the patient and the order of the result."""
+    """Judge that every resource is about the patient, the order and the moment of the result."""
     for resource in (one["resource"] for one in entries):
         kind = resource["resourceType"]
         if any(resource[name] != shared.subject for name in _SUBJECTS if name in resource):
             yield Problem(f"{kind}.subject", "expected the patient of the source, got another", "G11")
         if resource.get("basedOn", shared.orders) != shared.orders:
             yield Problem(f"{kind}.basedOn", "expected the order of the result, got another", "G11")
+        if kind in _WHEN and resource.get(_WHEN[kind], "") != shared.effective:
+            yield Problem(f"{kind}.{_WHEN[kind]}", "expected when the image was made, got another", "one source")
 
 
 def _about(entries: list[Json], shared: Shared) -> Iterator[Problem]:

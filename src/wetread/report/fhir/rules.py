@@ -25,9 +25,9 @@ def _rule(required: str, optional: str = "") -> Rule:
 
 _BOTH = {
     "Observation": _rule(
-        "identifier partOf status category code subject effectiveDateTime issued",
-        "device basedOn valueQuantity valueCodeableConcept dataAbsentReason interpretation note bodySite method "
-        "hasMember derivedFrom component performer",
+        "identifier partOf status category code subject issued",
+        "effectiveDateTime device basedOn valueQuantity valueCodeableConcept dataAbsentReason interpretation note "
+        "bodySite method hasMember derivedFrom component performer",
     ),
     "Task": _rule(
         "identifier status intent priority code focus for authoredOn requester", "basedOn description businessStatus"
@@ -35,27 +35,30 @@ _BOTH = {
     "Provenance": _rule("meta target recorded agent entity"),
 }
 _ALERT = "identifier status category priority subject about sent sender payload"
-_REPORT = "identifier text status category code subject effectiveDateTime issued conclusion"
-_REPORT_MAY = "extension basedOn performer resultsInterpreter result media conclusionCode presentedForm"
-_STUDY = "identifier status modality subject started"
+_REPORT = "identifier text status category code subject issued conclusion"
+_REPORT_MAY = (
+    "effectiveDateTime extension basedOn performer resultsInterpreter result media conclusionCode presentedForm"
+)
+_STUDY = "identifier status modality subject"
+_STUDY_MAY = "started basedOn endpoint series"
 _DEVICE = "identifier status manufacturer modelNumber version type"
 
 R4 = _BOTH | {
     "Communication": _rule(f"{_ALERT} reasonCode", "basedOn note"),
     "DiagnosticReport": _rule(f"{_REPORT} imagingStudy", _REPORT_MAY),
-    "ImagingStudy": _rule(_STUDY, "basedOn endpoint series"),
+    "ImagingStudy": _rule(_STUDY, _STUDY_MAY),
     "Endpoint": _rule("identifier status connectionType payloadType address", "payloadMimeType"),
     "Device": _rule(f"{_DEVICE} deviceName", "parent"),
     "BodyStructure": _rule("identifier patient", "description morphology location locationQualifier"),
     "Media": _rule(
-        "identifier partOf status type subject createdDateTime issued device content", "basedOn height width"
+        "identifier partOf status type subject issued device content", "createdDateTime basedOn height width"
     ),
     "AuditEvent": _rule("meta type recorded agent source", "action outcome entity"),
 }
 R5 = _BOTH | {
     "Communication": _rule(f"{_ALERT} reason", "basedOn note"),
     "DiagnosticReport": _rule(f"{_REPORT} study", _REPORT_MAY),
-    "ImagingStudy": _rule(_STUDY, "basedOn endpoint series"),
+    "ImagingStudy": _rule(_STUDY, _STUDY_MAY),
     "Endpoint": _rule("identifier status connectionType payload address"),
     "Device": _rule(f"{_DEVICE} name", "parent"),
     "BodyStructure": _rule("identifier patient includedStructure", "description morphology"),

@@ -33,7 +33,7 @@ class Shared:
     made: Sequence[Document]  # the DICOM documents of the result
     subject: Json  # Reference(Patient), never by name
     orders: list[Json]  # Reference(ServiceRequest), by accession number
-    effective: str  # dateTime: when the image was made
+    effective: str  # dateTime: when the image was made; "" not known
     issued: str  # instant: when it was read
 
     @property
@@ -65,11 +65,11 @@ class Shared:
 
 
 def entry(resource: Json, url: str, identifier: Json) -> Json:
-    """Create a resource, without its empty lists, unless one with the identifier exists."""
+    """Create a resource, without what is empty, unless one with the identifier exists."""
     kind = resource["resourceType"]
     return {
         "fullUrl": url,
-        "resource": {name: value for name, value in resource.items() if value != []},
+        "resource": {name: value for name, value in resource.items() if value not in ([], "")},
         "request": {"method": "POST", "url": kind, "ifNoneExist": query(identifier)},
     }
 
@@ -96,7 +96,7 @@ def shared_of(context: Context, site: Site, base: str, made: Sequence[Document])
     result, source = context.result, context.source
     if not result.read_at:
         raise DocumentError("bundle: expected a result with the time of its reading, got one without")
-    effective = moment(*source.moment, get(source.modules, "TimezoneOffsetFromUTC", ""))
+    effective = moment(*source.moment, get(source.modules, "TimezoneOffsetFromUTC", "")) if source.dated else ""
     return Shared(
         context,
         site,

@@ -12,7 +12,7 @@ from wetread.lab.evaluate import Figures
 from wetread.lab.gate_page import section
 from wetread.lab.written import interval_text
 
-__all__ = ["audit_text", "card", "damage_parts", "operating_text"]
+__all__ = ["audit_text", "card", "damage_parts", "operating_text", "standing_text"]
 
 KERMANY_FAULTS = (
     "The test split was published with the training split by one hospital (Guangzhou, children of one to five "
@@ -54,7 +54,7 @@ def card(model: Model, figures: Figures, certificate: Mapping[str, Any], remarks
         model.summary,
         "Decision support for research and evaluation; not a certified medical device.",
         "Every figure below is written by `wetread lab evaluate " + model.id + "`; intervals are 95 %, by a bootstrap "
-        "of patients (2,000 draws); builds run on OpenVINO where it is installed.",
+        "of patients (2,000 draws); builds run on OpenVINO where it is installed." + standing_text(figures),
         *tables(model, figures),
         audit_text(figures["audit"], _ours(model, figures)),
         *damage_parts(figures),
@@ -89,6 +89,14 @@ def audit_text(audit: Mapping[str, Any], ours: Mapping[str, Any], whose: str = "
     told += f" The split was used although it fails: {audit['accepted']}." if audit["accepted"] else ""
     table = markdown({**audit, "baselines": rivals}, [{"name": f"**{whose}**", **ours}])
     return f"## Audit of the data\n\n{told}\n\n{table}"
+
+
+def standing_text(figures: Mapping[str, Any]) -> str:
+    """Return which builds the machine of the evaluation does not run and when their figures were made; "" if none."""
+    kept: Mapping[str, str] = figures.get("not run here", {})
+    days = sorted(set(kept.values()))
+    told = "; ".join(f"{', '.join(name for name, day in kept.items() if day == one)} of {one}" for one in days)
+    return f" Figures that stand, as the machine of this evaluation has no such precision: {told}." if told else ""
 
 
 def damage_parts(figures: Mapping[str, Any]) -> list[str]:

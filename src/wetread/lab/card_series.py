@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from wetread.lab.card import audit_text, certificate_text, damage_parts, operating_text, table_text
+from wetread.lab.card import audit_text, certificate_text, damage_parts, operating_text, standing_text, table_text
 from wetread.lab.written import interval_text
 
 __all__ = ["card_series"]
@@ -197,6 +197,7 @@ def _builds(figures: Figures, table: Mapping[str, Any]) -> str:
     parts = [
         f"## The builds that ship\n\nThey are the network of fold {fold['name']}, here on OpenVINO where it is "
         f"installed, on the {fold['patients']} patients of that fold: it saw the others in training."
+        + standing_text(figures)
     ]
     builds = figures["builds"]
     if masks := {name: found["masks"] for name, found in builds.items() if "masks" in found}:

@@ -128,9 +128,11 @@ def film_scores(predictor: Predictor, films: Films, rows: NDArray[np.int64], rec
     return np.array([film_dice(one, films, int(row), recipe) for one, row in zip(logits, rows, strict=True)])
 
 
-def network(predictor: Predictor) -> dict[str, str]:
-    """Return the parent of a certificate: the trained network as torch runs it."""
-    return {"what": "the trained network in torch, float32", "sha256": predictor.digest}
+def network(predictor: Predictor, table: Mapping[str, Any]) -> dict[str, str]:
+    """Return the parent of a certificate: the trained network as torch runs it, or the one that was recovered."""
+    graph = str(table.get("recovered", ""))
+    whence = f"the network read back from the graph of fp32 ({graph[:16]})" if graph else "the trained network"
+    return {"what": f"{whence} in torch, float32", "sha256": predictor.digest}
 
 
 def document(

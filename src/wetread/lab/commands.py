@@ -27,7 +27,7 @@ from wetread.lab.gate import kept_gate, make_gate
 from wetread.lab.intake.prove import prove
 from wetread.lab.plan import digest_of, load_plan
 from wetread.lab.recover import recover as recovered
-from wetread.lab.recover import standing_figures
+from wetread.lab.recover import standing_figures, with_standing_builds
 from wetread.lab.roc import draw_curves_of
 from wetread.lab.ship import certify as certify_film
 from wetread.lab.ship import quantize as quantize_film
@@ -272,7 +272,7 @@ def evaluate(model: str, data: Path, out: Path, models: Path, evidence: Path) ->
     else:
         figures = evaluate_pneumonia(declared, models, data, cache, Plan.from_table(table["train"]))
         draw_curves_of(figures["operating"], models / name / "roc.svg")
-    figures |= audited
+    figures = with_standing_builds(figures, declared, models / name) | audited
     certificate = json.loads((models / name / "certificate.json").read_text(encoding="utf-8"))
     told = card(declared, figures, certificate, str(table["remarks"]))
     (models / name / "card.md").write_text(told, encoding="utf-8")
@@ -290,6 +290,8 @@ def _evaluate_series(table: dict[str, Any], data: Path, out: Path, audited: Figu
         certificate = json.loads((place / name / "certificate.json").read_text(encoding="utf-8"))
     standing = None if declared is None else standing_figures(table, out, place / name)
     figures = evaluate_series(table, declared, data, out, standing) | audited
+    if declared is not None:
+        figures = with_standing_builds(figures, declared, place / name)
     pages[0].parent.mkdir(parents=True, exist_ok=True)
     pages[0].write_text(card_series(table, figures, certificate, pages[2].name), encoding="utf-8")
     if "operating" in figures["crossed"]:

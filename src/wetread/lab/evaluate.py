@@ -14,7 +14,7 @@ from wetread.infer import Build, Model
 from wetread.lab.baselines import lung_baselines, pneumonia_baselines
 from wetread.lab.certify import PARENT, shipped_boxes
 from wetread.lab.data import Films, hannover, held_back, kermany, nih
-from wetread.lab.folder import engines_for
+from wetread.lab.folder import engines_for, runnable
 from wetread.lab.lungs import film_dice
 from wetread.lab.predict import built, predict_logits, predict_lungs, predict_shares
 from wetread.lab.roc import operating
@@ -48,7 +48,7 @@ def evaluate_lungs(model: Model, data: Path, cache: Path) -> Figures:
             "kermany test": _overlap(model, build, inside, test),
             "hannover": _overlap(model, build, outside, np.arange(len(outside))),
         }
-        for build in model.builds
+        for build in runnable(model)
     }
     return {"builds": builds, "baselines": lung_baselines(inside, train, test)}
 
@@ -89,13 +89,13 @@ def evaluate_pneumonia(model: Model, models: Path, data: Path, cache: Path, plan
     """
     inside, outside = kermany(data, cache), nih(data, cache)
     test, train = np.flatnonzero(inside.split == "test"), np.flatnonzero(inside.split == "train")
-    builds: dict[str, Figures] = {build.name: {} for build in model.builds}
+    builds: dict[str, Figures] = {build.name: {} for build in runnable(model)}
     refused: dict[str, int] = {}
     looks: dict[str, Figures] = {}
     for name, films, rows in (("kermany test", inside, test), ("nih", outside, np.arange(len(outside)))):
         boxes, lungs, unread = shipped_boxes(models, films, model.recipe, cache)
         refused[name] = int(unread[rows].sum())
-        for build in model.builds:
+        for build in runnable(model):
             predictor = built(build.path, build.precision, engines_for(build.precision)[0])
             logits = predict_logits(predictor, films, rows, boxes, model.recipe)
             builds[build.name][name] = _discrimination(model, films, rows, logits)

@@ -14,7 +14,7 @@ from wetread.infer import Model
 from wetread.lab.cases import Cases, owners, used_folds
 from wetread.lab.courses import labels_of, read_cases
 from wetread.lab.crossed import Answers, answers
-from wetread.lab.folder import engines_for
+from wetread.lab.folder import engines_for, runnable
 from wetread.lab.gridded import Gridded
 from wetread.lab.held_out import held_out
 from wetread.lab.predict import built
@@ -84,7 +84,7 @@ def evaluate_series(
         figures["rivals"] = _rivals(ground, answered)
     if model is not None:
         aside = np.flatnonzero(folds[gridded.series] == int(table["ship"]["fold"]))
-        for build in model.builds:
+        for build in runnable(model):
             found = answers(
                 built(build.path, build.precision, engines_for(build.precision)[0]),
                 gridded,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wetread.infer import engine
+from wetread.infer import Build, Model, engine
 from wetread.lab.phantom import LUNGS, chest
 from wetread.lab.plan import recipe_of
 from wetread.lab.written import write_json
@@ -22,8 +22,8 @@ from wetread.records import Pixels, Recipe, Tensor
 from wetread.uids import derive
 
 __all__ = [
-    *("BUILDS", "PRECISION", "REFERENCE", "engines_for", "exported", "golden_input", "passing", "sha256_of"),
-    "write_folder",
+    *("BUILDS", "PRECISION", "REFERENCE", "engines_for", "exported", "golden_input", "passing", "runnable"),
+    *("sha256_of", "write_folder"),
 ]
 
 #: Name of a build -> the ONNX file it runs, and the precision it runs it in.
@@ -60,6 +60,11 @@ def sha256_of(path: Path) -> str:
 def engines_for(precision: str) -> list[str]:
     """Return the installed engines that run a precision on this host without emulating it."""
     return [name for name in engine.installed() if engine.natively(name, precision)]
+
+
+def runnable(model: Model) -> list[Build]:
+    """Return the builds of a model that an engine runs here."""
+    return [build for build in model.builds if engines_for(build.precision)]
 
 
 def exported(folder: Path) -> dict[str, Path]:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from wetread.errors import BadInput
-from wetread.infer import read
+from wetread.infer import Model, read
 from wetread.lab import zoo
 from wetread.lab.builds import FLOAT_BUILDS, weights_folder
 from wetread.lab.cases import used_folds
@@ -43,7 +43,7 @@ from wetread.lab.train import Course
 from wetread.lab.verdicts import mask_figures, measure_answers
 from wetread.lab.weights import fit_shapes, load_weights, save_weights
 
-__all__ = ["recover", "standing_figures"]
+__all__ = ["recover", "standing_figures", "with_standing_builds"]
 
 Figures = dict[str, Any]
 Norm = nn.BatchNorm2d | nn.BatchNorm3d
@@ -104,6 +104,21 @@ def standing_figures(table: Mapping[str, Any], out: Path, folder: Path) -> Figur
     note = json.loads((folder / "figures.json").read_text(encoding="utf-8"))
     kept = {key: note["figures"][key] for key in ("folds", "crossed", "rivals")}
     return kept | {"told": note["figures"].get("told", note["date"])}
+
+
+def with_standing_builds(figures: Figures, model: Model, folder: Path) -> Figures:
+    """Return figures with those that ``figures.json`` has of builds which nothing runs here, in the model's order.
+
+    `not run here` tells of which day they are.
+    """
+    found, path = figures["builds"], folder / "figures.json"
+    missing = [build.name for build in model.builds if build.name not in found]
+    note = json.loads(path.read_text(encoding="utf-8")) if missing and path.is_file() else {"figures": {"builds": {}}}
+    known, told = note["figures"]["builds"], note["figures"].get("not run here", {})
+    kept = {name: told.get(name, note["date"]) for name in missing if name in known}
+    builds = {one.name: found.get(one.name, known.get(one.name)) for one in model.builds}
+    builds = {name: one for name, one in builds.items() if one is not None}
+    return figures | {"builds": builds} | ({"not run here": kept} if kept else {})
 
 
 def _place(folder: Path) -> Path:

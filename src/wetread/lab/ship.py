@@ -88,7 +88,7 @@ def certify(plan: Mapping[str, Any], data: Path, out: Path, models: Path) -> dic
     sites = _sites(table["task"], films, data, out / "cache")
     verdicts = [row for site in sites for row in _verdicts(table, parent, files, site, models, out / "cache")]
     verdicts += standing(models / model, files, verdicts)
-    certificate = document(model, network(parent), [name for name, _, _ in sites], verdicts, operating)
+    certificate = document(model, network(parent, table), [name for name, _, _ in sites], verdicts, operating)
     write_folder(models / model, table, passing(files, verdicts), certificate)
     return certificate
 

@@ -85,7 +85,7 @@ def certify_series(table: dict[str, Any], data: Path, out: Path, models: Path) -
         for row in ground.compare(build, kind, path, parent)
     ]
     verdicts += standing(models / str(table["id"]), files, verdicts)
-    certificate = document(str(table["id"]), network(predictor), [ground.name], verdicts, notes)
+    certificate = document(str(table["id"]), network(predictor, trained), [ground.name], verdicts, notes)
     write_folder(models / str(table["id"]), table, passing(files, verdicts), certificate)
     return certificate
 

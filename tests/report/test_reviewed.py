@@ -16,7 +16,7 @@ from tests.peers import require
 from tests.report import phantom
 from wetread import report
 from wetread.errors import BadInput
-from wetread.records import Filed
+from wetread.records import Code, Filed, Refusal, Unread
 from wetread.report.fhir.signed import signed as bundle_of
 from wetread.report.fhir.site import Site
 from wetread.report.reviewed import Review, verdicts, verified
@@ -44,9 +44,11 @@ ALL = {
 
 @pytest.fixture(scope="module")
 def made() -> dict[str, bytes]:
-    result = replace(phantom.result("spacing"), read_at="2026-11-29T00:00:00Z")
+    nodule = Code("786838002", "SCT", "Pulmonary nodule (finding)")
+    unread = Unread(phantom.model("cxr-nodule"), (nodule,), Refusal("OUTSIDE-AGE", "Too young & small.", ""))
+    result = replace(phantom.result("spacing"), read_at="2026-11-29T00:00:00Z", not_read=(unread,))
     site = Site("R4", {"PATIENT": "urn:oid:1.2.3"})
-    return {one.kind: one.data for one in report.documents(result, "", ("FHIR", "ORU"), site=site)}
+    return {one.kind: one.data for one in report.documents(result, "", ("FHIR", "ORU", "ORU-PDF"), site=site)}
 
 
 def read(data: bytes) -> Dataset:
@@ -186,9 +188,28 @@ def test_the_message_is_final(kind: str, made: dict[str, bytes]) -> None:
 def test_the_message_takes_back_what_is_wrong(made: dict[str, bytes]) -> None:
     told = {one.text(3): one for one in message(made, "correct").all("OBX")}
     assert (told[PNEUMONIA].text(5), told[PNEUMONIA].text(8), told[PNEUMONIA].text(11)) == ("272519000", "N", "F")
+    assert [told[PNEUMONIA].text(16, place) for place in (1, 2, 3)] == ["1234567", "Doe", "Jane"]
+    assert told[PNEUMONIA].text(17) == told[PNEUMONIA].text(18) == ""  # no algorithm said it
     assert told["122157"].text(11) == "W"  # the probability of something else
     values = [one for one in message(made, "reject").all("OBX") if one.text(11) == "F"]
     assert [one.text(2) for one in values] == ["TX"]
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_the_page_goes_out_as_sound_only_where_it_was_accepted(kind: str, made: dict[str, bytes]) -> None:
+    judged = verdicts(made["SR"], ALL[kind])
+    told = parse(message_of(made["ORU-PDF"], ALL[kind], judged, FILED, False)).all("OBX")
+    assert [one.text(11) for one in told if one.text(2) == "ED"] == ["F" if kind == "accept" else "W"]
+
+
+@pytest.mark.parametrize(("kind", "said"), [("accept", True), ("correct", True), ("words", True), ("reject", False)])
+def test_the_words_name_what_was_corrected_and_what_was_not_read(kind: str, said: bool, made: dict[str, bytes]) -> None:
+    (text,) = [one for one in message(made, kind).all("OBX") if one.text(2) == "TX"]
+    lines = [one[0][0] for one in text.repetitions(5)]
+    (told,) = resources(final(made, kind), "DiagnosticReport")
+    for words_ in (lines, told["conclusion"].splitlines()):
+        assert ("Pulmonary nodule NOT READ by cxr-nodule 1.0.0. Too young & small." in words_) == said
+        assert ("Pneumonia: absent" in words_) == (kind == "correct")
 
 
 def resources(data: bytes, kind: str) -> list[dict[str, Any]]:
@@ -218,5 +239,9 @@ def test_the_bundle_takes_back_what_is_wrong(made: dict[str, bytes]) -> None:
     told = {one["code"]["text"]: one for one in resources(final(made, "correct"), "Observation")}
     assert told["Pneumonia"]["status"] == "corrected"
     assert told["Pneumonia"]["valueCodeableConcept"]["text"] == "Absent"
+    assert not told["Pneumonia"].keys() & {"component", "device", "method", "note"}
+    assert told["Pneumonia"]["derivedFrom"] == told["Pneumonia"]["partOf"]  # no heat map
+    pictures = [resources(final(made, kind), "DiagnosticReport")[0]["media"] for kind in ("correct", "words")]
+    assert [len(one) for one in pictures] == [1, 2]
     assert told["Area"]["status"] == "final"
     assert {one["status"] for one in resources(final(made, "reject"), "Observation")} == {"entered-in-error"}

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 
 from wetread.errors import BadInput
 from wetread.records import Code, Document, Filed
@@ -28,6 +28,7 @@ from wetread.report.problem import require_none
 from wetread.report.redrawn import Redrawn
 from wetread.report.revision import PREDECESSORS
 from wetread.report.tree import key, key_of, named, walk_nodes
+from wetread.report.words import name
 from wetread.uids import derive
 
 DECISIONS = ("accept", "reject", "correct")
@@ -79,6 +80,7 @@ class Verdict:
 
     model: str  # name of the algorithm
     code: str
+    meaning: str  # of the code
     said: bool  # present, by the model
     true: bool | None  # by the person; None: the result was rejected, and nobody said
 
@@ -102,13 +104,20 @@ def verdicts(report: bytes, review: Review) -> list[Verdict]:
         raise BadInput("review: expected a result, got one that was not read: there is nothing to review")
     if unknown := set(review.findings) - {one.code for one in found}:
         raise BadInput(f"review: expected findings of the report, got {len(unknown)} others")
-    return [Verdict(one.model, one.code, one.said, _true(one, review)) for one in found]
+    return [replace(one, true=_true(one, review)) for one in found]
 
 
 def _true(one: Verdict, review: Review) -> bool | None:
     if review.decision == "reject":
         return False if one.said else None
     return review.findings.get(one.code, one.said)
+
+
+def overruled(review: Review, verdicts: Iterable[Verdict]) -> dict[str, bool]:
+    """Return what the person decided otherwise, code to present; a rejection says nothing else."""
+    if review.decision == "reject":
+        return {}
+    return {one.code: one.true for one in verdicts if one.true is not None and one.true != one.said}
 
 
 def _findings(data: Item) -> Iterator[Verdict]:
@@ -119,7 +128,8 @@ def _findings(data: Item) -> Iterator[Verdict]:
             if code := _finding_of(inner):
                 said = next(one for one in inner if key_of(one) == code and get(one, "ValueType") == "CODE")
                 by = get(named(inner, codes.ALGORITHM_NAME)[0], "TextValue", "")
-                yield Verdict(by, code[1], key_of(said, "ConceptCodeSequence") == key(codes.PRESENT), None)
+                present = key_of(said, "ConceptCodeSequence") == key(codes.PRESENT)
+                yield Verdict(by, code[1], _named(group, code[1]).meaning, present, None)
 
 
 def _finding_of(group: list[Item]) -> tuple[str, str] | None:
@@ -269,10 +279,11 @@ def called(review: Review) -> str:
     return f"{given.replace('^', ' ').strip()} {family}".strip()
 
 
-def words(review: Review, drawn: Redrawn | None = None) -> list[str]:
+def words(review: Review, verdicts: Iterable[Verdict], drawn: Redrawn | None = None) -> list[str]:
     """Say the review in words, a line at a time."""
+    names = {one.code: name(one.meaning) for one in verdicts}
     said = [f"{_DECIDED[review.decision].meaning} by {called(review)}, {review.organization}, {review.at}."]
-    said += [f"{code}: {'present' if value else 'absent'}" for code, value in review.findings.items()]
+    said += [f"{names[code]}: {'present' if value else 'absent'}" for code, value in review.findings.items()]
     sizes = drawn.sizes.values() if drawn is not None else ()
     said += [f"{one.label}: {one.value} {one.unit}, outlined by a person" for one in sizes]
     return said + [line for line in review.text.splitlines() if line.strip()]

@@ -18,7 +18,7 @@ from wetread.report.fhir.coding import Json, concept, dicom_uid, encoded, full_u
 from wetread.report.fhir.shared import tagged
 from wetread.report.problem import require_none
 from wetread.report.redrawn import Redrawn, Size
-from wetread.report.reviewed import Review, Verdict, called, words
+from wetread.report.reviewed import Review, Verdict, called, overruled, words
 
 _DONE = {"accept": "Accepted", "reject": "Rejected", "correct": "Corrected"}
 
@@ -54,19 +54,22 @@ def signed(
     made = json.loads(bundle)
     status = "corrected" if again else "final"
     true = {one.code: one.true for one in verdicts}
-    said = {one.code: one.said for one in verdicts}
+    changed = overruled(review, verdicts)
     observed = [one["resource"] for one in made["entry"] if "valueCodeableConcept" in one["resource"]]
-    concepts = {one["code"]["coding"][0]["code"]: one["code"] for one in observed}
+    said = words(review, verdicts, drawn) + (_omitted(made) if review.decision == "correct" else [])
+    concepts = {_code(one): one["code"] for one in observed}
+    taken = [each for one in observed if _code(one) in changed for each in one["derivedFrom"]]
     sizes = _sizes(made, drawn)
     for entry in made["entry"]:
         resource = entry["resource"]
         match resource["resourceType"]:
             case "Observation":
-                _observation(resource, review, true, said, status)
+                _observation(resource, review, changed, status)
                 _outlined(resource, sizes)
             case "DiagnosticReport":
                 concluded = [concepts[code] for code, value in true.items() if value and code in concepts]
-                _report(resource, review, concluded, status, report_uid, drawn)
+                _report(resource, review, concluded, status, report_uid, said)
+                _without(resource, taken)
             case "Task":
                 resource |= {"status": "completed", "businessStatus": {"text": _DONE[review.decision]}}
             case _:
@@ -87,20 +90,37 @@ def practitioner(review: Review) -> Json:
     return {"type": "Practitioner", "identifier": identifier, "display": called(review)}
 
 
-def _observation(one: Json, review: Review, true: dict[str, bool | None], said: dict[str, bool], status: str) -> None:
+def _code(observation: Json) -> str:
+    return str(observation["code"]["coding"][0]["code"])
+
+
+def _omitted(made: Json) -> list[str]:
+    """Say what was not read, and why."""
+    absent = (one["resource"].get("dataAbsentReason") for one in made["entry"])
+    return list(dict.fromkeys(one["text"] for one in absent if one is not None))
+
+
+def _without(report: Json, taken: list[Json]) -> None:
+    """Take out the pictures that explain what the person decided otherwise."""
+    if kept := [one for one in report.pop("media", ()) if one["link"] not in taken]:
+        report["media"] = kept
+
+
+def _observation(one: Json, review: Review, changed: dict[str, bool], status: str) -> None:
     one["performer"] = [practitioner(review)]
     if review.decision == "reject":
         one["status"] = "entered-in-error"
         return
-    code = one["code"]["coding"][0]["code"]
     one["status"] = status
-    value = true.get(code)
-    if "valueCodeableConcept" in one and value is not None and value != said[code]:
+    value = changed.get(_code(one))
+    if "valueCodeableConcept" in one and value is not None:
         one["status"] = "corrected"
         one["valueCodeableConcept"] = concept(codes.PRESENT if value else codes.ABSENT)
         letter = ("POS", "Positive") if value else ("NEG", "Negative")
         one["interpretation"] = [term("v3-ObservationInterpretation", *letter)]
-        one.pop("component", None)  # a probability of something else
+        one["derivedFrom"] = one["partOf"]  # the study, and no explanation of something else
+        for name in ("component", "device", "method", "note"):  # the algorithm's
+            one.pop(name, None)
 
 
 def _sizes(made: Json, drawn: Redrawn | None) -> dict[str, Size]:
@@ -127,13 +147,10 @@ def _outlined(one: Json, sizes: dict[str, Size]) -> None:
         one["valueQuantity"] |= {"value": json.loads(size.value)}
 
 
-def _report(
-    one: Json, review: Review, concluded: list[Json], status: str, report_uid: str, drawn: Redrawn | None
-) -> None:
+def _report(one: Json, review: Review, concluded: list[Json], status: str, report_uid: str, said: list[str]) -> None:
     one.pop("conclusionCode", None)
-    said = words(review, drawn)
     if review.decision == "accept":
-        said += [line for line in one["conclusion"].splitlines() if line != NOTICE]
+        said = said + [line for line in one["conclusion"].splitlines() if line != NOTICE]
     if review.decision != "accept":
         one.pop("presentedForm", None)  # it says what the person does not
     if review.decision == "reject":

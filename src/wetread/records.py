@@ -330,6 +330,7 @@ class Predecessor:
     series_uid: str
     sop_class_uid: str
     sop_instance_uid: str
+    reviewed: bool = False  # a person signed a version of it, which is not replaced
 
 
 @dataclass(frozen=True, slots=True)

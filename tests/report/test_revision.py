@@ -15,6 +15,7 @@ from wetread import report
 from wetread.errors import DocumentError
 from wetread.records import Document, Predecessor, Result, Revision
 from wetread.report.elements import decode, encode, get, item, sequence
+from wetread.report.reviewed import Review, verified
 from wetread.report.revision import PREDECESSORS
 from wetread.report.sc import _lines
 
@@ -74,6 +75,22 @@ def test_two_results_that_become_one_are_both_named() -> None:
     assert named(found) == sorted((uid_of(left), uid_of(right)))
     assert found is not None
     assert found.late == 1
+
+
+@pytest.mark.parametrize("reviews", [1, 2])
+def test_what_a_person_signed_is_not_replaced(reviews: int, documents_of: Documents, result_of: Results) -> None:
+    first = documents_of("real")["SR"]
+    said, before = [first], ""
+    for number in range(reviews):
+        person = Review("reject", "Doe^Jane", "1", "", "Hospital", "2026-11-29T07:08:09Z", text=f"Motion {number}.")
+        said.append(verified(first.data, person, before))
+        before = said[-1].sop_instance_uid
+    late = replace(result_of("real"), sop_uids=(phantom.header("real").SOPInstanceUID, "2.25.9"), image=None)
+    found = report.revision(late, tuple(report.earlier(one.data for one in said)))
+    assert named(found) == [first.sop_instance_uid]
+    result = replace(result_of("real"), revision=found, read_at="2026-11-29T00:00:00Z")
+    (bundle,) = (one.data for one in report.documents(result, "", ("FHIR",)) if one.kind == "FHIR")
+    assert b"diagnosticReport-replaces" not in bundle  # its resource is the signed one by now
 
 
 def test_what_cannot_be_a_predecessor_is_left_out(documents_of: Documents) -> None:

@@ -14,7 +14,7 @@ SOP instance reference).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wetread.records import Predecessor, Result, Revision
 from wetread.report.context import KINDS, Context, reference
@@ -39,6 +39,7 @@ class Earlier:
     study_uid: str
     sources: frozenset[str]  # SOP Instance UIDs of the images that it rests on
     replaced: frozenset[str]  # SOP Instance UIDs of the documents that it replaced itself
+    verified: bool  # by a person: no algorithm replaces it
 
 
 def earlier(files: Iterable[bytes]) -> Iterator[Earlier]:
@@ -55,7 +56,9 @@ def earlier(files: Iterable[bytes]) -> Iterator[Earlier]:
         if kind is not None:
             named = (get(read, name, "") for name in ("SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID"))
             replaced = frozenset(get(one, "ReferencedSOPInstanceUID", "") for one in listed(read, PREDECESSORS))
-            yield Earlier(Predecessor(kind, *named), get(read, "StudyInstanceUID", ""), _sources(kind, read), replaced)
+            verified = get(read, "VerificationFlag") == "VERIFIED"
+            document, study_uid = Predecessor(kind, *named), get(read, "StudyInstanceUID", "")
+            yield Earlier(document, study_uid, _sources(kind, read), replaced, verified)
 
 
 def listed(data: Item, keyword: str) -> Iterator[Item]:
@@ -75,7 +78,8 @@ def revision(result: Result, before: Sequence[Earlier]) -> Revision | None:
     """Say what a result replaces: what was said of some of its images, but not of just these.
 
     What rests on the same images is no predecessor: it comes out as before, under the same UIDs.  Of a
-    chain of versions the last is named, the others by it.
+    chain of versions the last is named, the others by it.  What a person verified stands beside it, and the
+    report that the person reviewed is named.
 
     Returns
     -------
@@ -84,13 +88,16 @@ def revision(result: Result, before: Sequence[Earlier]) -> Revision | None:
     """
     here = sources_of(result)
     found = [one for one in before if one.study_uid == result.study_uid and one.sources & here and one.sources != here]
-    superseded = {uid for one in found for uid in one.replaced}
-    last = [one for one in found if one.document.sop_instance_uid not in superseded]
+    superseded = {uid for one in found if not one.verified for uid in one.replaced}
+    reviewed = {uid for one in found if one.verified for uid in one.replaced}
+    last = [one for one in found if not one.verified and one.document.sop_instance_uid not in superseded]
     if not last:
         return None
     known = frozenset().union(*(one.sources for one in last))
     documents = {one.document.sop_instance_uid: one.document for one in last}
-    return Revision(len(here - known), tuple(documents[uid] for uid in sorted(documents)))
+    return Revision(
+        len(here - known), tuple(replace(documents[uid], reviewed=uid in reviewed) for uid in sorted(documents))
+    )
 
 
 def sources_of(result: Result) -> frozenset[str]:

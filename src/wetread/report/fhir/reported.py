@@ -89,10 +89,12 @@ def _performers(shared: Shared) -> list[Json]:
 
 
 def _replaced(shared: Shared) -> list[Json]:
-    """Name the reports that this one replaces, by the UIDs of their structured reports."""
+    """Name the reports that this one replaces, by the UIDs of their structured reports; none that a person signed."""
     revision = shared.context.result.revision
-    earlier = [one.sop_instance_uid for one in revision.replaced if one.kind == "SR"] if revision is not None else []
-    named = ({"type": "DiagnosticReport", "identifier": dicom_uid(uid)} for uid in earlier)
+    earlier = (
+        [one for one in revision.replaced if one.kind == "SR" and not one.reviewed] if revision is not None else []
+    )
+    named = ({"type": "DiagnosticReport", "identifier": dicom_uid(one.sop_instance_uid)} for one in earlier)
     return [{"url": REPLACES, "valueReference": one} for one in named]
 
 

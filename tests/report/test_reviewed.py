@@ -139,6 +139,22 @@ def test_verdicts(made: dict[str, bytes]) -> None:
     }
 
 
+def test_a_code_of_more_than_16_characters_is_read_reviewed_and_followed() -> None:
+    """It stands in Long Code Value (PS3.3 Table 8.8-1)."""
+    long = Code("10625751000119106", "SCT", "Pulmonary nodule")
+    result = phantom.result("spacing")
+    finding, explanation = replace(result.findings[0], code=long), replace(result.explanations[0], finding=long)
+    result = replace(result, findings=(finding,), explanations=(explanation,))
+    (made,) = (one.data for one in report.documents(result) if one.kind == "SR")
+    corrected = review("correct", findings={long.value: False})
+    assert [(one.code, one.meaning, one.true) for one in verdicts(made, corrected)] == [
+        (long.value, long.meaning, False)
+    ]
+    assert groups(read(verified(made, corrected).data)) == 2
+    (prior,) = report.reported([made])
+    assert long in [one.finding for one in prior.prior.groups]
+
+
 @pytest.mark.parametrize(
     "given",
     [

@@ -127,7 +127,7 @@ def _build(texts: dict[Code, str]) -> tuple[str, str]:
 
 def _code(node: Item, keyword: str) -> Code | None:
     for one in sequence(node, keyword):
-        value, scheme, meaning = (get(one, name, "") for name in ("CodeValue", "CodingSchemeDesignator", "CodeMeaning"))
+        (scheme, value), meaning = key_of(node, keyword), get(one, "CodeMeaning", "")
         return Code(value, scheme, meaning) if value and scheme and meaning else None
     return None
 

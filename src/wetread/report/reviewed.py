@@ -252,7 +252,7 @@ def _named(data: Item, code: str) -> Code:
     """Find a finding's concept by its code value."""
     for _, node in walk_nodes(sequence(data, "ContentSequence")):
         for one in sequence(node, "ConceptCodeSequence") if key_of(node) == key(codes.FINDING) else ():
-            if code in (get(one, "CodeValue"), get(one, "LongCodeValue")):
+            if code == key_of(node, "ConceptCodeSequence")[1]:
                 return Code(code, get(one, "CodingSchemeDesignator"), get(one, "CodeMeaning"))
     raise BadInput("review: expected findings of the report, got another")
 

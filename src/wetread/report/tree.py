@@ -87,7 +87,9 @@ _EITHER_WAY = {(code.scheme, code.value) for code in (codes.TIME_POINT, codes.ST
 _RELATIONS_BY_CODE = {(code.scheme, code.value): relation for code, relation in _RELATION_OF.items()}
 #: Classes that a segment may be of.
 _SEGMENTED = (KINDS["SEG"].sop_class_uid, KINDS["LABELMAP"].sop_class_uid)
-_SCHEME, _VALUE = (entry_of(keyword)[0] for keyword in ("CodingSchemeDesignator", "CodeValue"))
+_SCHEME = entry_of("CodingSchemeDesignator")[0]
+#: One of them holds the value, by its length and kind: PS3.3 Table 8.8-1.
+_VALUES = tuple(entry_of(keyword)[0] for keyword in ("CodeValue", "LongCodeValue", "URNCodeValue"))
 Key = tuple[str, str]
 
 
@@ -101,8 +103,8 @@ def key_of(node: Item, keyword: str = "ConceptNameCodeSequence") -> Key:
     found = sequence(node, keyword)
     if not found:
         return "", ""
-    scheme, value = found[0].get(_SCHEME), found[0].get(_VALUE)
-    return "" if scheme is None else scheme[1], "" if value is None else value[1]
+    scheme = found[0].get(_SCHEME)
+    return "" if scheme is None else scheme[1], next((found[0][tag][1] for tag in _VALUES if tag in found[0]), "")
 
 
 def named(nodes: list[Item], concept: Code) -> list[Item]:

@@ -439,6 +439,11 @@ def test_what_is_set_aside_has_its_documents() -> None:
     assert b"CRASHED" in reading.documents[1].data
 
 
+def test_what_was_made_of_images_is_not_set_aside() -> None:
+    data = edited(Manufacturer=report.MANUFACTURER)
+    assert pipeline.Reader((), Settings()).set_aside("1.2.3", [("film.dcm", "0" * 64, data)], "") == ()
+
+
 def test_what_is_set_aside_without_a_header_has_a_page() -> None:
     for data in (b"", b"no DICOM"):
         (reading,) = pipeline.Reader((), Settings()).set_aside("1.2.3", [("film.dcm", "0" * 64, data)], "")

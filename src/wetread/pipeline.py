@@ -135,7 +135,9 @@ class Reader:
         studies = self.decoder.decode(blobs, self.settings)
         decoded = Timing("acquire", (time.perf_counter() - start) * 1e3)
         return tuple(
-            reading for study in map(_of_images, studies) for reading in self.read(study, decoded, given=given)
+            reading
+            for study in studies
+            for reading in self.read(replace(study, rejected=_of_images(study.rejected)), decoded, given=given)
         )
 
     def read(self, study: Study, *before: Timing, given: Circumstances = USUAL) -> tuple[Reading, ...]:
@@ -172,13 +174,13 @@ class Reader:
 
         Returns
         -------
-        One reading a film, a series of slices, a file without its header.
+        One reading a film, a series of slices, a file without its header; none of what was made of images.
         """
         clock = Clock()
         with clock.stage("acquire"):
             rejected = self.decoder.given_up(files, NotRead("CRASHED", detail), self.settings)
         said = tuple(report.earlier(given.earlier))
-        return tuple(self._refused(study_uid, item, clock.timings, said, given) for item in rejected)
+        return tuple(self._refused(study_uid, item, clock.timings, said, given) for item in _of_images(rejected))
 
     def answer(self, image: Image) -> Result:
         """Classes, maps and masks of one image, without documents; raises `NotRead` if no model reads it."""
@@ -313,10 +315,9 @@ class Reader:
         return sorted(loaded, key=lambda item: (item.model.recipe.region == "lungs", not item.model.segments))
 
 
-def _of_images(study: Study) -> Study:
-    """A study without what was made of its images."""
-    images = tuple(one for one in study.rejected if not acquire.is_made(one, report.MANUFACTURER))
-    return replace(study, rejected=images)
+def _of_images(rejected: Iterable[Rejected]) -> tuple[Rejected, ...]:
+    """Leave out what was made of images."""
+    return tuple(one for one in rejected if not acquire.is_made(one, report.MANUFACTURER))
 
 
 def _decided(item: Image | Rejected, given: Circumstances) -> Decision:

@@ -116,6 +116,33 @@ def test_a_refusal_is_a_document_too(code: str) -> None:
     assert json.loads(made["JSON"].data)["refusal"]["code"] == code
 
 
+@pytest.mark.parametrize(
+    ("sop_class_uid", "kind"),
+    [
+        (uid.DigitalXRayImageStorageForPresentation, "IMAGE"),
+        (uid.SegmentationStorage, "IMAGE"),
+        (uid.RTDoseStorage, "COMPOSITE"),
+        (uid.RTStructureSetStorage, "COMPOSITE"),
+        (uid.BasicTextSRStorage, "COMPOSITE"),
+        (uid.TwelveLeadECGWaveformStorage, "WAVEFORM"),
+    ],
+)
+def test_only_an_image_is_referred_to_as_one(sop_class_uid: uid.UID, kind: str) -> None:
+    """PS3.3 Table C.17.3-7; DCMTK opens no report that does otherwise."""
+    given = phantom.refused()
+    assert given.header is not None
+    given.header.SOPClassUID = sop_class_uid
+    made = read(report.documents(given)[0])
+    nodes = [node for one in made.ContentSequence for node in one.get("ContentSequence", ())]
+    nodes += [node for one in nodes for node in one.get("ContentSequence", ())]
+    found = [
+        (one.ValueType, one.ReferencedSOPSequence[0].ReferencedSOPClassUID)
+        for one in nodes
+        if "ReferencedSOPSequence" in one
+    ]
+    assert found == [(kind, sop_class_uid)]
+
+
 def test_what_one_model_did_not_read_stands_in_every_document(documents_of: Documents) -> None:
     made = documents_of("partial")
     assert tuple(made) == ("SEG", "SR", "SC", "GSPS", "LABELMAP", "PDF", "HTML", "JSON")

@@ -120,6 +120,7 @@ MODEL_DIGEST = private("MODEL-DIGEST", "SHA-256 of the model's file")
 ACKNOWLEDGE = private("ACKNOWLEDGE", "Where a person acknowledges the critical finding")
 WADO = private("WADO-RS", "Where the instance can be retrieved")
 DIFFERENCE = private("DIFFERENCE", "Value of this study minus that of the prior study")
+NOT_READ_OBJECT = private("NOT-READ-OBJECT", "Object that was not read and is no image")
 NOT_READ_REASON = private("NOT-READ-REASON", "Reason why the image was not read")
 
 # What a record gets beside the tree.

@@ -10,6 +10,8 @@ groups), TID 300 (measurement), TID 4019 (algorithm identification).
 
 from __future__ import annotations
 
+from pydicom import uid
+
 from wetread.records import Code, Explanation, Finding, Followed, Measurement, Prior, Refusal, Region, Unread
 from wetread.report import codes, previous
 from wetread.report.codes import coded
@@ -22,6 +24,17 @@ from wetread.report.words import decimal, omitted, percent, reduction
 from wetread.uids import derive
 
 _DESIGNATOR = entry_of("CodingSchemeDesignator")[0]
+#: Images whose class is not called "Image Storage".
+_IMAGES = frozenset(
+    (
+        uid.SegmentationStorage,
+        KINDS["LABELMAP"].sop_class_uid,
+        uid.EnhancedUSVolumeStorage,
+        uid.ParametricMapStorage,
+        uid.OphthalmicThicknessMapStorage,
+        uid.CornealTopographyMapStorage,
+    )
+)
 
 
 def _node(relation: str, kind: str, name: Code | None, **value: object) -> Item:
@@ -91,6 +104,14 @@ def procedures(context: Context) -> list[Code | Item]:
     if source.modality in ("CR", "DX") and codes.BODY_PARTS.get(source.body_part) == codes.BODY_PARTS["CHEST"]:
         return [codes.CHEST_XRAY]
     return [codes.MODALITIES[source.modality][1] if source.modality in codes.MODALITIES else codes.IMAGING]
+
+
+def _kind(sop_class_uid: str) -> str:
+    """Return the value type that may refer to instances of a class: PS3.3 Table C.17.3-7."""
+    name = uid.UID(sop_class_uid).name
+    if "Image Storage" in name or sop_class_uid in _IMAGES:
+        return "IMAGE"
+    return "WAVEFORM" if "Waveform Storage" in name else "COMPOSITE"
 
 
 def _library(context: Context) -> Item:
@@ -242,10 +263,14 @@ def _prior(context: Context, prior: Prior, group: Followed) -> Item:
     return _container(codes.MEASUREMENT_GROUP, children, "1501")
 
 
-def _refused(refusal: Refusal) -> Item:
-    """State that the image was not read, and why."""
+def _refused(context: Context, refusal: Refusal) -> Item:
+    """State that the image was not read, and why; what is none stands here, as an image library holds images."""
     text = f"NOT READ. {refusal.sentence} {refusal.detail}".strip()
     children = [_code("CONTAINS", codes.READING_STATE, codes.NOT_READ), *_reason("CONTAINS", refusal, text)]
+    kind = _kind(context.source.sop_class_uid)
+    if context.source.referable and kind != "IMAGE":
+        only = source_references(context)
+        children += [_node("CONTAINS", kind, codes.NOT_READ_OBJECT, ReferencedSOPSequence=one) for one in only]
     return _container(codes.QUALITATIVE_EVALUATIONS, children)
 
 
@@ -273,10 +298,10 @@ def _tree(context: Context) -> list[Item]:
     for one in contributors(result.models):
         children += observer(one, serial)
     children += [_code("HAS CONCEPT MOD", codes.PROCEDURE_REPORTED, one) for one in procedures(context)]
-    if context.source.referable:
+    if context.source.referable and (result.refusal is None or _kind(context.source.sop_class_uid) == "IMAGE"):
         children.append(_library(context))
     if result.refusal is not None:
-        return [*children, _refused(result.refusal)]
+        return [*children, _refused(context, result.refusal)]
     groups = [_finding(context, finding) for finding in result.findings]
     if context.source.referable:
         groups += [_region(context, region, number) for number, region in enumerate(result.regions, 1)]

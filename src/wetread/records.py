@@ -211,7 +211,7 @@ class Finding:
     tracking_uid: str
     tracking_id: str
     site: Code | None = None  # where in the body, when the model says so
-    slices: tuple[int, ...] = ()  # of a series: those that are positive by themselves, counted from 0
+    slices: tuple[int, ...] = ()  # of a present one in a series: those positive by themselves, from 0
     peak: int = 0  # the slice with the highest probability
 
 

@@ -25,17 +25,19 @@ def findings(model: Model, prediction: Prediction, image: Image) -> tuple[Findin
     made = []
     for label, by_slice in zip(model.labels, calibrated(logits, model.temperature).T, strict=True):
         probability = pooled(by_slice, model.series.pool)
+        present = probability >= label.threshold
+        positive = np.flatnonzero(by_slice >= label.threshold) if present and len(by_slice) > 1 else ()
         uid, name = tracking(image, label)
         made.append(
             Finding(
                 label.code,
                 probability,
                 label.threshold,
-                probability >= label.threshold,
+                present,
                 prediction.model,
                 uid,
                 name,
-                slices=tuple(map(int, np.flatnonzero(by_slice >= label.threshold))) if len(by_slice) > 1 else (),
+                slices=tuple(map(int, positive)),
                 peak=int(by_slice.argmax()),
             )
         )

@@ -12,6 +12,7 @@ import pytest
 from tests.jobs.test_store import admit, arrive, sr, store, take
 from tests.wire.objects import CR, SR, data_set, element, film
 from wetread.errors import StoreError
+from wetread.jobs.held import REPORT
 from wetread.jobs.instances import Arrival
 from wetread.jobs.store import Store
 from wetread.wire import qido
@@ -37,6 +38,16 @@ def test_objects_and_documents_are_found(store: Store) -> None:
     (blob,) = store.held.blobs({"SOPInstanceUID": "1.9.1"})
     assert not blob.received
     assert store.held.get(blob) == film("1.1", "1.9.1", 32, SR)
+
+
+def test_of_a_study_all_reports_are_given_or_none(store: Store) -> None:
+    for study, uids in (("1.1", ("1.9.1", "1.9.2")), ("1.2", ("1.9.3",))):
+        admit(store, arrive(store, f"{study}.1", study))
+        store.studies.complete(study)
+        store.studies.finish(take(store), [(sr(uid, film(study, uid, 32, REPORT)), {}) for uid in uids], "")
+    about = {"PatientID": "CANARY-ID-77", "IssuerOfPatientID": "", "StudyInstanceUID": "1.9", "StudyDate": "99991231"}
+    given = [sorted(store.held.reports(about, most).values()) for most in (1, 2, 3)]
+    assert given == [[], ["1.1", "1.1"], ["1.1", "1.1", "1.2"]]
 
 
 def test_matching_is_the_same_on_both_databases(store: Store) -> None:

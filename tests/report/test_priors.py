@@ -262,6 +262,22 @@ def test_what_a_person_rejected_is_neither_followed_nor_a_prior(
     assert sum(len(prior.groups) for prior in priors) == stays
 
 
+@pytest.mark.parametrize("scale", [0.7, 0.8])
+def test_of_reports_of_one_moment_what_a_person_verified_counts_else_what_rests_on_more(scale: float) -> None:
+    """As they stand after late images, one of which came after a review; neither replaces the other."""
+    first = phantom.earlier(scale=0.5)
+    assert first.image is not None
+    more = replace(first, image=replace(first.image, sop_uids=("2.25.77", *first.image.sop_uids)))
+    more = replace(more, regions=phantom.earlier(scale=scale).regions)
+    old, new = phantom.reports(first, more)
+    now = phantom.result("real")
+    share = now.regions[0].measurements[0].value
+    for files, wanted in (([old, new], scale), ([verified(old, Review("accept", *PERSON)).data, old, new], 0.5)):
+        (prior,) = report.priors(now, tuple(report.reported(files)), 9)
+        values = [group.values[0].value for group in prior.groups if group.tracking_uid == now.regions[0].tracking_uid]
+        assert values == [pytest.approx(share * wanted, rel=1e-5)]
+
+
 def altered(data: bytes, change: Callable[[Item, list[Item]], Any]) -> bytes:
     """A report of which the first group of the section was changed."""
     _, read = decode(data)

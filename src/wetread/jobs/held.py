@@ -142,7 +142,8 @@ class Held:
     def reports(self, about: Mapping[str, str], most: int = MOST_REPORTS) -> dict[str, str]:
         """Return our reports about earlier studies of a patient, the newest first: digest -> Study Instance UID.
 
-        None that is withheld is among them: whose values they are is in doubt.
+        None that is withheld is among them: whose values they are is in doubt.  Nor is one of a study whose reports
+        exceed `most`: what a person rejected would count where the rejection is left out.
 
         Parameters
         ----------
@@ -161,10 +162,11 @@ class Held:
         of += [described.c.SOPClassUID == REPORT, described.c.StudyInstanceUID != about["StudyInstanceUID"]]
         found = select(described.c.digest, described.c.StudyInstanceUID).where(*of, exists().where(_written))
         found = found.where(described.c.StudyDate <= about["StudyDate"])
-        order = (described.c.StudyDate.desc(), described.c.StudyTime.desc(), described.c.digest)
+        order = (described.c.StudyDate.desc(), described.c.StudyTime.desc(), described.c.StudyInstanceUID)
         with self._index.reading() as connection:
-            rows = connection.execute(found.order_by(*order).limit(most)).all()
-        return {row.digest: row.StudyInstanceUID for row in rows}
+            rows = connection.execute(found.order_by(*order, described.c.digest).limit(most + 1)).all()
+        cut = {row.StudyInstanceUID for row in rows[most:]}
+        return {row.digest: row.StudyInstanceUID for row in rows if row.StudyInstanceUID not in cut}
 
     def get(self, blob: Blob) -> bytes:
         """Return the DICOM file of an object.

@@ -42,6 +42,7 @@ class Reported:
     sop_instance_uid: str
     replaced: frozenset[str]  # SOP Instance UIDs of the reports that it replaces
     moment: str  # Content Date and Time
+    verified: bool  # by a person
 
 
 def reported(files: Iterable[bytes]) -> Iterator[Reported]:
@@ -96,6 +97,7 @@ def _reported(read: Item) -> Reported | None:
         get(read, "SOPInstanceUID", ""),
         frozenset(get(one, "ReferencedSOPInstanceUID", "") for one in listed(read, PREDECESSORS)),
         get(read, "ContentDate", "") + get(read, "ContentTime", ""),
+        get(read, "VerificationFlag") == "VERIFIED",
     )
 
 
@@ -158,7 +160,8 @@ def _images(read: Item) -> tuple[tuple[str, str, str], ...]:
 def priors(result: Result, known: Sequence[Reported], most: int, days: int = 0) -> tuple[Prior, ...]:
     """Choose the priors whose values stand beside those of a result, the newest first.
 
-    Of several reports about one study the last one counts that says something of what is followed.
+    Of several reports about one study the last one counts that says something of what is followed; of those of one
+    moment what a person verified, else what rests on more images.
 
     Parameters
     ----------
@@ -177,7 +180,7 @@ def priors(result: Result, known: Sequence[Reported], most: int, days: int = 0) 
     now = (text_of(header, "StudyDate"), text_of(header, "StudyTime"))
     superseded = {uid for one in known for uid in one.replaced}
     newest: dict[str, Prior] = {}
-    for one in sorted(known, key=lambda one: (one.moment, one.sop_instance_uid)):
+    for one in sorted(known, key=_rank):
         if (one.patient, one.about) != (patient, about) or one.sop_instance_uid in superseded:
             continue
         groups = tuple(
@@ -187,6 +190,11 @@ def priors(result: Result, known: Sequence[Reported], most: int, days: int = 0) 
             newest[one.prior.study_uid] = replace(one.prior, groups=groups)
     order = sorted(newest.values(), key=lambda one: (one.date, one.time, one.study_uid), reverse=True)
     return tuple(order[:most])
+
+
+def _rank(one: Reported) -> tuple[str, bool, int, str]:
+    """Order the reports about one study: the last counts."""
+    return one.moment, one.verified, len(one.prior.images), one.sop_instance_uid
 
 
 def _about(modality: str, body_part: str) -> tuple[Key, Key]:

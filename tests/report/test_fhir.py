@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
 import urllib.error
@@ -17,7 +18,7 @@ from tests import peers
 from tests.report import phantom
 from wetread import report
 from wetread.errors import DocumentError
-from wetread.records import Identifier, Order, Result
+from wetread.records import Code, Identifier, Order, Result
 from wetread.report.context import context_of
 from wetread.report.fhir import checker
 from wetread.report.fhir.shared import shared_of
@@ -152,6 +153,23 @@ def test_a_finding_says_all_of_it(result_of: Results) -> None:
     assert len(finding["derivedFrom"]) == 2  # the study and the heat map
     group = told["Measurement Group"]
     assert devices[group["hasMember"][0]["reference"]]["valueQuantity"]["code"] in ("%", "cm2")
+
+
+@pytest.mark.parametrize("doubted", [0, 1])
+def test_the_heat_map_is_that_of_the_first_explanation(doubted: int, result_of: Results) -> None:
+    """Of several findings one has a picture: whether it deserves trust says nothing of the others."""
+    result = result_of("spacing")
+    other = replace(result.findings[0], code=Code("60046008", "SCT", "Pleural effusion"), tracking_uid="2.25.77")
+    told = [replace(result.explanations[0], finding=one.code) for one in (result.findings[0], other)]
+    told[doubted] = replace(told[doubted], trustworthy=False)
+    made = bundle(replace(result, findings=(result.findings[0], other), explanations=tuple(told)))
+    titles = {one["content"]["title"] for one in resources(made, "Media")}
+    assert any(title.startswith("Not trustworthy") for title in titles) == (doubted == 0)
+    found = [one for one in resources(made, "Observation") if "valueCodeableConcept" in one]
+    assert [len(one["derivedFrom"]) for one in found] == [2, 1]  # the study, and the map of the first
+    (report_,) = resources(made, "DiagnosticReport")
+    page = base64.b64decode(report_["presentedForm"][0]["data"])
+    assert (b'<b class="badge">' in page) == (doubted == 0)
 
 
 def test_the_patient_is_named_by_identifier_only(result_of: Results) -> None:

@@ -190,7 +190,7 @@ def _origin(result: Result) -> str:
 def html(result: Result) -> bytes:
     """Write the page of a result, read or refused, as UTF-8."""
     head = _read(result) if result.refusal is None else _refused(result)
-    doubtful = any(not one.trustworthy for one in result.explanations)
+    doubtful = any(not one.trustworthy for one in result.explanations[:1])  # the others have no picture
     films = "".join(_picture(one, doubtful) for one in result.pictures)
     title = "NOT READ" if result.refusal is not None else _headline(result)[1]
     page = (

@@ -115,7 +115,7 @@ def pictures(shared: Shared) -> dict[str, Json]:
 
 
 def _picture(shared: Shared, picture: Picture) -> Json:
-    doubtful = any(not one.trustworthy for one in shared.context.result.explanations)
+    doubtful = any(not one.trustworthy for one in shared.context.result.explanations[:1])  # the others have no picture
     title = f"Not trustworthy: {picture.caption}" if picture.name == "heat" and doubtful else picture.caption
     uid = shared.uid("picture", picture.name)
     content = attachment(shared, jpeg(picture), "image/jpeg", title)

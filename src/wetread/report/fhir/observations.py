@@ -81,7 +81,8 @@ def _finding(shared: Shared, finding: Finding, heat: Json | None) -> Iterator[Js
     made["note"] = [{"text": one} for one in notes]
     yield (body := _body(shared, finding.tracking_uid, finding.tracking_id, site, None, finding.code))
     made["bodySite"] = _site(site, None, body)
-    shown = [{"reference": heat["fullUrl"]}] if heat is not None and explained else []
+    first = bool(explained) and explained[0] is shared.context.result.explanations[0]
+    shown = [{"reference": heat["fullUrl"]}] if heat is not None and first else []
     made |= {**_method(finding.model), "derivedFrom": [shared.study, *shown]}
     made["component"] = [
         {"code": concept(codes.PROBABILITY), "valueQuantity": quantity(percent(finding.probability), codes.PERCENT)},

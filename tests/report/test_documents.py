@@ -19,7 +19,7 @@ from tests.report import phantom
 from tests.report.conftest import HEADERS
 from wetread import report
 from wetread.errors import REFUSALS, DocumentError
-from wetread.records import Document, Result, Timing
+from wetread.records import Code, Document, Result, Timing
 from wetread.report import checker
 from wetread.report.elements import item
 from wetread.report.identity import UNKNOWN_MOMENT, identify, moment
@@ -255,6 +255,32 @@ def test_the_secondary_capture_is_small_and_says_so(documents_of: Documents) -> 
     assert dataset.PatientOrientation == ["L", "F"]
     band = dataset.pixel_array[-55:]
     assert band.max() > 200
+
+
+@pytest.mark.parametrize("count", [3, 14, 40])
+def test_pictures_say_what_is_there_however_many_findings_there_are(count: int) -> None:
+    """The only one that is present is the last; each line is long."""
+    base = phantom.result("spacing")
+    found = [
+        replace(
+            base.findings[0],
+            code=Code(f"SITE-{number}", "99WETREAD", f"Radiological finding number {number} of the chest"),
+            tracking_uid=f"2.25.7{number}",
+            probability=0.9 if number == count else 0.1,
+            present=number == count,
+        )
+        for number in range(1, count + 1)
+    ]
+    result = replace(base, findings=tuple(found), explanations=())
+    made = {one.kind: one for one in report.documents(result, kinds=("GSPS",))}
+    capture = read(made["SC"])
+    assert capture.Rows <= 640
+    assert capture.Columns > 300
+    (text,) = read(made["GSPS"]).GraphicAnnotationSequence[-1].TextObjectSequence
+    lines = text.UnformattedTextValue.split("\r\n")
+    assert f"number {count} of the chest: present" in lines[1]
+    assert (len(lines) == count + 1) == (count == 3)
+    assert lines[-1].endswith("in the report") == (count > 3)
 
 
 def test_json_holds_the_result_and_no_patient(documents_of: Documents, result_of: Results) -> None:

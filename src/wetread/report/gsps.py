@@ -27,10 +27,11 @@ from wetread.report.outlines import polylines
 from wetread.report.planes import source_reference, source_references
 from wetread.report.sc import WARNING
 from wetread.report.values import fitting, numbers
-from wetread.report.words import circumstances, names, statements
+from wetread.report.words import MOST_LINES, captions, fitted
 
 WORDS = "AI WORDS"
 _YELLOW = (62000, 31000, 52000)  # CIELab of the words, as Recommended Display CIELab Value
+_MOST_TEXT = 1024  # characters of VR ST (PS3.5 Section 6.2)
 _LINE = 0.035  # height of a line of words, as a share of the displayed area
 
 #: VOI LUT Function: PS3.3 Section C.11.2.1.3; a window without one is LINEAR.
@@ -51,9 +52,7 @@ def possible(context: Context) -> bool:
 
 
 def _lines(context: Context) -> list[str]:
-    result = context.result
-    said = [WARNING, *circumstances(result), *(one.line for one in statements(result))]
-    return said + [f"{names(one)}: NOT READ ({one.refusal.code})" for one in result.not_read]
+    return fitted([WARNING, *captions(context.result)], MOST_LINES, _MOST_TEXT)
 
 
 def _words(context: Context) -> Item:
@@ -61,7 +60,7 @@ def _words(context: Context) -> Item:
     lines = _lines(context)
     text = item(
         BoundingBoxAnnotationUnits="DISPLAY",
-        UnformattedTextValue="\r\n".join(lines)[:1024],
+        UnformattedTextValue="\r\n".join(lines),
         BoundingBoxTopLeftHandCorner=(0.02, max(0.02, 0.98 - _LINE * len(lines))),
         BoundingBoxBottomRightHandCorner=(0.98, 0.98),
         BoundingBoxTextHorizontalJustification="LEFT",

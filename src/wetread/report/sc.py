@@ -16,7 +16,7 @@ from wetread.report.codes import IMAGE_PROCESSING, IMAGE_PROCESSING_SOURCE, code
 from wetread.report.context import Context, beginning, body_part, orientation
 from wetread.report.elements import Item, item
 from wetread.report.planes import source_references
-from wetread.report.words import circumstances, names, statements
+from wetread.report.words import MOST_LINES, captions, fitted
 
 WARNING = "AI result, not for primary diagnosis"
 MOST_ROWS = 640
@@ -31,10 +31,8 @@ def picture_of(result: Result) -> Picture | None:
 
 
 def _lines(result: Result) -> list[str]:
-    lines = [WARNING, *circumstances(result), *(statement.line for statement in statements(result))]
-    lines += [f"{names(one)}: NOT READ ({one.refusal.code})" for one in result.not_read]
-    lines += ["Heat map is NOT trustworthy" for one in result.explanations[:1] if not one.trustworthy]
-    return lines
+    doubt = ["Heat map is NOT trustworthy" for one in result.explanations[:1] if not one.trustworthy]
+    return fitted([WARNING, *captions(result)], MOST_LINES - len(doubt)) + doubt
 
 
 def captioned(picture: Picture, lines: list[str]) -> npt.NDArray[np.uint8]:

@@ -7,11 +7,17 @@ DICOM PS3.5 Section 6.2 (VR DS: at most 16 characters).
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wetread.counting import named
 from wetread.records import Finding, Image, Measurement, Result, Unread
 from wetread.report import codes
+
+#: Lines of words on a picture; more would leave too little of the picture.
+MOST_LINES = 12
+_MOST_NAMES = 120  # characters of the names of what one model did not read
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,36 @@ def statements(result: Result) -> tuple[Statement, ...]:
         line = f"{name(finding.code.meaning)}: {verdict}, probability {shown} (threshold {threshold}) {where}".rstrip()
         said.append(Statement(finding, name(finding.code.meaning), verdict, shown, threshold, where, line))
     return tuple(said)
+
+
+def captions(result: Result) -> list[str]:
+    """Say a result on a picture, the gravest first: what is there, what was not read, what was not seen."""
+    said = statements(result)
+    present = [one.line for one in said if one.finding.present]
+    unread = [f"{codes.shortened(names(one), _MOST_NAMES)}: NOT READ ({one.refusal.code})" for one in result.not_read]
+    return [*circumstances(result), *present, *unread, *(one.line for one in said if not one.finding.present)]
+
+
+def fitted(lines: Sequence[str], most: int, characters: int = sys.maxsize) -> list[str]:
+    """Keep the first lines, and say how many more there are where not all fit.
+
+    Parameters
+    ----------
+    most
+        Lines.
+    characters
+        Of all lines with two between each.
+    """
+    return next(
+        kept
+        for shown in range(len(lines), -1, -1)
+        if len(kept := _cut(lines, shown)) <= most and sum(len(one) + 2 for one in kept) - 2 <= characters
+    )
+
+
+def _cut(lines: Sequence[str], shown: int) -> list[str]:
+    left = len(lines) - shown
+    return [*lines[:shown], *([f"and {left} more in the report"] if left else [])]
 
 
 def revised(result: Result) -> str:

@@ -25,6 +25,7 @@ from wetread import acquire
 from wetread.acquire import Assumption
 from wetread.contain.children import Children
 from wetread.contain.decoder import Contained
+from wetread.contain.limits import MAX_OPEN_FILES
 from wetread.errors import BadInput, DecoderDied, NotRead
 from wetread.records import Stored, Study
 from wetread.settings import Settings
@@ -174,6 +175,13 @@ def test_a_child_gives_the_same(contained: Contained, name: str) -> None:
     files = [(name, hashlib.sha256(data).hexdigest(), data) for name, data in blobs]
     refusal = NotRead("CRASHED", "Read in vain.")
     check_same(contained.given_up(files, refusal, SETTINGS), acquire.given_up(files, refusal, SETTINGS))
+
+
+def test_a_study_may_have_more_films_than_a_child_open_files(contained: Contained, tmp_path: Path) -> None:
+    blobs = stored([(str(one), film_of(f"7.{one}")) for one in range(MAX_OPEN_FILES + 6)], tmp_path)
+    for _ in range(2):
+        (images,) = [study.images for study in contained.decode(blobs, SETTINGS)]
+        assert len(images) == len(blobs)
 
 
 def test_every_file_of_pydicom_gives_the_same(contained: Contained) -> None:

@@ -212,6 +212,13 @@ class Remarks(logging.Handler):
         return number
 
 
+def _do(job: dict[str, Any], service: Service, remarks: Remarks) -> None:
+    """Do one job; nothing of it stays for the next."""
+    made = JOBS[job["do"]](job, service)
+    service.remarks(remarks.taken())
+    service.done(made)
+
+
 def main() -> None:
     """Work until there is no more to do; whatever goes wrong ends the process."""
     limits = Limits(*map(int, sys.argv[3:6]))
@@ -223,9 +230,7 @@ def main() -> None:
     try:
         for job in service.jobs():
             try:
-                made = JOBS[job["do"]](job, service)
-                service.remarks(remarks.taken())
-                service.done(made)
+                _do(job, service, remarks)
             except MemoryError:
                 raise
             except Exception as error:  # noqa: BLE001 - the child's door: the service learns where it happened

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from mmap import mmap
 from typing import Any
 
 import numpy as np
@@ -36,11 +37,29 @@ Lay = Callable[[Pixels], list[Any]]
 
 
 def light(instance: Instance) -> Instance:
-    """Let go of pixels that lie in their file: what is left has their shape and type, and takes no memory."""
+    """Let go of the file, whose map takes a descriptor, and a child has few.
+
+    Pixels whose place in the file is known keep their shape and type, and take no memory; others that lie there,
+    as those of plain films, are copied.
+    """
     image = instance.outcome
-    if instance.at is None or not isinstance(image, Image):
+    if not isinstance(image, Image):
         return instance
-    return replace(instance, outcome=replace(image, pixels=_empty(image.pixels.shape, image.pixels.dtype)))
+    if instance.at is not None:
+        pixels = _empty(image.pixels.shape, image.pixels.dtype)
+    elif _is_mapped(image.pixels):
+        pixels = image.pixels.copy()
+    else:
+        return instance
+    return replace(instance, outcome=replace(image, pixels=pixels))
+
+
+def _is_mapped(pixels: Pixels) -> bool:
+    """Whether an array is a view of a file."""
+    owner: Any = pixels
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    return isinstance(owner, memoryview) and isinstance(owner.obj, mmap)
 
 
 def _empty(shape: Sequence[int], kind: np.dtype[Any]) -> Pixels:

@@ -309,6 +309,13 @@ def test_a_module_that_does_not_start(start: Start) -> None:
         start("nothing").decode([("film", film_of("1.1.1"))], SETTINGS)
 
 
+def test_nothing_of_the_current_folder_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pydicom.py").write_text("raise SystemExit(7)")
+    monkeypatch.chdir(tmp_path)
+    with Children(SETTINGS) as children:
+        assert Contained(children).decode([("film", film_of("1.1.1"))], SETTINGS)[0].images
+
+
 def test_children_end_with_the_service(tmp_path: Path) -> None:
     """Also where it has no time to end them."""
     program = """

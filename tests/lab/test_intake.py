@@ -322,6 +322,14 @@ def test_graph_that_fills_the_memory_when_it_runs_does_so_elsewhere(tmp_path: Pa
         take_in(tmp_path / "net.onnx", told, tmp_path / "models")
 
 
+def test_nothing_of_the_current_folder_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    onnx.save_model(graph(), str(tmp_path / "net.onnx"))
+    (tmp_path / "numpy.py").write_text("raise SystemExit(7)")
+    monkeypatch.chdir(tmp_path)
+    told = describe(tmp_path / "told.toml", "classification", GRAPH)
+    assert take_in(tmp_path / "net.onnx", told, tmp_path / "models").is_dir()
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [

@@ -74,7 +74,7 @@ class Process:
         self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", module, *map(str, (*self._memories, *limits))],
+                [sys.executable, "-P", "-m", module, *map(str, (*self._memories, *limits))],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -32,7 +32,7 @@ def try_once(what: str, file: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
     ModelError
         It fails, takes too much memory or time, or answers with what is no finite number.
     """
-    command = [sys.executable, "-m", __name__, str(file), *map(str, shape)]
+    command = [sys.executable, "-P", "-m", __name__, str(file), *map(str, shape)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_WAIT, check=False)
     except subprocess.TimeoutExpired as error:

@@ -134,6 +134,17 @@ CASES: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "slope as text": ("BAD-TAG", lambda: with_value("RescaleSlope", "DS", b"Canary^Patient"), "(0028,1053)"),
     "too many pixels": ("BAD-TAG", lambda: film(Columns=40), "15360"),
     "LUT without data": ("BAD-TAG", lambda: film(ModalityLUTSequence=lut(0)), "(0028,3002)"),
+    "LUT of text": ("BAD-TAG", lambda: with_value("ModalityLUTSequence", "LO", b"1 "), "(0028,3000)"),
+    "a number of frame groups": (
+        "BAD-TAG",
+        lambda: with_value("PerFrameFunctionalGroupsSequence", "US", b"\1\0"),
+        "(5200,9230)",
+    ),
+    "bytes of shared groups": (
+        "BAD-TAG",
+        lambda: with_value("SharedFunctionalGroupsSequence", "OB", b"ab"),
+        "(5200,9229)",
+    ),
     "large": ("TOO-LARGE", lambda: film(Rows=65535, Columns=65535), "65535 x 65535"),
     "a billion frames": ("TOO-LARGE", lambda: film(modality="CT", NumberOfFrames=2**31 - 1), "2147483647"),
     "deflate bomb": ("TOO-LARGE", bomb, "inflates"),

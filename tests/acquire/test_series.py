@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from tests import phantoms, slices
@@ -299,6 +300,15 @@ def test_enhanced_object_has_the_window_of_all_its_frames(step: int, seen: str |
         group.FrameVOILUTSequence[0].WindowCenter = str(40 + step * number)
         group.FrameVOILUTSequence[0].WindowWidth = "400"
     assert image_of([made]).header.get("WindowCenter") == seen
+
+
+@pytest.mark.parametrize("group", ["PixelMeasures", "PlaneOrientation", "PixelValueTransformation", "PlanePosition"])
+def test_enhanced_object_of_which_a_group_is_no_sequence_is_refused(group: str) -> None:
+    made = slices.enhanced(VOLUME)
+    holder = made.PerFrameFunctionalGroupsSequence if group == "PlanePosition" else made.SharedFunctionalGroupsSequence
+    tag = phantoms.tag_of(f"{group}Sequence")
+    holder[0][tag] = DataElement(tag, "OB", b"ab")
+    assert code_of([made]) == "MISSING-TAG"
 
 
 def test_enhanced_object_of_many_frames_keeps_their_places() -> None:

@@ -76,6 +76,8 @@ _SAFETY = (
     "RescaleSlope",
     "RescaleIntercept",
     "ModalityLUTSequence",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
 )
 
 

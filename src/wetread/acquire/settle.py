@@ -69,7 +69,8 @@ def settle(
 
     Returns
     -------
-    Tags of the elements at the top that cannot be converted.
+    Tags of the elements at the top that cannot be converted, or are sequences by the dictionary and came as something
+    else (PS3.6 Section 6).
 
     Raises
     ------
@@ -96,7 +97,7 @@ def settle(
                 element = inner[tag]
                 if escaped:
                     unescape(element)
-                items = list(element.value) if element.VR == "SQ" and element.value else []
+                items = _items(element)
             except FOREIGN_ERRORS:
                 del inner[tag]
                 if inner is dataset:
@@ -149,7 +150,22 @@ def _raw(dataset: Dataset, tag: int) -> bytes:
 
 def _is_sequence(dataset: Dataset, tag: int) -> bool:
     vr = getattr(dataset._dict.get(BaseTag(tag)), "VR", None)
-    return vr == "SQ" or (vr in (None, "UN") and dictionary_has_tag(tag) and dictionary_VR(tag) == "SQ")
+    return vr == "SQ" or (vr in (None, "UN") and _names_sequence(tag))
+
+
+@lru_cache(maxsize=4096)
+def _names_sequence(tag: int) -> bool:
+    """Whether the dictionary has a sequence under a tag."""
+    return dictionary_has_tag(tag) and dictionary_VR(tag) == "SQ"
+
+
+def _items(element: DataElement) -> list[Dataset]:
+    """The items of a sequence, [] of anything else; raises `TypeError` for one that came under another VR."""
+    if element.VR == "SQ":
+        return list(element.value or [])
+    if _names_sequence(element.tag):
+        raise TypeError("expected a sequence")
+    return []
 
 
 def _items_inside(dataset: Dataset, tag: int) -> int:

@@ -13,7 +13,8 @@ from io import BytesIO
 import numpy as np
 import pytest
 from PIL import Image as Pillow
-from pydicom import uid
+from pydicom import dcmread, uid
+from pydicom.encaps import generate_frames
 
 from tests import phantoms
 from wetread.acquire import decode
@@ -126,7 +127,28 @@ def cut_codestream(syntax: str) -> bytes:
     return around(whole[start : (start + end) // 2], syntax)()
 
 
+def frame(syntax: str) -> bytes:
+    """A whole codestream of values of 12 bits or more."""
+    (made,) = generate_frames(dcmread(BytesIO(written(syntax)())).PixelData, number_of_frames=1)
+    return made
+
+
+def again(syntax: str) -> bytes:
+    """Two frames where one is declared."""
+    return phantoms.encapsulated(phantoms.make_film(STORED), syntax, [frame(syntax)] * 2)
+
+
+def too_wide(syntax: str) -> bytes:
+    """A codestream of 12 bits or more under a header of 8."""
+    return phantoms.encapsulated(phantoms.make_film(STORED % 256, bits=(8, 8, 7)), syntax, [frame(syntax)])
+
+
 HOSTILE: dict[str, tuple[str, Callable[[], bytes]]] = {
+    "a second RLE": ("BAD-TAG", lambda: again(uid.RLELossless)),
+    "a second JPEG-LS": ("BAD-TAG", lambda: again(uid.JPEGLSLossless)),
+    "a second JPEG 2000": ("BAD-TAG", lambda: again(uid.JPEG2000Lossless)),
+    "a wide JPEG-LS": ("BAD-PIXELS", lambda: too_wide(uid.JPEGLSLossless)),
+    "a wide JPEG 2000": ("BAD-PIXELS", lambda: too_wide(uid.JPEG2000Lossless)),
     "JPEG of 65535 x 65535": ("BAD-PIXELS", around(jpeg_header(65535, 65535), uid.JPEGBaseline8Bit)),
     "lossless JPEG of 65535 x 65535": ("BAD-PIXELS", around(jpeg_header(65535, 65535), uid.JPEGLosslessSV1)),
     "JPEG 2000 of 65535 x 65535": ("BAD-PIXELS", around(j2k_header(65535, 65535), uid.JPEG2000)),

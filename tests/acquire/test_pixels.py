@@ -208,13 +208,15 @@ def test_a_modality_lut_of_a_ct_has_no_polarity(photometric: str, signed: bool) 
     low, high = phantoms.stored_range(8, signed)
     stored = phantoms.chest(40, 40, low, high)
     entries = [(index * index) % 4096 for index in range(256)]
+    table = lut(entries, low, 12, signed)
+    table[0].ModalityLUTType = "HU"
     made = phantoms.make_film(
         stored,
         bits=(16, 8, 7),
         signed=signed,
         photometric=photometric,
         modality="CT",
-        ModalityLUTSequence=lut(entries, low, 12, signed),
+        ModalityLUTSequence=table,
     )
     fits(image_of(phantoms.to_bytes(made)), np.array(entries)[stored - low])
 

@@ -205,6 +205,15 @@ def edited(index: int, **changes: Any) -> list[Dataset]:
     return parts
 
 
+def with_lut(kind: str) -> list[Dataset]:
+    """Slices whose values a Modality LUT makes what its type says."""
+    lut = Dataset()
+    lut.ModalityLUTType = kind
+    lut.add_new("LUTDescriptor", "US", [4096, 0, 16])
+    lut.add_new("LUTData", "OW", np.arange(4096, dtype="<u2").tobytes())
+    return slices.series(VOLUME, RescaleSlope=None, RescaleIntercept=None, ModalityLUTSequence=[lut])
+
+
 def doubled() -> list[Dataset]:
     again = slices.series(VOLUME + 1)
     for number, part in enumerate(again):
@@ -243,12 +252,20 @@ def smaller_slice() -> list[Dataset]:
         (lambda: edited(2, ImagePositionPatient=[1, 2]), "BAD-TAG"),
         (lambda: slices.series(VOLUME, RescaleIntercept=None), "MISSING-TAG"),
         (lambda: slices.series(VOLUME, RescaleType="US"), "NOT-HU"),
+        (lambda: with_lut("OD"), "NOT-HU"),
+        (lambda: with_lut(""), "MISSING-TAG"),
+        (lambda: slices.series(VOLUME, Modality="DX"), "BAD-TAG"),
+        (lambda: edited(2, Modality="MR"), "BAD-TAG"),
         (lambda: edited(2, PixelData=b"\0\0"), "TRUNCATED-PIXELS"),
         (lambda: edited(5, SamplesPerPixel=3), "BAD-TAG"),
     ],
 )
 def test_what_is_no_volume_is_refused_once(parts: Callable[[], list[Dataset]], code: str) -> None:
     assert code_of(parts()) == code
+
+
+def test_a_lut_to_hounsfield_units_is_looked_up() -> None:
+    np.testing.assert_array_equal(image_of(with_lut("HU")).pixels, VOLUME.astype(np.int32) + 1024)
 
 
 def test_small_unevenness_is_a_scanners_own() -> None:

@@ -11,13 +11,15 @@ import struct
 from wetread.acquire.layout import Layout
 from wetread.errors import NotRead
 
-_EOI = b"\xff\xd9"
+_SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
 _SOC_SIZ = b"\xff\x4f\xff\x51"
 #: Start Of Frame markers: T.81 Table B.1 without DHT, JPG and DAC, and JPEG-LS's SOF55.
 _SOF = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 _SOS = 0xDA
 RLE_HEADER_BYTES = 64
+#: Behind the lowest byte of the number of segments: the others, and where the first segment lies.
+_RLE_START = bytes(3) + struct.pack("<L", RLE_HEADER_BYTES)
 #: Padding that real files carry behind the end of a codestream.
 _TAIL = 4096
 
@@ -37,7 +39,7 @@ def check_frame(frame: bytes, family: str, layout: Layout) -> None:
     Raises
     ------
     NotRead
-        BAD-PIXELS (no codestream, another size or several components),
+        BAD-PIXELS (no codestream, another size, several components or more bits than are allocated),
         TRUNCATED-PIXELS (its end is missing).
 
     References
@@ -48,7 +50,7 @@ def check_frame(frame: bytes, family: str, layout: Layout) -> None:
         _check_rle(frame, layout)
         return
     try:
-        rows, columns, components, _ = _j2k_size(frame) if family == "J2K" else _jpeg_size(frame)
+        rows, columns, components, bits = _j2k_size(frame) if family == "J2K" else _jpeg_size(frame)
     except (struct.error, IndexError) as error:
         raise NotRead("TRUNCATED-PIXELS", f"The {family} frame of {len(frame)} bytes ends in its header.") from error
     if (rows, columns, components) != (layout.rows, layout.columns, 1):
@@ -57,10 +59,25 @@ def check_frame(frame: bytes, family: str, layout: Layout) -> None:
             f"Expected {layout.rows} x {layout.columns} pixels of 1 component, "
             f"the {family} frame says {rows} x {columns} of {components}.",
         )
+    if bits > layout.allocated:  # its decoder would cut them off
+        raise NotRead(
+            "BAD-PIXELS", f"Expected values of at most {layout.allocated} bits, the {family} frame says {bits}."
+        )
     if family == "J2K":
         _check_tile_parts(frame)
     elif frame.rfind(_EOI, max(0, len(frame) - _TAIL)) < 0:
         raise NotRead("TRUNCATED-PIXELS", f"The {family} frame of {len(frame)} bytes has no end marker.")
+
+
+def begins(fragment: bytes) -> bool:
+    """Whether a fragment begins a codestream, and does not go on with that of the fragment before.
+
+    References
+    ----------
+    ITU-T T.81 Section B.1.1.2 (within coded data 0xFF is followed by 0), T.800 Section A.4.1; DICOM PS3.5 Sections
+    A.4 (a frame may have several fragments), G.5 (RLE: the first of up to 15 segments lies at byte 64).
+    """
+    return fragment.startswith((_SOI + b"\xff", _SOC_SIZ)) or fragment[1:8] == _RLE_START
 
 
 def bits_of(frame: bytes, family: str) -> int:
@@ -83,7 +100,7 @@ def bits_of(frame: bytes, family: str) -> int:
 
 def _jpeg_size(frame: bytes) -> tuple[int, int, int, int]:
     """Rows, columns, components and bits by the first Start Of Frame."""
-    if frame[:2] != b"\xff\xd8":
+    if frame[:2] != _SOI:
         raise NotRead("BAD-PIXELS", "The frame does not start as a JPEG codestream.")
     at = 2
     while True:

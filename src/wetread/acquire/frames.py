@@ -11,8 +11,8 @@ from pydicom import uid
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 
-from wetread.acquire.attributes import is_uid, text
-from wetread.acquire.codestream import RLE_HEADER_BYTES, check_frame, packbits_length
+from wetread.acquire.attributes import bad, is_uid, text
+from wetread.acquire.codestream import RLE_HEADER_BYTES, begins, check_frame, packbits_length
 from wetread.acquire.content import Content
 from wetread.acquire.layout import FILM_MODALITIES, Layout
 from wetread.acquire.parse import Parsed, PixelElement
@@ -44,7 +44,7 @@ def raw_frames(parsed: Parsed, layout: Layout) -> Pixels:
     ------
     NotRead
         UNKNOWN-SYNTAX, MISSING-TAG (no Transfer Syntax UID for encapsulated pixels),
-        TRUNCATED-PIXELS, BAD-PIXELS, BAD-TAG (more pixels than the header declares).
+        TRUNCATED-PIXELS, BAD-PIXELS, BAD-TAG (more pixels or frames than the header declares).
 
     References
     ----------
@@ -79,7 +79,7 @@ def early(parsed: Parsed, layout: Layout, least_side: int) -> Layout:
     Raises
     ------
     NotRead
-        TRUNCATED-PIXELS, BAD-PIXELS.
+        TRUNCATED-PIXELS, BAD-PIXELS, BAD-TAG (more frames than one).
     """
     syntax, pixel = SYNTAXES.get(parsed.syntax), parsed.pixel
     is_film = layout.frames == 1 and text(parsed.header, "Modality") in FILM_MODALITIES
@@ -141,6 +141,8 @@ def split(data: Content, offset: int, count: int) -> list[bytes]:
         at += length
     fragments = fragments[1:]  # the first item is the Basic Offset Table
     if count == 1 and fragments:
+        if there := sum(map(begins, fragments[1:])):
+            raise bad("NumberOfFrames", "as many frames as there are", f"1, and the start of {there} more")
         return [b"".join(fragments)]
     if len(fragments) < count:
         raise NotRead("TRUNCATED-PIXELS", f"Expected {count} frames, got {len(fragments)} fragments.")

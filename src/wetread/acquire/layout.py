@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 
 from wetread.acquire.attributes import bad, missing, name, required_uid, text, values, whole
 from wetread.acquire.parse import Parsed
-from wetread.acquire.tomography import is_slice
+from wetread.acquire.tomography import SLICES, is_slice
 from wetread.errors import NotRead
 
 MIN_SIDE = 32
@@ -129,8 +129,8 @@ def check_kind(parsed: Parsed) -> None:
     ------
     NotRead
         NOT-AN-IMAGE, SECONDARY-IMAGE, FOR-PROCESSING, LOCALIZER, TRUNCATED-PIXELS (an
-        image's header and nothing behind it), BAD-TAG (an attribute that matters cannot be
-        read).
+        image's header and nothing behind it), MISSING-TAG (no Modality), BAD-TAG (an attribute that
+        matters cannot be read, or a slice says that it is of another kind).
 
     References
     ----------
@@ -154,6 +154,14 @@ def check_kind(parsed: Parsed) -> None:
         raise NotRead("NOT-AN-IMAGE", f"Expected Pixel Data (7FE0,0010), got {parsed.pixel.keyword}.")
     if not text(header, "Modality"):
         raise missing("Modality")
+    _refuse_disguised(header)
+
+
+def _refuse_disguised(header: Dataset) -> None:
+    """Refuse a slice whose Modality is that of a film or of other slices: it would be read as what it is not."""
+    expected, got = SLICES.get(text(header, "SOPClassUID")), text(header, "Modality")
+    if expected not in (None, got) and got in (*FILM_MODALITIES, *SLICES.values()):
+        raise bad("Modality", f"{expected}, as the SOP Class says", got)
 
 
 def _refuse_raw(header: Dataset) -> None:

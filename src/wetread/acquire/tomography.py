@@ -18,17 +18,20 @@ from pydicom.dataset import Dataset
 from wetread.acquire.attributes import missing, name, text, values
 from wetread.errors import NotRead
 
-CLASSIC = frozenset({uid.CTImageStorage, uid.MRImageStorage, uid.PositronEmissionTomographyImageStorage})
-ENHANCED = frozenset(
-    {
-        uid.EnhancedCTImageStorage,
-        uid.EnhancedMRImageStorage,
-        uid.EnhancedPETImageStorage,
-        uid.LegacyConvertedEnhancedCTImageStorage,
-        uid.LegacyConvertedEnhancedMRImageStorage,
-        uid.LegacyConvertedEnhancedPETImageStorage,
-    }
-)
+#: SOP Class -> Modality (0008,0060) of its images.
+CLASSIC: dict[str, str] = {
+    uid.CTImageStorage: "CT",
+    uid.MRImageStorage: "MR",
+    uid.PositronEmissionTomographyImageStorage: "PT",
+}
+ENHANCED: dict[str, str] = {
+    uid.EnhancedCTImageStorage: "CT",
+    uid.EnhancedMRImageStorage: "MR",
+    uid.EnhancedPETImageStorage: "PT",
+    uid.LegacyConvertedEnhancedCTImageStorage: "CT",
+    uid.LegacyConvertedEnhancedMRImageStorage: "MR",
+    uid.LegacyConvertedEnhancedPETImageStorage: "PT",
+}
 SLICES = CLASSIC | ENHANCED
 #: Functional group -> its attributes that must be the same in all frames.
 _SHARED = {
@@ -54,19 +57,24 @@ def check_units(header: Dataset) -> None:
     Raises
     ------
     NotRead
-        MISSING-TAG: no Rescale Slope or Intercept; NOT-HU: Rescale Type names another unit.
+        MISSING-TAG: no Rescale Slope or Intercept, or no Modality LUT Type where there is a LUT; NOT-HU: Rescale Type
+        or Modality LUT Type names another unit.
 
     References
     ----------
-    DICOM PS3.3 Sections C.8.2.1 (CT image), C.11.1.1.2 (Rescale Type).
+    DICOM PS3.3 Sections C.8.2.1 (CT image), C.11.1 (Modality LUT Type, which has no default), C.11.1.1.2 (Rescale
+    Type).
     """
-    if text(header, "Modality") != "CT" or values(header, "ModalityLUTSequence"):
+    if text(header, "Modality") != "CT":
         return
-    for keyword in ("RescaleSlope", "RescaleIntercept"):
-        if not text(header, keyword):
+    holder, needed, unit = header, ["RescaleSlope", "RescaleIntercept"], "RescaleType"
+    if luts := values(header, "ModalityLUTSequence"):
+        holder, needed, unit = luts[0], ["ModalityLUTType"], "ModalityLUTType"
+    for keyword in needed:
+        if not text(holder, keyword):
             raise missing(keyword)
-    if text(header, "RescaleType") not in ("", "HU"):
-        raise NotRead("NOT-HU", f"{name('RescaleType')} names another unit: a map that was computed.")
+    if text(holder, unit) not in ("", "HU"):
+        raise NotRead("NOT-HU", f"{name(unit)} names another unit: a map that was computed.")
 
 
 def _groups(header: Dataset, group: str) -> list[Any]:

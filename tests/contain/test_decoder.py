@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import os
 import subprocess
@@ -24,8 +25,9 @@ from tests.contain import liar, victim
 from wetread import acquire
 from wetread.acquire import Assumption
 from wetread.contain.children import Children
-from wetread.contain.decoder import Contained
+from wetread.contain.decoder import Contained, decoded
 from wetread.contain.limits import MAX_OPEN_FILES
+from wetread.contain.talk import MOST_FILES
 from wetread.errors import BadInput, DecoderDied, NotRead
 from wetread.records import Stored, Study
 from wetread.settings import Settings
@@ -212,6 +214,16 @@ def test_paths_give_the_same(contained: Contained, tmp_path: Path) -> None:
             decoder.load([tmp_path / "nowhere"], SETTINGS)
 
 
+def test_paths_may_be_long_in_any_letters(contained: Contained, tmp_path: Path) -> None:
+    """As many as a message may tell of would not fit in it."""
+    folder = tmp_path.joinpath("Исследование" * 10, "КТ" * 60, "Иванов" * 20, "Серия" * 24)
+    folder.mkdir(parents=True)
+    for one in range(MOST_FILES + 1):
+        (folder / os.fsdecode(f"изображение {one}".encode() + b"\xff")).write_bytes(film_of(f"8.{one}"))
+    (study,) = contained.load([tmp_path], SETTINGS)
+    assert len(study.images) == MOST_FILES + 1
+
+
 DEATHS = {
     "SIGSEGV": ("SIGNAL", "SIGSEGV"),
     "SIGKILL": ("SIGNAL", "SIGKILL"),
@@ -314,6 +326,43 @@ def test_nothing_of_the_current_folder_runs(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     with Children(SETTINGS) as children:
         assert Contained(children).decode([("film", film_of("1.1.1"))], SETTINGS)[0].images
+
+
+def no_process(*_: Any, **__: Any) -> Any:
+    raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+
+def test_what_cannot_start_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder, before = Contained(Children(SETTINGS)), len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(subprocess, "Popen", no_process)
+    for _ in range(3):
+        with pytest.raises(DecoderDied, match=r"did not start \(EAGAIN\)"):
+            decoder.decode([("film", film_of("1.1.1"))], SETTINGS)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_death_is_named_also_where_no_other_starts(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder, real = start("victim"), subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", no_process)
+    with pytest.raises(DecoderDied, match="SIGKILL"):
+        decoder.decode([("bad", order("SIGKILL"))], SETTINGS)
+    monkeypatch.setattr(subprocess, "Popen", real)
+    assert decoder.decode([("film", film_of("1.1.1"))], SETTINGS)[0].images
+
+
+def test_a_job_in_hand_ends_with_the_service() -> None:
+    ends: list[str] = []
+    before = len(os.listdir("/proc/self/fd"))
+    with Children(SETTINGS, ends.append) as children:
+
+        def files() -> Iterator[tuple[dict[str, str], bytes]]:
+            children.close()
+            yield {"name": "film", "digest": ""}, film_of("1.1.1")
+
+        with pytest.raises(DecoderDied, match="the service ends"):
+            decoded(children, SETTINGS, files(), [])
+    assert ends == []
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_children_end_with_the_service(tmp_path: Path) -> None:

@@ -67,13 +67,13 @@ class Children:
                 self._idle.insert(0, self._started())  # it is taken last: the others are ready
 
     def close(self) -> None:
-        """End all of them; a job that one has in hand ends with `DecoderDied`."""
+        """End all of them; a job that one has in hand ends with `DecoderDied`, and lets go of what it shares."""
         with self._lock:
             self._closed = True
             for process in self._all:
-                process.end()
-            self._all.clear()
-            self._idle.clear()
+                process.kill()
+            while self._idle:
+                self._ended(self._idle.pop())
 
     def ask(self, job: Mapping[str, Any], files: Files, read: Read[Made]) -> Made:
         """Have a job done by the next child that is free; see `wetread.contain.process.Process.ask`.
@@ -89,7 +89,9 @@ class Children:
                 made = process.ask(job, files, read)
             except BaseException as error:
                 self._buried(process)
-                if isinstance(error, DecoderDied) and not self._closed:
+                if self._closed and isinstance(error, DecoderDied):
+                    raise _ends() from error
+                if isinstance(error, DecoderDied):
                     log.warning("decoder ended", extra={"why": error.why, "reason": str(error)})
                     self._on_end(error.why)
                 raise
@@ -99,13 +101,12 @@ class Children:
     def _taken(self) -> Process:
         with self._lock:
             if self._closed:
-                raise DecoderDied("START", detail="the service ends")
+                raise _ends()
             while self._idle:
                 process = self._idle.pop()
                 if process.alive:
                     return process
-                process.end()
-                self._all.discard(process)
+                self._ended(process)
             return self._started()
 
     def _started(self) -> Process:
@@ -114,18 +115,28 @@ class Children:
         return process
 
     def _laid_back(self, process: Process) -> None:
-        if process.jobs >= MOST_JOBS:
-            self._buried(process)
-            return
         with self._lock:
-            self._idle.append(process)
+            if process.jobs < MOST_JOBS and not self._closed:
+                self._idle.append(process)
+                return
+        self._buried(process)
 
     def _buried(self, process: Process) -> None:
-        """End a child, and start another in its place."""
+        """End a child, and start another in its place, or leave that to the next job."""
         with self._lock:
-            process.end()
-            self._all.discard(process)
-        self.start(self._wanted)
+            self._ended(process)
+        try:
+            self.start(self._wanted)
+        except DecoderDied as error:
+            log.warning("decoder not started", extra={"reason": str(error)})
+
+    def _ended(self, process: Process) -> None:
+        process.end()
+        self._all.discard(process)
+
+
+def _ends() -> DecoderDied:
+    return DecoderDied("START", detail="the service ends")
 
 
 class OneChild:

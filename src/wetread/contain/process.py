@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -17,6 +18,7 @@ from wetread.contain.talk import (
     HANDLE,
     MAX_MESSAGE,
     MOST_FILES,
+    MOST_LETTERS,
     OUT_OF_MEMORY,
     PAGE,
     Body,
@@ -60,6 +62,11 @@ class Process:
         `decoder_*`, and `max_series_pixels`, which bounds an answer.
     module
         What it runs.
+
+    Raises
+    ------
+    DecoderDied
+        START: the system has no process for it now.
     """
 
     def __init__(self, settings: Settings, module: str) -> None:
@@ -72,26 +79,37 @@ class Process:
         self._memories: tuple[int, ...] = (_memory("files"), _memory("answers"))
         self._new = False  # the child does not have the last one yet
         self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", module, *map(str, (*self._memories, *limits))],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=self._memories,
-                env=_environment(),
-                start_new_session=True,  # Ctrl-C in a terminal is for the service
-            )
+        try:
+            with theirs:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", module, *map(str, (*self._memories, *limits))],
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    pass_fds=self._memories,
+                    env=_environment(),
+                    start_new_session=True,  # Ctrl-C in a terminal is for the service
+                )
+        except OSError as error:
+            self._let_go()
+            raise DecoderDied("START", detail=errno.errorcode.get(error.errno or 0, "")) from error
 
     @property
     def alive(self) -> bool:
         """Whether it still runs."""
         return self._process.poll() is None
 
-    def end(self) -> None:
-        """End it, whatever it does; a second call does nothing."""
+    def kill(self) -> None:
+        """End it, whatever it does; who waits for its answer waits no longer."""
         self._process.kill()
         self._process.wait()
+
+    def end(self) -> None:
+        """End it, and let go of what is shared with it; a second call does nothing."""
+        self.kill()
+        self._let_go()
+
+    def _let_go(self) -> None:
         self._sock.close()
         for memory in self._memories:
             os.close(memory)
@@ -167,9 +185,9 @@ class Process:
         """Give as many files at a time as the memory and a message hold; return how many."""
         told: list[tuple[Mapping[str, Any], int]] = []
         handles: list[int] = []
-        offset = 0
+        offset = letters = 0
         try:
-            while offset < KEPT_BYTES and len(told) < MOST_FILES:
+            while offset < KEPT_BYTES and letters < MOST_LETTERS and len(told) < MOST_FILES:
                 try:
                     found = next(files)
                 except StopIteration:
@@ -179,6 +197,7 @@ class Process:
                 if found is None:
                     continue
                 about, content = found
+                letters += len(_encoded(about))
                 if isinstance(content, int):
                     handles.append(content)
                     told.append((about, HANDLE))
@@ -193,7 +212,7 @@ class Process:
         return len(told)
 
     def _give(self, message: Any, handles: Sequence[int] = ()) -> None:
-        data = json.dumps(message).encode("ascii")
+        data = _encoded(message)
         assert len(data) <= MAX_MESSAGE, "a message to a child is short"
         try:
             give(self._sock, data, handles)
@@ -234,6 +253,11 @@ class Process:
         if code is None or code >= 0:
             return "" if code is None else f"exit {code}"
         return next((one.name for one in signal.Signals if one == -code), f"signal {-code}")
+
+
+def _encoded(message: Any) -> bytes:
+    """JSON as `json.loads` reads it, also with what file names have for bytes that are not UTF-8."""
+    return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 
 def _memory(of: str) -> int:

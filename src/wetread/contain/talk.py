@@ -37,6 +37,8 @@ _WORD = struct.Struct("<II")
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 #: Most bytes of a message to a child: names and settings.
 MAX_MESSAGE = 1 << 16
+#: A message about files takes no more of them when it has so many bytes: with one more path it is short enough.
+MOST_LETTERS = MAX_MESSAGE // 2
 #: Files of one message, so that it is short, and no more handles than one may carry.
 MOST_FILES = 32
 #: The size that is told of a file whose handle comes instead.

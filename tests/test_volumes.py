@@ -17,7 +17,9 @@ from pydicom.dataset import Dataset
 
 from tests import slices, toy
 from wetread import pipeline
+from wetread.errors import NotRead
 from wetread.infer.model import Series
+from wetread.infer.regions import regions
 from wetread.records import Circumstances, Image, Reading, Result
 from wetread.settings import Settings
 
@@ -295,6 +297,15 @@ CORONAL = slices.Frame(np.array([-30.0, -40, 60]), np.array([1.0, 0, 0]), np.arr
 )
 def test_what_no_model_reads_is_refused_with_a_code(reader: pipeline.Reader, parts: list[Dataset], code: str) -> None:
     assert code_of(reader, parts) == code
+
+
+def test_an_empty_mask_has_no_volume_whatever_a_voxel_has(reader: pipeline.Reader) -> None:
+    loaded = next(one for one in reader.models if one.model.id == "mr-heart")
+    image = read(reader, slices.series(ball(), modality="MR", **T1)).result.image
+    assert image is not None
+    image = replace(image, spacing_mm=None)
+    with pytest.raises(NotRead, match=r"expected 0\.5 to 500 ml, got 0 ml"):
+        regions(loaded, image, [np.zeros(image.pixels.shape, np.bool_)])
 
 
 def test_absent_body_part_reaches_only_models_that_judge_by_the_pixels(reader: pipeline.Reader) -> None:

@@ -55,13 +55,14 @@ def regions(loaded: Loaded, image: Image, masks: Sequence[Mask]) -> tuple[Region
 
 def _check_plausible(loaded: Loaded, label: Label, mask: Mask, image: Image) -> None:
     """Refuse a mask that is no such organ, by what the model says of it."""
-    share = float(np.count_nonzero(mask)) / mask.size
+    voxels = int(np.count_nonzero(mask))
+    share = voxels / mask.size
     if label.plausible_share is not None and not label.plausible_share[0] <= share <= label.plausible_share[1]:
         low, high = label.plausible_share
         raise NotRead("IMPLAUSIBLE-MASK", _told(loaded, label, f"{low:.1%} to {high:.1%} of the image", f"{share:.1%}"))
-    if label.plausible_ml is None or image.spacing_mm is None:
+    if label.plausible_ml is None or (voxels and image.spacing_mm is None):
         return
-    volume, (low, high) = share * mask.size * voxel_ml(image.spacing_mm), label.plausible_ml
+    volume, (low, high) = voxels * voxel_ml(image.spacing_mm or (0.0, 0.0, 0.0)), label.plausible_ml
     if not low <= volume <= high:
         raise NotRead("IMPLAUSIBLE-MASK", _told(loaded, label, f"{low:g} to {high:g} ml", f"{volume:.3g} ml"))
 

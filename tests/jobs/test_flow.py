@@ -13,7 +13,7 @@ import pytest
 
 from tests.jobs import fake
 from tests.wire.objects import CR, film
-from wetread.errors import NotRead, PeerBusy, PeerUnreachable, StoreError
+from wetread.errors import DecoderDied, NotRead, PeerBusy, PeerUnreachable, StoreError
 from wetread.jobs import worker as worker_module
 from wetread.jobs.completion import OPEN_FACTOR, Completion
 from wetread.jobs.delivery import Outbox
@@ -303,6 +303,24 @@ def test_tries_cut_off_by_a_kill_count(store: Store, tmp_path: Path) -> None:
         store.close()
         store.__init__(tmp_path / "state")  # type: ignore[misc]
         assert [after for _, after in store.studies.recover(3)] == [left]
+
+
+def test_a_decoder_that_does_not_start_is_not_the_study_s_fault(store: Store, clock: Clock) -> None:
+    receive(store, "1.1", "1.1.1")
+    busy = [True] * 5  # more often than max_tries
+
+    def read(files: Sequence[tuple[str, bytes]]) -> tuple[Reading, ...]:
+        if busy and busy.pop():
+            raise DecoderDied("START", detail="EAGAIN")
+        return fake.read(files)
+
+    worker = Worker(store, fake.Fake(read), SETTINGS, Watch(), clock)
+    for _ in range(6):
+        assert state(store, "1.1") is State.COMPLETE
+        assert worker.step()
+        clock.now += 400.0
+    assert state(store, "1.1") is State.READ
+    assert store.overview.versions("1.1")[0].tries == 1
 
 
 def test_a_store_that_fails_is_not_the_study_s_fault(

@@ -316,7 +316,7 @@ class Studies:
             return bool(state == State.READING) and self._leases.ours(connection, lease_of(job))
 
     def put_back(self, job: int) -> None:
-        """Return a job that was read but could not be stored; the try does not count."""
+        """Return a job whose try does not count: it could not be begun, or not be stored."""
         with self._index.writing() as connection:
             self._leases.drop(connection, lease_of(job))
             move(connection, job, State.COMPLETE, self._index.now(), tries=jobs.c.tries - 1)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
-from wetread.errors import DocumentError, NotRead, StoreError, WetreadError
+from wetread.errors import DecoderDied, DocumentError, NotRead, StoreError, WetreadError
 from wetread.jobs.addressing import addressed, images
 from wetread.jobs.lanes import Lane, deadlines_s
 from wetread.jobs.moves import Job
@@ -156,15 +156,16 @@ class Worker:
                 made = self._read(job)
             made = replace(made, images=images(self._store, self._settings, job.id))
         except Exception as error:  # noqa: BLE001 - the worker's door: the next study must be read
-            self._record(job, partial(self._crashed, job, describe(error)))
+            if isinstance(error, DecoderDied) and error.why == "START":
+                self._put_back(job, "decoder not started", error)
+            else:
+                self._record(job, partial(self._crashed, job, describe(error)))
             return
         try:
             told = (made.refusal, made.critical, made.alarms, made.images)
             state = self._store.studies.finish(job.id, made.documents, *told)
-        except (StoreError, OSError) as error:  # not the study's fault: it does not count as a try
-            log.error("documents not stored", extra={"job": job.id, "reason": describe(error)})
-            self._retry.failed(job.id, self._clock())
-            self._record(job, partial(self._store.studies.put_back, job.id))
+        except (StoreError, OSError) as error:
+            self._put_back(job, "documents not stored", error)
             return
         self._retry.succeeded(job.id)
         about = {"job": job.id, "state": state, "documents": len(made.documents), "refusal": made.refusal}
@@ -174,6 +175,12 @@ class Worker:
         self._timed(job)
         if state in TERMINAL:
             self._watch.ended(state)
+
+    def _put_back(self, job: Job, why: str, error: Exception) -> None:
+        """Try again later what is not the study's fault: it does not count as a try."""
+        log.error(why, extra={"job": job.id, "reason": describe(error)})
+        self._retry.failed(job.id, self._clock())
+        self._record(job, partial(self._store.studies.put_back, job.id))
 
     def _steps(self) -> tuple[str, ...]:
         return self._strain.steps if self._strain is not None else ()

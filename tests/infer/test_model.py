@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,12 @@ def test_a_label_is_one_of_a_pair_where_its_folder_says_so(folder: Path) -> None
 def test_both_labels_of_the_hippocampus_are_one_of_a_pair() -> None:
     (model,) = [one for one in infer.find(load().models_dir) if one.id == "mr-hippocampus"]
     assert [label.one_of_pair for label in model.labels] == [True, True]
+
+
+def test_two_folders_of_one_model_are_both_named(folder: Path) -> None:
+    shutil.copytree(folder, folder.with_name("cxr-lungs.old"))
+    with pytest.raises(ModelError, match=r"cxr-lungs and .*cxr-lungs\.old: expected one folder of the model cxr-lungs"):
+        infer.find(folder.parent)
 
 
 def test_changed_weights_do_not_load(folder: Path) -> None:

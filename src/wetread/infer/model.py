@@ -313,9 +313,15 @@ def find(folder: Path) -> tuple[Model, ...]:
     Raises
     ------
     ModelError
-        The folder does not exist or one of the models is ill declared.
+        The folder does not exist, one of the models is ill declared, or two declare one id.
     """
     if not folder.is_dir():
         raise ModelError(f"models folder {folder}: does not exist; name one with --models")
-    found = [read(path.parent) for path in sorted(folder.glob("*/model.toml"))]
-    return tuple(sorted(found, key=lambda model: model.id))
+    found: dict[str, Model] = {}
+    for path in sorted(folder.glob("*/model.toml")):
+        model = read(path.parent)
+        other = found.setdefault(model.id, model)
+        if other is not model:  # both would answer under one name, and their regions bear the same UIDs
+            both = f"{other.folder} and {model.folder}"
+            raise ModelError(f"{both}: expected one folder of the model {model.id}, got two; move one away")
+    return tuple(sorted(found.values(), key=lambda model: model.id))

@@ -174,8 +174,9 @@ def test_ill_declared_model_says_what_is_wrong(folder: Path, old: str, new: str,
         infer.read(folder)
 
 
-def test_external_data_is_refused(tmp_path: Path) -> None:
-    """Weights outside the file would not be covered by its digest; neither engine gets a path to follow."""
+@pytest.mark.parametrize("place", ["w.bin", "../w.bin"])
+def test_external_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """Weights outside the file would not be covered by its digest; engines look for them in the current folder."""
     import onnx
 
     graph = onnx.load_from_string(toy.lungs_graph())
@@ -183,14 +184,15 @@ def test_external_data_is_refused(tmp_path: Path) -> None:
     (tmp_path / "w.bin").write_bytes(weight.raw_data)
     weight.ClearField("raw_data")
     weight.data_location = onnx.TensorProto.EXTERNAL
-    weight.external_data.add(key="location", value="../w.bin")
+    weight.external_data.add(key="location", value=place)
+    monkeypatch.chdir(tmp_path)
     folder = toy.make_model(tmp_path / "cxr-lungs", "segmentation", {"fp32": toy.lungs_graph()})
     old = toy._digest((folder / "fp32.onnx").read_bytes())
     data = graph.SerializeToString()
     (folder / "fp32.onnx").write_bytes(data)
     edit(folder, old, toy._digest(data))
     for engine in ENGINES:
-        with pytest.raises(EngineError):
+        with pytest.raises(ModelError, match="expected all weights in the file"):
             infer.load(infer.read(folder), infer.Choice("fp32", engine))
 
 

@@ -16,7 +16,7 @@ from wetread.errors import EngineError, GoldenMismatch, ModelError
 from wetread.infer.choice import Choice, candidates, certified, choose, lighter
 from wetread.infer.engine import DEVICES, Engine, finite, loader
 from wetread.infer.gate import refusal
-from wetread.infer.model import Build, Model, read_verified
+from wetread.infer.model import Build, Model, read_graph, read_verified
 from wetread.infer.profile import Profile
 from wetread.infer.recipe import digest
 from wetread.infer.signals import batches, signals
@@ -145,7 +145,7 @@ def load(
     Raises
     ------
     ModelError
-        The build holds no certificate for the engine.
+        The build holds no certificate for the engine, or its weights stand in another file.
     ModelDigestError
         A file is not the one that `model.toml` declares.
     GoldenMismatch
@@ -158,7 +158,7 @@ def load(
         raise ModelError(
             f"model {model.id}: build {build.name} holds no certificate for {choice.engine} and does not load"
         )
-    data = read_verified(build.path, build.sha256)
+    data = read_graph(build)
     engine = loader(choice.engine)(data, build.precision, threads or choice.threads, cache, choice.streams)
     _prove(model, build, engine)
     return Loaded(model, identify(model, build, engine), engine, choice.batch)

@@ -33,6 +33,8 @@ POOLS = ("max", "mean-top-3")
 OPTIONAL = ("views", "series_description", "series_description_not")
 #: A larger file is not one of our models (bytes).
 MOST_BYTES = 512 << 20
+#: How an ONNX file says in which other file a weight stands: the key of an entry of TensorProto.external_data.
+EXTERNAL = b"\x0a\x08location"
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +305,27 @@ def read_verified(path: Path, sha256: str) -> bytes:
     if found != sha256:
         raise ModelDigestError(
             f"{path}: expected SHA-256 {sha256[:16]}..., got {found[:16]}...; install the model again"
+        )
+    return data
+
+
+def read_graph(build: Build) -> bytes:
+    """The bytes of a build's ONNX file, with every weight in them.
+
+    An engine would look for weights that stand elsewhere in the current folder, also when it
+    is given the graph from memory; no digest covers those.
+
+    Raises
+    ------
+    ModelError
+        The file is missing or too large, or names another file.
+    ModelDigestError
+        The digest differs.
+    """
+    data = read_verified(build.path, build.sha256)
+    if EXTERNAL in data:
+        raise ModelError(
+            f"{build.path}: expected all weights in the file, got the location of others; export with embedded weights"
         )
     return data
 

@@ -34,7 +34,7 @@ class ONNXRuntimeEngine:
 
 
 def load(data: bytes, precision: str, threads: int, cache: Path | None, streams: int = 1) -> ONNXRuntimeEngine:
-    """Open an ONNX file from memory: a graph with external data cannot be opened so.
+    """Open an ONNX file from memory.
 
     `cache` is not used, nor is `streams`: a session answers any number of threads at once.
 

@@ -16,7 +16,7 @@ from wetread.errors import EngineError, GoldenMismatch
 from wetread.infer.choice import Choice, candidates, certified
 from wetread.infer.engine import DEVICES, Engine, finite, installed, loader, natively
 from wetread.infer.host import difference, golden, load
-from wetread.infer.model import Build, Model, read_verified
+from wetread.infer.model import Build, Model, read_graph
 from wetread.infer.profile import Measured, Profile, Site
 from wetread.records import Tensor
 from wetread.settings import Settings
@@ -142,7 +142,7 @@ def compared(model: Model, build: Build, reference: str, kind: str, cache: Path)
     GoldenMismatch
         The answers differ by more than the model's golden tolerance.
     """
-    data = read_verified(build.path, build.sha256)
+    data = read_graph(build)
     known, new = (loader(name)(data, build.precision, 0, cache) for name in (reference, kind))
     worst = 0.0
     for image in varied(golden(model)["image"]):

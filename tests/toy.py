@@ -38,9 +38,10 @@ def lungs_graph(size: int = 64, gain: float = 1.0) -> bytes:
     return _save(nodes, weights, {"logits": ["n", 1, size, size]}, 1, size)
 
 
-def pneumonia_graph(size: int = 64) -> bytes:
+def pneumonia_graph(size: int = 64, logits: int = 1) -> bytes:
     """Features = 8 x 8 means; the head weighs them; the map is the weighed features."""
-    weights = [_array("w", np.full((1, 1, 8, 8), 1 / 64)), _array("head", [[[[20.0]]]]), _array("b", [-9.0])]
+    head, bias = _array("head", [[[[20.0]]]] * logits), _array("b", [-9.0] * logits)
+    weights = [_array("w", np.full((1, 1, 8, 8), 1 / 64)), head, bias]
     nodes = [
         helper.make_node("Conv", ["image", "w"], ["features"], strides=[8, 8]),
         helper.make_node("Conv", ["features", "head"], ["map"]),
@@ -48,7 +49,8 @@ def pneumonia_graph(size: int = 64) -> bytes:
         helper.make_node("Flatten", ["pooled"], ["flat"]),
         helper.make_node("Add", ["flat", "b"], ["logits"]),
     ]
-    return _save(nodes, weights, {"logits": ["n", 1], "map": ["n", 1, size // 8, size // 8]}, 1, size)
+    outputs: dict[str, list[Any]] = {"logits": ["n", logits], "map": ["n", logits, size // 8, size // 8]}
+    return _save(nodes, weights, outputs, 1, size)
 
 
 def _outputs(data: bytes, image: Array) -> dict[str, Array]:

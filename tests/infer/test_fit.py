@@ -121,7 +121,8 @@ def test_declaration(tmp_path: Path) -> None:
         ("age_years = [1, 5.5]", "youngest, oldest"),
         ("age_years = 5", "misnamed key|youngest, oldest"),
         ("field_mm = -1", "field_mm"),
-        ("ages = [1, 5]", "expected age_years, field_mm and rule"),
+        ("field_mm = nan", "field_mm: expected a finite number, 0 to inf, got nan"),
+        ("ages = [1, 5]", "expected age_years, field_mm, rule; got ages"),
     ],
 )
 def test_declaration_that_makes_no_sense(tmp_path: Path, table: str, said: str) -> None:

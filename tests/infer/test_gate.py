@@ -241,6 +241,14 @@ def test_terms_of_a_gate_are_read(tmp_path: Path) -> None:
     path.write_text(path.read_text() + "steady = 0.6\nconstant = -2.5\ndoubt = [0.1, 0.2, 0.3, 0.4]\n")
     gate = infer.read(path.parent).gate
     assert (gate.steady, gate.constant, gate.terms) == (0.6, -2.5, (Term("doubt", 0.1, 0.2, 0.3, 0.4),))
-    path.write_text(path.read_text().replace("0.2, 0.3", "0.0, 0.3"))
-    with pytest.raises(ModelError, match="spread above 0"):
-        infer.read(path.parent)
+    text = path.read_text()
+    for old, new, said in [
+        ("0.2, 0.3", "0.0, 0.3", "spread above 0"),
+        ("0.2, 0.3", "0.2, nan", "spread above 0"),
+        ("steady = 0.6", "staedy = 0.6", r"\[gate\]: expected mirrored, .*; got staedy"),
+        ("steady = 0.6", "steady = nan", "steady: expected a finite number, 0 to 1, got nan"),
+        ("constant = -2.5", "constant = -inf", "constant: expected a finite number"),
+    ]:
+        path.write_text(text.replace(old, new))
+        with pytest.raises(ModelError, match=said):
+            infer.read(path.parent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -97,6 +98,40 @@ def test_build_that_answers_otherwise_does_not_load(tmp_path: Path, engine: str)
         infer.load(infer.read(folder), infer.Choice("fp32", engine))
 
 
+def arrays(**given: object) -> bytes:
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **given)  # type: ignore[arg-type]
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"PK\x03\x04 none", "expected an NPZ of numbers, got File is not a zip file"),
+        (arrays(image=np.array(["none"])), "expected an NPZ of numbers, got could not convert"),
+        (arrays(image=np.array([{}])), "expected an NPZ of numbers, got Object arrays"),
+        (arrays(other=np.zeros(1)), r"expected an array `image`, got \['other'\]"),
+        (arrays(image=np.zeros((1, 1, 64, 64))), "expected at most 30000 bytes unpacked, got 32896"),
+    ],
+)
+def test_golden_file_that_holds_no_image_does_not_load(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, data: bytes, said: str
+) -> None:
+    edit(folder, toy._digest((folder / "golden.npz").read_bytes()), toy._digest(data))
+    (folder / "golden.npz").write_bytes(data)
+    monkeypatch.setattr("wetread.infer.host.MOST_BYTES", 30_000)
+    with pytest.raises(ModelError, match=said):
+        infer.load(infer.read(folder), infer.Choice("fp32", ENGINES[0]))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_graph_with_two_logits_for_one_label_does_not_load(tmp_path: Path, engine: str) -> None:
+    """They would be taken for those of two slices."""
+    folder = toy.make_model(tmp_path / "cxr-pneumonia", "classification", {"fp32": toy.pneumonia_graph(logits=2)})
+    with pytest.raises(ModelError, match=r"output logits with one channel a label, \(1, 1, \.\.\.\), got \(1, 2\)"):
+        infer.load(infer.read(folder), infer.Choice("fp32", engine))
+
+
 def test_golden_without_the_build_does_not_load(folder: Path) -> None:
     edit(folder, 'name = "other"', 'name = "third"')
     rows = json.loads((folder / "certificate.json").read_text())
@@ -166,6 +201,14 @@ def test_certificate_of_another_file_does_not_count(folder: Path) -> None:
         ('version = "0.0.1"\n', "version = 1\n", "version: expected text, got 1"),
         ('version = "0.0.1"\n', 'version = "0.0.1"\nseries_description = "t2*"\n', "expected a list of texts"),
         ("threshold = 0.5", "threshold = 7", "label .*: expected a threshold of 0 to 1, got 7"),
+        ("threshold = 0.5", "treshold = 0.5", r"\[label\]: expected .* threshold,.*; got treshold"),
+        ("views =", "view =", "views,.*; got view"),
+        ("[golden]", "[Intended]\nage_years = [1, 5]\n[golden]", "intended, .*; got Intended"),
+        ('precision = "fp32"', 'precision = "fp64"', "build fp32: precision: expected one of .*, got 'fp64'"),
+        ('precision = "fp32"', 'precision = "fp32"\nengine = "x"', r"\[build\]: expected .*; got engine"),
+        ("tolerance = 0.001", "tolerance = inf", r"\[golden\] tolerance: expected a finite number, 0 to 1, got inf"),
+        ("tolerance = 0.001", "tolerance = 0.001\nrule = 1", r"\[golden\]: expected .*; got rule"),
+        ('version = "0.0.1"\n', 'version = "0.0.1"\nmap_bound = nan\n', "map_bound: expected a finite number, 0 to 1"),
     ],
 )
 def test_ill_declared_model_says_what_is_wrong(folder: Path, old: str, new: str, said: str) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wetread.errors import ModelError, NotRead
+from wetread.infer.declared import check_keys, number
 
 #: What a chance may be made of: see `wetread.infer.signals.measures`.
 MEASURES = ("doubt", "edges", "grain", "rows", "white", "contrast", "symmetry", "top", "middle")
+#: Bounds that a gate may hold, each 0..1.
+BOUNDS = ("mirrored", "lungs_cut", "certain", "steady")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,25 +101,26 @@ def read_gate(table: Mapping[str, Any], path: Path) -> Gate:
     Raises
     ------
     ModelError
-        It was fixed on other bytes, or a measure does not hold four numbers.
+        It was fixed on other bytes, a key is misnamed, a bound is not from 0 to 1, or a measure does not hold
+        four numbers.
     """
     if "gate" not in table:
         return Gate()
-    found, files = table["gate"], [build["sha256"] for build in table["build"]]
+    found, files, where = table["gate"], [build["sha256"] for build in table["build"]], f"{path}: [gate]"
+    check_keys(found, (*BOUNDS, "constant", *MEASURES, "sha256", "rule"), where)
     if found["sha256"] not in files:
         raise ModelError(
             f"{path}: expected a gate that was fixed on one of the builds, got one of the file "
             f"{found['sha256'][:16]}...; fix it again: wetread lab gate {table['id']}"
         )
-    bounds = {
-        key: float(found[key]) for key in ("mirrored", "lungs_cut", "certain", "steady", "constant") if key in found
-    }
+    bounds = {key: number(found[key], f"{where} {key}", 1.0) for key in BOUNDS if key in found}
     terms = tuple(_term(name, found[name], path) for name in MEASURES if name in found)
-    return Gate(terms=terms, **bounds)
+    constant = number(found.get("constant", 0.0), f"{where} constant", least=-math.inf)
+    return Gate(terms=terms, constant=constant, **bounds)
 
 
 def _term(name: str, values: list[float], path: Path) -> Term:
-    if len(values) != 4 or not values[1] > 0:
+    if len(values) != 4 or not all(map(math.isfinite, values)) or values[1] <= 0:
         raise ModelError(
             f"{path}: [gate] {name}: expected [typical, spread above 0, weight, weight of the square], got {values}"
         )

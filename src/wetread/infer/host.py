@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import logging
 import time
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +18,7 @@ from wetread.errors import EngineError, GoldenMismatch, ModelError
 from wetread.infer.choice import Choice, candidates, certified, choose, lighter
 from wetread.infer.engine import DEVICES, Engine, finite, loader
 from wetread.infer.gate import refusal
-from wetread.infer.model import Build, Model, read_graph, read_verified
+from wetread.infer.model import MOST_BYTES, Build, Model, read_graph, read_verified
 from wetread.infer.profile import Profile
 from wetread.infer.recipe import digest
 from wetread.infer.signals import batches, signals
@@ -145,7 +147,8 @@ def load(
     Raises
     ------
     ModelError
-        The build holds no certificate for the engine, or its weights stand in another file.
+        The build holds no certificate for the engine, its weights stand in another file, the golden file holds
+        no arrays, or an output has another number of channels than there are labels.
     ModelDigestError
         A file is not the one that `model.toml` declares.
     GoldenMismatch
@@ -182,10 +185,27 @@ def identify(model: Model, build: Build, engine: Engine) -> ModelIdentity:
 
 
 def golden(model: Model) -> dict[str, npt.NDArray[np.float32]]:
-    """The golden arrays: ``image`` and ``<build>/<output>``."""
+    """The golden arrays: ``image`` and ``<build>/<output>``.
+
+    Raises
+    ------
+    ModelError
+        The file is no NPZ of numbers, unpacks to more than `MOST_BYTES`, or holds no image.
+    ModelDigestError
+        It is not the declared one.
+    """
     data = read_verified(model.golden_path, model.golden_sha256)
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        return {name: np.asarray(arrays[name], np.float32) for name in arrays.files}
+    try:
+        unpacked = sum(entry.file_size for entry in zipfile.ZipFile(io.BytesIO(data)).infolist())
+        if unpacked > MOST_BYTES:
+            raise ModelError(f"{model.golden_path}: expected at most {MOST_BYTES} bytes unpacked, got {unpacked}")
+        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+            arrays = {name: np.asarray(stored[name], np.float32) for name in stored.files}
+    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        raise ModelError(f"{model.golden_path}: expected an NPZ of numbers, got {error}") from error
+    if "image" not in arrays:
+        raise ModelError(f"{model.golden_path}: expected an array `image`, got {sorted(arrays)}")
+    return arrays
 
 
 def _prove(model: Model, build: Build, engine: Engine) -> None:
@@ -195,6 +215,7 @@ def _prove(model: Model, build: Build, engine: Engine) -> None:
     if not expected:
         raise GoldenMismatch(f"model {model.id}: golden.npz holds no output of build {build.name}")
     found = engine.run(arrays["image"])
+    _check_channels(model, build, found, len(arrays["image"]))
     for name, value in expected.items():
         apart = difference(found.get(name), value)
         if not apart <= model.golden_tolerance:
@@ -202,6 +223,18 @@ def _prove(model: Model, build: Build, engine: Engine) -> None:
                 f"model {model.id} build {build.name} on {engine.name} {engine.version}: output {name} differs from "
                 f"the golden one by {apart:.3g} of its range, expected at most {model.golden_tolerance:g}; "
                 "try another engine with --engine, and report it"
+            )
+
+
+def _check_channels(model: Model, build: Build, outputs: dict[str, Tensor], images: int) -> None:
+    """See that each image has one channel a label: others would be taken for more images, or for nothing."""
+    needed = [*([model.mask_output] if model.segments else []), *(["logits"] if model.classifies else [])]
+    for name in (*needed, *(["map"] if "map" in outputs else [])):
+        shape = outputs[name].shape if name in outputs else ()
+        if shape[:2] != (images, len(model.labels)):
+            raise ModelError(
+                f"model {model.id} build {build.name}: expected an output {name} with one channel a label, "
+                f"({images}, {len(model.labels)}, ...), got {shape or sorted(outputs)}"
             )
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from wetread.errors import ModelDigestError, ModelError
 from wetread.infer import recipe as recipes
+from wetread.infer.declared import check_keys, number
 from wetread.infer.gate import Gate, read_gate
 from wetread.records import Code, Recipe
 
@@ -29,8 +30,25 @@ TASKS = ("classification", "segmentation", "segmentation+classification")
 #: Planes of slices, and the axis (x, y, z) of the patient that their normal is closest to.
 ORIENTATIONS = {"sagittal": 0, "coronal": 1, "axial": 2}
 POOLS = ("max", "mean-top-3")
+PRECISIONS = ("fp32", "bf16", "int8")
 #: Lists that a declaration may leave out.
 OPTIONAL = ("views", "series_description", "series_description_not")
+#: What a declaration may say, beside and in its tables; recipe and gate know their own keys.
+TOP = (
+    *("id", "version", "task", "summary", "manufacturer", "licence", "training_data", "modality", "body_part", "views"),
+    *("temperature", "map_bound", "map_bound_rule", "orientation", "series_description", "series_description_not"),
+    *("min_slices", "secondary", "needs_body_part", "pool"),
+    *("label", "intended", "recipe", "build", "golden", "gate"),
+)
+TABLES = {
+    "label": (
+        *("name", "code", "scheme", "meaning", "threshold", "threshold_rule", "abnormal", "largest", "one_of_pair"),
+        *("plausible_ml", "plausible_share"),
+    ),
+    "intended": ("age_years", "field_mm", "rule"),
+    "build": ("name", "file", "precision", "sha256", "device_uid"),
+    "golden": ("file", "sha256", "tolerance"),
+}
 #: A larger file is not one of our models (bytes).
 MOST_BYTES = 512 << 20
 #: How an ONNX file says in which other file a weight stands: the key of an entry of TensorProto.external_data.
@@ -84,7 +102,7 @@ class Build:
 
     name: str
     path: Path
-    precision: str  # "fp32", "bf16" or "int8"
+    precision: str  # one of `PRECISIONS`
     sha256: str
     device_uid: str
     engines: tuple[str, ...]  # those on which its certificate passed, for this very file
@@ -168,6 +186,7 @@ def read(folder: Path) -> Model:
 
 def _model(folder: Path, table: Mapping[str, Any]) -> Model:
     passed, path = _certificates(folder), folder / "model.toml"
+    _check_tables(table, path)
     words = {key: table[key] for key in ("id", "version", "licence", "summary", "manufacturer") if key in table}
     if odd := [key for key, value in words.items() if not isinstance(value, str)]:
         raise ModelError(f"{path}: {odd[0]}: expected text, got {words[odd[0]]!r}")
@@ -187,17 +206,26 @@ def _model(folder: Path, table: Mapping[str, Any]) -> Model:
         views=_texts(table, "views", path),
         labels=tuple(_label(item, path) for item in table["label"]),
         temperature=temperature,
-        map_bound=float(table.get("map_bound", 0.0)),
+        map_bound=number(table.get("map_bound", 0.0), f"{path}: map_bound", 1.0),
         recipe=recipes.parse(table["recipe"]),
         builds=tuple(_build(folder, item, passed) for item in table["build"]),
         golden_path=_inside(folder, table["golden"]["file"]),
         golden_sha256=table["golden"]["sha256"],
-        golden_tolerance=float(table["golden"]["tolerance"]),
+        golden_tolerance=number(table["golden"]["tolerance"], f"{path}: [golden] tolerance", 1.0),
         folder=folder,
         series=_series(table, path),
         intended=_intended(table.get("intended", {}), path),
         gate=read_gate(table, path),
     )
+
+
+def _check_tables(table: Mapping[str, Any], path: Path) -> None:
+    """Refuse keys that are no declaration's."""
+    check_keys(table, TOP, str(path))
+    for name, known in TABLES.items():
+        given = table.get(name, [])
+        for one in given if isinstance(given, list) else [given]:
+            check_keys(one, known, f"{path}: [{name}]")
 
 
 def _label(item: Mapping[str, Any], path: Path) -> Label:
@@ -232,14 +260,9 @@ def _series(table: Mapping[str, Any], path: Path) -> Series:
 
 
 def _intended(table: Mapping[str, Any], path: Path) -> Intended:
-    ages, field_mm = table.get("age_years"), float(table.get("field_mm", 0.0))
+    ages, field_mm = table.get("age_years"), number(table.get("field_mm", 0.0), f"{path}: [intended] field_mm")
     if ages is not None and not (len(ages) == 2 and all(type(age) is int for age in ages) and 0 <= ages[0] <= ages[1]):
         raise ModelError(f"{path}: [intended] age_years: expected [youngest, oldest] in whole years, got {ages}")
-    if field_mm < 0:
-        raise ModelError(f"{path}: [intended] field_mm: expected a length of 0 or more, got {field_mm:g}")
-    unknown = set(table) - {"age_years", "field_mm", "rule"}
-    if unknown:
-        raise ModelError(f"{path}: [intended]: expected age_years, field_mm and rule, got {sorted(unknown)}")
     return Intended((ages[0], ages[1]) if ages is not None else None, field_mm)
 
 
@@ -260,7 +283,8 @@ def _one_of(value: str, allowed: Sequence[str], key: str, path: Path) -> str:
 def _build(folder: Path, item: Mapping[str, Any], passed: Mapping[tuple[str, str], str]) -> Build:
     engines = tuple(kind for (name, kind), sha256 in passed.items() if (name, sha256) == (item["name"], item["sha256"]))
     path = _inside(folder, item["file"])
-    return Build(item["name"], path, item["precision"], item["sha256"], item["device_uid"], engines)
+    precision = _one_of(item["precision"], PRECISIONS, f"build {item['name']}: precision", folder / "model.toml")
+    return Build(item["name"], path, precision, item["sha256"], item["device_uid"], engines)
 
 
 def _inside(folder: Path, name: str) -> Path:

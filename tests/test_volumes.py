@@ -16,8 +16,11 @@ import pytest
 from pydicom.dataset import Dataset
 
 from tests import slices, toy
+from tests.infer.faulty import Faulty
 from wetread import pipeline
 from wetread.errors import NotRead
+from wetread.infer.gate import Gate
+from wetread.infer.host import Rest
 from wetread.infer.model import Series
 from wetread.infer.regions import regions
 from wetread.records import Circumstances, Image, Reading, Result
@@ -323,6 +326,21 @@ def test_what_one_model_cannot_answer_leaves_the_other_its_answer(reader: pipeli
     assert [finding.present for finding in result.findings] == [False]
     assert [(one.model.id, one.refusal.code) for one in result.not_read] == [("ct-heart", "IMPLAUSIBLE-MASK")]
     assert [model.id for model in result.models] == ["ct-bleed"]
+
+
+@pytest.mark.parametrize(("gate", "code"), [(Gate(), "IMPLAUSIBLE-MASK"), (Gate(certain=1.0), "UNCERTAIN")])
+def test_a_refusal_names_who_answered_where_another_engine_stood_in(
+    reader: pipeline.Reader, gate: Gate, code: str
+) -> None:
+    bleed, heart = reader.models[:2]
+    spare = replace(heart, model=replace(heart.model, gate=gate))
+    gpu = replace(heart.identity, engine="cuda", device="GPU")
+    lost = replace(spare, engine=Faulty(spare.engine, "lost", 0), identity=gpu, spare=spare, rest=Rest())
+    here = replace(bleed, model=replace(bleed.model, body_part=("CHEST",), series=Series()))
+    parts = slices.series(np.minimum(ball(), -300))
+    (unread,) = read(pipeline.Reader((here, lost), reader.settings), parts).result.not_read
+    assert (unread.model.id, unread.refusal.code) == ("ct-heart", code)
+    assert unread.model == replace(heart.identity, instead_of="cuda ENGINE-FAILED")
 
 
 def test_model_of_the_head_finds_it_without_another_model(reader: pipeline.Reader) -> None:

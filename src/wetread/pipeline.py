@@ -285,11 +285,16 @@ class Reader:
         said: list[Said] = []
         unread: list[Unread] = []
         for item in self._asked(image, "builds" in blank.reduced, decision):
+            who, organ = item, next((one.organ for one in said if one.organ), None)
             try:
                 infer.check_fit(item.model, image)
-                said.append(_ask(item, image, next((one.organ for one in said if one.organ), None), clock))
+                prediction = _ask(item, image, organ, clock)
+                who = item.answering(prediction)
+                said.append(_said(who, image, prediction, organ, clock))
+            except infer.StoodIn as error:
+                unread.append(_unread(item.answering(error), error))
             except (NotRead, EngineError) as error:
-                unread.append(_unread(item, error))
+                unread.append(_unread(who, error))
         if not said:
             raise NotRead(unread[0].refusal.code, unread[0].refusal.detail)
         return replace(
@@ -359,17 +364,20 @@ def _unread(loaded: infer.Loaded, error: NotRead | EngineError) -> Unread:
     return Unread(loaded.identity, about, Refusal(why.code, why.sentence, why.detail))
 
 
-def _ask(loaded: infer.Loaded, image: Image, organ: Organ | None, clock: Clock) -> Said:
+def _ask(loaded: infer.Loaded, image: Image, organ: Organ | None, clock: Clock) -> Prediction:
     """Let one model read one image."""
-    model = loaded.model
+    recipe = loaded.model.recipe
     with clock.stage("prepare"):
-        box = _box(model.recipe, organ)
-        prepared = prepare.prepare(
-            image.pixels, image.pixel_aspect, model.recipe, box, image.spacing_mm, image.directions
-        )
+        box = _box(recipe, organ)
+        prepared = prepare.prepare(image.pixels, image.pixel_aspect, recipe, box, image.spacing_mm, image.directions)
     with clock.stage("infer"):
-        prediction = loaded.predict(prepared, clock.pause)
-        loaded = loaded.answering(prediction)
+        return loaded.predict(prepared, clock.pause)
+
+
+def _said(loaded: infer.Loaded, image: Image, prediction: Prediction, organ: Organ | None, clock: Clock) -> Said:
+    """What an answer says; `loaded` is who gave it."""
+    model = loaded.model
+    with clock.stage("infer"):
         said = Said(loaded.identity, infer.findings(model, prediction, image) if model.classifies else ())
     if model.segments and (not said.findings or any(finding.present for finding in said.findings)):
         said = _outlined(said, loaded, image, prediction, clock)

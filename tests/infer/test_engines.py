@@ -17,6 +17,7 @@ from tests.infer.faulty import Faulty, loading
 from wetread import infer
 from wetread.errors import EngineError, GoldenMismatch, ModelError
 from wetread.infer import engine, host, nvidia, tuning
+from wetread.infer.gate import Term
 from wetread.infer.host import REST_S, Rest
 from wetread.infer.profile import Profile
 from wetread.prepare import prepare
@@ -24,6 +25,8 @@ from wetread.records import Prepared
 from wetread.settings import Settings
 
 CPU = ["onnxruntime", "openvino"]
+#: Refuses whatever is answered.
+UNSTEADY = infer.Gate(steady=0.5, terms=(Term("doubt", 0.0, 0.25, 0.0, 0.0),), constant=5.0)
 
 
 @pytest.fixture
@@ -82,6 +85,20 @@ def test_broken_device_gives_way_with_an_alarm(
     assert loaded.engine.calls == calls  # left alone
     now[0], loaded.engine.fault = REST_S, ""
     assert loaded.predict(film(model)).model.device == "GPU"  # and asked again
+
+
+def test_device_rests_too_where_the_gate_of_its_spare_refuses(
+    model: infer.Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    loaded = spared(replace(model, gate=UNSTEADY), "lost")
+    for _ in range(2):
+        with pytest.raises(infer.StoodIn, match="no damage moved its answer") as told:
+            loaded.predict(film(model))
+        who = loaded.answering(told.value).identity
+        assert (who.engine, who.device, who.instead_of) == ("onnxruntime", "CPU", "cuda ENGINE-FAILED")
+    assert isinstance(loaded.engine, Faulty)
+    assert loaded.engine.calls == 1  # left alone
+    assert [record.getMessage() for record in caplog.records] == ["engine failed, another answers"]
 
 
 def test_input_that_no_engine_can_answer_is_not_the_device_s_fault(model: infer.Model) -> None:
@@ -159,6 +176,23 @@ def test_device_that_breaks_while_it_loads_gives_way(
         infer.load(model, infer.Choice("fp32", "cuda"), profile=profile)
     (loaded,) = infer.open_all([model], profile, Settings(state=tmp_path))
     assert loaded.identity.device == "CPU"
+
+
+def test_device_answers_alone_where_no_processor_build_opens(
+    model: infer.Model,
+    gpu: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> None:
+    gpu("")
+    profile = Profile("here", sites=tuple(infer.certify_here([model], Settings(state=tmp_path), list[str]().append)))
+    real = engine.loader("onnxruntime")
+    cuda, broken = loading(real, ""), loading(real, "lost", 0)
+    monkeypatch.setattr(host, "loader", lambda name: cuda if name == "cuda" else broken)
+    (loaded,) = infer.open_all([model], profile, Settings(state=tmp_path, engine="cuda"))
+    assert (loaded.engine.name, loaded.spare) == ("cuda", None)
+    assert "no processor stands by for the device" in [record.getMessage() for record in caplog.records]
 
 
 @pytest.mark.parametrize("fault", ["wrong", "lost"])

@@ -10,7 +10,7 @@ from wetread.infer.choice import NEARLY, PREFERENCE, Choice, candidates, check_b
 from wetread.infer.engine import DEVICES, natively
 from wetread.infer.fit import check_fit
 from wetread.infer.gate import Gate
-from wetread.infer.host import Loaded, golden, holding, load, missed, open_all
+from wetread.infer.host import Loaded, StoodIn, golden, holding, load, missed, open_all
 from wetread.infer.masks import is_pair, kept, lungs, outlines, soft
 from wetread.infer.model import Build, Intended, Label, Model, find, read
 from wetread.infer.profile import Measured, Profile, Site
@@ -34,6 +34,7 @@ __all__ = [
     "Model",
     "Profile",
     "Site",
+    "StoodIn",
     "Trial",
     "candidates",
     "certify_here",

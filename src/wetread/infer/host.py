@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from wetread.errors import EngineError, GoldenMismatch, ModelError
+from wetread.errors import EngineError, GoldenMismatch, ModelError, NotRead
 from wetread.infer.choice import Choice, candidates, certified, choose, lighter
 from wetread.infer.engine import DEVICES, Engine, finite, loader
 from wetread.infer.gate import refusal
@@ -49,6 +49,20 @@ class Rest:
         return self._clock() < self._until
 
 
+class StoodIn(NotRead):
+    """Another engine answered instead of the one that failed, and what the model must not read was found by it.
+
+    Parameters
+    ----------
+    model
+        Who answered, and in whose stead.
+    """
+
+    def __init__(self, refused: NotRead, model: ModelIdentity) -> None:
+        super().__init__(refused.code, refused.detail)
+        self.model = model
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """One model whose chosen build is loaded and has reproduced its golden output."""
@@ -73,7 +87,8 @@ class Loaded:
         Raises
         ------
         NotRead
-            INCONSISTENT, UNCERTAIN or CUT-OFF: its gate does not let the image through.
+            INCONSISTENT, UNCERTAIN or CUT-OFF: its gate does not let the image through; `StoodIn` where the
+            spare answered.
         EngineError
             The tensor was made by another recipe, the engine and its spare failed, or an answer
             is not a finite number: such an answer is never passed on.
@@ -92,17 +107,23 @@ class Loaded:
     def _stand_in(
         self, spare: Loaded, prepared: Prepared, pause: Callable[[], None], code: str, alarm: bool = False
     ) -> Prediction:
-        """Let the spare answer; only if it can was it the engine's fault."""
-        prediction = spare.predict(prepared, pause)
+        """Let the spare answer; only if it can, were it with a refusal, was it the engine's fault."""
+        answer: Prediction | NotRead
+        try:
+            answer = spare.predict(prepared, pause)
+        except NotRead as error:
+            answer = error
         if alarm:
             self.rest.begin(code)
             log.error("engine failed, another answers", extra={"reason": code, "where": self.engine.name})
-        told = f"{self.engine.name} {code}"
-        return replace(prediction, model=replace(prediction.model, instead_of=told))
+        who = replace(spare.identity, instead_of=f"{self.engine.name} {code}")
+        if isinstance(answer, NotRead):
+            raise StoodIn(answer, who) from answer
+        return replace(answer, model=who)
 
-    def answering(self, prediction: Prediction) -> Loaded:
+    def answering(self, answer: Prediction | StoodIn) -> Loaded:
         """The same model under the identity of who answered."""
-        return replace(self, identity=prediction.model)
+        return replace(self, identity=answer.model)
 
     def _predict(self, prepared: Prepared, pause: Callable[[], None]) -> Prediction:
         gate = self.model.gate
@@ -298,13 +319,17 @@ def _lighter(loaded: Loaded, profile: Profile, settings: Settings) -> Loaded | N
 
 
 def _with_spare(model: Model, profile: Profile, settings: Settings) -> Loaded:
-    """The first choice that works; one on a graphics processor with another that stands by."""
+    """The first choice that works; one on a graphics processor with another that stands by, if any works."""
     options = _in_order(model, profile, settings)
     loaded = _first_that_works(model, options, profile, settings)
     if loaded.engine.name not in DEVICES:
         return loaded
     spares = [option for option in options if option.engine not in DEVICES]
-    return replace(loaded, spare=_first_that_works(model, spares, profile, settings)) if spares else loaded
+    try:
+        return replace(loaded, spare=_first_that_works(model, spares, profile, settings))
+    except (EngineError, GoldenMismatch) as error:
+        log.error("no processor stands by for the device", extra={"where": model.id, "reason": str(error)})
+        return loaded
 
 
 def _in_order(model: Model, profile: Profile, settings: Settings) -> list[Choice]:

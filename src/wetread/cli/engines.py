@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +11,7 @@ from wetread.cli.base import FAILED, OK, commands, console, emit, json_option, s
 from wetread.settings import Settings
 
 if TYPE_CHECKING:
-    from wetread.infer import Measured, Model, Profile, Trial
+    from wetread.infer import Profile, Trial
 
 
 @commands.command()
@@ -37,7 +35,7 @@ def models(context: click.Context, as_json: bool) -> None:
     table = Table(*(Column(head, no_wrap=head in ("model", "build"), overflow="fold") for head in heads))
     for model in found:
         certified = any(build.certified for build in model.builds)
-        choice = infer.choose(model, profile, settings.engine, settings.build) if certified else None
+        choice = infer.chosen_by(settings, model, profile) if certified else None
         for build in model.builds:
             times = [row.median_ms for row in profile.rows if row.device_uid == build.device_uid]
             table.add_row(
@@ -68,8 +66,7 @@ def tune(context: click.Context, seconds: float, certifies: bool, as_json: bool)
 
     settings = settings_of(context)
     found = infer.find(settings.models_dir)
-    before = infer.read_profile(settings.profile_path).rows
-    profile = dataclasses.replace(infer.read_profile(settings.profile_path), rows=(), stale="")
+    profile = dataclasses.replace(infer.read_profile(settings.profile_path), stale="")
     if certifies:
         told = infer.certify_here(found, settings, lambda why: click.echo(why, err=True))
         profile = dataclasses.replace(profile, sites=tuple(told))
@@ -79,13 +76,14 @@ def tune(context: click.Context, seconds: float, certifies: bool, as_json: bool)
         for at, (model, option) in enumerate(bar.track(steps, description="measuring"), 1):
             trials.append(infer.trial(model, option, settings, profile, seconds))
             if at == len(steps) or steps[at][0] is not model:  # a model is done: whoever stops here loses no other
-                remember(settings.profile_path, profile, trials, [one for one, _ in steps[at:]], before)
-    profile = dataclasses.replace(profile, rows=tuple(row for one in trials for row in one.rows))
+                known = infer.merged(profile, trials, found, settings.threads)
+                infer.write_profile(settings.profile_path, known)
+    profile = infer.merged(profile, trials, found, settings.threads)
     late = {
         model.id: ms for model in found if model.builds and (ms := infer.missed(model, profile, settings)) is not None
     }
     if as_json:
-        chosen = {model.id: infer.choose(model, profile, settings.engine, settings.build) for model, _ in steps}
+        chosen = {model.id: infer.chosen_by(settings, model, profile) for model, _ in steps}
         failed = [
             {"model": one.model.id, "build": one.choice.build, "engine": one.choice.engine, "why": one.failure}
             for one in trials
@@ -96,21 +94,10 @@ def tune(context: click.Context, seconds: float, certifies: bool, as_json: bool)
     else:
         show_trials(trials, profile, settings)
         for name, ms in late.items():
-            said = f"DEADLINE MISSED: {name} takes {ms:.1f} ms with its fastest certified build, expected at most "
+            said = f"DEADLINE MISSED: {name} takes {ms:.1f} ms with the build chosen, expected at most "
             click.secho(f"{said}{settings.deadline_ms:g} ms", fg="red", bold=True, err=True)
         click.echo(f"Remembered in {settings.profile_path}; the node takes it from there.")
     context.exit(FAILED if late else OK)
-
-
-def remember(
-    path: Path, profile: Profile, trials: list[Trial], waiting: list[Model], before: Sequence[Measured]
-) -> None:
-    """Write what was measured, and beside it what was known of the models that wait to be."""
-    from wetread import infer
-
-    builds = {build.device_uid for model in waiting for build in model.builds}
-    rows = [row for one in trials for row in one.rows] + [row for row in before if row.device_uid in builds]
-    infer.write_profile(path, dataclasses.replace(profile, rows=tuple(rows)))
 
 
 def show_trials(trials: list[Trial], profile: Profile, settings: Settings) -> None:
@@ -120,15 +107,16 @@ def show_trials(trials: list[Trial], profile: Profile, settings: Settings) -> No
 
     from wetread import infer
 
+    late = settings.deadline_ms
     table = Table("model", "build", "engine", "one image, ms", "", "images/s", "threads", "streams", "batch", "")
     for one in trials:
-        choice = infer.choose(one.model, profile, settings.engine, settings.build, settings.threads)
+        choice = infer.chosen_by(settings, one.model, profile)
         mine = [other for other in trials if other.model.id == one.model.id and other.rows]
         if not one.rows:
             why = escape(one.failure[:80])
             table.add_row(*map(escape, (one.model.id, one.choice.build)), one.choice.engine, "[red]failed", why)
             continue
-        best, slowest = infer.shape(one.rows), max(infer.shape(other.rows).median_ms for other in mine)
+        best, slowest = infer.shape(one.rows, late), max(infer.shape(other.rows, late).median_ms for other in mine)
         chosen = (choice.build, choice.engine) == (one.choice.build, one.choice.engine)
         table.add_row(
             *(escape(one.model.id), escape(one.choice.build), one.choice.engine, f"{best.median_ms:.2f}"),

@@ -10,15 +10,15 @@ from wetread.infer.choice import NEARLY, PREFERENCE, Choice, candidates, check_b
 from wetread.infer.engine import DEVICES, natively
 from wetread.infer.fit import check_fit
 from wetread.infer.gate import Gate
-from wetread.infer.host import Loaded, StoodIn, golden, holding, load, missed, open_all
+from wetread.infer.host import Loaded, StoodIn, chosen_by, golden, holding, load, missed, open_all
 from wetread.infer.masks import is_pair, kept, lungs, outlines, soft
 from wetread.infer.model import Build, Intended, Label, Model, find, read
-from wetread.infer.profile import Measured, Profile, Site
+from wetread.infer.profile import Failure, Measured, Profile, Site
 from wetread.infer.profile import read as read_profile
 from wetread.infer.profile import write as write_profile
 from wetread.infer.regions import regions
 from wetread.infer.routing import permitted, route
-from wetread.infer.tuning import Trial, certify_here, plan, trial
+from wetread.infer.tuning import Trial, certify_here, merged, plan, trial
 
 __all__ = [
     "DEVICES",
@@ -26,6 +26,7 @@ __all__ = [
     "PREFERENCE",
     "Build",
     "Choice",
+    "Failure",
     "Gate",
     "Intended",
     "Label",
@@ -41,6 +42,7 @@ __all__ = [
     "check_build",
     "check_fit",
     "choose",
+    "chosen_by",
     "find",
     "findings",
     "golden",
@@ -49,6 +51,7 @@ __all__ = [
     "kept",
     "load",
     "lungs",
+    "merged",
     "missed",
     "natively",
     "open_all",

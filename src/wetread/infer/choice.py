@@ -83,11 +83,24 @@ def certified(build: Build, engine: str, profile: Profile | None = None) -> bool
     )
 
 
-def choose(model: Model, profile: Profile, engine: str = "auto", build: str = "auto", threads: int = 0) -> Choice:
+def choose(
+    model: Model,
+    profile: Profile,
+    engine: str = "auto",
+    build: str = "auto",
+    threads: int = 0,
+    deadline_ms: float = 0.0,
+) -> Choice:
     """The first in order of preference among those nearly as fast as the fastest on this host, in its best shape.
 
-    Without measurements the preferred one.  Times within a quarter of each other are taken for
+    If any meets the deadline, one that does.  Times within a quarter of each other are taken for
     equal: they differ by the load of the moment, and one engine for all models shares its threads.
+    Where there is one that was not measured, times do not decide, but preference alone: see `unmeasured`.
+
+    Parameters
+    ----------
+    deadline_ms
+        The longest that one image may take; 0: no limit.
 
     Raises
     ------
@@ -98,20 +111,42 @@ def choose(model: Model, profile: Profile, engine: str = "auto", build: str = "a
     if not options:
         raise EngineError(f"model {model.id}: expected a build certified on one of {list(installed())}, got none")
     measured = [(rows, option) for option in options if (rows := _rows(model, profile, option, threads))]
-    if not measured:
+    if not measured or unmeasured(model, profile, options, threads):
         return options[0]
-    bound = NEARLY * min(fastest(rows) for rows, _ in measured)
+    bound = _longest(min(fastest(rows) for rows, _ in measured), NEARLY, deadline_ms)
     rows, option = next((rows, option) for rows, option in measured if fastest(rows) <= bound)
-    row = shape(rows)
+    row = shape(rows, deadline_ms)
     return Choice(option.build, option.engine, row.threads, row.streams, row.batch)
 
 
-def lighter(model: Model, than: Choice, profile: Profile, engine: str = "auto", threads: int = 0) -> Choice | None:
+def unmeasured(model: Model, profile: Profile, options: Sequence[Choice], threads: int = 0) -> list[Choice]:
+    """Those of which a profile knows neither times nor that they fail here; none where nothing was measured at all.
+
+    Their files are new, or they were left out when others were measured: they may be the fastest.
+    """
+    if not profile.rows:
+        return []
+    return [one for one in options if not _rows(model, profile, one, threads) and not _failed(model, profile, one)]
+
+
+def _failed(model: Model, profile: Profile, option: Choice) -> bool:
+    build = model.build(option.build)
+    return profile.failed(build.device_uid, build.sha256, option.engine)
+
+
+def lighter(
+    model: Model,
+    than: Choice,
+    profile: Profile,
+    engine: str = "auto",
+    threads: int = 0,
+    deadline_ms: float = 0.0,
+) -> Choice | None:
     """What would read where time is short: certified as the other is, and faster on this host; None if nothing is.
 
     Without measurements the order of preference tells which is.
     """
-    best = choose(model, profile, engine, threads=threads)
+    best = choose(model, profile, engine, threads=threads, deadline_ms=deadline_ms)
     times = [fastest(rows) for one in (best, than) if (rows := _rows(model, profile, one, threads))]
     if len(times) == 2:
         return best if times[0] < times[1] else None
@@ -131,9 +166,15 @@ def fastest(rows: Sequence[Measured]) -> float:
     return min(row.median_ms for row in rows)
 
 
-def shape(rows: Sequence[Measured]) -> Measured:
+def _longest(least_ms: float, factor: float, deadline_ms: float) -> float:
+    """How long what is taken for as fast as the fastest may take, ms: not past a deadline that the fastest meets."""
+    return min(factor * least_ms, deadline_ms) if least_ms <= deadline_ms else factor * least_ms
+
+
+def shape(rows: Sequence[Measured], deadline_ms: float = 0.0) -> Measured:
     """The simplest shape that hardly delays an image asked alone and gives nearly the most images a second."""
-    quick = [row for row in rows if row.median_ms <= DELAY * fastest(rows)]
+    bound = _longest(fastest(rows), DELAY, deadline_ms)
+    quick = [row for row in rows if row.median_ms <= bound]
     most = max(row.images_s for row in quick)
     enough = [row for row in quick if row.images_s * GAIN >= most]
     return min(enough, key=lambda row: (row.streams, row.batch, row.threads))

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wetread.errors import EngineError, GoldenMismatch, ModelError, NotRead
-from wetread.infer.choice import Choice, candidates, certified, choose, lighter
+from wetread.infer.choice import Choice, candidates, certified, choose, lighter, unmeasured
 from wetread.infer.engine import DEVICES, Engine, finite, loader
 from wetread.infer.gate import refusal
 from wetread.infer.model import MOST_BYTES, Build, Model, read_graph, read_verified
@@ -271,8 +271,9 @@ def open_all(models: Sequence[Model], profile: Profile, settings: Settings) -> t
 
     A model of which no build is certified, such as an imported one, is left out.  A build on a
     graphics processor gets a spare on the CPU.  What a person should know is logged: a
-    profile that no longer counts, a deadline that a model does not meet.  Where another build
-    is set than the fastest, that one is loaded too, for the step "builds" of the setting `degrade`.
+    profile that no longer counts, as a whole or for a model, a deadline that a model does not meet.
+    Where another build is set than the fastest, that one is loaded too, for the step "builds" of
+    the setting `degrade`.
 
     Raises
     ------
@@ -304,6 +305,10 @@ def holding(models: Sequence[Model]) -> tuple[Model, ...]:
 
 def _opened(model: Model, profile: Profile, settings: Settings) -> Loaded:
     loaded = _with_spare(model, profile, settings)
+    unknown = unmeasured(model, profile, _options(model, profile, settings), settings.threads)
+    if unknown:
+        told = f"not measured: {', '.join(f'{one.build} on {one.engine}' for one in unknown)}"
+        log.warning("profile is stale: run wetread tune", extra={"where": model.id, "reason": told})
     late = missed(model, profile, settings)
     if late is not None:
         log.warning("model misses its deadline", extra={"where": model.id, "count": round(late, 1)})
@@ -313,7 +318,8 @@ def _opened(model: Model, profile: Profile, settings: Settings) -> Loaded:
 def _lighter(loaded: Loaded, profile: Profile, settings: Settings) -> Loaded | None:
     """The fastest certified build, where another one is set and it is faster."""
     than = Choice(loaded.identity.build, loaded.engine.name)
-    if lighter(loaded.model, than, profile, settings.engine, settings.threads) is None:
+    limits = settings.engine, settings.threads, settings.deadline_ms
+    if lighter(loaded.model, than, profile, *limits) is None:
         return None
     return _with_spare(loaded.model, profile, replace(settings, build="auto"))
 
@@ -334,20 +340,31 @@ def _with_spare(model: Model, profile: Profile, settings: Settings) -> Loaded:
 
 def _in_order(model: Model, profile: Profile, settings: Settings) -> list[Choice]:
     """The chosen one, then the others in order of preference; the CPU's stand by for a device that was asked for."""
-    chosen = choose(model, profile, settings.engine, settings.build, settings.threads)
-    others = candidates(model, settings.engine, settings.build, profile)
+    chosen = chosen_by(settings, model, profile)
+    others = _options(model, profile, settings)
     if settings.engine in DEVICES:
         others += [one for one in candidates(model, build=settings.build) if one.engine not in DEVICES]
     return [chosen, *(one for one in others if (one.build, one.engine) != (chosen.build, chosen.engine))]
 
 
+def _options(model: Model, profile: Profile, settings: Settings) -> list[Choice]:
+    return candidates(model, settings.engine, settings.build, profile)
+
+
+def chosen_by(settings: Settings, model: Model, profile: Profile) -> Choice:
+    """What `choose` takes under the node's settings."""
+    return choose(model, profile, settings.engine, settings.build, settings.threads, settings.deadline_ms)
+
+
 def missed(model: Model, profile: Profile, settings: Settings) -> float | None:
-    """Milliseconds that the fastest certified build takes here, if that is more than the deadline; None if not."""
-    options = candidates(model, settings.engine, settings.build, profile)
-    builds = [(model.build(option.build), option.engine) for option in options]
-    rows = [row for build, kind in builds for row in profile.of(build.device_uid, build.sha256, kind)]
-    best = min((row.median_ms for row in rows), default=0.0)
-    return best if 0 < settings.deadline_ms < best else None
+    """Milliseconds that the chosen build takes here, if that is more than the deadline; None if not, or not known."""
+    if not (settings.deadline_ms and _options(model, profile, settings)):
+        return None
+    choice = chosen_by(settings, model, profile)
+    build, shape = model.build(choice.build), (choice.threads, choice.streams, choice.batch)
+    rows = profile.of(build.device_uid, build.sha256, choice.engine)
+    took = max((row.median_ms for row in rows if (row.threads, row.streams, row.batch) == shape), default=0.0)
+    return took if took > settings.deadline_ms else None
 
 
 def _first_that_works(model: Model, options: Sequence[Choice], profile: Profile, settings: Settings) -> Loaded:

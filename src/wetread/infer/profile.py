@@ -15,6 +15,15 @@ from wetread.records import Tensor
 
 #: Of the file; one of another version is stale.
 VERSION = 2
+#: Lines of /proc/cpuinfo that tell a processor, of x86 and of ARM.
+PROCESSOR = (
+    *("cpu family", "model\t", "model name", "stepping"),
+    *("CPU implementer", "CPU variant", "CPU part", "CPU revision"),
+)
+#: Lines of the files below /proc/driver/nvidia that tell the driver and a device.
+NVIDIA = ("NVRM version:", "Model:")
+#: Files below /sys/class/drm that tell a graphics processor.
+PCI = ("vendor", "device", "revision")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +40,15 @@ class Measured:
     best_ms: float
     images_s: float  # every stream busy with batches
     runs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A build that could not be measured on an engine of this host: it is known, and no choice."""
+
+    device_uid: str
+    sha256: str
+    engine: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +70,7 @@ class Profile:
 
     host: str
     rows: tuple[Measured, ...] = ()
+    failures: tuple[Failure, ...] = ()
     sites: tuple[Site, ...] = ()
     stale: str = ""  # why a profile that was written does not count
 
@@ -60,25 +79,43 @@ class Profile:
         asked = (device_uid, sha256, engine)
         return tuple(row for row in self.rows if (row.device_uid, row.sha256, row.engine) == asked)
 
+    def failed(self, device_uid: str, sha256: str, engine: str) -> bool:
+        """Whether a build could not be measured on an engine."""
+        return Failure(device_uid, sha256, engine) in self.failures
+
     def certified(self, device_uid: str, sha256: str) -> tuple[str, ...]:
         """The engines on which a build was certified here."""
         return tuple(one.engine for one in self.sites if (one.device_uid, one.sha256) == (device_uid, sha256))
 
 
-def fingerprint() -> str:
-    """What the times depend on: processor, cores, engines and their versions."""
+def fingerprint(root: Path = Path("/")) -> str:
+    """What the times depend on: processor, cores, engines and their versions, graphics processors and their driver."""
     engines = ",".join(f"{name}={number}" for name, number in sorted(installed().items()))
-    return f"{_processor()}/{os.cpu_count()}/{engines}"
+    return "/".join([_processor(root), str(os.cpu_count()), engines, *_devices(root)])
 
 
-def _processor() -> str:
+def _processor(root: Path) -> str:
     """Model and features of the processor, as short as they can be."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
+    lines = _lines(root / "proc/cpuinfo")
+    if not lines:
         return platform.processor() or platform.machine()
-    wanted = ("cpu family", "model\t", "model name", "stepping")
-    return " ".join(line.split(":", 1)[1].strip() for line in lines[:12] if line.startswith(wanted))
+    return " ".join(line.split(":", 1)[1].strip() for line in lines[:12] if line.startswith(PROCESSOR))
+
+
+def _devices(root: Path) -> list[str]:
+    """NVIDIA's driver and the name of each of its devices, and what the bus says of each graphics processor."""
+    nvidia, drm = root / "proc/driver/nvidia", root / "sys/class/drm"
+    lines = [line for path in [nvidia / "version", *sorted(nvidia.glob("gpus/*/information"))] for line in _lines(path)]
+    named = [" ".join(line.split(":", 1)[1].split()) for line in lines if line.startswith(NVIDIA)]
+    devices = [one / "device" for one in sorted(drm.glob("renderD*"))]
+    return [*named, *(" ".join(line for key in PCI for line in _lines(one / key)) for one in devices)]
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
 
 
 def read(path: Path) -> Profile:
@@ -91,7 +128,8 @@ def read(path: Path) -> Profile:
         if table["host"] != here:
             return Profile(here, stale="it was measured on another processor or with other engines")
         rows = tuple(Measured(**row) for row in table["rows"])
-        return Profile(here, rows, tuple(Site(**one) for one in table["sites"]))
+        failures = tuple(Failure(**one) for one in table.get("failures", ()))
+        return Profile(here, rows, failures, tuple(Site(**one) for one in table["sites"]))
     except FileNotFoundError:
         return Profile(here)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -103,7 +141,7 @@ def write(path: Path, profile: Profile) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(f".{os.getpid()}.new")
     table = {"version": VERSION, "host": profile.host}
-    table |= {key: [asdict(one) for one in getattr(profile, key)] for key in ("rows", "sites")}
+    table |= {key: [asdict(one) for one in getattr(profile, key)] for key in ("rows", "failures", "sites")}
     with fresh.open("w", encoding="utf-8") as file:
         json.dump(table, file, indent=2)
         file.flush()

@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from wetread.infer.choice import Choice, candidates, certified
 from wetread.infer.engine import DEVICES, Engine, finite, installed, loader, natively
 from wetread.infer.host import difference, golden, load
 from wetread.infer.model import Build, Model, read_graph
-from wetread.infer.profile import Measured, Profile, Site
+from wetread.infer.profile import Failure, Measured, Profile, Site
 from wetread.records import Tensor
 from wetread.settings import Settings
 
@@ -79,6 +79,33 @@ def trial(model: Model, option: Choice, settings: Settings, profile: Profile, se
     except (EngineError, GoldenMismatch) as error:
         return Trial(model, option, failure=str(error))
     return Trial(model, option, tuple(rows))
+
+
+def merged(before: Profile, trials: Sequence[Trial], models: Sequence[Model], threads: int) -> Profile:
+    """What was measured now, and what was known of the builds, engines and threads that were not.
+
+    Parameters
+    ----------
+    models
+        All that there are: what was known of other files is forgotten.
+    threads
+        The setting that the trials ran under; 0: any number was tried.
+    """
+    files = {(build.device_uid, build.sha256) for model in models for build in model.builds}
+    tried: dict[tuple[str, str, str], tuple[Measured, ...]] = {}
+    for one in trials:
+        build = one.model.build(one.choice.build)
+        tried[build.device_uid, build.sha256, one.choice.engine] = one.rows
+
+    def stays(row: Measured) -> bool:
+        key = row.device_uid, row.sha256, row.engine
+        return key[:2] in files and (key not in tried or (bool(tried[key]) and threads not in (0, row.threads)))
+
+    rows = [*(row for fresh in tried.values() for row in fresh), *filter(stays, before.rows)]
+    known = [one for one in before.failures if (one.device_uid, one.sha256) in files]
+    failures = [one for one in known if (one.device_uid, one.sha256, one.engine) not in tried]
+    failures += [Failure(*key) for key, fresh in tried.items() if not fresh]
+    return replace(before, rows=tuple(rows), failures=tuple(failures))
 
 
 def _alone(engine: Engine, image: Tensor, seconds: float) -> list[float]:

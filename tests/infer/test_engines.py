@@ -224,6 +224,23 @@ def test_bound_transfers_answer_as_plain_ones(model: infer.Model, monkeypatch: p
         bound.run(tensor[:, :, :3])
 
 
+@pytest.mark.parametrize("name", ["cuda", "tensorrt"])
+def test_cuda_is_told_to_compute_in_float32(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it runs what TensorRT cannot."""
+    given: dict[str, dict[str, Any]] = {}
+
+    def session(data: bytes, options: Any, providers: list[Any]) -> None:
+        given.update(providers)
+        raise RuntimeError("seen")
+
+    monkeypatch.setattr(nvidia, "available", lambda name: True)
+    monkeypatch.setattr("onnxruntime.InferenceSession", session)
+    with pytest.raises(EngineError, match="seen"):
+        nvidia.load(name, b"", "fp32", 1, None)
+    assert list(given) == [nvidia.PROVIDERS[one] for one in ("tensorrt", "cuda") if one in (name, "cuda")]
+    assert given["CUDAExecutionProvider"] == {"use_tf32": "0"}
+
+
 def test_provider_that_is_not_there_does_not_answer_from_the_processor(
     model: infer.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,6 +74,27 @@ def test_answers_are_those_of_the_image_alone(gated: infer.Loaded) -> None:
     np.testing.assert_allclose(found, plain.outputs["logits"], atol=1e-4)
 
 
+def test_a_volume_and_its_mirror_image_go_through_the_graph_one_by_one(tmp_path: Path) -> None:
+    """A volumetric graph takes one at a time."""
+    model = infer.read(toy.make_series_models(tmp_path / "models") / "mr-heart")
+    loaded = infer.load(replace(model, gate=infer.Gate(mirrored=0.9)), infer.Choice("fp32", "onnxruntime"))
+    asked: list[int] = []
+
+    class Counted:
+        """Notes how many volumes it is asked about at once."""
+
+        name, version, device = "counted", "1", "CPU"
+
+        def run(self, tensor: Tensor) -> dict[str, Tensor]:
+            asked.append(len(tensor))
+            return loaded.engine.run(tensor)
+
+    volume = np.random.default_rng(0).random((32, 48, 48)).astype(np.float32)
+    prepared = prepare(volume, 1.0, model.recipe, spacing_mm=(2.0, 1.0, 1.0))
+    assert len(replace(loaded, engine=Counted()).predict(prepared).outputs["logits"]) == 1
+    assert asked == [1, 1]
+
+
 def test_contradiction_is_refused(gated: infer.Loaded) -> None:
     class Lopsided:
         """Says lung in the left half, whatever it is shown."""

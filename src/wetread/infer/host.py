@@ -70,7 +70,7 @@ class Loaded:
     model: Model
     identity: ModelIdentity
     engine: Engine
-    batch: int = 16  # images that go through the graph at a time
+    batch: int = 16  # images that go through the graph at a time; a volume goes alone
     spare: Loaded | None = None  # answers where this engine does not
     lighter: Loaded | None = None  # answers where time is short
     rest: Rest = field(default_factory=Rest)
@@ -185,7 +185,7 @@ def load(
     data = read_graph(build)
     engine = loader(choice.engine)(data, build.precision, threads or choice.threads, cache, choice.streams)
     _prove(model, build, engine)
-    return Loaded(model, identify(model, build, engine), engine, choice.batch)
+    return Loaded(model, identify(model, build, engine), engine, 1 if model.recipe.depth else choice.batch)
 
 
 def identify(model: Model, build: Build, engine: Engine) -> ModelIdentity:

@@ -29,9 +29,9 @@ from wetread.evidence.film import real_film
 from wetread.infer import Measured
 from wetread.jobs.instances import Arrival
 from wetread.jobs.store import Store
-from wetread.serve import doctor
+from wetread.serve import demo, doctor
 from wetread.serve.pull import Pulled
-from wetread.settings import Destination, Settings
+from wetread.settings import Destination, Settings, load
 from wetread.wire import deliver as wire
 from wetread.wire.part10 import EXPLICIT_LITTLE
 from wetread.wire.worklist import Step
@@ -93,6 +93,18 @@ def test_demo(run: Run, tmp_path: Path) -> None:
     assert "The record EHR got by FHIR: preliminary report with 5 observations, and a task to review it." in out
     written = sorted(path.name.rpartition("-")[2] for path in (tmp_path / "out").iterdir())
     assert written == ["fhir.json", "page.html", "pm.dcm", "result.json", "sc.dcm", "seg.dcm", "sr.dcm"]
+
+
+def test_demo_speaks_with_nobody_whom_a_node_knows(tmp_path: Path) -> None:
+    path, places = tmp_path / "node.toml", (Destination("PACS", "127.0.0.1", 104),)
+    path.write_text(
+        'hl7_port = 2575\nhost = "0.0.0.0"\nhttp_host = "0.0.0.0"\nhttp_tls = "server"\ntls_key = "key.pem"\n'
+        'index_url = "postgresql://db.example/index"\nmanagers = "RIS@https://ris.example"\nfhir = "R5"\n'
+        'archives = "VNA@vna.example:104"\nworklists = "RIS@ris.example:104"\npeers = "CT@10.1.2.3"\n'
+        'threads = 2\nmax_pixels = 70000\n[[alerts]]\nname = "bleeding"\nfindings = "1386000"\n'
+    )
+    here = demo.alone(load(path, {}), places, tmp_path)
+    assert here == Settings(threads=2, max_pixels=70_000, port=0, http_port=0, destinations=places, state=tmp_path)
 
 
 def test_read_for_machines(run: Run) -> None:

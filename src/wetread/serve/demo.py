@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from wetread.contain.children import Children
@@ -22,6 +22,12 @@ from wetread.settings import Destination, Settings
 from wetread.wire import dimse
 
 PATIENCE_S = 60.0
+#: What the demonstration takes of the settings in force: what is read by, and how much may be needed for it.
+TAKEN = (
+    *("models", "engine", "build", "threads"),
+    *("min_free_bytes", "max_object_bytes", "max_pixels", "least_side", "max_series_pixels"),
+    *("decoders", "decode_ahead", "decoder_memory_bytes", "decoder_cpu_s", "decoder_wall_s"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +76,7 @@ def _with_state(settings: Settings, film: Path, out: Path, say: Callable[[str], 
     if settings.profile_path.is_file():
         state.mkdir()
         shutil.copy(settings.profile_path, state / settings.profile_path.name)
-    alone = {"host": "127.0.0.1", "http_host": "127.0.0.1", "peers": (), "port": 0, "http_port": 0}
-    here = replace(settings, **alone, destinations=places, routes=(), state=state)  # type: ignore[arg-type]
+    here = alone(settings, places, state)
     children = Children(here)
     node = Node(here, lambda: _load(here, readings, children))
     node.start()
@@ -96,6 +101,12 @@ def _with_state(settings: Settings, film: Path, out: Path, say: Callable[[str], 
         children.close()
         pacs.stop()
         ehr.stop()
+
+
+def alone(settings: Settings, places: tuple[Destination, ...], state: Path) -> Settings:
+    """Settings of a node on loopback that knows nobody but `places`, whatever other node these settings are of."""
+    taken = {name: getattr(settings, name) for name in TAKEN}
+    return Settings(**taken, port=0, http_port=0, destinations=places, state=state)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import pty
@@ -633,6 +634,31 @@ def test_send_says_which_file_is_wrong(run: Run, tmp_path: Path, monkeypatch: py
     assert (code, out, f"wetread: {damaged}: file meta" in err, sent) == (4, "", True, [])
     code, _, err = run("send", "EHR@mllp://127.0.0.1:2575", note)
     assert (code, f"wetread: {note}: " in err, sent) == (4, True, [])
+
+
+@pytest.mark.parametrize(
+    "words", [("deidentify", "--out", "out"), ("reidentify", "--out", "out"), ("send", "PACS@127.0.0.1:1")]
+)
+def test_what_is_not_there_or_cannot_be_entered_is_said(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    film, shut, scan = tmp_path / "film.dcm", tmp_path / "study" / "shut", os.scandir
+    shut.mkdir(parents=True)
+    for place in (film, shut.parent / "film.dcm"):
+        place.write_bytes(phantoms.to_bytes(phantoms.make_film(BurnedInAnnotation="NO")))
+
+    def scandir(place: Any) -> Any:
+        if Path(place) == shut:
+            raise PermissionError(errno.EACCES, "Permission denied", str(place))
+        return scan(place)
+
+    monkeypatch.chdir(tmp_path)
+    assert run("deidentify", film, "--out", "copies")[0] == 0  # there is a ledger
+    monkeypatch.setattr(os, "scandir", scandir)
+    for path, said in ((tmp_path / "no.dcm", "expected a file or a folder"), (shut.parent, f"{shut}: cannot be read")):
+        code, out, err = run(*words, film, path)
+        assert (code, out, said in err) == (4, "", True)
+        assert not Path("out").exists()
 
 
 def test_hl7_goes_by_the_same_verbs(run: Run, tmp_path: Path) -> None:

@@ -93,9 +93,10 @@ def desk_of(context: click.Context) -> Iterator[Desk]:
 
 
 def files_of(paths: Sequence[Path]) -> list[Path]:
-    """The files that a person named, and those in the folders."""
-    found = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
-    files = [file for file in found if file.is_file()]
+    """The files that a person named, and those in the folders; what is not there or cannot be entered is refused."""
+    from wetread.acquire.source import named
+
+    files = [file.path for file in named(paths)]
     if not files:
         raise BadInput(f"{paths[0]}: expected a file or a folder of them, found none")
     return files

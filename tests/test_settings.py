@@ -10,7 +10,17 @@ import pytest
 from wetread.errors import SettingsError
 from wetread.infer import engine
 from wetread.routes import Route
-from wetread.settings import ENGINES, USUAL, Destination, Peer, Settings, bounds, load, parse_destination
+from wetread.settings import (
+    ENGINES,
+    USUAL,
+    Destination,
+    Peer,
+    Settings,
+    bounds,
+    load,
+    parse_destination,
+    shipped_models,
+)
 
 
 def test_defaults_work() -> None:
@@ -25,6 +35,17 @@ def test_precedence(tmp_path: Path) -> None:
     settings = load(path, {"WETREAD_HTTP_PORT": "3", "WETREAD_PORT": "4"}, port=5)
     assert (settings.ae_title, settings.http_port, settings.port) == ("FILE", 3, 5)
     assert load(environ={"WETREAD_CONFIG": str(path)}).ae_title == "FILE"
+
+
+@pytest.mark.parametrize(
+    ("text", "named"), [("", False), (".", True), ("./", True), ("models", True), ("~/models", True)]
+)
+def test_this_folder_is_a_folder_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, named: bool) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    place = tmp_path / "models" if "models" in text else tmp_path
+    for settings in (load(environ={"WETREAD_MODELS": text}), load(environ={}, models=text)):
+        assert settings.models_dir.absolute() == (place if named else shipped_models())
 
 
 @pytest.mark.parametrize(

@@ -550,11 +550,15 @@ def _value(name: str, kind: Any, raw: Any) -> Any:
             if not within["least"] <= number <= within["most"]:
                 raise ValueError("out of bounds")
             return number
-        if kind == "Path":
-            return Path(str(raw))
-        return str(raw)
+        return _place(str(raw)) if kind == "Path" else str(raw)
     except (TypeError, ValueError) as error:
         raise SettingsError(f"setting {name}: expected {_expected(name, kind)}, got {raw!r}") from error
+
+
+def _place(text: str) -> Path:
+    """Return a path; this folder, if it is named, by its whole name, as ``Path()`` says that nothing is."""
+    path = Path(text)
+    return Path.cwd() if text and path == Path() else path
 
 
 def _number(kind: str, raw: Any) -> int | float:

@@ -35,7 +35,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=NOTICE)
 @click.version_option(__version__, "--version", message="wetread %(version)s")
 @click.option("--config", type=click.Path(path_type=Path), help="Settings file (TOML).")
-@click.option("--models", type=click.Path(path_type=Path), help="Folder of model folders.")
+@click.option("--models", type=click.Path(), help="Folder of model folders.")
 @click.option("--engine", help="auto, openvino, onnxruntime, openvino-gpu, cuda or tensorrt.")
 @click.option("--build", help="auto, or the name of a build, such as fp32.")
 @click.option("--threads", type=int, help="Inference threads; 0: all cores.")

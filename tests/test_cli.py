@@ -661,6 +661,37 @@ def test_what_is_not_there_or_cannot_be_entered_is_said(
         assert not Path("out").exists()
 
 
+def test_a_file_that_cannot_be_read_is_named_and_the_others_go_on(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[list[bytes]] = []
+
+    def deliver(place: Destination, items: list[bytes], *_: object) -> list[int]:
+        sent.append(items)
+        return [0] * len(items)
+
+    monkeypatch.setattr(wire, "deliver", deliver)
+    folder, why = tmp_path / "study", "cannot be read: Input/output error"
+    folder.mkdir()
+    film, broken = folder / "film.dcm", folder / "broken.dcm"
+    film.write_bytes(phantoms.to_bytes(phantoms.make_film(BurnedInAnnotation="NO")))
+    broken.symlink_to("/proc/self/mem")  # nobody, not even root, can read its first byte
+    for verb in ("deidentify", "reidentify"):
+        code, out, _ = run(verb, folder, "--out", tmp_path / verb, "--json")
+        rows = {row["file"]: row["refused"] for row in json.loads(out)}
+        assert (code, rows[str(broken)], len(rows)) == (4, why, 2)
+    assert len(list((tmp_path / "deidentify").iterdir())) == 1
+    code, out, err = run("send", "PACS@127.0.0.1:104", folder)
+    assert (code, len(out.splitlines()), f"{broken}: not sent: {why}" in err) == (1, 1, True)
+    assert sent.pop() == [film.read_bytes()]
+    for words in (("send", "PACS@127.0.0.1:104"), ("check",), ("demo",)):
+        code, out, err = run(*words, broken)
+        assert (code, out, str(broken) in err, "Input/output error" in err, sent) == (4, "", True, True, []), words
+    for name in ("read", "check", "deidentify", "reidentify", "send", "demo"):
+        arguments = [one.type for one in cli.commands.commands[name].params if isinstance(one, click.Argument)]
+        assert not [one for one in arguments if isinstance(one, click.Path) and one.readable], name
+
+
 def test_hl7_goes_by_the_same_verbs(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "x.hl7"
     file.write_bytes(b"MSH|^~\\&|W||||20261128||ORU^R01^ORU_R01|C1|P|2.5.1\r")

@@ -28,6 +28,8 @@ NOTICE = "Decision support for research and evaluation; not a certified medical 
 MOST = 2**63 - 1
 #: The number of a job.
 JOB = click.IntRange(0, MOST)
+#: A file or folder that a verb reads; one that cannot be read is bad input, no wrong usage.
+FILE = click.Path(readable=False, path_type=Path)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
@@ -116,5 +118,22 @@ def dicom_of(paths: Sequence[Path]) -> list[Path]:
 
 
 def _begins_as_dicom(file: Path) -> bool:
-    with file.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
+    try:
+        with file.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:  # not passed over: `bytes_of` says why
+        return True
+
+
+def bytes_of(file: Path) -> bytes:
+    """What a file holds.
+
+    Raises
+    ------
+    BadInput
+        It cannot be read; whoever asked says which.
+    """
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise BadInput(f"cannot be read: {error.strerror}") from error

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wetread.cli.base import BAD_INPUT, OK, commands, dicom_of, emit, files_of, json_option, settings_of
+from wetread.cli.base import BAD_INPUT, FILE, OK, bytes_of, commands, dicom_of, emit, files_of, json_option, settings_of
 from wetread.errors import BadInput
 from wetread.settings import KEPT
 
@@ -29,7 +29,7 @@ ledger_option = click.option(
 
 
 @commands.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=True, type=FILE)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the copies.")
 @click.option(
     "--keep", multiple=True, help="Option of the profile; repeatable. Without: shifted-dates, descriptors, patient."
@@ -62,7 +62,7 @@ def deidentify(
 
 
 @commands.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=True, type=FILE)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
 @ledger_option
 @json_option
@@ -90,7 +90,7 @@ def rewritten(
     for number, file in enumerate(files, 1 + max(there, default=0)):
         place = out / f"{number:06d}.dcm"
         try:
-            data = change(file.read_bytes())
+            data = change(bytes_of(file))
             with place.open("xb") as copy:
                 copy.write(data)
             rows.append({"file": str(file), "copy": str(place), "refused": ""})

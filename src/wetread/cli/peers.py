@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wetread.cli.base import FAILED, OK, commands, console, dicom_of, emit, files_of, json_option, settings_of
+from wetread.cli.base import (
+    FAILED,
+    FILE,
+    OK,
+    bytes_of,
+    commands,
+    console,
+    dicom_of,
+    emit,
+    files_of,
+    json_option,
+    settings_of,
+)
 from wetread.errors import BadInput, SettingsError
 from wetread.settings import Destination, Settings, parse_destination
 
@@ -45,7 +57,7 @@ def echo(context: click.Context, destination: str, as_json: bool) -> None:
 
 @commands.command()
 @click.argument("destination")
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=True, type=FILE)
 @json_option
 @click.pass_context
 def send(context: click.Context, destination: str, paths: tuple[Path, ...], as_json: bool) -> None:
@@ -74,14 +86,14 @@ def proven(place: Destination, files: Sequence[Path], named: Sequence[Path]) -> 
     Raises
     ------
     BadInput
-        A file that was named, or every one, is no document of the destination's protocol.
+        A file that was named, or every one, cannot be read or is no document of the destination's protocol.
     """
     from wetread.wire.deliver import proof
 
     items = {}
     for file in files:
-        data = file.read_bytes()
         try:
+            data = bytes_of(file)
             proof(place, data)
             items[file] = data
         except BadInput as error:

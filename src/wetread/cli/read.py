@@ -6,11 +6,23 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from wetread.cli.base import FAILED, NOT_READ, NOTICE, OK, commands, console, emit, json_option, settings_of
+from wetread.cli.base import (
+    FAILED,
+    FILE,
+    NOT_READ,
+    NOTICE,
+    OK,
+    bytes_of,
+    commands,
+    console,
+    emit,
+    json_option,
+    settings_of,
+)
 from wetread.errors import BadInput
 from wetread.settings import Settings
 
@@ -20,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @commands.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=True, type=FILE)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the documents.")
 @click.option("--age", type=click.IntRange(1, 150), help="Age of the patient on PNGs and JPEGs, completed years.")
 @json_option
@@ -115,7 +127,7 @@ def show_reading(reading: Reading, places: list[Path]) -> None:
 
 
 @commands.command()
-@click.argument("film", required=False, type=click.Path(path_type=Path))
+@click.argument("film", required=False, type=FILE)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("out/demo"), help="Folder for the documents.")
 @json_option
 @click.pass_context
@@ -137,16 +149,14 @@ def demo(context: click.Context, film: Path | None, out: Path, as_json: bool) ->
 
 
 @commands.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=True, type=FILE)
 @json_option
 @click.pass_context
 def check(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
     """Judge SR, SEG, PM, SC, KOS, GSPS, PDF and label maps against our table of the standard's rules."""
-    from wetread import report
-
     if missing := [path for path in paths if not path.is_file()]:
         raise BadInput(f"expected a file at {missing[0]}, found {'a folder' if missing[0].is_dir() else 'none'}")
-    found = {str(path): [dataclasses.asdict(p) for p in report.check(path.read_bytes())] for path in paths}
+    found = {str(path): judged(path) for path in paths}
     if as_json:
         emit(found)
     else:
@@ -156,3 +166,13 @@ def check(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> Non
             for problem in problems:
                 click.echo(f"  {problem['sentence']} [{problem['clause']}]")
     context.exit(OK if not any(found.values()) else FAILED)
+
+
+def judged(path: Path) -> list[dict[str, Any]]:
+    """The problems of one document."""
+    from wetread import report
+
+    try:
+        return [dataclasses.asdict(problem) for problem in report.check(bytes_of(path))]
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from error

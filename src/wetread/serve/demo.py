@@ -55,18 +55,22 @@ def run(settings: Settings, film: Path | None, out: Path, say: Callable[[str], N
     Raises
     ------
     BadInput
-        The film is not there.
+        The film is not there, or cannot be read.
     WetreadError
         A model did not load, or a document did not come back in time.
     """
     film = film or real_film()
-    if not film.is_file():
-        raise BadInput(f"{film}: expected a DICOM file, found none")
+    try:
+        data = film.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{film}: expected a DICOM file, found none: {error.strerror}") from error
     with tempfile.TemporaryDirectory(prefix="wetread-demo-") as folder:
-        return _with_state(settings, film, out, say, Path(folder))
+        return _with_state(settings, film.name, data, out, say, Path(folder))
 
 
-def _with_state(settings: Settings, film: Path, out: Path, say: Callable[[str], None], folder: Path) -> Outcome:
+def _with_state(
+    settings: Settings, name: str, data: bytes, out: Path, say: Callable[[str], None], folder: Path
+) -> Outcome:
     readings: list[Reading] = []
     pacs, ehr = Receiver(folder / "pacs"), Record()
     pacs.start()
@@ -87,10 +91,9 @@ def _with_state(settings: Settings, film: Path, out: Path, say: Callable[[str], 
         say(f"Node WETREAD listens on 127.0.0.1:{node.port}, health and metrics on 127.0.0.1:{node.http_port}.")
         address = Destination(here.ae_title, "127.0.0.1", node.port)
         dimse.echo(address)
-        data = film.read_bytes()
         start = time.perf_counter()
         dimse.send(address, [data])
-        say(f"Sent {film.name} by C-STORE ({len(data) / 1e6:.1f} MB); it is on the node's disk.")
+        say(f"Sent {name} by C-STORE ({len(data) / 1e6:.1f} MB); it is on the node's disk.")
         _wait_for(pacs, ehr, readings, start)
         seconds = time.perf_counter() - start
         say(f"The receiver PACS got {len(pacs.receipts)} documents by C-STORE.")

@@ -8,10 +8,13 @@ import errno
 import json
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -711,3 +714,34 @@ def test_doctor_warns_of_patients_in_plain_text() -> None:
     assert found("mllp://127.0.0.1:2575") == found("mllps://ehr.example:2575") == [(True, False)]
     assert found("mllp://ehr.example:2575") == [(False, True)]
     assert found("https://pacs.example/dicom-web") == []
+
+
+def test_doctor_says_why_a_node_would_not_start(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, imported, page = tmp_path / "file", tmp_path / "imported", tmp_path / "page"
+    file.write_text("")
+    page.mkdir()
+    (page / "index.html").write_text("")
+    shutil.copytree(models, imported, ignore=shutil.ignore_patterns("certificate.json"))
+
+    def version(name: str) -> str:
+        if name in gone:
+            raise PackageNotFoundError(name)
+        return "1.0"
+
+    def bad(settings: Settings) -> list[str]:
+        looked = (doctor._packages, doctor._engines, doctor._state, doctor._viewer)
+        return [row.what for look in looked for row in look(settings) if not (row.ok or row.optional)]
+
+    gone = {"psycopg", "opentelemetry-exporter-otlp-proto-http"}
+    monkeypatch.setattr(doctor, "version", version)
+    good = Settings(models=models, state=tmp_path / "state", viewer=page)
+    assert bad(good) == []
+    assert bad(dataclasses.replace(good, models=imported)) == ["models"]
+    assert bad(dataclasses.replace(good, viewer=tmp_path / "nowhere")) == ["viewer"]
+    assert bad(dataclasses.replace(good, state=file)) == bad(dataclasses.replace(good, state=file / "state"))
+    assert bad(dataclasses.replace(good, state=file)) == ["state folder"]
+    assert bad(dataclasses.replace(good, index_url="postgresql://db.example/index")) == ["psycopg"]
+    assert bad(dataclasses.replace(good, otlp_endpoint="http://127.0.0.1:4318")) == sorted(gone)[:1]
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [one for name in ("serve", "fhir", "postgres") for one in project["optional-dependencies"][name]]
+    assert {re.split(r"[>\[]", one)[0] for one in extras} <= set(doctor.PACKAGES)

@@ -42,7 +42,12 @@ PACKAGES: dict[str, tuple[str, str, bool]] = {
     "pylibjpeg-rle": ("fast RLE pixels", "pip install wetread", False),
     "sqlalchemy": ("wetread serve", "pip install 'wetread[serve]'", True),
     "uvicorn": ("/health, /ready, /metrics", "pip install 'wetread[serve]'", True),
+    "starlette": ("/health, /ready, /metrics", "pip install 'wetread[serve]'", True),
+    "prometheus-client": ("/metrics", "pip install 'wetread[serve]'", True),
     "websockets": ("events of the worklist", "pip install 'wetread[serve]'", True),
+    "psycopg": ("an index that several nodes share", "pip install 'wetread[postgres]'", True),
+    "pyjwt": ("tokens of a record's authorization server", "pip install 'wetread[fhir]'", True),
+    "cryptography": ("tokens of a record's authorization server", "pip install 'wetread[fhir]'", True),
     "opentelemetry-exporter-otlp-proto-http": ("spans for a collector", "pip install 'wetread[tracing]'", True),
     "torch": ("wetread lab: training", "pip install 'wetread[lab]'", True),
 }
@@ -56,12 +61,13 @@ def examine(settings: Settings) -> tuple[Row, ...]:
     """Look at everything; nothing is changed."""
     return (
         *_host(),
-        *_packages(),
+        *_packages(settings),
         *_engines(settings),
         *_routes(settings),
         *_state(settings),
         _late(settings),
         *_doors(settings),
+        *_viewer(settings),
         *_peers(),
     )
 
@@ -72,8 +78,10 @@ def _host() -> Iterator[Row]:
     yield Row("processor", True, f"{os.cpu_count()} cores, {platform.machine()}")
 
 
-def _packages() -> Iterator[Row]:
-    for name, (use, remedy, optional) in PACKAGES.items():
+def _packages(settings: Settings) -> Iterator[Row]:
+    asked = {"psycopg": settings.index_url, "opentelemetry-exporter-otlp-proto-http": settings.otlp_endpoint}
+    for name, (use, remedy, spared) in PACKAGES.items():
+        optional = spared and not asked.get(name)
         try:
             yield Row(name, True, f"{version(name)} ({use})", optional=optional)
         except PackageNotFoundError:
@@ -84,8 +92,9 @@ def _engines(settings: Settings) -> Iterator[Row]:
     """Every certified build on every engine reproduces its golden output, or says why not."""
     try:
         models = infer.find(settings.models_dir)
+        infer.holding(models)
     except WetreadError as error:
-        yield Row("models", False, str(error), "name the folder with --models")
+        yield Row("models", False, str(error), "name another folder with --models")
         return
     if not models:
         yield Row("models", False, f"none in {settings.models_dir}", "name another folder with --models")
@@ -122,7 +131,7 @@ def _routes(settings: Settings) -> Iterator[Row]:
 def _state(settings: Settings) -> Iterator[Row]:
     place = settings.state_dir
     parent = next(folder for folder in [place, *place.parents] if folder.exists())
-    ok = os.access(parent, os.W_OK)
+    ok = parent.is_dir() and os.access(parent, os.W_OK)
     free = shutil.disk_usage(parent).free // (1 << 20)
     yield Row("state folder", ok, f"{place}, {free} MiB free", "" if ok else "name another with --state")
     profile = infer.read_profile(settings.profile_path)
@@ -158,6 +167,21 @@ def _doors(settings: Settings) -> Iterator[Row]:
         )
     except SettingsError as error:
         yield Row("doors", False, "the node would not start", str(error))
+
+
+def _viewer(settings: Settings) -> Iterator[Row]:
+    """Whether the folder of the web viewer holds one."""
+    if settings.viewer == Path():
+        return
+    try:
+        from wetread.serve import viewer
+
+        viewer.routes(settings.viewer)
+        yield Row("viewer", True, str(settings.viewer))
+    except ImportError:  # a row above says what is not installed
+        return
+    except SettingsError as error:
+        yield Row("viewer", False, "the node would not start", str(error))
 
 
 def _alerts(settings: Settings) -> Iterator[Row]:

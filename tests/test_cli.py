@@ -745,3 +745,39 @@ def test_doctor_says_why_a_node_would_not_start(models: Path, tmp_path: Path, mo
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = [one for name in ("serve", "fhir", "postgres") for one in project["optional-dependencies"][name]]
     assert {re.split(r"[>\[]", one)[0] for one in extras} <= set(doctor.PACKAGES)
+
+
+#: Runs each verb of the arguments, one a word list, as where an extra is not installed.
+BARE = """
+import json, sys
+sys.modules.update(dict.fromkeys(json.loads(sys.argv[1])))
+from wetread import cli
+places = sys.argv[3:]
+for words in json.loads(sys.argv[2]):
+    sys.argv = ["wetread", *places, *words]
+    try:
+        cli.main()
+    except SystemExit as stop:
+        print(stop.code, flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("extra", "gone", "verbs"),
+    [
+        (
+            "serve",
+            ["prometheus_client", "sqlalchemy", "starlette", "uvicorn", "websockets"],
+            ["serve", "demo", "jobs list", "withheld list", "conformance", "route 1"],
+        ),
+        ("lab", ["matplotlib", "nibabel", "torch"], ["lab train ct-lungs", "lab export ct-lungs"]),
+    ],
+)
+def test_an_extra_that_is_not_there_is_named(
+    models: Path, tmp_path: Path, extra: str, gone: list[str], verbs: list[str]
+) -> None:
+    places = ["--models", str(models), "--state", str(tmp_path)]
+    words = [json.dumps(gone), json.dumps([verb.split() for verb in verbs]), *places]
+    done = subprocess.run([sys.executable, "-c", BARE, *words], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["2"] * len(verbs), done.stderr
+    assert done.stderr.count(f"pip install 'wetread[{extra}]'") == len(verbs)

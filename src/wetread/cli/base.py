@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wetread import __version__
-from wetread.errors import BadInput
+from wetread.errors import BadInput, SettingsError
 from wetread.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -82,9 +82,19 @@ def say(as_json: bool, what: str, outcome: Any) -> None:
 
 
 @contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Say how to get the libraries of an extra when one is missing."""
+    try:
+        yield
+    except ImportError as error:
+        raise SettingsError(f"{name}: {error.name} is not installed; pip install 'wetread[{name}]'") from error
+
+
+@contextmanager
 def desk_of(context: click.Context) -> Iterator[Desk]:
     """The index of the state folder that the settings name."""
-    from wetread.jobs.desk import Desk
+    with extra("serve"):
+        from wetread.jobs.desk import Desk
 
     settings = settings_of(context)
     desk = Desk(settings.state_dir, settings.index_url)

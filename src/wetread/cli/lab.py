@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
-from wetread.cli.base import commands, console, emit, json_option, say, settings_of
-from wetread.errors import BadInput, SettingsError
+from wetread.cli.base import commands, console, emit, extra, json_option, say, settings_of
+from wetread.errors import BadInput
 
 
 @commands.group(epilog="Needs the extra `lab`: pip install 'wetread[lab]'.")
@@ -55,25 +53,16 @@ evidence_option = click.option(
 )
 
 
-@contextmanager
-def lab_extra() -> Iterator[None]:
-    """Say how to get the lab's libraries when one is missing."""
-    try:
-        yield
-    except ImportError as error:
-        raise SettingsError(f"lab: {error.name} is not installed; pip install 'wetread[lab]'") from error
-
-
 def lab_commands() -> Any:
     """The lab's functions; torch is imported here and nowhere else."""
-    with lab_extra():
+    with extra("lab"):
         from wetread.lab import commands as lab_functions
     return lab_functions
 
 
 def recipe_of(_context: click.Context, _parameter: click.Parameter | None, name: str) -> str:
     """The name of a recipe that there is, or a TOML file; another name is wrong usage."""
-    with lab_extra():
+    with extra("lab"):
         from wetread.lab.plan import load_plan
     if not name.endswith(".toml"):
         try:
@@ -105,8 +94,8 @@ def train(
     as_json: bool,
 ) -> None:
     """Train a model by its recipe, a name such as ct-lungs or a TOML file; its data are audited first."""
-    from wetread.lab import audit as room
-
+    with extra("lab"):
+        from wetread.lab import audit as room
     told = lab_commands().ask(recipe, data, folder, accepted.strip())
     if not as_json:
         for table in room.tables(told):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wetread.cli.base import FAILED, NOTICE, OK, commands, emit, json_option, settings_of
+from wetread.cli.base import FAILED, NOTICE, OK, commands, emit, extra, json_option, settings_of
 from wetread.errors import SettingsError
 from wetread.settings import Settings
 
@@ -52,7 +52,8 @@ def serve(
             click.echo(who_may_call(settings))
             click.secho(NOTICE, dim=True)
 
-    run(settings, started)
+    with extra("serve"):  # the node is imported while its models load
+        run(settings, started)
 
 
 @commands.command()
@@ -100,8 +101,8 @@ def show_settings(context: click.Context, as_json: bool) -> None:
 @click.pass_context
 def conformance(context: click.Context, out: Path | None, as_json: bool) -> None:
     """Give the DICOM conformance statement (PS3.2) of this node, made from its code and settings."""
-    from wetread.serve.conformance import pages
-
+    with extra("serve"):
+        from wetread.serve.conformance import pages
     made = pages(settings_of(context))
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wetread.cli.base import NOT_READ, OK, console, emit, json_option, say, settings_of
-from wetread.cli.lab import accept_option, lab, lab_commands, lab_extra, recipe_of, run_option
+from wetread.cli.base import NOT_READ, OK, console, emit, extra, json_option, say, settings_of
+from wetread.cli.lab import accept_option, lab, lab_commands, recipe_of, run_option
 
 if TYPE_CHECKING:
     from wetread.lab.audit import Decoded
@@ -32,7 +32,7 @@ def data(context: click.Context, /, folders: tuple[Path, ...], out: Path, as_jso
 
     from wetread import acquire
 
-    with lab_extra():
+    with extra("lab"):
         from wetread.lab import audit as room
 
     settings = settings_of(context)
@@ -67,7 +67,7 @@ def data(context: click.Context, /, folders: tuple[Path, ...], out: Path, as_jso
 @click.pass_context
 def take_in(context: click.Context, source: Path, description: Path, as_json: bool) -> None:
     """Make a model folder of a MONAI bundle, an ONNX file or weights; a TOML file says what it is."""
-    with lab_extra():
+    with extra("lab"):
         from wetread.lab.intake.take import take_in
     folder = take_in(source, description, settings_of(context).models_dir)
     if as_json:

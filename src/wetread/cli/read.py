@@ -20,6 +20,7 @@ from wetread.cli.base import (
     commands,
     console,
     emit,
+    extra,
     json_option,
     settings_of,
 )
@@ -133,8 +134,8 @@ def show_reading(reading: Reading, places: list[Path]) -> None:
 @click.pass_context
 def demo(context: click.Context, film: Path | None, out: Path, as_json: bool) -> None:
     """Start a node, a small PACS and a small record on loopback, send a film, show the wet read, end."""
-    from wetread.serve.demo import run
-
+    with extra("serve"):
+        from wetread.serve.demo import run
     outcome = run(settings_of(context), film, out, say=(lambda line: None) if as_json else click.echo)
     if as_json:
         emit({"seconds": outcome.seconds, "documents": [str(place) for place in outcome.documents]})

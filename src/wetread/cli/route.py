@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wetread.cli.base import JOB, commands, console, desk_of, emit, json_option, settings_of
+from wetread.cli.base import JOB, commands, console, desk_of, emit, extra, json_option, settings_of
 
 if TYPE_CHECKING:
     pass
@@ -34,8 +34,10 @@ def route(
     """Say what the rules decide for files, folders or jobs of the node: models, lane, destinations, documents."""
     from wetread.contain.children import Children
     from wetread.contain.decoder import decoder
-    from wetread.jobs.explained import explained
     from wetread.records import Sender
+
+    with extra("serve"):
+        from wetread.jobs.explained import explained
 
     settings = settings_of(context)
     sender = Sender(calling_ae, called_ae or settings.ae_title, at or datetime.now())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pwd
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,20 @@ def test_this_folder_is_a_folder_too(tmp_path: Path, monkeypatch: pytest.MonkeyP
     place = tmp_path / "models" if "models" in text else tmp_path
     for settings in (load(environ={"WETREAD_MODELS": text}), load(environ={}, models=text)):
         assert settings.models_dir.absolute() == (place if named else shipped_models())
+
+
+def test_where_there_is_no_home_a_place_must_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(_: object) -> None:
+        raise KeyError
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    monkeypatch.setattr(pwd, "getpwnam", nobody)
+    homeless = load(environ={"WETREAD_MODELS": "~nobody/models"})
+    for name in ("state", "models"):
+        with pytest.raises(SettingsError, match=f"setting {name}: ~.*: expected a home folder, .* with --{name}"):
+            getattr(homeless, f"{name}_dir")
+    assert load(environ={"WETREAD_STATE": "/var/lib/wetread"}).profile_path.name == "profile.json"
 
 
 @pytest.mark.parametrize(

@@ -355,12 +355,12 @@ class Settings:
     @property
     def models_dir(self) -> Path:
         """The folder of model folders in force."""
-        return self.models.expanduser() if self.models != Path() else shipped_models()
+        return _at_home("models", self.models) if self.models != Path() else shipped_models()
 
     @property
     def state_dir(self) -> Path:
         """The folder of the spool, the index and the profile."""
-        return self.state.expanduser()
+        return _at_home("state", self.state)
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -398,6 +398,22 @@ class Settings:
     def profile_path(self) -> Path:
         """Where `wetread tune` remembers what it measured."""
         return self.state_dir / "profile.json"
+
+
+def _at_home(name: str, path: Path) -> Path:
+    """Return the folder of a setting with its ``~`` resolved.
+
+    Raises
+    ------
+    SettingsError
+        There is no such home.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise SettingsError(
+            f"setting {name}: {path}: expected a home folder, found none; name another place with --{name}"
+        ) from error
 
 
 def shipped_models() -> Path:

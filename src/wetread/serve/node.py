@@ -115,7 +115,7 @@ class Node:
         settings = self.settings
         with ExitStack() as undo:  # what was opened is closed again if the rest cannot be
             self.store = Store(
-                settings.state.expanduser(),
+                settings.state_dir,
                 failpoint=self._failpoint,
                 url=settings.index_url,
                 lease_s=settings.lease_s,

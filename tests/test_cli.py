@@ -236,6 +236,12 @@ def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (1, "wetread: No space left on device\n")
 
 
+def test_a_closed_output_ends_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert run("settings")[::2] == (0, "")
+    assert run("models")[::2] == (0, "")
+
+
 def test_steps_are_scheduled_on_worklists_of_dicom_only(run: Run) -> None:
     code, _, err = run("worklist", "EHR@fhir+https://ehr.example/fhir")
     assert code == 2

@@ -29,7 +29,8 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # as standard error is: a file's name need not be UTF-8
     try:
         code = commands.main(standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed, as some who start us in the background do
+            sys.stdout.flush()
         sys.exit(code)
     except click.ClickException as error:
         error.show()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 from tests.lab.films import drawn_films
 from wetread import cli
 from wetread.errors import BadInput
+from wetread.lab import commands
 from wetread.lab.augment import Augment
 from wetread.lab.data import held_back, kermany
 from wetread.lab.plan import RECIPES, load_plan, recipe_of
@@ -171,6 +174,15 @@ def test_another_recipe_than_there_is_is_wrong_usage(
                 cli.main()
             assert stop.value.code == expected, verb
             assert "or a .toml file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["train", "recover"])
+def test_several_weights_are_one_document(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, verb: str) -> None:
+    files = [tmp_path / f"fold{fold}" / "weights.pt" for fold in range(2)]
+    monkeypatch.setattr(commands, "ask", lambda *given: None)
+    monkeypatch.setattr(commands, verb, lambda *given, **named: files)
+    made = CliRunner().invoke(cli.commands, ["lab", verb, "ct-lungs", "--data", str(tmp_path), "--json"])
+    assert json.loads(made.output) == [str(file) for file in files]
 
 
 def test_missing_data_says_what_to_do(tmp_path: Path) -> None:

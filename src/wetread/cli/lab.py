@@ -60,6 +60,15 @@ def lab_commands() -> Any:
     return lab_functions
 
 
+def say_each(as_json: bool, what: str, places: list[Path]) -> None:
+    """Print where several things were written; in JSON one list."""
+    if as_json:
+        emit(places)
+        return
+    for place in places:
+        say(as_json, what, place)
+
+
 def recipe_of(_context: click.Context, _parameter: click.Parameter | None, name: str) -> str:
     """The name of a recipe that there is, or a TOML file; another name is wrong usage."""
     with extra("lab"):
@@ -101,8 +110,8 @@ def train(
         for table in room.tables(told):
             console().print(table)
     models = settings_of(context).models_dir
-    for weights in lab_commands().train(recipe, data, folder, models, resume=not fresh, epochs=epochs, fold=fold):
-        say(as_json, "weights", weights)
+    weights = lab_commands().train(recipe, data, folder, models, resume=not fresh, epochs=epochs, fold=fold)
+    say_each(as_json, "weights", weights)
 
 
 @lab.command()
@@ -149,8 +158,8 @@ def compare(
 @click.pass_context
 def recover(context: click.Context, model: str, data: Path, folder: Path, as_json: bool) -> None:
     """Read a model that ships back into a run folder, to prune, quantize and certify it anew without training it."""
-    for weights in lab_commands().recover(model, data, folder, settings_of(context).models_dir):
-        say(as_json, "weights", weights)
+    weights = lab_commands().recover(model, data, folder, settings_of(context).models_dir)
+    say_each(as_json, "weights", weights)
 
 
 @lab.command()

@@ -71,6 +71,16 @@ def test_a_refused_split_trains_nothing(data: Path, monkeypatch: pytest.MonkeyPa
     assert {path.name for path in (data / "run" / "cxr-toy").iterdir()} == {"audit"}
 
 
+def test_a_fold_of_a_recipe_without_folds_is_refused(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "load_plan", lambda name: FILMS)
+    said = r"fold: expected none, as cxr-toy has no table \[folds\]; got 1"
+    with pytest.raises(BadInput, match=said):
+        commands.ask("cxr-toy", data, data / "run", fold=1)
+    with pytest.raises(BadInput, match=said):
+        commands.train("cxr-toy", data, data / "run", data, fold=1)
+    assert not (data / "run").exists()
+
+
 def test_films_held_back_are_a_part_of_their_own(data: Path) -> None:
     films(data / "films")
     table = FILMS | {"train": FILMS["train"] | {"held_back": 0.4, "seed": 1}}

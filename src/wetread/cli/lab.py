@@ -105,7 +105,7 @@ def train(
     """Train a model by its recipe, a name such as ct-lungs or a TOML file; its data are audited first."""
     with extra("lab"):
         from wetread.lab import audit as room
-    told = lab_commands().ask(recipe, data, folder, accepted.strip())
+    told = lab_commands().ask(recipe, data, folder, accepted.strip(), fold)
     if not as_json:
         for table in room.tables(told):
             console().print(table)

@@ -55,9 +55,17 @@ __all__ = [
 ]
 
 
-def ask(recipe: str | Path, data: Path, out: Path, accepted: str = "") -> dict[str, Any]:
+def ask(recipe: str | Path, data: Path, out: Path, accepted: str = "", fold: int | None = None) -> dict[str, Any]:
     """Return the audit of a recipe's data and split, which training asks first: see `wetread.lab.clearance.cleared`."""
-    return cleared(load_plan(recipe), data, out, accepted)
+    return cleared(_planned(recipe, fold), data, out, accepted)
+
+
+def _planned(recipe: str | Path, fold: int | None) -> dict[str, Any]:
+    """Return the table of a recipe of which a fold may be asked."""
+    table = load_plan(recipe)
+    if fold is not None and "folds" not in table:
+        raise BadInput(f"fold: expected none, as {recipe} has no table [folds]; got {fold}")
+    return table
 
 
 def train(
@@ -98,10 +106,10 @@ def train(
     Raises
     ------
     BadInput
-        The recipe or the data is not there, the split fails its audit, or a classifier comes before cxr-lungs has
-        shipped.
+        The recipe, its fold or the data is not there, the split fails its audit, or a classifier comes before cxr-lungs
+        has shipped.
     """
-    table = load_plan(recipe)
+    table = _planned(recipe, fold)
     cleared(table, data, out, accepted)
     if epochs is not None:
         table["train"] |= {"epochs": epochs, "steps": 0}

@@ -206,6 +206,7 @@ def test_not_read_is_3(run: Run) -> None:
             ("--build", "nope", "tune"),
         ),
         ("--build", "nope", "serve", "--port", "0", "--http-port", "0"),
+        *(("tune", "--seconds", seconds) for seconds in ("-1", "nan", "inf")),
     ],
 )
 def test_usage_is_2(run: Run, words: tuple[str, ...]) -> None:
@@ -311,6 +312,37 @@ def test_models_cuts_no_name_at_80_columns(monkeypatch: pytest.MonkeyPatch) -> N
     for model in infer.find(Settings().models_dir):
         cells = [[cell.strip() for cell in line.split("│")] for line in out.splitlines() if model.id in line]
         assert [row[4] for row in cells] == [build.name for build in model.builds]
+
+
+def test_tune_cuts_nothing_at_80_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    why = "expected the golden output, got another: " + "a long reason " * 9
+    tried = []
+
+    def trial(model: infer.Model, option: infer.Choice, *_: object) -> infer.Trial:
+        tried.append((option.build, option.engine))
+        build = model.build(option.build)
+        row = Measured(build.device_uid, build.sha256, option.engine, 0, 16, 16, 1234.567, 1.0, 9999.0, 3)
+        return infer.Trial(model, option, *(((), why) if option.engine == "openvino" else ((row,),)))
+
+    monkeypatch.setattr(infer, "trial", trial)
+    monkeypatch.setenv("COLUMNS", "80")
+    out = CliRunner().invoke(cli.commands, ["--state", str(tmp_path), "tune"]).output
+    rows = [[cell.strip() for cell in line.split("│")][1:] for line in out.splitlines() if "│" in line]
+    assert [(row[0], row[1]) for row in rows] == tried
+    done = [row for row, (_, engine) in zip(rows, tried, strict=True) if engine != "openvino"]
+    assert done
+    assert all((row[2], row[4], row[5]) == ("1234.57", "9999", "all, 16, 16") for row in done)
+    assert out.count(f"on openvino failed: {why}\n") == len(rows) - len(done)
+    assert all(f"{model.id}\n" in out.replace(" ", "") for model in infer.find(Settings().models_dir))
+    assert "Remembered in" in out
+
+
+def test_tune_of_models_without_a_certificate_remembers_nothing(models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models, tmp_path / "models", ignore=shutil.ignore_patterns("certificate.json"))
+    words = ["--models", str(tmp_path / "models"), "--state", str(tmp_path / "state"), "tune"]
+    made = CliRunner().invoke(cli.commands, words)
+    assert (made.exit_code, "Nothing to measure" in made.output, "Remembered" in made.output) == (0, True, False)
+    assert not (tmp_path / "state").exists()
 
 
 def test_tune_remembers_each_model_as_soon_as_it_is_measured(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +12,12 @@ from wetread.cli.base import FAILED, OK, commands, console, emit, json_option, s
 from wetread.settings import Settings
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from wetread.infer import Profile, Trial
+
+#: How long a shape may be measured.
+MOST_SECONDS = 3600
 
 
 @commands.command()
@@ -50,8 +56,21 @@ def models(context: click.Context, as_json: bool) -> None:
     console().print(table)
 
 
+def seconds_of(_context: click.Context, _parameter: click.Parameter, seconds: float) -> float:
+    """A time for which a shape can be measured; with 0 it is asked three times."""
+    if not 0 <= seconds <= MOST_SECONDS:  # nan is no time either
+        raise click.BadParameter(f"expected 0 to {MOST_SECONDS}, got {seconds:g}")
+    return seconds
+
+
 @commands.command()
-@click.option("--seconds", default=0.3, show_default=True, help="How long each shape of a build is measured.")
+@click.option(
+    "--seconds",
+    default=0.3,
+    show_default=True,
+    callback=seconds_of,
+    help="How long each shape of a build is measured.",
+)
 @click.option("--certify", "certifies", is_flag=True, help="First admit graphics processors that answer as certified.")
 @json_option
 @click.pass_context
@@ -91,6 +110,8 @@ def tune(context: click.Context, seconds: float, certifies: bool, as_json: bool)
         ]
         choices = {name: dataclasses.asdict(choice) for name, choice in chosen.items()}
         emit({**dataclasses.asdict(profile), "chosen": choices, "failed": failed, "late_ms": late})
+    elif not trials:
+        click.echo(f"Nothing to measure: no model in {settings.models_dir} is certified for an engine of this host.")
     else:
         show_trials(trials, profile, settings)
         for name, ms in late.items():
@@ -101,29 +122,45 @@ def tune(context: click.Context, seconds: float, certifies: bool, as_json: bool)
 
 
 def show_trials(trials: list[Trial], profile: Profile, settings: Settings) -> None:
-    """A table with bars: each build on each engine in its best shape, what was chosen and why."""
+    """A table a model, below it why builds failed, and how it was chosen."""
+    from wetread import infer
+
+    for _, made in itertools.groupby(trials, lambda one: one.model.id):
+        mine = list(made)
+        console().print(trials_table(mine, profile, settings))
+        for one in mine:
+            if not one.rows:
+                click.echo(f"{one.choice.build} on {one.choice.engine} failed: {one.failure}")
+    order = ", ".join(infer.PREFERENCE)
+    click.echo(f"Chosen: among the builds within {infer.NEARLY:g} times of the fastest, the first of {order}.")
+
+
+def trials_table(mine: list[Trial], profile: Profile, settings: Settings) -> Table:
+    """Each build of a model on each engine in its best shape, with bars; narrow enough for 80 columns."""
+    from rich.bar import Bar
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from wetread import infer
 
-    late = settings.deadline_ms
-    table = Table("model", "build", "engine", "one image, ms", "", "images/s", "threads", "streams", "batch", "")
-    for one in trials:
-        choice = infer.chosen_by(settings, one.model, profile)
-        mine = [other for other in trials if other.model.id == one.model.id and other.rows]
+    model, late = mine[0].model, settings.deadline_ms
+    choice = infer.chosen_by(settings, model, profile)
+    slowest = max((infer.shape(one.rows, late).median_ms for one in mine if one.rows), default=0.0)
+    heads = ("build", "engine", "one\nimage,\nms", "", "images/s", "threads,\nstreams,\nbatch", "chosen")
+    # As in `models` nothing is cut; where room is short the bars, which have no head, are shorter.
+    columns = (Column(head, no_wrap=bool(head), max_width=None if head else 16, overflow="fold") for head in heads)
+    table = Table(*columns, title=escape(model.id), title_justify="left", title_style="bold")
+    for one in mine:
+        told = escape(one.choice.build), one.choice.engine
         if not one.rows:
-            why = escape(one.failure[:80])
-            table.add_row(*map(escape, (one.model.id, one.choice.build)), one.choice.engine, "[red]failed", why)
+            table.add_row(*told, "[red]failed")
             continue
-        best, slowest = infer.shape(one.rows, late), max(infer.shape(other.rows, late).median_ms for other in mine)
+        best = infer.shape(one.rows, late)
         chosen = (choice.build, choice.engine) == (one.choice.build, one.choice.engine)
         table.add_row(
-            *(escape(one.model.id), escape(one.choice.build), one.choice.engine, f"{best.median_ms:.2f}"),
-            "▇" * max(1, round(16 * best.median_ms / slowest)),
-            *(f"{best.images_s:.0f}", str(best.threads or "all"), str(best.streams), str(best.batch)),
-            "[green]chosen" if chosen else "",
+            *(*told, f"{best.median_ms:.2f}"),
+            Bar(slowest, 0, best.median_ms),
+            *(f"{best.images_s:.0f}", f"{best.threads or 'all'}, {best.streams}, {best.batch}"),
+            "[green]yes" if chosen else "",
         )
-    console().print(table)
-    order = ", ".join(infer.PREFERENCE)
-    click.echo(f"Chosen: among the builds within {infer.NEARLY:g} times of the fastest, the first of {order}.")
+    return table

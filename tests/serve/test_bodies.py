@@ -197,6 +197,25 @@ def test_a_websocket_stays_open(node: Node) -> None:
         channel.ping().wait(5)
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        f"GET /{'x' * 9000} HTTP/1.1\r\n",
+        f"GET / HTTP/1.1\r\nX: {'x' * 9000}\r\n",
+        "GET / HTTP/1.1\r\n" + 200 * "X: x\r\n",
+        "GET / HTTP/1.1\r\nContent-Length: 2\r\n",
+        "GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n",
+    ],
+)
+def test_a_websocket_that_cannot_be_is_refused(node: Node, head: str) -> None:
+    """Else it holds its connection for good: no timer runs there any more."""
+    asks = "Host: here\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", node.http_port), timeout=10) as sock:
+        sock.sendall((head + asks + key).encode())
+        assert rest(sock).startswith(b"HTTP/1.1 400")
+
+
 def test_an_answer_that_takes_long_is_no_head_that_does_not_come() -> None:
     async def slow(_request: Request) -> Response:
         await asyncio.sleep(3 * IDLE_S)

@@ -13,6 +13,8 @@ MOST_CONNECTIONS = 512
 #: Bytes of an answer that are written at a time; the next ones are when the system has taken these.
 PIECE = 1 << 16
 
+_REFUSED = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
 
 class Punctual(H11Protocol):
     """A connection that is closed if the head of a request is not here in time, and cut if nobody reads the answer.
@@ -61,10 +63,14 @@ class Punctual(H11Protocol):
         self._taken()
 
     def handle_websocket_upgrade(self, event: Any) -> None:
-        """Leave the connection to the WebSocket as it was."""
+        """Leave the connection to the WebSocket as it was; refuse what its parser cannot take: uvicorn answers nothing."""
         self._taken()
         self.transport.set_write_buffer_limits()
         super().handle_websocket_upgrade(event)
+        if not getattr(self.transport.get_protocol(), "handshake_initiated", True):
+            self.transport.write(_REFUSED)
+            self.transport.close()
+            self.loop.call_later(self._within_s, self.transport.abort)  # if nobody reads that
 
     def _taken(self) -> None:
         if self._unread is not None:

@@ -25,7 +25,7 @@ from wetread.serve.node import Node
 from wetread.settings import Destination, Settings
 from wetread.wire.dicomjson import item, text
 from wetread.wire.ups import StepState
-from wetread.wire.upsclient import Channel, UpsClient
+from wetread.wire.upsclient import Channel, UpsClient, channel_of
 
 IN_TIME_S = 20.0
 Start = Callable[..., Node]
@@ -211,6 +211,22 @@ def test_odd_answers_are_refusals(odd: Odd, status: int, body: bytes) -> None:
             ask()
     with pytest.raises(PeerUnreachable, match="no event channel"):
         Channel(odd.destination, f"ws://127.0.0.1:{odd.server.server_address[1]}/subscribers/ONE", 5.0)
+
+
+@pytest.mark.parametrize(
+    ("manager", "told", "channel"),
+    [
+        ("http://ris:80", "ws://ris:81/c", "ws://ris:81/c"),
+        ("http://ris", "wss://ris/c", "wss://ris/c"),
+        ("https://ris", "wss://ris:444/c", "wss://ris:444/c"),
+        ("https://ris/d", "ws://ris:443/c", "wss://ris/d/subscribers/ONE"),  # the token would be seen on the way
+        ("https://ris/d", "wss://other/c", "wss://ris/d/subscribers/ONE"),
+        ("http://ris/d", "http://ris/c", "ws://ris/d/subscribers/ONE"),
+        ("http://ris/d", "", "ws://ris/d/subscribers/ONE"),
+    ],
+)
+def test_the_token_goes_where_it_may(manager: str, told: str, channel: str) -> None:
+    assert channel_of(manager, "ONE", told) == channel
 
 
 def test_what_cannot_be_understood_is_left_out(odd: Odd) -> None:

@@ -98,10 +98,7 @@ class UpsClient:
                 status, where = response.status, response.headers.get("Content-Location", "")
         if status not in (200, 201):
             raise self._refused("subscribe", status)
-        ours, told = urls.split(self._manager.url), urls.split(where)
-        if ours and told and told.scheme in ("ws", "wss") and told.hostname == ours.hostname:  # else it gets our token
-            return where
-        return re.sub("^http", "ws", self._manager.url.rstrip("/")) + f"/subscribers/{ae_title.replace(' ', '%20')}"
+        return channel_of(self._manager.url, ae_title, where)
 
     def _ask(self, method: str, path: str, data: DataSet | None = None) -> tuple[int, bytes]:
         headers = {"Accept": media.JSON}
@@ -188,6 +185,23 @@ class Channel:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def channel_of(manager: str, ae_title: str, told: str) -> str:
+    """Return the URL of an AE's event channel: what the manager told if our token may go there, else below its own.
+
+    Parameters
+    ----------
+    manager
+        Its URL.
+    told
+        Its Content-Location: of the same host, and encrypted if the manager is.
+    """
+    ours, theirs = urls.split(manager), urls.split(told)
+    safe = ("wss",) if ours and ours.scheme == "https" else ("ws", "wss")
+    if ours and theirs and theirs.hostname == ours.hostname and theirs.scheme in safe:
+        return told
+    return re.sub("^http", "ws", manager.rstrip("/")) + f"/subscribers/{ae_title.replace(' ', '%20')}"
 
 
 def _understood(row: Any) -> DataSet | None:

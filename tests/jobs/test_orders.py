@@ -110,6 +110,21 @@ def test_a_worklist_that_is_away_is_asked_later(desk: Desk) -> None:
     desk.store.close()
 
 
+def test_an_answer_that_nobody_foresaw_stops_no_other_study(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.known = {"A-1": ["STAT"], "A-2": ["STAT"]}
+    desk.study("1.1", "A-1")
+    desk.study("1.2", "A-2")
+    with monkeypatch.context() as odd:
+        odd.setattr(desk.orders, "_ask", lambda *_args: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            desk.orders.step()
+    desk.orders.step()
+    assert [accession for _, accession, _ in desk.asked] == ["A-1"]
+    desk.look()
+    assert [desk.lane("1.1"), desk.lane("1.2")] == [Lane.STAT, Lane.STAT]
+    desk.store.close()
+
+
 def test_what_is_sent_counts_more_than_what_is_asked_for(desk: Desk) -> None:
     for source in ("worklist", "fhir", "hl7"):
         desk.ordering.learn([Order(Identifier("A-1"), Identifier(source), source=source)])

@@ -187,6 +187,22 @@ def test_a_failure_is_an_error_that_quotes_nobody(status: int) -> None:
     assert "CANARY" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x10\x00\xc0\x21US\x01\x00\x04",  # Pregnancy Status of one byte
+        b"\xfe\xff\x0d\xe0UR\x00\x00",  # the end of an item, of six bytes
+    ],
+)
+def test_a_match_that_is_no_identifier(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pynetdicom.service_class.encode", lambda *_args: sent)
+    with (
+        archive_that(lambda event: iter([(0xFF00, study())])) as odd,
+        pytest.raises(PeerRefused, match="no identifier"),
+    ):
+        find(odd, "STUDY", ASKED)
+
+
 def test_a_peer_that_is_no_archive() -> None:
     with (
         archive_that(lambda event: iter(()), sop_class="1.2.840.10008.1.1") as odd,

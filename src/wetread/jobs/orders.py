@@ -87,10 +87,10 @@ class Orders:
         if wait_s:
             return wait_s
         study_uid, accession = found
+        with self._lock:
+            self._waiting.move_to_end(study_uid, last=False)  # whatever becomes of it, the others are next
         orders = self._worklists.ask(lambda peer: self._ask(peer, accession, study_uid))
         if orders is None:  # nobody answered
-            with self._lock:
-                self._waiting.move_to_end(study_uid, last=False)
             return 0.0
         if orders:
             self._learn(orders)

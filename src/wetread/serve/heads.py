@@ -63,7 +63,7 @@ class Punctual(H11Protocol):
         self._taken()
 
     def handle_websocket_upgrade(self, event: Any) -> None:
-        """Leave the connection to the WebSocket as it was; refuse what its parser cannot take: uvicorn answers nothing."""
+        """Leave the connection to the WebSocket as it was; refuse what its parser does not take: uvicorn is silent."""
         self._taken()
         self.transport.set_write_buffer_limits()
         super().handle_websocket_upgrade(event)

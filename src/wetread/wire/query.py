@@ -9,12 +9,14 @@ levels), Tables C.6-5 to C.6-7 (attributes of each level); PS3.7 Section 9.1.2 (
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TypeVar
 
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
 from pydicom.filereader import read_dataset
 from pydicom.uid import UID
 
@@ -32,7 +34,18 @@ MOST = 1000  # matches of one query
 MOST_INSTANCES = 50_000  # of one series
 
 #: What pydicom raises over an identifier that is none.
-_FOREIGN = (ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError)
+_FOREIGN = (
+    ArithmeticError,
+    AttributeError,
+    BytesLengthException,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+from collections.abc import Callable
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,26 +26,53 @@ class Punctual(H11Protocol):
     Parameters
     ----------
     within_s
-        How long a head may take, from the connection or from its first byte, and what is written at a time (`PIECE`)
-        until the system has taken it.
+        How long the TLS handshake may take, then a head, from the connection or from its first byte, and what is
+        written at a time (`PIECE`) until the system has taken it.
+    tls
+        Gives the context for each connection; None: it is not encrypted.
     """
 
-    def __init__(self, *, within_s: float, **given: Any) -> None:
+    def __init__(self, *, within_s: float, tls: Callable[[], ssl.SSLContext] | None = None, **given: Any) -> None:
         super().__init__(**given)
         self._within_s = within_s
+        self._tls = tls
+        self._handshake: asyncio.Task[None] | None = None
+        self._early = bytearray()  # what comes with the end of the handshake
         self._timer: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a head; cut the connection if there are too many."""
+        """Begin to wait for a handshake, then for a head; cut the connection if there are too many."""
         super().connection_made(transport)
-        transport.set_write_buffer_limits(1)  # tells as soon as bytes wait; with 0 asyncio's TLS would never tell more
         if len(self.connections) > MOST_CONNECTIONS:
             transport.abort()
+        elif self._tls is not None and self.scheme == "http":
+            self._handshake = self.loop.create_task(self._encrypt(transport, self._tls()))
+            return
+        transport.set_write_buffer_limits(1)  # tells as soon as bytes wait; with 0 asyncio's TLS would never tell more
         self._wait()
+
+    async def _encrypt(self, plain: asyncio.Transport, context: ssl.SSLContext) -> None:
+        """Shake hands here and not in asyncio's server: that tells of no connection before its handshake is over."""
+        try:
+            made = await self.loop.start_tls(
+                plain, self, context, server_side=True, ssl_handshake_timeout=self._within_s
+            )
+        except OSError:
+            made = None
+        if made is None or plain.is_closing():
+            self.connections.discard(self)
+            return
+        self._handshake = None
+        self.connection_made(made)
+        if self._early:
+            self.data_received(bytes(self._early))
 
     def data_received(self, data: bytes) -> None:
         """Take bytes, and wait on if they do not end a head."""
+        if self._handshake is not None:
+            self._early += data
+            return
         super().data_received(data)
         self._wait()
 

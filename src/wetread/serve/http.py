@@ -99,7 +99,7 @@ class HttpServer:
     tls
         The certificates of the port; None: it speaks plainly.
     within_s
-        How long the head of a request may take, and the client to take a piece of its answer.
+        How long the TLS handshake and the head of a request may take, and the client to take a piece of its answer.
 
     Raises
     ------
@@ -124,13 +124,11 @@ class HttpServer:
             log_config=None,
             access_log=False,
             lifespan="off",
-            http=partial(Punctual, within_s=within_s),  # type: ignore[arg-type]
+            http=partial(Punctual, within_s=within_s, tls=tls.context if tls else None),  # type: ignore[arg-type]
             ws="websockets-sansio",
             ws_max_size=MOST_MESSAGE,
             timeout_graceful_shutdown=GRACE_S,
         )
-        config.load()
-        config.ssl = tls.lasting() if tls else None
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="wetread-http", daemon=True

@@ -139,16 +139,6 @@ class Rotating:
             log.error("TLS files not read; the last remain in force", extra={"detail": type(error).__name__})
         return self._context
 
-    def lasting(self) -> ssl.SSLContext:
-        """Return a context for a server that takes one for good: each handshake gets the one that is in force."""
-
-        def exchange(connection: ssl.SSLSocket | ssl.SSLObject, _name: str, _context: ssl.SSLContext) -> None:
-            connection.context = self.context()
-
-        made = self._files.context(server=True, anonymous=self._anonymous)
-        made.sni_callback = exchange
-        return made
-
 
 def connect_context(destination: Destination) -> ssl.SSLContext | None:
     """Return the context to speak with a destination, or None for a plain one.

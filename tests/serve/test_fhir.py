@@ -229,6 +229,8 @@ def test_results_come_with_their_report(base: str) -> None:
         ("DiagnosticReport?date=tomorrow", 400, "invalid"),
         ("DiagnosticReport?_count=many", 400, "invalid"),
         ("DiagnosticReport?_include=Observation:device", 400, "invalid"),
+        ("DiagnosticReport?identifier=" + ",".join("a" * 1200), 400, "invalid"),
+        ("DiagnosticReport?" + "&".join(["date=2020"] * 1200), 400, "invalid"),
         ("Patient", 404, "not-found"),
         ("Patient/1", 404, "not-found"),
         ("DiagnosticReport/1", 404, "not-found"),

@@ -187,6 +187,7 @@ def test_a_canceled_item_says_when_and_why() -> None:
         b'{"00404021": {"vr": "SQ", "Value": [1]}}',
         b'{"00001002": {"vr": "US", "Value": [true]}}',
         b'{"00001002": {"vr": "US", "Value": [NaN]}}',
+        b'{"00001002": {"vr": "US", "Value": [%s]}}' % (b"9" * 400),
         b'{"00404021":{"vr":"SQ","Value":[' * 20 + b"{}" + b"]}}" * 20,
         b"[" * 100_000,
     ],
@@ -213,9 +214,14 @@ def test_xml_and_json_are_the_same() -> None:
     data |= dataset({"EventTypeID": 3, "PatientSex": None, "ProcedureStepProgress": "50"})
     assert dicomjson.checked(native.parsed(native.xml(data))) == dict(sorted(data.items()))
     bomb = b'<!DOCTYPE a [<!ENTITY a "aaaa">]><NativeDicomModel/>'
-    for wrong in (b"", b"<a/>", bomb, bomb.decode().encode("utf-16"), b"<NativeDicomModel>"):
+    model, deep = b"<NativeDicomModel>%s</NativeDicomModel>", b'<DicomAttribute tag="00400275" vr="SQ"><Item>'
+    nested = model % (3000 * deep + 3000 * b"</Item></DicomAttribute>")
+    for wrong in (b"", b"<a/>", nested, bomb, bomb.decode().encode("utf-16"), b"<NativeDicomModel>"):
         with pytest.raises(BadInput, match="Native DICOM Model"):
             native.parsed(wrong)
+    for number, kept in (("1.5e1", 15.0), (".5", 0.5), ("1.2.3", "1.2.3")):  # which `checked` refuses
+        one = b'<DicomAttribute tag="00180050" vr="FD"><Value>%s</Value></DicomAttribute>' % number.encode()
+        assert native.parsed(model % one) == {"00180050": {"vr": "FD", "Value": [kept]}}
 
 
 ITEM = step(
@@ -261,6 +267,8 @@ ITEM = step(
         ("ScheduledProcedureStepStartDateTime", "20260110060000.000001-0500-2027", True),
         ("ScheduledProcedureStepStartDateTime", "20260110060001-0500-2027", False),
         ("WorklistLabel", "x", False),
+        ("WorklistLabel", "", True),
+        ("PatientID", "*", True),
     ],
 )
 def test_matching(name: str, value: str, fits: bool) -> None:

@@ -33,6 +33,7 @@ log = logging.getLogger("wetread.serve")
 
 PREFIX = "/fhir"
 USUAL, MOST = 50, 500  # matches on a page
+MOST_VALUES = 100  # of one parameter: databases bound what a query may hold
 #: Resource -> the date that it is searched by; these four can be searched.
 SEARCHED = {"DiagnosticReport": "date", "Observation": "date", "ImagingStudy": "started", "Device": ""}
 #: What else our bundles hold; it can be read.
@@ -134,18 +135,17 @@ def asked(kind: str, given: Iterable[tuple[str, str]]) -> tuple[Wanted, int, int
     names = {"_id": "ids", "identifier": "identifiers", "status": "statuses"}
     names |= {"patient:identifier": "patient", "subject:identifier": "patient"} if kind != "Device" else {}
     for name, value in given:
-        if name in names and names[name] not in lists and value:
+        if name in names and names[name] not in lists and value and value.count(",") < MOST_VALUES:
             lists[names[name]] = tuple(value.split(","))
-        elif name == SEARCHED[kind] and name and _is_date(value):
+        elif name == SEARCHED[kind] and name and _is_date(value) and len(dates) < MOST_VALUES:
             dates.append(value)
         elif name in numbers and value.isascii() and value.isdigit() and len(value) < 10:
             numbers[name] = int(value)
         elif name == "_include" and value in INCLUDES and value.startswith(f"{kind}:"):
             includes.append(INCLUDES[value])
         else:
-            raise HTTPException(
-                400, f"search of {kind}: expected parameters of /fhir/metadata, got another or its value"
-            )
+            expected = f"expected parameters of /fhir/metadata, of at most {MOST_VALUES} values"
+            raise HTTPException(400, f"search of {kind}: {expected}, got another or its value")
     wanted = Wanted(kind, dates=tuple(dates), **lists)
     return wanted, min(numbers["_count"], MOST), numbers["_offset"], includes
 

@@ -10,8 +10,8 @@ PS3.18 Annex F (DICOM JSON model); PS3.5 Section 6.2 (value representations).
 from __future__ import annotations
 
 import json
-import math
 import re
+import sys
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -154,7 +154,7 @@ def _value(where: str, vr: str, one: Any, depth: int) -> Any:
         if not fits or not _valid("PN", "=".join(one.get(group, "") for group in sorted(_GROUPS)).rstrip("=")):
             raise BadInput(f"{where}: expected the groups of a person's name, got something else")
         return one
-    number = isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one)
+    number = isinstance(one, int | float) and not isinstance(one, bool) and abs(one) <= sys.float_info.max
     if vr in _NUMBERS or (vr in _TEXT_OR_NUMBER and number):
         if not number:
             raise BadInput(f"{where}: expected a number, got something else")

@@ -156,8 +156,9 @@ def _tag(keyword: str) -> str:
 
 
 def matches(data: DataSet, keys: Iterable[Key]) -> bool:
-    """Whether a work item is what all the keys say."""
-    return all(any(_fits(vr, one, key.value) for vr, one in _found(data, key.path)) for key in keys)
+    """Whether a work item is what all the keys say; "" and * say nothing (PS3.4 Section C.2.2.2.3)."""
+    said = (key for key in keys if key.value.strip("*"))
+    return all(any(_fits(vr, one, key.value) for vr, one in _found(data, key.path)) for key in said)
 
 
 def _found(data: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:

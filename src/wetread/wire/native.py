@@ -64,7 +64,8 @@ def parsed(body: bytes) -> dict[str, Any]:
     Raises
     ------
     BadInput
-        It is no XML in UTF-8, declares a document type (whose entities may grow without end), or is another document.
+        It is no XML in UTF-8, declares a document type (whose entities may grow without end), is another document, or
+        has sequences in each other without end.
     """
     try:
         text = body.decode("utf-8-sig")
@@ -75,7 +76,10 @@ def parsed(body: bytes) -> dict[str, Any]:
         raise BadInput("Native DICOM Model: expected XML in UTF-8, got something else") from error
     if _name(root) != "NativeDicomModel":
         raise BadInput("Native DICOM Model: expected the element NativeDicomModel, got another")
-    return _read(root)
+    try:
+        return _read(root)
+    except RecursionError as error:
+        raise BadInput("Native DICOM Model: expected few sequences in each other, got many") from error
 
 
 def _name(element: Element) -> str:
@@ -110,7 +114,7 @@ def _read_value(element: Element, vr: str, name: str) -> Any:
     if vr in ("US", "SS", "UL", "SL", "UV", "SV"):
         return int(text) if re.fullmatch(r"\s*[+-]?\d{1,20}\s*", text) else text
     if vr in ("FL", "FD"):
-        return float(text) if re.fullmatch(r"\s*[+-]?[\d.]+([eE][+-]?\d+)?\s*", text) else text
+        return float(text) if re.fullmatch(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", text) else text
     return text
 
 

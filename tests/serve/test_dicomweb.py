@@ -29,7 +29,7 @@ from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRBigEndian
 from tests import peers, phantoms, slices, toy
 from tests.jobs import fake
 from tests.serve.stage import get, until
-from tests.wire.objects import CR, element, film
+from tests.wire.objects import CR, data_set, element, film
 from wetread.errors import ModelError, SettingsError
 from wetread.jobs.worker import Reader
 from wetread.pipeline import open_reader
@@ -396,6 +396,24 @@ def test_each_object_is_told_of(start: Start) -> None:
     assert post(node, wrapped(b"no object"))[0] == 409
 
 
+@pytest.mark.parametrize(
+    ("sop_class", "syntax", "status"),
+    [
+        ("1.2.840.10008.1.1", EXPLICIT_LITTLE, 409),  # Verification
+        ("1.2.840.10008.1.3.10", EXPLICIT_LITTLE, 409),  # DICOMDIR
+        ("1.2.840.10008.5.1.4.38.1", EXPLICIT_LITTLE, 409),  # a hanging protocol
+        (CR, "1.2.840.10008.1.2.4.94", 409),  # JPIP
+        (CR, "1.2.3.4", 409),
+        ("1.3.12.2.1107.5.9.1", EXPLICIT_LITTLE, 200),  # nobody but its maker knows whether it is stored
+    ],
+)
+def test_nothing_is_kept_that_c_store_refuses(start: Start, sop_class: str, syntax: str, status: int) -> None:
+    told = post(start(), wrapped(header(sop_class, "1.5.1", syntax) + data_set("1.5", "1.5.1", 64, sop_class)))
+    assert told[0] == status
+    failed = json.loads(told[2]).get("00081198", {}).get("Value", [])
+    assert [one["00081197"]["Value"] for one in failed] == [[0x0122]] * (status == 409)
+
+
 def test_where_stored_objects_can_be_retrieved_is_told(start: Start) -> None:
     node = start()
     base = f"http://127.0.0.1:{node.http_port}/dicomweb"
@@ -410,6 +428,9 @@ def test_where_stored_objects_can_be_retrieved_is_told(start: Start) -> None:
     (address,) = first["Value"]
     assert (first["vr"], ask(node, address.removeprefix(base))[0]) == ("UR", 200)
     assert second == {"vr": "UR"}  # it names no series
+    post(node, wrapped(nowhere.replace(b"1.5\0", b"1.7\0").replace(b"1.5.2\0", b"1.7.2\0")))
+    (study,) = json.loads(ask(node, "/studies?StudyInstanceUID=1.7")[2])
+    assert study["00080061"] == {"vr": "CS"}  # nor a modality
     for body in (wrapped(one, other), wrapped(b"no object")):
         assert json.loads(post(node, body)[2])["00081190"] == {"vr": "UR"}
 

@@ -170,6 +170,8 @@ class Store:
             return Outcome(Status.CANNOT_UNDERSTAND)
         uids = (given.sop_class_uid, given.sop_instance_uid, given.study_uid)
         made = partial(Outcome, received=uids, series_uid=stow.series_of(given))
+        if not stow.is_taken(given):
+            return made(Status.SOP_CLASS_NOT_SUPPORTED)
         if study_uid not in (None, given.study_uid):
             return made(Status.DATA_SET_MISMATCH)
         try:

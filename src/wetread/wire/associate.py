@@ -284,11 +284,11 @@ def right_of(abstract: str, stored: Container[str] = ()) -> str:
 
 def is_storage(abstract: str) -> bool:
     """Whether a SOP class belongs to the storage service: the standard's arc, retired ones included."""
-    return abstract.startswith("1.2.840.10008.5.1.4.1.1.") or abstract in _OTHER_STORAGE
+    return abstract.startswith("1.2.840.10008.5.1.4.1.1.") or abstract == RT_BEAMS_INSTRUCTION
 
 
-#: Storage outside the arc of images: hanging protocols, color palettes and other non-patient objects.
-_OTHER_STORAGE = frozenset(f"1.2.840.10008.5.1.4.{arc}" for arc in ("34.7", "38.1", "39.1", "43.1", "44.1", "45.1"))
+#: Storage outside that arc; hanging protocols, implants and color palettes are of no study, and cannot be filed.
+RT_BEAMS_INSTRUCTION = "1.2.840.10008.5.1.4.34.7"
 
 #: Pixels elsewhere (JPIP), MIME and XML: there is nothing in the object that could be kept.
 _NOT_KEPT = ("1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.204", "1.2.840.10008.1.2.4.205")

@@ -125,7 +125,7 @@ def match_json(row: Mapping[str, Any], level: Level, whole: bool, base: str) -> 
     made["00080056"] = {"vr": "CS", "Value": ["ONLINE"]}
     made["00081190"] = {"vr": "UR", "Value": [url(base, [row[key] for key in KEYS[: level + 1]])]}
     if level == Level.STUDY:
-        made["00080061"] = {"vr": "CS", "Value": row["ModalitiesInStudy"]}
+        made["00080061"] = {"vr": "CS", **({"Value": named} if (named := row["ModalitiesInStudy"]) else {})}
         made["00201206"] = {"vr": "IS", "Value": [row["series"]]}
         made["00201208"] = {"vr": "IS", "Value": [row["instances"]]}
     if level == Level.SERIES:

@@ -14,6 +14,7 @@ from typing import Any
 
 from wetread.wire import qido
 from wetread.wire.acceptor import Received
+from wetread.wire.associate import is_kept, is_storage
 from wetread.wire.command import STORED, Status
 from wetread.wire.glance import Tag, glance
 from wetread.wire.part10 import header, identify, meta
@@ -53,6 +54,12 @@ def received(data: bytes | bytearray, called_ae: str, association: int) -> Recei
         association,
         called_ae,
     )
+
+
+def is_taken(given: Received) -> bool:
+    """Whether C-STORE takes such objects; of private SOP classes nobody says here that they are stored."""
+    standard = given.sop_class_uid.startswith("1.2.840.10008.")
+    return is_kept(given.transfer_syntax) and (is_storage(given.sop_class_uid) or not standard)
 
 
 def series_of(given: Received) -> str:

@@ -76,6 +76,19 @@ def test_a_message_that_is_broken_behind_its_header_is_answered_by_its_number() 
     assert acknowledgement(data)[:2] == ("AR", "")
 
 
+@pytest.mark.parametrize("declared", [b"CNS 11643-1992", b"ISO_IR 192", b"8859/1~none", b"ASCII"])
+def test_a_message_in_a_set_that_is_not_known_is_answered_by_its_number(declared: bytes) -> None:
+    head = order().rstrip().rstrip(b"|").replace(b"HOSP", b"HOSP\xe4") + b"||||||" + declared + b"|more"
+    with pytest.raises(BadMessage, match="MSH-18") as caught:
+        parse(head)
+    (data,) = answers(header_of(head + b"\rPID|1\r"), Ack.AE, caught.value)
+    assert acknowledgement(data)[:2] == ("AE", "MSG7")
+
+
+def test_an_acknowledgement_is_not_acknowledged() -> None:
+    assert answers(parse(order().replace(b"ORM^O01^ORM_O01", b"ACK^O01^ACK")), Ack.AR) == []
+
+
 def test_a_hostile_header_is_answered_too() -> None:
     for field in (b"^" * 5000, b"\\F\\|x|\\X0D0A\\", "Ä山".encode()):
         head = b"MSH|^~\\&|" + field + b"|HOSP|WETREAD|AI|||ORM^O01|1|P|2.5.1\r"

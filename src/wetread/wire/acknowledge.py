@@ -27,6 +27,7 @@ class Ack(StrEnum):
 #: In enhanced mode the receipt is acknowledged by the same words for safe storage.
 COMMIT = {Ack.AA: "CA", Ack.AE: "CE", Ack.AR: "CR"}
 
+_CHARACTER_SET = 18  # the field of MSH
 _NOT_TAKEN = frozenset(
     (
         Condition.UNSUPPORTED_MESSAGE_TYPE,
@@ -58,19 +59,27 @@ def code_for(error: BadMessage) -> Ack:
 
 
 def header_of(data: bytes) -> Message | None:
-    """Return a message that holds the MSH of another alone, which may be broken behind it; None if MSH is."""
+    """Return a message that holds the MSH of another alone, which may be broken behind it; None if MSH is.
+
+    A character set that is unknown, or not that of the bytes, is left out: its sender is to learn which message it was.
+    """
     ends = [at for at in (data.find(b"\r"), data.find(b"\n")) if at >= 0]
+    head = data[: min(ends, default=len(data))]
     try:
-        return parse(data[: min(ends, default=len(data))])
-    except BadMessage:
-        return None
+        return parse(head)
+    except BadMessage as error:
+        if error.where != ("MSH", 1, _CHARACTER_SET):
+            return None
+    fields = head.split(head[3:4])
+    return header_of(head[3:4].join((*fields[: _CHARACTER_SET - 1], b"", *fields[_CHARACTER_SET:])))
 
 
 def answers(message: Message | None, code: Ack, error: BadMessage | None = None) -> list[bytes]:
     """Return the acknowledgements that the sender of a message wants, in their order.
 
-    In original mode that is one.  With MSH-15 or MSH-16, enhanced mode, it is the accept acknowledgement and the
-    application acknowledgement, each if its field asks for it.
+    In original mode that is one, and none of an acknowledgement: two such systems would never end.  With MSH-15 or
+    MSH-16, enhanced mode, it is the accept acknowledgement and the application acknowledgement, each if its field
+    asks for it.
 
     Parameters
     ----------
@@ -83,7 +92,7 @@ def answers(message: Message | None, code: Ack, error: BadMessage | None = None)
         return [_answer(None, code, error)]
     accept, application = (message.header.text(number).upper() for number in (15, 16))
     if not accept and not application:
-        return [_answer(message, code, error)]
+        return [] if message.header.text(9) == "ACK" else [_answer(message, code, error)]
     wanted = {"": False, "NE": False, "SU": code is Ack.AA, "ER": code is not Ack.AA}  # else always
     made = [_answer(message, COMMIT[code], error)] if wanted.get(accept, True) else []
     return made + ([_answer(message, code, error)] if wanted.get(application, True) else [])

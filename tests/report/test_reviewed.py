@@ -166,11 +166,28 @@ def test_a_code_of_more_than_16_characters_is_read_reviewed_and_followed() -> No
         {"decision": "correct"},
         {"name": "x" * 65},
         {"name": "Doe\r^Jane"},
+        {"name": "Doe^Jane\\Roe^Max"},
+        {"name": "Doe=a=b=c"},
+        {"identifier": "1\\2"},
+        {"organization": "A\\B"},
+        {"organization": "A\x1bB"},
+        {"organization": "A\ud800"},
+        {"system": "no URI"},
+        {"system": "urn:<x>"},
+        {"text": "a\0b"},
+        {"text": "a\x1b$B"},
+        {"text": "a\ud800"},
     ],
 )
 def test_a_review_that_is_none(given: dict[str, Any]) -> None:
     with pytest.raises(BadInput, match="review: expected"):
         review(**{"decision": "accept", **given})
+
+
+def test_a_review_may_have_lines_and_names_in_three_scripts() -> None:
+    review(
+        name="Yamada^Tarou=山田^太郎=やまだ^たろう", organization="St. Anna Clinic", text="one\r\n\ttwo\n", system=""
+    )
 
 
 def test_a_review_of_something_else(made: dict[str, bytes]) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
@@ -36,6 +37,11 @@ _EVIDENCE = "CurrentRequestedProcedureEvidenceSequence"
 _DECIDED = {"accept": codes.ACCEPTED, "reject": codes.REJECTED, "correct": codes.CORRECTED}
 #: Of the identifier of a practitioner, whose authority DICOM has no place for.
 _PRACTITIONER = "99PRACTITIONER"
+
+#: What values must not hold: of PN, LO and SH, and of UT (PS3.5 Section 6.1.3 and Table 6.2-1); of a URI (RFC 3986).
+_NO_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\\]")
+_NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+_NO_URI = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ud800-\udfff<>\"{}|\\^`]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,12 @@ class Review:
         longest = max(map(len, (self.name, self.identifier, self.organization)))
         if longest > 64 or len(self.text) > 4000 or not all(map(str.isprintable, (self.name, self.identifier))):
             raise BadInput("review: expected at most 64 characters of name, identifier and organization, 4000 of text")
+        if any(map(_NO_LINE.search, (self.name, self.identifier, self.organization))) or self.name.count("=") > 2:
+            raise BadInput(
+                "review: expected the person in one line without backslash, the name in at most three groups"
+            )
+        if _NO_URI.search(self.system) or _NO_TEXT.search(self.text):
+            raise BadInput("review: expected a URI as system and text without control characters, got something else")
 
     @property
     def digest(self) -> str:

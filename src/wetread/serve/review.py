@@ -6,6 +6,7 @@ Who may use it is who may use DICOMweb; the body names the person, and the progr
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import Any
 
@@ -26,6 +27,7 @@ from wetread.settings import Settings
 from wetread.wire.web import WebAccess
 
 MOST_BODY = 1 << 16  # bytes
+_SURROGATE = re.compile("[\ud800-\udfff]")  # half of a pair, which JSON can escape
 _KNOWN = {"decision", "reviewer", "report", "text", "findings", "segmentation"}
 _PERSON = {"name", "identifier", "system", "organization"}
 
@@ -120,8 +122,8 @@ def parse(data: bytes) -> tuple[Review, str]:
 
 def _text(made: dict[str, Any], name: str) -> str:
     value = made.get(name, "")
-    if not isinstance(value, str):
-        raise BadInput(f"review: expected text in {name}, got another type")
+    if not isinstance(value, str) or _SURROGATE.search(value):
+        raise BadInput(f"review: expected text in {name}, got something else")
     return value
 
 

@@ -24,7 +24,7 @@ from dicomweb_client import DICOMwebClient
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
-from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRBigEndian
+from pydicom.uid import UID, EncapsulatedPDFStorage, ExplicitVRBigEndian
 
 from tests import peers, phantoms, slices, toy
 from tests.jobs import fake
@@ -576,6 +576,24 @@ def test_of_several_transfer_syntaxes_one_that_can_be_given_is(start: Start) -> 
             status, _, body = ask(node, path, Accept=wanted)
             assert (status, f"transfer-syntax={expected}\r\n".encode() in body) == (200, True), syntaxes
         assert ask(node, path, Accept=f'multipart/related; type="{kind}"; transfer-syntax={jpeg}')[0] == 406
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.102", "1.2.840.10008.1.2.8.1"])  # MPEG-4, deflated frames
+def test_what_cannot_be_decoded_is_given_as_it_is_kept_or_not_at_all(start: Start, syntax: str) -> None:
+    node = start()
+    one = ct()
+    one.compress("1.2.840.10008.1.2.5", generate_instance_uid=False)
+    one.file_meta.TransferSyntaxUID = UID(syntax)
+    give(node, to_bytes(one))
+    for path, kind in (
+        ("/studies/" + one.StudyInstanceUID, "application/dicom"),
+        (address(one), "application/dicom"),
+        (f"{address(one)}/frames/1", "application/octet-stream"),
+    ):
+        for wanted, status in (("*", 200), (EXPLICIT_LITTLE, 406)):
+            accept = f'multipart/related; type="{kind}"; transfer-syntax={wanted}'
+            assert ask(node, path, Accept=accept)[0] == status, (path, wanted)
+    assert ask(node, f"{address(one)}/frames/1", Accept='multipart/related; type="application/octet-stream"')[0] == 406
 
 
 @pytest.mark.parametrize(

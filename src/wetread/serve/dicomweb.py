@@ -23,6 +23,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from wetread.acquire.syntaxes import SYNTAXES
 from wetread.contain.viewer import Viewer
 from wetread.errors import BadInput, DecoderDied, NotRead, StoreError
 from wetread.jobs.held import Blob
@@ -241,8 +242,11 @@ def _uids(request: Request) -> dict[str, str]:
 
 
 def _given(kept: str, wanted: str) -> bool:
-    """Whether an object that is kept in a transfer syntax can be had in another; none in big endian is turned round."""
-    return wanted in ("", "*", kept) or (wanted == EXPLICIT_LITTLE and kept != EXPLICIT_BIG)
+    """Whether an object that is kept in a transfer syntax can be had in another; none in big endian is turned round.
+
+    That is decided before the first object leaves: video and private pixels cannot be decoded.
+    """
+    return wanted in ("", "*", kept) or (wanted == EXPLICIT_LITTLE and kept in SYNTAXES and kept != EXPLICIT_BIG)
 
 
 def _url(base: str, blob: Blob) -> str:

@@ -92,7 +92,7 @@ class Pictures:
         )
         syntax = wanted.transfer_syntax
         native = blob.transfer_syntax in _NATIVE
-        stored = not native and (syntax in ("*", blob.transfer_syntax) or offer.inner == kept)
+        stored = not native and (syntax in ("*", blob.transfer_syntax) or offer.inner == kept != media.OCTETS)
         made = self._viewer.frames(self._store.held.get(blob), numbers, stored)
         given = blob.transfer_syntax if stored else EXPLICIT_LITTLE
         return _parts(request, made, kept if stored else media.OCTETS, given)

@@ -14,7 +14,17 @@ from wetread.settings import Destination, parse_destination
 
 @pytest.mark.parametrize(
     "url",
-    ["", "host", "https://", "https:///path", "https://h:0/", "https://h:99999/", "https://h:x/", "https://[::1/x"],
+    [
+        "",
+        "host",
+        "https://",
+        "https:///path",
+        "https://h:0/",
+        "https://h:99999/",
+        "https://h:x/",
+        "https://[::1/x",
+        "https://h/münchen",
+    ],
 )
 def test_nobody_is_reached_there(url: str) -> None:
     assert urls.split(url) is None
@@ -26,7 +36,7 @@ def test_who_can_read_what_is_sent() -> None:
     assert {url: urls.is_secret(urls.split(url)) for url in said} == said
 
 
-@pytest.mark.parametrize("host", ["h:0", "h:99999", "[::1"])
+@pytest.mark.parametrize("host", ["h:0", "h:99999", "[::1", "h/ä"])
 def test_settings_name_no_such_place(host: str) -> None:
     with pytest.raises(SettingsError, match="got another form"):
         parse_destination(f"PACS@https://{host}/dicom-web")

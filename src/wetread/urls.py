@@ -6,10 +6,14 @@ from urllib.parse import SplitResult, urlsplit
 
 
 def split(url: str) -> SplitResult | None:
-    """Take a URL apart; None where nobody can be reached by it: it names no host, or a port that is none."""
+    """Take a URL apart; None where nobody can be reached by it.
+
+    It names no host, a port that is none, or a path that is not percent-encoded: HTTP sends ASCII only.
+    """
     try:
         parts = urlsplit(url)
-        return parts if parts.hostname and parts.port != 0 else None
+        sent = parts.path + parts.query
+        return parts if parts.hostname and parts.port != 0 and sent.isascii() else None
     except ValueError:
         return None
 

@@ -299,7 +299,7 @@ def _parsed(data: bytes) -> dict[str, Any]:
 
 def retry_after_s(value: str) -> float:
     """Return how long a Retry-After asks to wait, s: 0 where it says nothing that counts."""
-    if value.strip().isdigit():
+    if value.isascii() and value.strip().isdigit():
         return min(float(value), MOST_WAIT_S)
     try:
         at = email.utils.parsedate_to_datetime(value).timestamp()

@@ -23,6 +23,7 @@ from wetread.errors import PeerRefused, PeerUnreachable
 from wetread.jobs import managed, performer
 from wetread.serve.node import Node
 from wetread.settings import Destination, Settings
+from wetread.wire import upsclient
 from wetread.wire.dicomjson import item, text
 from wetread.wire.ups import StepState
 from wetread.wire.upsclient import Channel, UpsClient, channel_of
@@ -227,6 +228,19 @@ def test_odd_answers_are_refusals(odd: Odd, status: int, body: bytes) -> None:
 )
 def test_the_token_goes_where_it_may(manager: str, told: str, channel: str) -> None:
     assert channel_of(manager, "ONE", told) == channel
+
+
+def test_what_is_behind_the_first_page_is_found(manager: Client, odd: Odd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upsclient, "PAGE", 2)
+    uids = [f"1.9.{number}" for number in range(5)]
+    for uid in uids:
+        manager.create(uid)
+    (known,) = of(manager)
+    found = UpsClient(known, 5.0).search({"ProcedureStepState": "SCHEDULED"})
+    assert sorted(text(one, "SOPInstanceUID") for one in found) == uids
+    page = [step(SOPInstanceUID=uid) for uid in uids[:2]]
+    odd.answers["GET /workitems"] = (206, json.dumps(page).encode())  # it knows no offset
+    assert UpsClient(odd.destination, 5.0).search({}) == page
 
 
 def test_what_cannot_be_understood_is_left_out(odd: Odd) -> None:

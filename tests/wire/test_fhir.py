@@ -126,7 +126,14 @@ def test_an_answer_that_is_not_about_the_bundle_is_the_servers_fault(answer: Ans
         ("999999999", 3600, 3600),
         (formatdate(time.time() + 3000, usegmt=True), 1, 3000),
     ],
-    ids=["seconds", "nothing", "no number", "no digit", "too long", "a date"],  # not by value: workers would disagree on the date
+    ids=[
+        "seconds",
+        "nothing",
+        "no number",
+        "no digit",
+        "too long",
+        "a date",
+    ],  # not by value: workers would disagree on the date
 )
 def test_a_server_without_room_says_for_how_long(value: str, least_s: float, most_s: float) -> None:
     with pytest.raises(PeerBusy) as caught:

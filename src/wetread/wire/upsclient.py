@@ -29,7 +29,8 @@ from wetread.wire.webclient import WebClient
 
 MOST_ANSWER = 1 << 24  # bytes of a search
 MOST_EVENT = 1 << 20
-PAGE = 100  # work items of one search
+PAGE = 100  # work items of one answer
+MOST_PAGES = 20  # of one search
 
 _GONE = (400, 404, 409, 410)  # it is somebody else's, or nobody's any more
 
@@ -50,25 +51,37 @@ class UpsClient:
         self._timeout_s = timeout_s
 
     def search(self, keys: Mapping[str, str]) -> list[DataSet]:
-        """Return work items that match; one that cannot be understood is left out.
+        """Return work items that match, of at most `MOST_PAGES` pages; one that cannot be understood is left out.
 
         Raises
         ------
         PeerUnreachable, PeerRefused, SettingsError
             As every request: no answer, or another than the standard's.
         """
-        query = urlencode({**keys, "limit": str(PAGE), "includefield": "all"})
+        found: list[Any] = []
+        for _ in range(MOST_PAGES):
+            rows, more = self._page(keys, len(found))
+            if not rows or rows == found[-len(rows) :]:  # a manager that knows no offset says the same again
+                break
+            found += rows
+            if not more:
+                break
+        return [made for row in found if (made := _understood(row)) is not None]
+
+    def _page(self, keys: Mapping[str, str], offset: int) -> tuple[list[Any], bool]:
+        """Return some matches, and whether there may be more."""
+        query = urlencode({**keys, "limit": str(PAGE), "offset": str(offset), "includefield": "all"})
         status, body = self._ask("GET", f"/workitems?{query}")
         if status == 204:
-            return []
+            return [], False
         if status not in (200, 206):
             raise self._refused("search", status)
         try:
             found = json.loads(body)
-            rows = found if isinstance(found, list) else [found]
         except (ValueError, RecursionError) as error:
             raise self._refused("search", status) from error
-        return [made for row in rows if (made := _understood(row)) is not None]
+        rows = found if isinstance(found, list) else [found]
+        return rows, status == 206 or len(rows) >= PAGE
 
     def item(self, uid: str) -> DataSet:
         """Return one work item."""

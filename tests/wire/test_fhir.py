@@ -214,7 +214,7 @@ def test_smart_backend_services(kind: str, algorithm: str, tmp_path: Path) -> No
             assert claims["exp"] - time.time() <= 300
             assert (form["grant_type"], form["scope"]) == ("client_credentials", "system/*.cruds")
             given.append(f"token{len(given)}")
-            return 200, {"access_token": given[-1], "token_type": "bearer", "expires_in": 300}, {}
+            return 200, {"access_token": given[-1], "token_type": "bearer", "expires_in": 10**400}, {}
         fresh = headers.get("Authorization") == f"Bearer token{1 if len(given) > 1 else 0}"
         return (200, told("201", "201"), {}) if fresh and not expired else (401, outcome("expired"), {})
 
@@ -239,6 +239,7 @@ def test_a_token_endpoint_that_refuses_or_is_busy(tmp_path: Path) -> None:
         ((401, {"error": "invalid_client"}, {}), PeerRefused),
         ((503, b"", {}), PeerBusy),
         ((200, {"token_type": "bearer"}, {}), PeerRefused),
+        ((200, {"access_token": 7, "expires_in": 300}, {}), PeerRefused),
     ):
         with server(lambda *_, said=answer: said) as (url, _seen):
             token_url = url.removeprefix("fhir+") + "/token"

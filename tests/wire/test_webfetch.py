@@ -150,6 +150,7 @@ def test_a_server_that_knows_no_paging_ends() -> None:
         (200, b""),
         (200, b'{"a": 1}'),
         (200, b'[{"00100010": {}}]'),
+        (200, b'[{"FFFFFFFFFF": {"vr": "LO"}}]'),
         (200, b"[" * 100_000),
         (302, b""),
         (401, b""),

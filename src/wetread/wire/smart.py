@@ -26,6 +26,7 @@ from wetread.wire.https import PATIENCE, asked, connect, read
 from wetread.wire.tls import reason
 
 ASSERTION_S = 300  # how long an assertion holds; the most that SMART allows
+MOST_LIFE_S = 86_400.0  # of a token, however long its server says
 EARLY_S = 30.0  # a token is renewed so long before it ends
 SCOPE = "system/*.cruds"
 _PARTS = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n")}  # RFC 7638 Section 3.2
@@ -79,7 +80,7 @@ def _fetched(destination: Destination, timeout_s: float) -> tuple[str, float]:
     token, lasts = made.get("access_token"), made.get("expires_in", 0)
     if not isinstance(token, str) or not token.isprintable() or not token or not isinstance(lasts, int | float):
         raise PeerRefused(f"{name}: SMART: expected a token, got an answer without one")
-    return token, float(lasts)
+    return token, float(min(max(lasts, 0), MOST_LIFE_S))
 
 
 def _discovered(destination: Destination, timeout_s: float) -> str:

@@ -106,7 +106,7 @@ class WebQuery:
             raise _refused(self._client.name, "QIDO-RS", response)
         try:
             rows = [_row(one) for one in json.loads(answer)]
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError) as error:
             raise PeerRefused(f"{self._client.name}: QIDO-RS answered 200 with what is no {media.JSON}") from error
         return rows, any("additional results" in one for one in response.headers.get_all("Warning", ()))
 

@@ -14,6 +14,7 @@ from tests.jobs.test_flow import PACS, SETTINGS, Clock, Pacs, Seen, receive, sta
 from wetread.errors import StoreError
 from wetread.jobs.aside import Aside
 from wetread.jobs.delivery import Outbox
+from wetread.jobs.spool import UnreadableBlob
 from wetread.jobs.states import State
 from wetread.jobs.store import Store
 from wetread.jobs.worker import Worker
@@ -119,6 +120,25 @@ def test_reading_comes_first_and_a_full_disk_costs_nothing(store: Store, monkeyp
     assert node.aside.step()
     assert len(node.documents()) == 1
     assert not node.aside.step()
+
+
+def test_headers_that_cannot_be_read_now_are_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    receive(store, "1.2", "1.2.1")
+    give_up(store, "1.2")
+    node, get, calls = Node(store), store.spool.get, iter(range(100))
+
+    def share(digest: str) -> bytes:
+        if next(calls) < 3:
+            raise UnreadableBlob("spool: blob cannot be read: Stale file handle")
+        return get(digest)
+
+    monkeypatch.setattr(store.spool, "get", share)
+    for _ in range(3):
+        assert node.aside.step()
+        assert node.documents() == []
+        node.clock.now += 400.0
+    assert node.aside.step()
+    assert len(node.documents()) == 1
 
 
 def test_one_lost_blob_costs_one_instance_its_header(store: Store) -> None:

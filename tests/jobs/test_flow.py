@@ -19,11 +19,12 @@ from wetread.jobs.completion import OPEN_FACTOR, Completion
 from wetread.jobs.delivery import Outbox
 from wetread.jobs.instances import Arrival
 from wetread.jobs.retry import Backoff
+from wetread.jobs.spool import UnreadableBlob
 from wetread.jobs.states import State
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
 from wetread.jobs.worker import Worker, check_study
-from wetread.records import Reading
+from wetread.records import Reading, Stored
 from wetread.settings import Destination, Settings
 from wetread.wire.part10 import meta
 
@@ -350,6 +351,29 @@ def test_a_store_that_fails_is_not_the_study_s_fault(
     assert worker.step()
     assert state(store, "1.1") is State.READ
     assert store.overview.versions("1.1")[0].tries == 1
+
+
+@pytest.mark.parametrize(("away_s", "ends"), [(3000.0, State.READ), (1e9, State.FAILED)])
+def test_blobs_that_cannot_be_read_for_a_while_are_not_the_study_s_fault(
+    store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch, away_s: float, ends: State
+) -> None:
+    receive(store, "1.1", "1.1.1")
+    worker, begin, stored = Worker(store, fake.READER, SETTINGS, Watch(), clock), clock.now, store.spool.stored
+
+    def share(digest: str) -> Stored:
+        if clock.now < begin + away_s:
+            raise UnreadableBlob("spool: blob cannot be read: Stale file handle")
+        return stored(digest)
+
+    monkeypatch.setattr(store.spool, "stored", share)
+    for _ in range(5):  # more often than max_tries
+        assert worker.step()
+        assert (state(store, "1.1"), store.overview.versions("1.1")[0].tries) == (State.COMPLETE, 0)
+        clock.now += 400.0
+    for _ in range(10):  # for more than an hour
+        worker.step()
+        clock.now += 400.0
+    assert state(store, "1.1") is ends
 
 
 # ---- delivery ---------------------------------------------------------------------------------

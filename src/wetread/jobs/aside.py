@@ -17,7 +17,7 @@ from wetread.jobs.retry import Backoff, RetryClock
 from wetread.jobs.spool import file_name
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
-from wetread.jobs.worker import Reader, circumstances, describe
+from wetread.jobs.worker import Reader, circumstances, describe, passing
 from wetread.records import Circumstances, Reading
 from wetread.settings import Settings
 from wetread.trace import following, step
@@ -99,7 +99,9 @@ class Aside:
             return self._reader.set_aside(job.study_uid, [(file_name(one), one, b"") for one in digests], detail, given)
         try:
             return self._reader.set_aside(job.study_uid, self._files(digests), detail, given)
-        except Exception as error:  # noqa: BLE001 - the worker's door: the other instances must be answered for
+        except Exception as error:  # the other instances must be answered for
+            if passing(error, self._retry.failing_s(job.id, self._clock())):
+                raise
             if len(digests) > 1:
                 half = len(digests) // 2
                 return (*self._refused(job, digests[:half], given), *self._refused(job, digests[half:], given))

@@ -42,20 +42,22 @@ class RetryClock:
         self._backoff = backoff
         self._failures: dict[int, int] = {}  # what failed last stands last
         self._until: dict[int, float] = {}
+        self._since: dict[int, float] = {}
         self._lock = threading.Lock()
 
     def failed(self, key: int, now: float) -> float:
         """Record a failure of `key`; return the time of its next try."""
         with self._lock:
             self._failures[key] = self._failures.pop(key, 0) + 1
+            self._since.setdefault(key, now)
             self._until[key] = now + self._backoff.wait_s(self._failures[key])
             return self._until[key]
 
     def succeeded(self, key: int) -> None:
         """Forget the failures of `key`."""
         with self._lock:
-            self._failures.pop(key, None)
-            self._until.pop(key, None)
+            for known in (self._failures, self._until, self._since):
+                known.pop(key, None)
 
     def waiting(self, now: float) -> frozenset[int]:
         """Return what must not be tried yet."""
@@ -66,6 +68,11 @@ class RetryClock:
         """Return what has failed and not succeeded since, in the order of its last failure."""
         with self._lock:
             return list(self._failures)
+
+    def failing_s(self, key: int, now: float) -> float:
+        """Return how long `key` has failed and not succeeded, s; 0 before its first failure."""
+        with self._lock:
+            return now - self._since.get(key, now)
 
     def next(self, now: float) -> float | None:
         """Return how long until something may be tried again, s, or None if nothing waits."""

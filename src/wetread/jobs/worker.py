@@ -18,6 +18,7 @@ from wetread.jobs.lanes import Lane, deadlines_s
 from wetread.jobs.moves import Job
 from wetread.jobs.parcels import Addressed, Images
 from wetread.jobs.retry import Backoff, RetryClock
+from wetread.jobs.spool import DamagedBlob
 from wetread.jobs.states import TERMINAL, State
 from wetread.jobs.store import Store
 from wetread.jobs.strain import Strain
@@ -30,6 +31,9 @@ from wetread.trace import About, Span, following, step
 from wetread.turns import Turns
 
 log = logging.getLogger("wetread.jobs")
+
+#: So long a study waits for a store or a system that gives nothing; then that counts as a try, s.
+PATIENCE_S = 3600.0
 
 
 class Reader(Protocol):
@@ -156,8 +160,8 @@ class Worker:
                 made = self._read(job)
             made = replace(made, images=images(self._store, self._settings, job.id))
         except Exception as error:  # noqa: BLE001 - the worker's door: the next study must be read
-            if isinstance(error, DecoderDied) and error.why == "START":
-                self._put_back(job, "decoder not started", error)
+            if passing(error, self._retry.failing_s(job.id, self._clock())):
+                self._put_back(job, "study not read", error)
             else:
                 self._record(job, partial(self._crashed, job, describe(error)))
             return
@@ -260,6 +264,15 @@ class Worker:
             self._watch.ended(state)
         else:
             self._retry.failed(job.id, self._clock())
+
+
+def passing(error: Exception, failing_s: float) -> bool:
+    """Whether a study is not to blame for an error that has lasted so long, s.
+
+    Index or blobs cannot be read now, or the system has no process for a decoder.
+    """
+    starved = isinstance(error, DecoderDied) and error.why == "START"
+    return (starved or (isinstance(error, StoreError) and not isinstance(error, DamagedBlob))) and failing_s < PATIENCE_S
 
 
 def check_study(job: Job, readings: Iterable[Reading]) -> None:

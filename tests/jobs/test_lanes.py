@@ -25,6 +25,7 @@ from wetread.jobs.delivery import Outbox
 from wetread.jobs.instances import Arrival
 from wetread.jobs.lanes import Lane, deadlines_s, facts_of, lane_of
 from wetread.jobs.runner import Runner
+from wetread.jobs.states import State
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
 from wetread.jobs.worker import Worker
@@ -90,6 +91,34 @@ def test_priors_go_last_until_somebody_wants_them(store: Store) -> None:
     receive(store, "1.4", Lane.PRIOR)
     receive(store, "1.4", Lane.ROUTINE, "1.4.2")  # more of it, from somebody
     assert [job.lane for job in store.overview.versions("1.4")] == [Lane.ROUTINE]
+
+
+def test_a_prior_whose_blobs_went_is_read_when_somebody_sends_it(store: Store) -> None:
+    for instance in ("1.1.1", "1.1.2"):
+        receive(store, "1.1", Lane.PRIOR, instance)
+    store.studies.finish(next(job.id for job in iter(store.studies.take, None)), [], "NOT-AN-IMAGE")
+    assert store.removals.remove(store.overview.versions("1.1")[0].id, "age") == 2
+    receive(store, "1.1", Lane.PRIOR, "1.1.1")  # pulled again, for nobody
+    assert served(store) == []
+    for instance in ("1.1.1", "1.1.2"):
+        receive(store, "1.1", Lane.ROUTINE, instance)
+    assert served(store) == ["1.1"]
+    prior, wanted = store.overview.versions("1.1")
+    assert (prior.lane, wanted.lane) == (Lane.PRIOR, Lane.ROUTINE)
+    assert len(store.files(wanted.id)) == 2
+    assert store.studies.lost(wanted) == frozenset()
+
+
+def test_a_prior_that_failed_is_tried_anew_when_somebody_sends_it(store: Store) -> None:
+    receive(store, "1.1", Lane.PRIOR)
+    job = store.studies.take()
+    assert job is not None
+    assert store.studies.fail(job, "crashed", 1) is State.FAILED
+    receive(store, "1.1", Lane.URGENT)
+    assert store.studies.given_up() is None
+    again = store.studies.take()
+    assert again is not None
+    assert (again.id, again.lane, again.tries, again.reason) == (job.id, Lane.URGENT, 1, "")
 
 
 # ---- which lane -------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from sqlalchemy import BindParameter, Connection, bindparam, insert, literal, select, update
+from sqlalchemy import BindParameter, Connection, bindparam, delete, insert, literal, select, update
 
 from wetread.errors import StoreError
 from wetread.jobs import failpoints
@@ -16,7 +16,7 @@ from wetread.jobs.matching import Identity
 from wetread.jobs.moves import move, note
 from wetread.jobs.spool import Spool
 from wetread.jobs.states import State
-from wetread.jobs.tables import documents, instances, jobs, removed
+from wetread.jobs.tables import aside, documents, instances, jobs, removed, withheld
 from wetread.trace import new_trace_id
 
 
@@ -123,11 +123,11 @@ class Instances:
 
     def _effect(self, batch: _Batch, arrival: Arrival) -> Effect:
         known = batch.known.get(arrival.sop_instance_uid)
+        if known is not None and arrival.lane < Lane.PRIOR and _claim(batch.connection, known[1], arrival, batch.now):
+            known = None
         if known is not None:
             digest, job = known
             if digest == arrival.digest:
-                if arrival.lane < Lane.PRIOR:
-                    _claim(batch.connection, job, arrival.lane, batch.now)
                 return Effect.DUPLICATE
             detail = {"kept": digest, "refused": arrival.digest, "source": arrival.source}
             note(batch.connection, batch.now, "conflicting-instance", job, detail)
@@ -197,14 +197,26 @@ class _Batch:
             self.connection.execute(faster)
 
 
-def _claim(connection: Connection, job: int, lane: Lane, now: float) -> None:
-    """Somebody sends what the node had pulled as a prior: it is theirs now, and is read anew if it was read."""
-    mine = (jobs.c.id == job) & (jobs.c.lane == Lane.PRIOR)
-    if connection.execute(update(jobs).where(mine).values(lane=lane.value)).rowcount:
-        ended = (jobs.c.id == job) & jobs.c.state.in_((State.DELIVERED, State.REFUSED))
-        gone = select(removed.c.job).where(removed.c.job == job)
-        if connection.execute(select(jobs.c.id).where(ended, jobs.c.id.not_in(gone))).first() is not None:
+def _claim(connection: Connection, job: int, arrival: Arrival, now: float) -> bool:
+    """Somebody sends what the node had pulled as a prior: it is theirs now, and is read anew if that ended.
+
+    Returns
+    -------
+    bool
+        The object is gone, as `keep_days` were over: the index forgets it, and it is new.
+    """
+    prior = (jobs.c.id == job) & (jobs.c.lane == Lane.PRIOR)
+    if connection.execute(select(jobs.c.id).join(removed).where(prior)).first() is not None:
+        connection.execute(delete(instances).where(instances.c.sop_instance_uid == arrival.sop_instance_uid))
+        return True
+    if connection.execute(update(jobs).where(prior).values(lane=arrival.lane.value)).rowcount:
+        ended = (jobs.c.id == job) & jobs.c.state.in_((State.DELIVERED, State.REFUSED, State.FAILED))
+        if connection.execute(select(jobs.c.id).where(ended)).first() is not None:
+            connection.execute(delete(aside).where(aside.c.job == job))
+            undecided = (withheld.c.job == job) & (withheld.c.decided == "")  # it is held against its order anew
+            connection.execute(delete(withheld).where(undecided))
             move(connection, job, State.COMPLETE, now, tries=0, reason="")
+    return False
 
 
 def _job_for(connection: Connection, arrival: Arrival, now: float) -> tuple[int, Lane]:

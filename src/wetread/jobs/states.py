@@ -42,7 +42,7 @@ TERMINAL = frozenset((State.DELIVERED, State.REFUSED, State.FAILED, State.CANCEL
 #: What may become what: new state -> states it may follow.
 MAY_FOLLOW: dict[State, frozenset[State]] = {
     State.RECEIVED: frozenset((State.COMPLETE,)),  # one more object before the reading began
-    #: READING and FAILED: another try; DELIVERED and REFUSED: what was read as a prior only, and now somebody sent.
+    #: READING and FAILED: another try; the ended ones: what was read as a prior only, and now somebody sent.
     State.COMPLETE: frozenset((State.RECEIVED, State.READING, State.FAILED, State.DELIVERED, State.REFUSED)),
     State.READING: frozenset((State.COMPLETE,)),
     State.READ: frozenset((State.READING, State.FAILED)),  # the latter: a person sends its documents again

@@ -13,6 +13,7 @@ from tests.jobs.test_store import admit, arrive, sr, take
 from tests.wire.objects import film
 from wetread.errors import StoreError
 from wetread.jobs.instances import Effect
+from wetread.jobs.opening import Found
 from wetread.jobs.states import State
 from wetread.jobs.store import Store
 from wetread.wire.notices import Commitment
@@ -68,6 +69,22 @@ def test_a_blob_that_is_gone_is_said(tmp_path: Path) -> None:
     assert store.found is not None
     assert store.found.missing == 1
     assert store.overview.audits() == [("blobs-amiss", None, {"adopted": 0, "damaged": 0, "missing": 1})]
+    store.close()
+
+
+def test_other_bytes_of_what_was_deleted_are_no_sign_of_damage(tmp_path: Path) -> None:
+    """The process ends before it discards them."""
+    store = Store(tmp_path)
+    admit(store, arrive(store))
+    store.studies.complete("1.2.3")
+    store.studies.finish(take(store), [], "NOT-AN-IMAGE")
+    assert store.removals.remove(1, "age") == 1
+    arrive(store, size=66)
+    store.close()
+    store = Store(tmp_path)
+    assert store.found == Found()
+    assert list(store.spool.digests()) == []
+    assert [event for event, _, _ in store.overview.audits()] == ["removed", "conflicting-instance"]
     store.close()
 
 

@@ -265,8 +265,9 @@ def _adopt(index: Index, spool: Spool, admitting: Instances, batch: list[Arrival
         effects = admitting.file(connection, batch)
         for arrival, effect in zip(batch, effects, strict=True):
             if effect is Effect.CONFLICT:
-                kept = select(instances.c.digest).where(instances.c.sop_instance_uid == arrival.sop_instance_uid)
-                if not spool.path(connection.execute(kept).scalar_one()).exists():
+                known = select(instances.c.digest).where(instances.c.sop_instance_uid == arrival.sop_instance_uid)
+                kept = connection.scalar(known.where(instances.c.job.not_in(select(removed.c.job))))
+                if kept is not None and not spool.path(kept).exists():
                     raise CorruptIndex("index: names a blob that is not there, beside one that it does not name")
     for arrival, effect in zip(batch, effects, strict=True):
         if effect is Effect.NEW:

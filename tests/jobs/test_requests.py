@@ -103,6 +103,25 @@ def test_each_instance_is_judged_by_what_is_on_the_disk(world: Asked) -> None:
     assert len(world.told) == 1
 
 
+def test_a_request_that_comes_while_another_is_reported_has_a_report_of_its_own(
+    world: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite gives it the number of the one before."""
+    reported, others = world.store.requests.reported, iter((asks((CR, "1.2.2"), ae="SC2"), asks((CR, "1.2.3"))))
+
+    def meanwhile(*told: Any) -> None:
+        reported(*told)
+        for other in others:
+            world.reporting.hear(other)
+            break
+
+    monkeypatch.setattr(world.store.requests, "reported", meanwhile)
+    world.reporting.hear(asks((CR, "1.2.1")))
+    world.look()
+    told = [(to.ae_title, report.failed[0][0]) for to, report in world.told]
+    assert told == [("CT1", (CR, "1.2.1")), ("SC2", (CR, "1.2.2")), ("CT1", (CR, "1.2.3"))]
+
+
 def test_what_was_deleted_is_not_promised(world: Asked) -> None:
     world.study(1)
     world.store.removals.remove(1, "age")

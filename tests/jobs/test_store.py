@@ -23,11 +23,12 @@ from wetread.errors import StoreError
 from wetread.jobs import states
 from wetread.jobs.instances import Arrival, Effect
 from wetread.jobs.opening import Found
+from wetread.jobs.parcels import enclose
 from wetread.jobs.receipt import Receipts
 from wetread.jobs.spool import DamagedBlob, Spool
 from wetread.jobs.states import MAY_FOLLOW, PROCEDURE_STEP, TERMINAL, State
 from wetread.jobs.store import Store
-from wetread.jobs.tables import SCHEMA
+from wetread.jobs.tables import SCHEMA, documents, outbox
 from wetread.records import Document
 
 TO = {"PACS@127.0.0.1:104": ("SR",)}
@@ -341,6 +342,26 @@ def test_a_job_ends_when_its_last_document_is_confirmed(store: Store) -> None:
     assert store.parcels.delivered(first) is State.REFUSED
     assert store.overview.versions("1.2.3")[0].reason == "WRONG-VIEW"
     assert store.parcels.destinations() == []
+
+
+def test_what_is_confirmed_is_no_other_document_that_got_its_number(store: Store) -> None:
+    """One was under way while its study was read again: SQLite gives the numbers of its rows to the new one's."""
+    admit(store, arrive(store))
+    store.studies.complete("1.2.3")
+    store.studies.finish(take(store), [(sr(), TO)], "")
+    (old,) = store.parcels.waiting("PACS@127.0.0.1:104", frozenset(), 9)
+    digest = store.made.put(b"anew")
+    with store._index.writing() as connection:
+        for table in (outbox, documents):
+            connection.execute(table.delete())
+        enclose(connection, old.job, sr("1.9.2", b"anew"), digest, TO, 0.0)
+    (new,) = store.parcels.waiting("PACS@127.0.0.1:104", frozenset(), 9)
+    assert store.shared or new.id == old.id
+    store.parcels.delivered(old)
+    store.parcels.rejected(old, 0xC000, dead=True)
+    store.parcels.blocked(old, "PACS@127.0.0.1:104", "BURNED-IN")
+    assert store.parcels.waiting("PACS@127.0.0.1:104", frozenset(), 9) == [new]
+    assert store.parcels.delivered(new) is State.DELIVERED
 
 
 def test_only_declared_transitions_happen(store: Store) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from tests.jobs import fake
 from tests.jobs.test_flow import Pacs, Seen, state
@@ -25,6 +26,7 @@ from wetread.jobs.resources import Wanted
 from wetread.jobs.retention import Retention
 from wetread.jobs.states import State
 from wetread.jobs.store import Store
+from wetread.jobs.tables import documents, outbox
 from wetread.jobs.worker import Worker
 from wetread.records import Circumstances, Document, Identifier, Order, Reading, Stored
 from wetread.settings import Destination, Settings
@@ -609,6 +611,104 @@ def test_a_given_up_study_is_withheld_too(bench: Bench) -> None:
         assert desk.release(1) is State.FAILED  # as it was: but its refusals leave
         desk.close()
         assert bench.deliver()
+
+
+def came_back(bench: Bench) -> list[str]:
+    """Let a result of others come back for study 1.1; return the states of its deliveries."""
+    document = Document("SR", "returned-sr.dcm", film("1.1", "1.7.7", 40, SR), SR, "1.7.7")
+    assert bench.store.studies.file_returned("1.1", document, {PACS.names[0]: ("SR", "SEG")}) == 0
+    return returned(bench)
+
+
+def returned(bench: Bench) -> list[str]:
+    found = select(outbox.c.state).join(documents).where(documents.c.sop_instance_uid == "1.7.7")
+    with bench.store._index.reading() as connection:
+        return list(connection.scalars(found))
+
+
+@BOTH
+def test_what_comes_back_waits_with_what_is_withheld(bench: Bench) -> None:
+    bench.send("1.1", "A1", "124")
+    assert bench.read("1.1") is State.READ
+    bench.order("A1", "123")
+    bench.settle()
+    assert state(bench.store, "1.1") is State.FAILED
+    assert came_back(bench) == ["WITHHELD"]
+    bench.order("A1", "124", control="XO")
+    bench.settle()
+    assert bench.read("1.1") is State.READ
+    assert len(bench.deliver()) == 3
+    assert returned(bench) == ["SENT"]
+    assert state(bench.store, "1.1") is State.DELIVERED
+
+
+def test_what_comes_back_after_a_person_discarded_follows(stopped: Bench) -> None:
+    desk = stopped.desk()
+    desk.discard(1)
+    desk.close()
+    assert came_back(stopped) == ["CANCELED"]
+    assert stopped.store.withholding.undecided() == {}
+    stopped.order("A1", "124^^^HOSP", control="XO")  # the order is corrected: nothing stands in the way of others
+    stopped.settle()
+    assert state(stopped.store, "1.1") is State.CANCELED
+    stopped.send("1.2", "A2", "7")
+    assert stopped.read("1.2") is State.READ
+    stopped.order("A2", "8")
+    stopped.settle()
+    assert state(stopped.store, "1.2") is State.FAILED
+    assert stopped.deliver() == []
+
+
+@pytest.mark.parametrize(
+    ("then", "left"), [("release", ["SENT"]), ("discard", ["CANCELED"]), ("correct", ["SENT"]), ("", ["WITHHELD"])]
+)
+@pytest.mark.parametrize("first", ["result", "order"])
+def test_what_comes_back_of_a_delivered_study_waits_for_a_person(
+    first: str, then: str, left: list[str], bench: Bench
+) -> None:
+    bench.send("1.1", "A1", "124")
+    bench.read("1.1")
+    assert len(bench.deliver()) == 2
+    if first == "result":
+        assert came_back(bench) == ["QUEUED"]
+    bench.order("A1", "123")
+    bench.settle()
+    if first == "order":
+        assert came_back(bench) == ["WITHHELD"]
+    assert list(bench.store.withholding.undecided()) == [1]
+    assert bench.store.removals.due() is None
+    desk = bench.desk()
+    if then == "correct":
+        bench.order("A1", "124", control="XO")
+        bench.settle()
+    elif then:
+        assert getattr(desk, then)(1) is State.DELIVERED
+    desk.close()
+    bench.deliver()
+    assert returned(bench) == left
+    assert state(bench.store, "1.1") is State.DELIVERED
+    assert bench.store.removals.due() == (1 if then else None)
+
+
+def test_an_order_that_cannot_be_acted_on_keeps_no_other_waiting(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in (1, 2):
+        bench.send(f"1.{number}", f"A{number}", "124")
+        bench.read(f"1.{number}")
+    hold = bench.store.withholding.hold_against
+
+    def broken(study_uid: str) -> object:
+        if study_uid == "1.1":
+            raise StoreError("job 1: cannot become COMPLETE")
+        return hold(study_uid)
+
+    monkeypatch.setattr(bench.store.withholding, "hold_against", broken)
+    bench.order("A1", "123")
+    bench.order("A2", "123")
+    bench.settle()
+    assert state(bench.store, "1.2") is State.FAILED
+    monkeypatch.undo()
+    bench.settle()
+    assert state(bench.store, "1.1") is State.FAILED
 
 
 @BOTH

@@ -238,6 +238,8 @@ class Desk:
             row, now = self._decide(connection, job, "released"), self._index.now()
             waits = (outbox.c.job == job) & (outbox.c.state == Delivery.WITHHELD)
             connection.execute(update(outbox).where(waits).values(state=Delivery.QUEUED, queued_at=now))
+            if row.state != State.FAILED:  # only what came back was withheld
+                return State(row.state)
             if row.reason and row.reason not in REFUSALS:  # its reading had failed: the documents only say so
                 return State.FAILED
             move(connection, job, State.READ, now)
@@ -249,7 +251,7 @@ class Desk:
         Returns
         -------
         State
-            CANCELED.
+            CANCELED; as it was, where only what others made of a copy was withheld.
 
         Raises
         ------
@@ -257,9 +259,11 @@ class Desk:
             As `release`.
         """
         with self._index.writing() as connection:
-            self._decide(connection, job, "discarded")
+            row = self._decide(connection, job, "discarded")
             waits = (outbox.c.job == job) & (outbox.c.state == Delivery.WITHHELD)
             connection.execute(update(outbox).where(waits).values(state=Delivery.CANCELED))
+            if row.state != State.FAILED:
+                return State(row.state)
             move(connection, job, State.CANCELED, self._index.now())
         return State.CANCELED
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 
 from wetread.errors import StoreError
 from wetread.jobs.lanes import Lane
-from wetread.jobs.loop import Loop
+from wetread.jobs.loop import PAUSE_S, Loop
 from wetread.jobs.ordered import Fresh, Taken
 from wetread.jobs.states import State
 from wetread.jobs.store import Store
@@ -134,10 +134,18 @@ class Ordering:
         fresh = self._store.ordered.fresh()
         if not fresh:
             return None
-        for one in fresh:
-            self._act(one)
-        self._store.ordered.held_against(fresh)
-        return 0.0
+        held = [one for one in fresh if self._acted(one)]
+        self._store.ordered.held_against(held)
+        return 0.0 if held else PAUSE_S
+
+    def _acted(self, fresh: Fresh) -> bool:
+        """Act on one order; return False where that must be tried again, which keeps no other waiting."""
+        try:
+            self._act(fresh)
+        except StoreError as error:
+            log.error("order not held against its studies", extra={"reason": str(error)})
+            return False
+        return True
 
     def _act(self, fresh: Fresh) -> None:
         """Hold the studies that are here against one order."""

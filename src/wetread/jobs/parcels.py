@@ -25,6 +25,8 @@ Destinations = Mapping[str, tuple[str, ...]]
 Images = Mapping[str, Sequence[str]]
 #: A document with the destinations that are to get it, if they get its kind.
 Addressed = tuple[Document, Destinations]
+#: How the names of documents begin that others made of copies; a reading makes none of them again.
+RETURNED = "returned-"
 
 
 @dataclass(frozen=True, slots=True)

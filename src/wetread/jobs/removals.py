@@ -29,6 +29,8 @@ from wetread.jobs.tables import (
 BATCH = 100  # files in one turn at the write lock
 #: What nobody goes on with; a FAILED version waits for a person, who may have it read again.
 ENDED = TERMINAL - {State.FAILED}
+#: What may still leave.
+WAITING = (Delivery.QUEUED, Delivery.DEAD, Delivery.WITHHELD)
 
 _versions = jobs.alias()
 
@@ -43,7 +45,7 @@ def _released(committing: Collection[str]) -> ColumnElement[bool]:
     """
     of_study = _versions.c.study_uid == jobs.c.study_uid
     open_version = exists().where(of_study, _versions.c.state.not_in(ENDED))
-    waits = exists().where(outbox.c.job == jobs.c.id, outbox.c.state.in_((Delivery.QUEUED, Delivery.DEAD)))
+    waits = exists().where(outbox.c.job == jobs.c.id, outbox.c.state.in_(WAITING))
     sent = exists().where(outbox.c.job == _versions.c.id, of_study, outbox.c.state == Delivery.SENT)
     kept = exists().where(commitments.c.parcel == outbox.c.id, commitments.c.state == Promise.KEPT)
     sent_here = exists().where(outbox.c.job == jobs.c.id, outbox.c.state == Delivery.SENT)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from wetread.errors import BadInput, StoreError
 from wetread.jobs.addressing import destination_kinds
+from wetread.jobs.parcels import RETURNED
 from wetread.jobs.store import Store
 from wetread.records import Document
 from wetread.settings import Settings
@@ -88,7 +89,7 @@ class Returned:
                 data = reidentify(received.data, ledger)
             except BadInput:
                 return Status.CANNOT_UNDERSTAND
-        document = Document(kind, f"returned-{kind.lower()}.dcm", data, received.sop_class_uid, instance_uid)
+        document = Document(kind, f"{RETURNED}{kind.lower()}.dcm", data, received.sop_class_uid, instance_uid)
         status = self._store.studies.file_returned(study_uid, document, self._ways)
         self._queued()
         return status

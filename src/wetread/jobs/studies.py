@@ -394,8 +394,10 @@ class Studies:
                 return Status.SUCCESS if digest in known else Status.COERCED
             went = destinations.keys() & connection.scalars(select(outbox.c.destination).where(outbox.c.job == job))
             ways = {name: kinds for name, kinds in destinations.items() if not went or name in went}
-            self._enclosed(connection, job, [(document, ways)], [digest])
-            note(connection, self._index.now(), "returned", job, {"kind": document.kind})
+            now = self._index.now()
+            state = self._withholding.returned(connection, job, now)
+            enclose(connection, job, document, digest, {} if _is_prior(connection, job) else ways, now, state)
+            note(connection, now, "returned", job, {"kind": document.kind})
         return Status.SUCCESS
 
     def has(self, study_uid: str) -> bool:

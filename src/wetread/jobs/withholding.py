@@ -15,8 +15,9 @@ from wetread.jobs.index import Index
 from wetread.jobs.matching import Identity, Match, match
 from wetread.jobs.moves import Job, job_of, move, note
 from wetread.jobs.ordered import Ordered, followed
+from wetread.jobs.parcels import RETURNED
 from wetread.jobs.states import Delivery, State
-from wetread.jobs.tables import documents, instances, jobs, outbox, withheld
+from wetread.jobs.tables import aside, documents, instances, jobs, outbox, withheld
 
 MISMATCH = "PATIENT-MISMATCH"
 WITHHELD = "withheld: its order is about another patient"  # for the log
@@ -75,6 +76,23 @@ class Withholding:
             self._stop(connection, row.id, found, now)
         return True
 
+    def returned(self, connection: Connection, job: int, now: float) -> Delivery:
+        """Return how a result fares that others made of a copy, and that is filed with a job.
+
+        It waits with what is withheld of the job; what a person discarded it follows.  Where it is the first to show
+        that an order contradicts, everything that waits is withheld; the job stays as it is, if it was not READ.
+        """
+        decided = connection.scalar(select(withheld.c.decided).where(withheld.c.job == job))
+        if decided == "":
+            return Delivery.WITHHELD
+        found = self._match(connection, job)
+        if not found.contradicts or self._decided(connection, job, found.evidence):
+            return Delivery.QUEUED
+        if decided == "discarded":
+            return Delivery.CANCELED
+        self._stop(connection, job, found, now)
+        return Delivery.WITHHELD
+
     def _decided(self, connection: Connection, job: int, evidence: str) -> bool:
         """Whether a person released the study already, when the same contradicted it."""
         same = select(withheld.c.job).where(withheld.c.evidence == evidence, withheld.c.decided == "released")
@@ -91,11 +109,11 @@ class Withholding:
         note(connection, now, event, job, {"reason": MISMATCH, "order": found.contradicts})
 
     def _stop(self, connection: Connection, job: int, found: Match, now: float) -> None:
-        """Withhold what is still queued of a job that was read."""
-        queued = (outbox.c.job == job) & (outbox.c.state == Delivery.QUEUED)
-        connection.execute(update(outbox).where(queued).values(state=Delivery.WITHHELD))
+        """Withhold what still waits of a job; it is FAILED, if not all of it was delivered."""
+        _hold(connection, job)
         self._note(connection, job, found, now)
-        move(connection, job, State.FAILED, now)
+        if connection.scalar(select(jobs.c.state).where(jobs.c.id == job)) == State.READ:
+            move(connection, job, State.FAILED, now)
 
     def undecided(self) -> dict[int, str]:
         """Return the jobs whose documents are withheld, each with its reason."""
@@ -141,22 +159,41 @@ class Withholding:
         return stopped, resolved, late
 
     def _too_late(self, connection: Connection, job: int, found: Match, now: float) -> bool:
-        """Note that what contradicts an order was delivered before; return whether that is news."""
-        row = connection.execute(select(withheld.c.evidence).where(withheld.c.job == job)).first()
+        """Note that what contradicts an order was delivered before; return whether that is news.
+
+        A result that came back since may wait still.
+        """
+        row = connection.execute(select(withheld).where(withheld.c.job == job)).first()
         if row is not None and row.evidence == found.evidence:
             return False
-        self._note(connection, job, found, now, "mismatch-delivered", "delivered")
+        waits = _hold(connection, job) or (row is not None and row.decided == "")
+        decided = "" if waits else "delivered"
+        self._note(connection, job, found, now, "mismatch-delivered", decided)
         return True
 
     def _resolve(self, connection: Connection, job: Job, now: float) -> None:
-        """Forget what was made without the order, and have the study read again with it."""
-        kept = select(outbox.c.document).where(outbox.c.job == job.id, outbox.c.state != Delivery.WITHHELD)
-        kept = kept.where(outbox.c.document.is_not(None))
-        connection.execute(delete(outbox).where(outbox.c.job == job.id, outbox.c.state == Delivery.WITHHELD))
-        connection.execute(delete(documents).where(documents.c.job == job.id, documents.c.id.not_in(kept)))
+        """Forget what was made without the order, and have the study read again with it; what came back may leave."""
+        mine, waits = outbox.c.job == job.id, outbox.c.state == Delivery.WITHHELD
+        came_back = documents.c.name.startswith(RETURNED)
+        returned = outbox.c.document.in_(select(documents.c.id).where(documents.c.job == job.id, came_back))
+        leaves = update(outbox).where(mine, waits, returned)
+        connection.execute(leaves.values(state=Delivery.QUEUED, queued_at=now))
         connection.execute(update(withheld).where(withheld.c.job == job.id).values(decided="resolved"))
         note(connection, now, "mismatch-resolved", job.id, {})
+        if job.state is not State.FAILED:  # nothing but what came back was withheld
+            return
+        connection.execute(delete(outbox).where(mine, waits))
+        kept = select(outbox.c.document).where(mine, outbox.c.document.is_not(None))
+        made = (documents.c.job == job.id) & ~came_back
+        connection.execute(delete(documents).where(made, documents.c.id.not_in(kept)))
+        connection.execute(delete(aside).where(aside.c.job == job.id))
         move(connection, job.id, State.COMPLETE, now, tries=0, reason="")
+
+
+def _hold(connection: Connection, job: int) -> int:
+    """Withhold what waits of a job, for a destination or for a person; return how much."""
+    waits = (outbox.c.job == job) & outbox.c.state.in_((Delivery.QUEUED, Delivery.DEAD))
+    return connection.execute(update(outbox).where(waits).values(state=Delivery.WITHHELD)).rowcount
 
 
 def _versions(job: int) -> Select[Any]:

@@ -613,6 +613,34 @@ def test_a_given_up_study_is_withheld_too(bench: Bench) -> None:
         assert bench.deliver()
 
 
+@pytest.mark.parametrize("comes", ["while it is FAILED", "while nobody looks"])
+def test_an_order_that_comes_after_a_failure_stops_the_next_try(
+    comes: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.outbox = Outbox(PACS.names[0], PACS, bench.store, bench.pacs, replace(SETTINGS, max_rejections=1), bench.seen)
+    bench.pacs.status = lambda _: 0xC000
+    bench.send("1.1", "A1", "124")
+    bench.read("1.1")
+    bench.deliver()
+    assert bench.seen.terminal == [State.FAILED]
+    bench.pacs.status = lambda _: 0
+    bench.order("A1", "123")
+    if comes == "while it is FAILED":
+        for _ in range(2):
+            bench.settle()
+            bench.order("A1", "123", priority="S")  # it is told once
+        assert [one[0] for one in bench.store.overview.audits()] == ["delivery-failed", "withheld"]
+        assert bench.seen.terminal == [State.FAILED]  # which was its alarm
+    desk = bench.desk()
+    with pytest.raises(BadInput, match="withheld release"):
+        desk.retry(1)
+    assert bench.deliver() == []
+    assert list(bench.store.withholding.undecided()) == [1]
+    assert desk.release(1) is State.READ
+    desk.close()
+    assert len(bench.deliver()) == 2
+
+
 def came_back(bench: Bench) -> list[str]:
     """Let a result of others come back for study 1.1; return the states of its deliveries."""
     document = Document("SR", "returned-sr.dcm", film("1.1", "1.7.7", 40, SR), SR, "1.7.7")

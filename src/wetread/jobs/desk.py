@@ -11,13 +11,16 @@ from typing import Any
 from sqlalchemy import Connection, Select, case, delete, func, select, update
 
 from wetread.errors import REFUSALS, BadInput
+from wetread.jobs import failpoints
 from wetread.jobs.index import FILE, Index
 from wetread.jobs.matching import order_of
 from wetread.jobs.moves import move, note, settle
+from wetread.jobs.ordered import Ordered
 from wetread.jobs.spool import Spool, file_name
 from wetread.jobs.states import PROCEDURE_STEP, Delivery, State
 from wetread.jobs.studies import objects_of, sender_of
 from wetread.jobs.tables import aside, audit, documents, instances, jobs, orders, outbox, removed, withheld
+from wetread.jobs.withholding import Withholding
 from wetread.records import Sender
 from wetread.settings import IMAGE
 
@@ -48,6 +51,7 @@ class Desk:
         if not url and not (state / FILE).is_file():
             raise BadInput(f"expected the state folder of a node, found no index in {state}; name it with --state")
         self._index = Index(state, url)
+        self._withholding = Withholding(self._index, Ordered(self._index, failpoints.none))
         self._state = state
 
     def close(self) -> None:
@@ -132,19 +136,27 @@ class Desk:
         """
         with self._index.writing() as connection:
             state = State(self._row(connection, job).state)
-            if connection.execute(_undecided(job)).first() is not None:
-                raise BadInput(f"job {job}: is withheld; look at order and images, then `wetread withheld release` it")
-            again = connection.execute(
-                update(outbox)
-                .where(outbox.c.job == job, outbox.c.state.in_((Delivery.DEAD, Delivery.BLOCKED)))
-                .where(outbox.c.job.not_in(select(removed.c.job)))
-                .values(state=Delivery.QUEUED, tries=0, status=0, reason="")
-            ).rowcount
-            if state is State.FAILED:
-                state = self._revived(connection, job, again)
-            elif not again:
-                raise BadInput(f"job {job}: expected one that failed, got {state}; there is nothing to try again")
-            note(connection, self._index.now(), "retried", job, {"documents": again})
+            stays = connection.execute(_undecided(job)).first() is not None
+            if not stays and state is State.FAILED:
+                stays = self._withholding.stops(connection, job, self._index.now())
+            if not stays:
+                state = self._retried(connection, job, state)
+        if stays:
+            raise BadInput(f"job {job}: is withheld; look at order and images, then `wetread withheld release` it")
+        return state
+
+    def _retried(self, connection: Connection, job: int, state: State) -> State:
+        again = connection.execute(
+            update(outbox)
+            .where(outbox.c.job == job, outbox.c.state.in_((Delivery.DEAD, Delivery.BLOCKED)))
+            .where(outbox.c.job.not_in(select(removed.c.job)))
+            .values(state=Delivery.QUEUED, tries=0, status=0, reason="")
+        ).rowcount
+        if state is State.FAILED:
+            state = self._revived(connection, job, again)
+        elif not again:
+            raise BadInput(f"job {job}: expected one that failed, got {state}; there is nothing to try again")
+        note(connection, self._index.now(), "retried", job, {"documents": again})
         return state
 
     def _revived(self, connection: Connection, job: int, documents: int) -> State:

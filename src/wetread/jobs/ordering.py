@@ -156,7 +156,8 @@ class Ordering:
             for job in stopped:
                 with following(job.trace_id):
                     log.error(WITHHELD, extra={"job": job.id})
-                self._watch.ended(State.FAILED)
+                if job.state is not State.FAILED:
+                    self._watch.ended(State.FAILED)
             for job in late:
                 with following(job.trace_id):
                     log.error("order contradicts what was delivered", extra={"job": job.id, "state": job.state})

@@ -93,6 +93,14 @@ class Withholding:
         self._stop(connection, job, found, now)
         return Delivery.WITHHELD
 
+    def stops(self, connection: Connection, job: int, now: float) -> bool:
+        """Whether an order contradicts a job that FAILED: what waits of it is withheld then."""
+        found = self._match(connection, job)
+        if not found.contradicts or self._decided(connection, job, found.evidence):
+            return False
+        self._stop(connection, job, found, now)
+        return True
+
     def _decided(self, connection: Connection, job: int, evidence: str) -> bool:
         """Whether a person released the study already, when the same contradicted it."""
         same = select(withheld.c.job).where(withheld.c.evidence == evidence, withheld.c.decided == "released")
@@ -151,7 +159,7 @@ class Withholding:
                     self._resolve(connection, job, now)
                     resolved.append(job)
                 elif found.contradicts and not self._decided(connection, job.id, found.evidence):
-                    if job.state == State.READ:
+                    if job.state is State.READ or (job.state is State.FAILED and job.id not in undecided):
                         self._stop(connection, job.id, found, now)
                         stopped.append(job)
                     elif job.state in _GONE and self._too_late(connection, job.id, found, now):

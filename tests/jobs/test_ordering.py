@@ -95,15 +95,24 @@ class Bench:
         segments.append(f"OBR|1|P{accession}^RIS||CT^Head^L" + "|" * 14 + accession)
         return self.tell("ORM^O01", *segments, *([f"ZDS|{zds}"] if zds else []))
 
-    def send(self, study: str, accession: str, patient: str, authority: str = "", number: int = 1) -> None:
+    def send(
+        self,
+        study: str,
+        accession: str,
+        patient: str,
+        authority: str = "",
+        number: int = 1,
+        lane: Lane = Lane.ROUTINE,
+    ) -> None:
         data = named(study, f"{study}.1.{number}", accession, patient, authority)
         seen = glance(data[data.index(b"DICM") + 4 :], EXPLICIT_LITTLE) or {}
         body = data[len(header(CR, f"{study}.1.{number}", EXPLICIT_LITTLE)) :]
         seen = glance(body, EXPLICIT_LITTLE)
         uids = (CR, f"{study}.1.{number}", study, EXPLICIT_LITTLE)
         blob = self.store.spool.put(data)
-        self.store.instances.admit([Arrival(*uids, "T", blob, len(data), identity=identity_of(seen))])
-        self.ordering.arrived(study, accession, Lane.ROUTINE)
+        self.store.instances.admit([Arrival(*uids, "T", blob, len(data), lane, identity=identity_of(seen))])
+        if lane is not Lane.PRIOR:
+            self.ordering.arrived(study, accession, lane)
 
     def read(self, study: str) -> State:
         self.store.studies.complete(study)
@@ -444,6 +453,18 @@ def test_an_order_decides_the_lane_before_and_after_its_study(bench: Bench) -> N
 
 
 # ---- merges -------------------------------------------------------------------------------------
+
+
+@BOTH
+def test_no_order_lifts_a_prior_out_of_its_lane(bench: Bench) -> None:
+    bench.order("A1", "123^^^HOSP", priority="S")
+    bench.settle()
+    bench.send("1.1", "A1", "123", "HOSP", lane=Lane.PRIOR)
+    bench.tell("ADT^A08", "PID|1||123^^^HOSP~999^^^REG")  # the order of long ago is held against studies again
+    bench.settle()
+    assert [job.lane for job in bench.store.overview.versions("1.1")] == [Lane.PRIOR]
+    bench.read("1.1")
+    assert bench.deliver() == []
 
 
 @pytest.mark.parametrize("first", ["order", "merge"])

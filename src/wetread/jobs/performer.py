@@ -275,7 +275,7 @@ class Performer:
 
     def _hasten(self, task: Task, study_uid: str) -> None:
         lane = requested([text(task.content, "ScheduledProcedureStepPriority")])
-        if lane < Lane.ROUTINE and self._store.studies.hasten(study_uid, lane):
+        if lane < Lane.ROUTINE and self._store.studies.hasten(study_uid, lane, priors=True):
             self._hastened(study_uid)
 
     def _tell(self, manager: Manager, task: Task, percent: int, told: str) -> bool:

@@ -114,11 +114,15 @@ class Studies:
             self._failpoint("completed")
         return job
 
-    def hasten(self, study_uid: str, lane: Lane) -> bool:
-        """Put what has not ended of a study into a lane, if that is faster than its own; return whether it was."""
+    def hasten(self, study_uid: str, lane: Lane, priors: bool = False) -> bool:
+        """Put what has not ended of a study into a lane, if that is faster than its own; return whether it was.
+
+        What the node pulled as a prior stays one, but for who wants `priors` read.
+        """
         mine = (jobs.c.study_uid == study_uid) & jobs.c.state.not_in(TERMINAL)
+        slower = and_(jobs.c.lane > lane, or_(jobs.c.lane != Lane.PRIOR, priors))
         with self._index.writing() as connection:
-            faster = update(jobs).where(mine, jobs.c.lane > lane).values(lane=lane.value)
+            faster = update(jobs).where(mine, slower).values(lane=lane.value)
             return bool(connection.execute(faster).rowcount)
 
     def trace_id(self, job: int) -> str:

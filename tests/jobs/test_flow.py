@@ -156,6 +156,28 @@ def test_a_broken_association_leaves_it_to_the_timer(
     assert completion.due() == []
 
 
+@pytest.mark.parametrize("which", [1, 2, 3])
+def test_a_study_that_lacks_an_object_is_not_complete_at_release(
+    completion: Completion, completed: list[str], clock: Clock, which: int
+) -> None:
+    for number in (1, 2, 3):
+        (completion.refused if number == which else completion.touch)("1.1", 1)
+    completion.end(1, released=True)
+    clock.now += 5.0 * OPEN_FACTOR - 0.1
+    assert (completed, completion.due()) == ([], [])
+    completion.touch("1.1", 2)  # its sender tries again
+    completion.end(2, released=True)
+    assert completed == ["1.1"]
+
+
+def test_a_study_of_which_nothing_was_taken_is_forgotten(completion: Completion, clock: Clock) -> None:
+    completion.refused("1.1", 1)
+    completion.end(1, released=True)
+    clock.now += 5.0 * OPEN_FACTOR + 0.1
+    assert completion.due() == ["1.1"]
+    assert not completion.waits("1.1")
+
+
 def test_an_association_that_never_ends_holds_nothing_back_for_ever(completion: Completion, clock: Clock) -> None:
     completion.touch("1.1", 1)
     clock.now += 5.0 * OPEN_FACTOR - 0.1

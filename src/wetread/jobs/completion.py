@@ -85,8 +85,9 @@ class Completion:
         Another association that brings more of it does, or the timer, after `OPEN_FACTOR` quiet times.
         """
         with self._changed:
-            if study_uid in self._arriving:
-                self._arriving[study_uid].lacks = association
+            arriving = self._arriving.setdefault(study_uid, _Arriving(self._clock()))  # it may be the first
+            arriving.lacks = association
+            self._hasten(arriving)
 
     def expect(self, study_uid: str, hold_s: float) -> None:
         """More of a study was announced than is here: no release completes it, but silence for `hold_s` seconds.

@@ -224,6 +224,22 @@ def test_a_silent_target_keeps_no_other_alert_waiting(tmp_path: Path) -> None:
     bench.store.close()
 
 
+def test_an_error_that_nobody_foresaw_keeps_no_other_alert_waiting(tmp_path: Path) -> None:
+    def tell(target: str, rule: Alert, alert: Pending) -> None:
+        if target == "EHR":
+            raise ValueError("unforeseen")
+        told.append(target)
+
+    told: list[str] = []
+    other = Alert("other", ("233604007",), to=("OTHER",))
+    bench = Bench(tmp_path, replace(SETTINGS, alerts=(RULE, other)), tell)
+    bench.read(PRESENT)
+    bench.run()
+    assert told == ["OTHER"]
+    assert bench.seen.told.count("failed") == 1
+    bench.store.close()
+
+
 def test_a_target_that_comes_back_in_time_is_told(bench: Bench) -> None:
     bench.targets.away = {"EHR"}
     bench.read(PRESENT)

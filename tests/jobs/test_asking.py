@@ -15,6 +15,7 @@ from tests.serve.stage import until
 from tests.wire.objects import film
 from wetread.errors import PeerUnreachable, StoreError
 from wetread.jobs.asking import MOST_WAITING
+from wetread.jobs.panel import Panel
 from wetread.jobs.runner import Runner
 from wetread.jobs.store import Store
 from wetread.serve.node import Node
@@ -258,3 +259,14 @@ def test_a_node_asks_an_archive(kind: str, tmp_path: Path) -> None:
             assert told in node.metrics.text().decode()  # once
         finally:
             node.stop()
+
+
+def test_an_error_that_nobody_foresaw_of_one_archive_is_no_other_s() -> None:
+    def question(archive: Destination) -> int:
+        if archive is ARCHIVE:
+            raise ValueError("unforeseen")
+        return 3
+
+    seen = Counts()
+    assert Panel("archive", (ARCHIVE, OTHER), ASKING, seen, lambda: 0.0).ask(question) == 3
+    assert [outcome.split()[1] for outcome in seen.outcomes] == ["failed", "told"]

@@ -26,6 +26,7 @@ from wetread.jobs.committing import Committing
 from wetread.jobs.delivery import Outbox
 from wetread.jobs.retention import DAY_S, Retention
 from wetread.jobs.runner import Runner
+from wetread.jobs.spool import UnreadableBlob
 from wetread.jobs.states import Delivery
 from wetread.jobs.watch import Watch
 from wetread.serve.node import Node
@@ -263,6 +264,30 @@ def test_a_document_that_is_damaged_here_is_kept_and_blocks_nothing(world: Commi
     world.now += 8 * DAY_S
     world.look()
     assert world.blobs() == (1, 1)
+
+
+def test_a_document_that_cannot_be_read_now_blocks_nothing_and_is_asked_for_later(
+    world: Committed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2):
+        world.study(number)
+    bad = world.store.commitments.due("PACS@127.0.0.1:104", frozenset(), 1)[0].digest
+    get = world.store.made.get
+
+    def failing(digest: str) -> bytes:
+        if digest == bad:
+            raise UnreadableBlob("spool: blob cannot be read: Input/output error")
+        return get(digest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store.made, "get", failing)
+        world.look()
+    assert [list(instances) for _, instances in world.asked] == [["1.2.9"]]
+    wait = world.committing.step()
+    assert wait is not None
+    world.clock.now += wait
+    world.look()
+    assert [list(instances) for _, instances in world.asked] == [["1.2.9"], ["1.1.9"]]
 
 
 def test_the_setting(tmp_path: Path) -> None:

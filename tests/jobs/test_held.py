@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import os
 from pathlib import Path
 from typing import BinaryIO, NoReturn
@@ -14,7 +16,10 @@ from tests.wire.objects import CR, SR, data_set, element, film
 from wetread.errors import StoreError
 from wetread.jobs.held import REPORT
 from wetread.jobs.instances import Arrival
+from wetread.jobs.resources import Wanted
+from wetread.jobs.spool import UnreadableBlob
 from wetread.jobs.store import Store
+from wetread.records import Document
 from wetread.wire import qido
 from wetread.wire.part10 import BEGINNING, EXPLICIT_LITTLE, Meta, beginning, header
 from wetread.wire.queryable import KEYS, Level
@@ -118,6 +123,31 @@ def test_a_blob_that_the_disk_does_not_give_hides_nothing_else_and_is_found_when
             patch.setattr("wetread.jobs.spool.beginning", failing)
             assert found(store, Level.STUDY) == ["1.3", "1.4"]
     assert found(store, Level.STUDY) == ["1.1", "1.2", "1.3", "1.4"]
+
+
+def test_a_bundle_that_the_disk_does_not_give_hides_no_other(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wetread.jobs.resources.BATCH", 1)
+    admit(store, arrive(store))
+    store.studies.complete("1.2.3")
+    entries = [{"fullUrl": f"urn:uuid:{n}", "resource": {"resourceType": "Device"}} for n in (1, 2, 3)]
+    bundles = [json.dumps({"entry": [one]}).encode() for one in entries]
+    store.studies.finish(take(store), [(Document("FHIR", "fhir.json", one), {}) for one in bundles], "")
+    get, bad = store.made.get, {hashlib.sha256(one).hexdigest() for one in bundles[:2]}
+
+    def failing(digest: str) -> bytes:
+        if digest in bad:
+            raise UnreadableBlob("spool: blob cannot be read: Input/output error")
+        return get(digest)
+
+    def devices() -> list[str]:
+        return sorted(one["id"] for one in store.resources.search(Wanted("Device"), 10)[0])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.made, "get", failing)
+        assert devices() == ["3"]
+    assert devices() == ["1", "2", "3"]
+    monkeypatch.setattr(store.made, "get", failing)
+    assert devices() == ["3"]
 
 
 def test_a_search_fails_where_no_blob_can_be_opened_for_want_of_handles(

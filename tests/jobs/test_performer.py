@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from tests.jobs import fake
 from tests.jobs.older import back_to
 from tests.jobs.test_ordering import Bench
 from tests.serve.worklist import step
 from wetread.errors import PeerRefused, PeerUnreachable
+from wetread.jobs import performer as performer_module
 from wetread.jobs.fetching import Fetching
 from wetread.jobs.performer import ELSEWHERE_S, Manager, OwnList, Performer
 from wetread.jobs.states import State
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
 from wetread.settings import Destination, Settings
-from wetread.wire.dicomjson import DataSet, dataset, item, text, values
+from wetread.wire.dicomjson import DataSet, code, dataset, item, text, values
 from wetread.wire.retrieve import Fetched
 from wetread.wire.ups import StepState
 
@@ -178,13 +182,13 @@ class Lost:
     def ready(self) -> bool:
         return True
 
-    def scheduled(self) -> Sequence[DataSet]:
+    def scheduled(self, ours: Callable[[DataSet], bool]) -> Sequence[DataSet]:
         return [step(SOPInstanceUID="1.9", InputInformationSequence=INPUT)]
 
     def claim(self, uid: str, transaction_uid: str, again: bool) -> DataSet | None:
         assert not again
         self.asked += 1
-        return self.scheduled()[0] if self.grants else None
+        return self.scheduled(lambda _: True)[0] if self.grants else None
 
     def update(self, task: object, changes: DataSet) -> bool:
         return False
@@ -194,6 +198,20 @@ class Lost:
 
     def base(self, uid: str) -> str:
         return ""
+
+
+def test_what_is_for_others_hides_nothing_that_is_for_us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(performer_module, "_SCHEDULED", replace(performer_module._SCHEDULED, limit=2))
+    store = Store(tmp_path)
+    station = code("OTHER", "99X", "Another station")
+    for number in range(4):
+        store.worklist.create(
+            f"1.8.{number}", step(InputInformationSequence=INPUT, ScheduledStationNameCodeSequence=station)
+        )
+    store.worklist.create("1.9", step(InputInformationSequence=INPUT))
+    performer(store, Clock()).step()
+    assert [task.uid for task in store.tasks.all()] == ["1.9"]
+    store.close()
 
 
 def test_who_loses_stays_quiet(tmp_path: Path) -> None:

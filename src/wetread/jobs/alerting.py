@@ -113,13 +113,14 @@ class Alerting:
         about = {"job": alert.job, "rule": rule.name, "target": _name(rule.to[alert.step])}
         try:
             self._tell(rule.to[alert.step], rule, alert)
-        except WetreadError as error:
+        except Exception as error:  # noqa: BLE001 - what nobody foresaw over one alert must not hold the others up
             if isinstance(error, PeerUnreachable):
                 self._breaker(alert, rule).failed(self._clock())
             else:
                 self._retry.failed(alert.id, self._clock())
             self._watch.alerted("failed")
-            log.warning("alert not taken", extra={**about, "reason": str(error)})
+            reason = str(error) if isinstance(error, WetreadError) else type(error).__name__
+            log.warning("alert not taken", extra={**about, "reason": reason})
             return
         self._retry.succeeded(alert.id)
         self._breaker(alert, rule).succeeded()

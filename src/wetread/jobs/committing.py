@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from wetread.errors import StoreError, WetreadError
 from wetread.jobs.addressing import destination_name
 from wetread.jobs.commitments import Stored
-from wetread.jobs.retry import Backoff, Breaker
+from wetread.jobs.loop import PAUSE_S
+from wetread.jobs.retry import Backoff, Breaker, RetryClock
 from wetread.jobs.spool import DamagedBlob
 from wetread.jobs.store import Store
 from wetread.settings import Destination, Settings
@@ -54,7 +55,9 @@ class Committing:
         self._ask = ask or self._commit
         self._clock = clock
         self._damaged: set[int] = set()  # parcels
-        self._breaker = Breaker(Backoff(settings.retry_first_s, settings.retry_most_s))
+        backoff = Backoff(settings.retry_first_s, settings.retry_most_s)
+        self._retry = RetryClock(backoff)  # by parcel: those that cannot be read now
+        self._breaker = Breaker(backoff)
 
     def step(self) -> float | None:
         """Ask for what is due; return how long until the next try, s, or None if nothing waits.
@@ -66,16 +69,18 @@ class Committing:
         """
         if wait := self._breaker.wait_s(self._clock()):
             return wait
-        stored = self._store.commitments.due(self._name, frozenset(self._damaged), MOST)
+        but = self._retry.waiting(self._clock()) | self._damaged
+        stored = self._store.commitments.due(self._name, but, MOST)
         if not stored:
-            return None
+            return self._retry.next(self._clock())
         if self._store.shared and not self._store.leases.acquire(f"commit/{self._name}"):
             return ELSEWHERE_S
-        instances = self._named(stored)
-        if not instances:
-            return 0.0
+        named = self._named(stored)
+        if not named:
+            return PAUSE_S  # nothing can be read: so much is enough for now
+        instances = dict(named.values())
         transaction_uid = new_uid()
-        self._store.commitments.ask(transaction_uid, [one for one in stored if one.parcel not in self._damaged])
+        self._store.commitments.ask(transaction_uid, list(named))
         try:
             self._ask(self._destination, transaction_uid, instances)
         except StoreError:
@@ -89,8 +94,11 @@ class Committing:
         log.info("commitment asked for", extra={"destination": self._name, "count": len(instances)})
         return 0.0
 
-    def _named(self, stored: Sequence[Stored]) -> dict[str, str]:
-        """SOP Instance and SOP Class UIDs of documents; one that is damaged here stays uncommitted, and is kept."""
+    def _named(self, stored: Sequence[Stored]) -> dict[Stored, tuple[str, str]]:
+        """SOP Instance and SOP Class UIDs of documents.
+
+        One that is damaged here stays uncommitted, and is kept; one that cannot be read now is asked for later.
+        """
         named = {}
         for one in stored:
             try:
@@ -99,7 +107,12 @@ class Committing:
                 log.error("document damaged", extra={"destination": self._name, "reason": str(error)})
                 self._damaged.add(one.parcel)
                 continue
-            named[head.sop_instance_uid] = head.sop_class_uid
+            except StoreError as error:
+                log.error("document unreadable", extra={"destination": self._name, "reason": str(error)})
+                self._retry.failed(one.parcel, self._clock())
+                continue
+            self._retry.succeeded(one.parcel)
+            named[one] = (head.sop_instance_uid, head.sop_class_uid)
         return named
 
     def _commit(self, destination: Destination, transaction_uid: str, instances: Mapping[str, str]) -> None:

@@ -80,8 +80,10 @@ class Managed:
 
     # ---- for the performer ----------------------------------------------------------------
 
-    def scheduled(self) -> Sequence[DataSet]:
-        """Return work items that are SCHEDULED and that we can do; mostly nobody is asked, and none are returned.
+    def scheduled(self, ours: Callable[[DataSet], bool]) -> Sequence[DataSet]:
+        """Return work items that are SCHEDULED and that we can do, not only `ours`.
+
+        Mostly nobody is asked, and none are returned.
 
         Raises
         ------

@@ -58,10 +58,11 @@ class Panel:
             name = destination_name(peer)
             try:
                 answer = question(peer)
-            except WetreadError as error:
+            except Exception as error:  # noqa: BLE001 - what nobody foresaw of one peer must not hold the others up
                 breaker.failed(self._clock())
                 self._watch.asked(name, "failed")
-                log.warning(self._not_asked, extra={"destination": name, "reason": str(error)})
+                reason = str(error) if isinstance(error, WetreadError) else type(error).__name__
+                log.warning(self._not_asked, extra={"destination": name, "reason": reason})
                 continue
             breaker.succeeded()
             self._watch.asked(name, "told" if answer else "unknown")

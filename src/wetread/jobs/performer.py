@@ -74,8 +74,8 @@ class Manager(Protocol):
     def ready(self) -> bool:
         """Whether it may be asked now."""
 
-    def scheduled(self) -> Sequence[DataSet]:
-        """Return work items that are SCHEDULED."""
+    def scheduled(self, ours: Callable[[DataSet], bool]) -> Sequence[DataSet]:
+        """Return work items that are SCHEDULED, at least those that are `ours`."""
 
     def claim(self, uid: str, transaction_uid: str, again: bool) -> DataSet | None:
         """Claim a work item; return it, or None if it is somebody else's.
@@ -106,9 +106,9 @@ class OwnList:
         """Whether it may be asked now."""
         return True
 
-    def scheduled(self) -> Sequence[DataSet]:
-        """Return work items that are SCHEDULED."""
-        return self._worklist.search(_SCHEDULED, _SCHEDULED.limit)
+    def scheduled(self, ours: Callable[[DataSet], bool]) -> Sequence[DataSet]:
+        """Return work items that are SCHEDULED and `ours`, however many others there are."""
+        return self._worklist.search(_SCHEDULED, _SCHEDULED.limit, ours)
 
     def claim(self, uid: str, transaction_uid: str, again: bool) -> DataSet | None:
         """Claim a work item; the list itself knows whether it was claimed with this UID before."""
@@ -207,15 +207,16 @@ class Performer:
         busy = sum(task.manager == manager.name for task in self._store.tasks.all()) if manager.most else 0
         if manager.most and busy >= manager.most:
             return
-        for data in manager.scheduled():
+        for data in filter(self._ours, manager.scheduled(self._ours)):
             uid = text(data, "SOPInstanceUID")
-            if not is_for(data, self._codes, self._settings.ae_title, self._store.now()):
-                continue
             if self._store.tasks.begin(manager.name, uid, data):
                 self._fresh.add((manager.name, uid))
                 busy += 1
             if manager.most and busy >= manager.most:
                 return
+
+    def _ours(self, data: DataSet) -> bool:
+        return is_for(data, self._codes, self._settings.ae_title, self._store.now())
 
     def _advance(self, task: Task) -> None:
         manager = self._managers.get(task.manager)

@@ -20,7 +20,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, exists, false, func, insert, or_, select
 
 from wetread.jobs.index import Index
-from wetread.jobs.spool import DamagedBlob, Spool
+from wetread.jobs.spool import DamagedBlob, Spool, UnreadableBlob
 from wetread.jobs.tables import documents, resources
 from wetread.jobs.withholding import KEPT_BACK
 
@@ -101,18 +101,19 @@ class Resources:
             digest for digests in found.values() for digest in (digests if kind == "ImagingStudy" else digests[-1:])
         }
         bundles = {digest: self._resources(digest) for digest in wanted}
-        return [
-            _whole([bundles[digest][kind, one] for digest in found[one] if (kind, one) in bundles.get(digest, {})])
+        versions = (
+            [bundles[digest][kind, one] for digest in found[one] if (kind, one) in bundles.get(digest, {})]
             for one in ids
             if one in found
-        ]
+        )
+        return [_whole(some) for some in versions if some]
 
     def _resources(self, digest: str) -> dict[tuple[str, str], Json]:
         """Return the resources of a bundle by type and id, as they are when they are read."""
         try:
             entries = json.loads(self._made.get(digest))["entry"]
-        except DamagedBlob as error:
-            log.error("bundle damaged", extra={"reason": str(error)})
+        except (DamagedBlob, UnreadableBlob) as error:
+            log.error("bundle left out", extra={"reason": str(error)})
             return {}
         kinds = {one["fullUrl"]: one["resource"]["resourceType"] for one in entries}
         made = {}
@@ -126,14 +127,22 @@ class Resources:
         """Look into what came since the last time."""
         known = exists().where(resources.c.digest == documents.c.digest)
         unknown = select(documents.c.digest).distinct()
-        unknown = unknown.where(documents.c.kind == "FHIR", documents.c.digest != "", ~known).limit(BATCH)
+        unknown = unknown.where(documents.c.kind == "FHIR", documents.c.digest != "", ~known)
+        unreadable: set[str] = set()
         with self._lock:
             while True:
                 with self._index.reading() as connection:
-                    digests = list(connection.scalars(unknown))
+                    found = connection.scalars(unknown.limit(BATCH + len(unreadable)))
+                    digests = [digest for digest in found if digest not in unreadable]
                 if not digests:
                     return
-                rows = [row for digest in digests for row in self._rows(digest)]
+                rows: list[Json] = []
+                for digest in digests:
+                    try:
+                        rows += self._rows(digest)
+                    except UnreadableBlob as error:
+                        log.warning("bundle cannot be searched", extra={"reason": str(error)})
+                        unreadable.add(digest)
                 with self._index.writing() as connection:  # another node was faster, or the bundle was deleted
                     held, there = (
                         set(connection.scalars(select(column).where(column.in_(digests))))

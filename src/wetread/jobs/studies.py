@@ -120,7 +120,8 @@ class Studies:
         What the node pulled as a prior stays one, but for who wants `priors` read.
         """
         mine = (jobs.c.study_uid == study_uid) & jobs.c.state.not_in(TERMINAL)
-        slower = and_(jobs.c.lane > lane, or_(jobs.c.lane != Lane.PRIOR, priors))
+        slowest = Lane.PRIOR if priors else Lane.ROUTINE
+        slower = jobs.c.lane.between(lane + 1, slowest)
         with self._index.writing() as connection:
             faster = update(jobs).where(mine, slower).values(lane=lane.value)
             return bool(connection.execute(faster).rowcount)

@@ -272,7 +272,8 @@ def passing(error: Exception, failing_s: float) -> bool:
     Index or blobs cannot be read now, or the system has no process for a decoder.
     """
     starved = isinstance(error, DecoderDied) and error.why == "START"
-    return (starved or (isinstance(error, StoreError) and not isinstance(error, DamagedBlob))) and failing_s < PATIENCE_S
+    unread = isinstance(error, StoreError) and not isinstance(error, DamagedBlob)
+    return (starved or unread) and failing_s < PATIENCE_S
 
 
 def check_study(job: Job, readings: Iterable[Reading]) -> None:

@@ -98,8 +98,8 @@ class Worklist:
             row = self._row(connection, uid)
         return "" if row is None else str(row.base)
 
-    def search(self, wanted: Wanted, most: int) -> list[DataSet]:
-        """Return at most so many of the work items that match, the oldest first."""
+    def search(self, wanted: Wanted, most: int, also: Callable[[DataSet], bool] = lambda _: True) -> list[DataSet]:
+        """Return at most so many of the work items that match, and of which `also` is true, the oldest first."""
         rows = select(workitems.c.content).order_by(workitems.c.id)
         if state := wanted.value("ProcedureStepState"):
             rows = rows.where(workitems.c.state == state)
@@ -109,7 +109,7 @@ class Worklist:
         with self._index.reading() as connection, connection.execute(rows, execution_options=_STREAMED) as contents:
             for content in contents.scalars():
                 data = json.loads(content)
-                if matches(data, wanted.keys):
+                if matches(data, wanted.keys) and also(data):
                     found.append(data)
                     if len(found) == wanted.offset + most:
                         break

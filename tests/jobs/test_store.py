@@ -332,6 +332,17 @@ def test_a_document_is_queued_once_for_each_destination(store: Store) -> None:
     assert store.overview.counts()["DELIVERED"] == 1  # it had nothing left to deliver
 
 
+def test_however_much_waits_for_another_try_the_rest_is_found(store: Store) -> None:
+    """A statement takes 65,535 parameters (PostgreSQL) or 32,766 (SQLite)."""
+    admit(store, arrive(store))
+    store.studies.complete("1.2.3")
+    store.studies.finish(take(store), [(sr(f"1.9.{n}", b"%d" % n), TO) for n in range(3)], "")
+    rejected = store.parcels.waiting("PACS@127.0.0.1:104", frozenset(), 1)
+    but = frozenset(range(10, 70_000)) | {rejected[0].id}
+    assert len(store.parcels.waiting("PACS@127.0.0.1:104", but, 1)) == 1
+    assert len(store.parcels.waiting("PACS@127.0.0.1:104", but, 9)) == 2
+
+
 def test_a_job_ends_when_its_last_document_is_confirmed(store: Store) -> None:
     admit(store, arrive(store))
     store.studies.complete("1.2.3")

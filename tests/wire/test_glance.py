@@ -7,7 +7,7 @@ import zlib
 import pytest
 
 from tests.wire.objects import element
-from wetread.wire.glance import Tag, glance
+from wetread.wire.glance import Tag, glance, series_of
 from wetread.wire.part10 import DEFLATED_LITTLE, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 
 ROWS = (
@@ -89,3 +89,13 @@ def test_letters_are_those_of_the_character_set(character_set: str, value: bytes
 def test_a_description_of_64_letters_is_seen_whole() -> None:
     data = element(0x00080005, "CS", b"ISO_IR 192") + element(0x00081030, "LO", ("頭" * 64).encode())
     assert glance(data, EXPLICIT_LITTLE)[Tag.STUDY_DESCRIPTION] == "頭" * 64
+
+
+@pytest.mark.parametrize(
+    ("uid", "series"),
+    [("1.2.3", "1.2.3"), ("1." + "2" * 62, "1." + "2" * 62), ("1." + "2" * 63, ""), ("1.2\0003.4", ""), ("", "")],
+    ids=["short", "64", "65", "NUL", "none"],
+)
+def test_a_series_that_no_index_can_hold_is_not_known(uid: str, series: str) -> None:
+    assert series_of({Tag.SERIES: uid}) == series
+    assert series_of({}) == ""

@@ -17,7 +17,7 @@ from wetread.jobs.instances import Arrival
 from wetread.jobs.lanes import deadlines_s
 from wetread.settings import Settings
 from wetread.wire.dimse import Notice, Status
-from wetread.wire.glance import Tag
+from wetread.wire.glance import Tag, series_of
 
 log = logging.getLogger("wetread.jobs")
 
@@ -48,7 +48,7 @@ class Expecting:
 
     def told(self, study_uid: str, seen: Mapping[int, str]) -> None:
         """Keep the numbers that an object carries, of which `seen` holds attributes by tag; the largest counts."""
-        series_uid = seen.get(Tag.SERIES, "")
+        series_uid = series_of(seen)
         said = {"": _number(seen, Tag.STUDY_INSTANCES), series_uid: _number(seen, Tag.SERIES_INSTANCES)}
         if not series_uid:
             said = {"": _number(seen, Tag.STUDY_INSTANCES)}

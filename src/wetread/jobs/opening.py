@@ -26,7 +26,7 @@ from wetread.jobs.moves import note
 from wetread.jobs.spool import DamagedBlob, Spool, sync_folder
 from wetread.jobs.tables import described, documents, instances, jobs, removed
 from wetread.records import Sender
-from wetread.wire.glance import Tag, glance
+from wetread.wire.glance import glance, series_of
 from wetread.wire.part10 import identify, meta
 
 log = logging.getLogger("wetread.jobs")
@@ -244,7 +244,7 @@ def _arrivals(spool: Spool, digests: Iterable[str], found: Found) -> Iterator[Ar
         uids = (known.sop_class_uid, known.sop_instance_uid, known.study_uid)
         seen = glance(body, head.transfer_syntax)
         lane = lane_of(facts_of(seen, Sender()), ())  # who sent it is not known any more
-        series, identity = seen.get(Tag.SERIES, ""), identity_of(seen)
+        series, identity = series_of(seen), identity_of(seen)
         yield Arrival(*uids, head.transfer_syntax, "", digest, len(data), lane, series, identity=identity)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, insert, literal, or_, select, update
 
@@ -16,7 +17,7 @@ from wetread.jobs.states import Delivery, State
 from wetread.jobs.tables import documents, instances, jobs, outbox
 from wetread.records import Document, Filed
 from wetread.settings import IMAGE
-from wetread.wire.glance import Tag, glance
+from wetread.wire.glance import glance, series_of
 from wetread.wire.part10 import meta
 
 #: Name of a destination -> the kinds of documents that it gets.
@@ -111,7 +112,7 @@ def _series_of(document: Document) -> str:
     """Series Instance UID; "" of what is no DICOM object."""
     try:
         head = meta(document.data)
-        return glance(memoryview(document.data)[head.offset :], head.transfer_syntax).get(Tag.SERIES, "")
+        return series_of(glance(memoryview(document.data)[head.offset :], head.transfer_syntax))
     except BadInput:
         return ""
 
@@ -156,22 +157,23 @@ class Parcels:
         wanted = (
             select(outbox.c.id)
             .join(jobs, outbox.c.job == jobs.c.id)
-            .where(outbox.c.destination == destination, outbox.c.state == Delivery.QUEUED, outbox.c.id.not_in(but))
+            .where(outbox.c.destination == destination, outbox.c.state == Delivery.QUEUED)
             .where(in_turn)
             .order_by(*order)
-            .limit(limit)
+            .limit(limit + len(but))  # a statement takes 65,535 parameters: those in `but` may be more
         )
         digest = func.coalesce(documents.c.digest, instances.c.digest).label("digest")
         kind = func.coalesce(documents.c.kind, literal(IMAGE)).label("kind")
         with self._index.reading() as connection:
-            rows = connection.execute(
+            found = connection.execute(
                 select(outbox.c.id, outbox.c.job, digest, outbox.c.tries, kind, jobs.c.trace_id, outbox.c.instance)
                 .outerjoin(documents, outbox.c.document == documents.c.id)
                 .outerjoin(instances, outbox.c.instance == instances.c.sop_instance_uid)
                 .join(jobs, outbox.c.job == jobs.c.id)
                 .where(outbox.c.id.in_(select(wanted.subquery())))
                 .order_by(*order)
-            ).all()
+            )
+            rows = list(islice((row for row in found if row.id not in but), limit))
         return [Parcel(*row[:6], row.instance or "") for row in rows]
 
     def delivered(self, parcel: Parcel) -> State | None:

@@ -48,7 +48,7 @@ from wetread.trace import following, trace_id
 from wetread.turns import Turns
 from wetread.wire.deliver import deliver as deliver_to
 from wetread.wire.dimse import Commitment, Notice, Received, Request, Status
-from wetread.wire.glance import Tag, glance
+from wetread.wire.glance import glance, series_of
 from wetread.wire.part10 import meta
 
 log = logging.getLogger("wetread.jobs")
@@ -286,7 +286,7 @@ class Runner:
             self._store.spool.put(received.data),
             len(received.data),
             lane,
-            seen.get(Tag.SERIES, ""),
+            series_of(seen),
             trace_id(),
             received.called_ae,
             identity_of(seen),

@@ -11,6 +11,7 @@ PS3.5 Sections 6.1.2, 7.1 and 7.5; PS3.3 Tables C.4-11, C.7-1, C.7-3 and C.30.1-
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
 
 from pydicom.charset import decode_bytes, python_encoding
@@ -68,6 +69,16 @@ def glance(data: bytes | bytearray | memoryview, transfer_syntax: str) -> dict[i
     except BadInput:  # filed already: what is broken behind its UIDs is the reader's business
         pass
     return found
+
+
+def series_of(seen: Mapping[int, str]) -> str:
+    """Return the Series Instance UID (0020,000E) of an object of which `seen` holds attributes by tag.
+
+    "" where it has none, or none that every index can hold: one of more than 64 characters (PS3.5 Section 9), or
+    with one that cannot be printed.
+    """
+    found = seen.get(Tag.SERIES, "")
+    return found if len(found) <= 64 and found.isprintable() else ""
 
 
 def text(value: bytes, character_set: str) -> str:

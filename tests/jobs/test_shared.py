@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import update
@@ -125,6 +126,29 @@ def test_a_lease_that_is_renewed_does_not_run_out(shared: Open) -> None:
         time.sleep(0.25)
         first.leases.renew()
         assert second.studies.recover(3) == []
+
+
+def test_what_was_taken_without_an_answer_is_taken_up_again(shared: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection breaks while the answer to COMMIT is on its way."""
+    import psycopg
+
+    store = shared()
+    receive(store, "1.1", "1.1.1")
+    dialect = store._index.engine.dialect
+    commit = dialect.do_commit
+
+    def broken(connection: Any) -> None:
+        commit(connection)
+        raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dialect, "do_commit", broken)
+        with pytest.raises(StoreError):
+            store.studies.take()
+    assert store.overview.versions("1.1")[0].state is State.READING
+    assert [state for _, state in store.studies.recover(3)] == [State.COMPLETE]
+    assert store.studies.take() is not None
+    assert store.studies.recover(3) == []  # it is in hand
 
 
 def test_who_lost_its_lease_stores_nothing(shared: Open) -> None:

@@ -91,6 +91,7 @@ class Studies:
         self._index = index
         self._made = made
         self._leases = leases
+        self._in_hand: set[int] = set()  # jobs that this process took, and knows it
         self._first = cache(partial(_first, due(deadlines)))  # making the query takes longer than asking it
         self._failpoint = failpoint
 
@@ -173,13 +174,20 @@ class Studies:
         with self._index.reading() as connection:  # an idle node waits for no writer
             if connection.execute(first, known).first() is None:
                 return None
-        with self._index.writing() as connection:
-            row = connection.execute(first, known).first()
-            if row is None:
-                return None
-            self._leases.forget(connection, lease_of(row.id))  # nobody reads what is complete
-            self._leases.take(connection, lease_of(row.id))
-            move(connection, row.id, State.READING, self._index.now(), tries=row.tries + 1)
+        row = None
+        try:
+            with self._index.writing() as connection:
+                row = connection.execute(first, known).first()
+                if row is None:
+                    return None
+                self._leases.forget(connection, lease_of(row.id))  # nobody reads what is complete
+                self._leases.take(connection, lease_of(row.id))
+                move(connection, row.id, State.READING, self._index.now(), tries=row.tries + 1)
+                self._in_hand.add(row.id)
+        except StoreError:
+            if row is not None:
+                self._in_hand.discard(row.id)  # the commit may have happened, and its answer been lost
+            raise
         self._failpoint("reading")
         return replace(job_of(row), state=State.READING, tries=row.tries + 1)
 
@@ -274,6 +282,7 @@ class Studies:
             else:
                 state = State.FAILED
                 move(connection, job, state, now)
+        self._in_hand.discard(job)
         self._failpoint("documents-stored")
         return state or State.READ
 
@@ -303,7 +312,9 @@ class Studies:
     def fail(self, job: Job, reason: str, max_tries: int) -> State:
         """Record that a reading crashed: another try, or FAILED after `max_tries`."""
         with self._index.writing() as connection:
-            return self._fail(connection, job, reason, max_tries)
+            state = self._fail(connection, job, reason, max_tries)
+        self._in_hand.discard(job.id)
+        return state
 
     def _fail(self, connection: Connection, job: Job, reason: str, max_tries: int) -> State:
         new, now = State.FAILED if job.tries >= max_tries else State.COMPLETE, self._index.now()
@@ -325,15 +336,21 @@ class Studies:
         with self._index.writing() as connection:
             self._leases.drop(connection, lease_of(job))
             move(connection, job, State.COMPLETE, self._index.now(), tries=jobs.c.tries - 1)
+        self._in_hand.discard(job)
 
     def recover(self, max_tries: int) -> list[tuple[Job, State]]:
-        """Give up or take up again what is being read by nobody any more."""
+        """Give up or take up again what is being read by nobody any more, also under a lease of this process."""
         begun = select(jobs).where(jobs.c.state == State.READING)
         with self._index.reading() as connection:
             if connection.execute(begun).first() is None:
                 return []
         with self._index.writing() as connection:
             held = self._leases.held(connection)
+            held -= {
+                name
+                for row in connection.execute(begun).all()
+                if row.id not in self._in_hand and self._leases.ours(connection, name := lease_of(row.id))
+            }
             left = [job_of(row) for row in connection.execute(begun) if lease_of(row.id) not in held]
             why = "process ended while reading"
             return [(job, self._fail(connection, job, why, max_tries)) for job in left]

@@ -162,11 +162,13 @@ def _slice(grid: Grid, frame: SegmentFrame) -> int:
 
 
 def _lying(grid: Grid, position_mm: tuple[float, ...]) -> int:
-    """Tell the slice on which a frame lies, pixel on pixel."""
-    away = grid.offset(position_mm)
+    """Tell the slice on which a frame lies, pixel on pixel: from the nearest of ours, as slices may be uneven."""
+    here = grid.offset(position_mm)
+    from_ours = {slice_: here - grid.offset(_position(one)) for slice_, one in grid.groups.items()}
+    nearest, away = min(from_ours.items(), key=lambda one: abs(one[1][0]))
     if not (np.abs(away) < 1e6).all() or np.abs([away[0] - round(float(away[0])), *away[1:]]).max() > MOST_OFF:
         raise _misfit("frames that lie on the slices of the images", "one beside them")
-    return next(iter(grid.groups)) + round(float(away[0]))
+    return nearest + round(float(away[0]))
 
 
 def _height(grid: Grid, group: Item) -> int:

@@ -116,8 +116,8 @@ def test_an_answer_that_nobody_foresaw_stops_no_other_study(desk: Desk, monkeypa
     desk.study("1.2", "A-2")
     with monkeypatch.context() as odd:
         odd.setattr(desk.orders, "_ask", lambda *_args: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            desk.orders.step()
+        desk.orders.step()
+    desk.clock.now += SETTINGS.retry_most_s  # the worklists are left alone first
     desk.orders.step()
     assert [accession for _, accession, _ in desk.asked] == ["A-1"]
     desk.look()

@@ -187,9 +187,10 @@ def recovered(name: str, data: Path, trained: Path, pruned: Path) -> None:
         with torch.no_grad():
             for found, wanted in zip(answers_of(network, image), answers_of(original, image), strict=True):
                 assert torch.allclose(found, wanted, atol=0.01 * float(wanted.abs().max()))
-            # In training a norm takes what the batch gives: there the scale that was measured has to fit.
-            found, wanted = (answers_of(one.train(), image)[0].std() for one in (network, original))
-        assert float(found) == pytest.approx(float(wanted), rel=0.5)
+        # In training a norm takes what the batch gives: its scale has to be that of what enters it.
+        norms = [one for one in network.modules() if isinstance(one, torch.nn.BatchNorm2d | torch.nn.BatchNorm3d)]
+        assert all(torch.allclose(one.weight, (one.running_var + one.eps).sqrt()) for one in norms)
+        assert len({round(float(value), 4) for one in norms for value in one.running_var}) > len(norms)
     assert set(commands.export(name, out)) == {"fp32", "pruned-fp32"}
     assert sha256_of(out / "mr-toy" / "builds" / "fp32.onnx") == graph
     before = json.loads((models / "mr-toy" / "figures.json").read_text())

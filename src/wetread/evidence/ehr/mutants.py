@@ -130,7 +130,8 @@ def _cut(data: bytes, chance: random.Random) -> bytes:
 
 
 def _other(data: bytes, chance: random.Random) -> bytes:
-    kinds = [b"ORU^R01", b"ADT^A99", b"", b"^^^^", b"ADT^A40", b"SIU^S12", b"ADT^A08", b"ACK"]
+    # No ACK: nobody acknowledges one.
+    kinds = [b"ORU^R01", b"ADT^A99", b"", b"^^^^", b"ADT^A40", b"SIU^S12", b"ADT^A08", b"RRA^O18"]
     return data.replace(data.split(b"|")[8], chance.choice(kinds), 1)
 
 

@@ -21,6 +21,7 @@ from torch.utils.data import Dataset
 from wetread.errors import BadInput
 from wetread.lab.gridded import GridSamples
 from wetread.lab.samples import Key
+from wetread.lab.train import autocast
 from wetread.lab.zoo.efficientnet_lite import EfficientNetLite0, first_blocks
 
 __all__ = ["Tail", "Views"]
@@ -82,7 +83,7 @@ class Views(Dataset[tuple[Tensor, Tensor]]):
         """Return the sample of one (epoch, row)."""
         epoch, row = key
         at = epoch % self.count * len(self.place) + self.place[row]
-        return self.features[at], self.targets[at]
+        return self.features[at].float(), self.targets[at]
 
 
 def _digest(samples: GridSamples, rows: NDArray[np.int64], count: int, tail: Tail) -> str:
@@ -101,7 +102,7 @@ def _seen(samples: GridSamples, keys: list[Key], network: EfficientNetLite0) -> 
     images, targets = zip(*(samples[key] for key in keys), strict=True)
     batch = torch.stack(images).contiguous(memory_format=torch.channels_last)
     network.eval()
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+    with torch.inference_mode(), autocast(batch.device, True):
         features = network.trunk(batch).bfloat16()
     # A clone is an ordinary tensor, which autograd takes.
     return features.clone(), torch.stack(targets)

@@ -32,6 +32,7 @@ from wetread.lab.builds import FLOAT_BUILDS, weights_folder
 from wetread.lab.cases import used_folds
 from wetread.lab.courses import read_cases, rows_digest
 from wetread.lab.crossed import OUTPUTS
+from wetread.lab.evaluate_series import names_of
 from wetread.lab.evidence import data_of
 from wetread.lab.folder import REFERENCE, golden_input, sha256_of
 from wetread.lab.half import whole
@@ -234,7 +235,7 @@ def _same_fold(plan: Mapping[str, Any], data: Path, out: Path, folder: Path) -> 
     rows = np.flatnonzero(folds[gridded.series] == fold)
     answered = fold_answers(plan, rows, gridded, weights_folder(plan, out))
     overlap = measure_answers(answered, cases, gridded, rows, plan, bool(plan.get("whole")))
-    found = mask_figures(overlap, cases, [*plan["labels"], *(["whole"] if plan.get("whole") else [])])["mean dice"]
+    found = mask_figures(overlap, cases, names_of(plan))["mean dice"]
     told = note["figures"]["crossed"]["masks by fold"][used_folds(plan["folds"], folds).index(fold)]
     if abs(found["value"] - told["value"]) > DRIFT or found["n"] != told["n"]:
         raise BadInput(

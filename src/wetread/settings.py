@@ -330,8 +330,15 @@ class Settings:
     max_series_pixels: int = _setting(
         500_000_000, "largest series that is put together", "pixel", least=1 << 16, most=1 << 40
     )
+    readers: int = _setting(
+        1,
+        "studies that are read side by side, beside the one that is STAT; more use more memory",
+        "1",
+        least=1,
+        most=64,
+    )
     decoders: int = _setting(
-        2, "processes that parse and decode what came from outside, at least 1", "1", least=1, most=256
+        0, "processes that parse and decode what came from outside; 0: one more than `readers`", "1", most=256
     )
     decode_ahead: int = _setting(
         1, "studies of slices that are decoded while they arrive, each in a process of its own; 0: none", "1", most=256

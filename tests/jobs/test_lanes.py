@@ -297,9 +297,13 @@ def test_what_waits_is_not_sorted(store: Store, fresh: bool) -> None:
         if store._index.shared:
             connection.exec_driver_sql("ANALYZE jobs")
         explain = "EXPLAIN (COSTS OFF) " if store._index.shared else "EXPLAIN QUERY PLAN "
-        plan = [str(row[-1]) for row in connection.exec_driver_sql(explain + asked[0][0], asked[0][1])]
+        of_read, plan = (
+            [str(row[-1]) for row in connection.exec_driver_sql(explain + one[0], one[1])] for one in asked[:2]
+        )
+    assert "JOIN jobs" in asked[0][0]
+    assert not [one for one in of_read if "SCAN" in one.upper().split() and "INDEX" not in one.upper()], of_read
+    assert "UNION ALL" in asked[1][0]
     told = "\n".join(plan)
-    assert asked[0][0].startswith("SELECT jobs.id")
     if store._index.shared:
         assert told.count("Index Only Scan using jobs_next on jobs") + told.count("Index Scan using jobs_next") == 4, (
             told
@@ -386,7 +390,7 @@ def test_a_missed_deadline_is_told(store: Store, clock: Clock, caplog: pytest.Lo
     assert [record.getMessage() for record in caplog.records] == ["deadline missed"]
 
 
-# ---- two workers side by side ----
+# ---- workers side by side ----
 
 
 def test_what_failed_before_is_read_alone(store: Store) -> None:
@@ -395,9 +399,9 @@ def test_what_failed_before_is_read_alone(store: Store) -> None:
     failed = store.studies.take()
     assert failed is not None
     store.studies.fail(failed, "crashed", max_tries=3)
-    one, other = threading.Lock(), threading.Lock()
-    worker = Worker(store, fake.READER, SETTINGS, Watch(), desks=(one, other))
-    with other:  # the worker beside it reads
+    one, other, third = threading.Lock(), threading.Lock(), threading.Lock()
+    worker = Worker(store, fake.READER, SETTINGS, Watch(), desks=(one, third, other))
+    with other:  # a worker beside it reads
         assert not worker.step()
         receive(store, "1.2")
         assert worker.step()  # what is fresh goes on
@@ -405,16 +409,34 @@ def test_what_failed_before_is_read_alone(store: Store) -> None:
     held = []
 
     def read(files: Sequence[tuple[str, bytes]]) -> tuple[Reading, ...]:
-        held.append((one.locked(), other.locked()))
+        held.append((one.locked(), other.locked(), third.locked()))
         return fake.read(files)
 
-    worker = Worker(store, fake.Fake(read), SETTINGS, Watch(), desks=(one, other))
+    worker = Worker(store, fake.Fake(read), SETTINGS, Watch(), desks=(one, third, other))
     assert worker.step()
     receive(store, "1.3")
     assert worker.step()
-    assert held == [(True, True), (True, False)]
-    assert not one.locked()
-    assert not other.locked()
+    assert held == [(True, True, True), (True, False, False)]
+    assert not any(desk.locked() for desk in (one, other, third))
+
+
+def test_as_many_are_read_side_by_side_as_are_set(tmp_path: Path) -> None:
+    store, met = Store(tmp_path), threading.Barrier(4)
+
+    def read(files: Sequence[tuple[str, bytes]]) -> tuple[Reading, ...]:
+        met.wait(10)  # all of them, and the test
+        return fake.read(files)
+
+    runner = Runner(store, Settings(readers=3))
+    for study in ("1.1", "1.2", "1.3"):
+        receive(store, study)
+    runner.start()
+    runner.read_with(fake.Fake(read))
+    try:
+        met.wait(10)
+    finally:
+        runner.stop()
+        store.close()
 
 
 # ---- a long reading ---------------------------------------------------------------------------

@@ -276,6 +276,25 @@ def test_a_late_object_makes_a_new_version(store: Store) -> None:
     assert [job.version for job in store.overview.versions("1.2.3")] == [1, 2]
 
 
+def test_a_version_waits_for_the_reading_of_the_one_before_it(store: Store) -> None:
+    """It refers to what came of that."""
+    admit(store, arrive(store, "1.2.3.1"))
+    store.studies.complete("1.2.3")
+    first = take(store)
+    for instance, study in (("1.2.3.2", "1.2.3"), ("1.9.1", "1.9")):
+        admit(store, arrive(store, instance, study))
+        store.studies.complete(study)
+    other = store.studies.take()
+    assert other is not None
+    assert other.study_uid == "1.9"
+    assert store.studies.take() is None
+    store.studies.finish(first, [(sr(), TO)], "")
+    second = store.studies.take()
+    assert second is not None
+    assert (second.study_uid, second.version) == ("1.2.3", 2)
+    assert store.earlier(second) == (sr().data,)
+
+
 def test_a_series_of_which_an_object_came_late_is_read_whole(store: Store) -> None:
     def receive(*objects: tuple[str, str], study: str = "1.2.3") -> list[str]:
         digests = []
@@ -287,15 +306,23 @@ def test_a_series_of_which_an_object_came_late_is_read_whole(store: Store) -> No
         return digests
 
     receive(("1.9.1", "1.2.3.7"), study="1.9")  # another study, of all things with the same series
+
+    def read() -> list[str]:
+        job = take(store)
+        digests = store.studies.digests(job)
+        assert len(store.files(job)) == len(digests)
+        store.studies.finish(job, [], "NOT-AN-IMAGE")
+        return digests
+
     first = receive(("1.2.3.1", "1.2.3.7"), ("1.2.3.2", "1.2.3.7"), ("1.2.3.3", "1.2.3.8"))
-    jobs = [take(store), take(store)]
+    read()
+    assert read() == first
     (late,) = receive(("1.2.3.0", "1.2.3.7"))
-    jobs.append(take(store))
+    assert read() == [late, *first[:2]]
     (other,) = receive(("1.2.3.5", "1.2.3.9"))
-    jobs.append(take(store))
+    assert read() == [other]
     receive(("1.2.3.6", "1.2.3.7"))
-    assert [store.studies.digests(job) for job in jobs[1:]] == [first, [late, *first[:2]], [other]]
-    assert len(store.files(take(store))) == 4
+    assert len(read()) == 4
 
 
 def test_what_was_said_before_is_known_to_later_versions(store: Store, caplog: pytest.LogCaptureFixture) -> None:

@@ -24,12 +24,12 @@ Made = TypeVar("Made")
 
 
 class Children:
-    """Up to `decoders` processes; more jobs than that wait for their turn.
+    """Up to `most` processes; more jobs than that wait for their turn.
 
     Parameters
     ----------
     settings
-        `decoders`, `decoder_*` and what bounds an answer.
+        `decoders` or, if that is 0, one more than `readers`; `decoder_*` and what bounds an answer.
     on_end
         Told the key of `wetread.errors.DECODER_ENDS` when a child died over a job.
     module
@@ -45,7 +45,8 @@ class Children:
         self._settings = settings
         self._on_end = on_end
         self._module = module
-        self._turn = threading.BoundedSemaphore(max(1, settings.decoders))
+        self.most = settings.decoders or settings.readers + 1
+        self._turn = threading.BoundedSemaphore(self.most)
         self._lock = threading.Lock()  # of the next four
         self._wanted = 0
         self._idle: list[Process] = []

@@ -18,6 +18,7 @@ from wetread.errors import EngineError, GoldenMismatch, ModelError, NotRead
 from wetread.infer.choice import Choice, candidates, certified, choose, lighter, unmeasured
 from wetread.infer.engine import DEVICES, Engine, finite, loader
 from wetread.infer.gate import refusal
+from wetread.infer.joining import Joining
 from wetread.infer.model import MOST_BYTES, Build, Model, read_graph, read_verified
 from wetread.infer.profile import Profile
 from wetread.infer.recipe import digest
@@ -185,7 +186,9 @@ def load(
     data = read_graph(build)
     engine = loader(choice.engine)(data, build.precision, threads or choice.threads, cache, choice.streams)
     _prove(model, build, engine)
-    return Loaded(model, identify(model, build, engine), engine, 1 if model.recipe.depth else choice.batch)
+    batch = 1 if model.recipe.depth else choice.batch
+    joining = Joining(engine, batch, choice.streams) if batch > 1 else engine
+    return Loaded(model, identify(model, build, engine), joining, batch)
 
 
 def identify(model: Model, build: Build, engine: Engine) -> ModelIdentity:

@@ -191,15 +191,21 @@ class Runner:
         self._arrived = arrived
         retry = RetryClock(Backoff(self._settings.retry_first_s, self._settings.retry_most_s))
         common = (self._store, reader, self._settings, self._watch, self._clock)
-        one, other = threading.Lock(), threading.Lock()
-        every = Worker(*common, self._turns, retry, Lane.PRIOR, (one, other), self.strain)
-        stat = Worker(*common, self._turns, retry, Lane.STAT, (other, one), self.strain)
+        desks = [threading.Lock() for _ in range(self._settings.readers + 1)]
+
+        def worker(slowest: Lane, mine: int) -> Worker:
+            around = (desks[mine], *desks[:mine], *desks[mine + 1 :])
+            return Worker(*common, self._turns, retry, slowest, around, self.strain)
+
         with self._lock:
             if not self._ended:
+                stat = worker(Lane.STAT, self._settings.readers)
                 self._reading = [
-                    Loop("wetread-worker", partial(self._read, every, Aside(*common))),
-                    Loop("wetread-worker-stat", partial(self._read, stat, None)),  # never behind a long one
-                ]
+                    Loop("wetread-worker-stat", partial(self._read, stat, None))
+                ]  # never behind a long one
+                for number in range(self._settings.readers):
+                    read = partial(self._read, worker(Lane.PRIOR, number), None if number else Aside(*common))
+                    self._reading.append(Loop(f"wetread-worker-{number}" if number else "wetread-worker", read))
                 if self._settings.workitem_codes:
                     self._store.worklist.told.append(self._work)
                     self._reading += [self._fetching.loop, self._performer.loop]

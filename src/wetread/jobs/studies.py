@@ -170,14 +170,14 @@ class Studies:
         routine_last
             Leave routine studies until nothing more urgent waits, however old they are.
         """
-        first, known = self._first(slowest, fresh, routine_last), {"but": list(but)}
+        first = self._first(slowest, fresh, routine_last)
         with self._index.reading() as connection:  # an idle node waits for no writer
-            if connection.execute(first, known).first() is None:
+            if connection.execute(first, {"but": [*but, *_held_back(connection)]}).first() is None:
                 return None
         row = None
         try:
             with self._index.writing() as connection:
-                row = connection.execute(first, known).first()
+                row = connection.execute(first, {"but": [*but, *_held_back(connection)]}).first()
                 if row is None:
                     return None
                 self._leases.forget(connection, lease_of(row.id))  # nobody reads what is complete
@@ -444,6 +444,13 @@ def _first_of(lane: Lane, fresh: bool) -> Select[Any]:
     waits = waits.where(jobs.c.tries == 0) if fresh else waits
     waits = waits.where(jobs.c.id.not_in(bindparam("but", expanding=True)))
     return select(waits.order_by(jobs.c.tries, jobs.c.created_at, jobs.c.id).limit(1).subquery())
+
+
+def _held_back(connection: Connection) -> Sequence[int]:
+    """Return the complete jobs of studies of which another version is being read: they refer to what comes of that."""
+    read = jobs.alias()
+    same = (jobs.c.study_uid == read.c.study_uid, jobs.c.state == State.COMPLETE)
+    return connection.scalars(select(jobs.c.id).join(read, and_(*same)).where(read.c.state == State.READING)).all()
 
 
 def _is_prior(connection: Connection, job: int) -> bool:

@@ -92,8 +92,8 @@ class Worker:
     slowest
         Less urgent lanes than this are left to others.
     desks
-        One for itself and one for the worker beside it: whoever reads sits at its own.  A study whose reading failed
-        before needs both, so that nothing else is cut off with it if it ends the process.
+        Its own, then those of the workers beside it: whoever reads sits at its own.  A study whose reading failed
+        before needs all of them, so that nothing else is cut off with it if it ends the process.
     strain
         What is left out now; nothing where it is None.
     """
@@ -108,7 +108,7 @@ class Worker:
         turns: Turns | None = None,
         retry: RetryClock | None = None,
         slowest: Lane = Lane.PRIOR,
-        desks: tuple[threading.Lock, threading.Lock] | None = None,
+        desks: Sequence[threading.Lock] = (),
         strain: Strain | None = None,
     ) -> None:
         self._store = store
@@ -116,7 +116,7 @@ class Worker:
         self._turns = turns or Turns()
         self._slowest = slowest
         self._strain = strain
-        self._mine, self._beside = desks or (threading.Lock(), threading.Lock())
+        self._mine, *self._beside = desks or (threading.Lock(),)
         self._deadlines = deadlines_s(settings)
         self._max_tries = settings.max_tries
         self._settings = settings
@@ -137,9 +137,7 @@ class Worker:
         if self._unrecorded is not None:
             self._record(*self._unrecorded)
         with self._mine, ExitStack() as beside:
-            alone = self._beside.acquire(blocking=False)
-            if alone:
-                beside.callback(self._beside.release)
+            alone = _all_free(self._beside, beside)
             waiting, last = self._retry.waiting(self._clock()), "routine" in self._steps()
             job = self._store.studies.take(waiting, self._slowest, fresh=not alone, routine_last=last)
             if job is None:
@@ -264,6 +262,17 @@ class Worker:
             self._watch.ended(state)
         else:
             self._retry.failed(job.id, self._clock())
+
+
+def _all_free(desks: Iterable[threading.Lock], held: ExitStack) -> bool:
+    """Take all desks until `held` is left, if nobody sits at one of them; else none."""
+    with ExitStack() as taken:
+        for desk in desks:
+            if not desk.acquire(blocking=False):
+                return False
+            taken.callback(desk.release)
+        held.push(taken.pop_all())
+        return True
 
 
 def passing(error: Exception, failing_s: float) -> bool:

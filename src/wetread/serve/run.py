@@ -48,7 +48,7 @@ def run(settings: Settings, on_start: Callable[[Node], None] = lambda node: None
 
     def load() -> Reader:
         reader = open_reader(settings, turns, decoder(children, ahead))
-        children.start(settings.decoders)  # the first one started with the node; no more while models load
+        children.start(children.most)  # the first one started with the node; no more while models load
         return reader
 
     def early(files: Files, held: list[bytes | Stored]) -> tuple[Study, ...]:

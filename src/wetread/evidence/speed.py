@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -126,6 +127,28 @@ def file_to_documents(reader: pipeline.Reader, film: bytes, runs: int) -> Figure
     )
 
 
+def side_by_side(reader: pipeline.Reader, film: bytes, runs: int) -> Figure:
+    """Films a second from bytes to all documents, read by one thread and by two, in turn."""
+    films = [[("film.dcm", film)]] * 8
+    found: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(max(3, runs // 10)):
+        for readers, rates in found.items():
+            start = time.perf_counter()
+            with ThreadPoolExecutor(readers) as pool:
+                list(pool.map(reader.read_blobs, films))
+            rates.append(len(films) / (time.perf_counter() - start))
+    one, two = (statistics.median(rates[1:]) for rates in found.values())
+    return Figure(
+        "films read by two readers side by side, against one after the other",
+        "none; what it gains is told",
+        f"{two:.1f} against {one:.1f} films/s: {two / one:.2f} times",
+        True,
+        len(found[1]) - 1,
+        "the same film again and again, in threads of one process without a node: nothing is received, stored or sent; "
+        "on two cores, which one reading nearly fills",
+    )
+
+
 def cost_of_the_map(settings: Settings, runs: int) -> Figure:
     """Classification with its map against the same graph without it, engine by engine in turn."""
     import onnx
@@ -207,6 +230,7 @@ def measure(runs: int) -> list[Figure]:
         return [
             against_monai(reader, image, runs),
             file_to_documents(reader, data, 4 * runs),
+            side_by_side(reader, data, 4 * runs),
             cost_of_the_map(settings, 4 * runs),
             cold_read(film, settings, 5),
             node_memory(film, settings.models_dir),

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from wetread.counting import listed, named
-from wetread.explain.overlay import LARGEST, contours, display, pictures
+from wetread.explain.overlay import LARGEST, contours, display, ends, pictures
 from wetread.records import Image, Mask, Picture, Pixels, Region, Result
 
 #: Rows and columns of slices on a montage.
@@ -25,7 +25,7 @@ def drawn(image: Image, result: Result, window: tuple[float, float] | None = Non
     result
         What is said about it.
     window
-        Values that become black and white; by default percentiles of what is shown.
+        Values that become black and white; by default a two-hundredth of what is shown lies beyond each.
     """
     explanation = result.explanations[0] if result.explanations else None
     at = explanation.slice if explanation is not None else _fullest(result.regions)
@@ -69,7 +69,7 @@ def montage(
     masks
         (z, y, x) bool; where there are any, the slices run over what they hold.
     window
-        Values that become black and white; by default percentiles of the shown slices.
+        Values that become black and white; by default a two-hundredth of the shown slices lies beyond each.
     called
         Names the slices that are shown; by default the first and the last are, by their place.
     """
@@ -77,8 +77,7 @@ def montage(
     first, last = (int(held[0]), int(held[-1])) if held.size else (0, len(volume) - 1)
     chosen = np.unique(np.rint(np.linspace(first, last, SIDE * SIDE)).astype(int))
     if window is None:
-        low, high = np.percentile(volume[chosen], (0.5, 99.5))
-        window = (float(low), float(high))
+        window = ends(volume[chosen, ::2, ::2])
     tiles = [
         contours(display(volume[z], pixel_aspect, window, LARGEST // SIDE, True), [mask[z] for mask in masks], 1)
         for z in chosen

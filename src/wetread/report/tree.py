@@ -89,7 +89,9 @@ _RELATIONS_BY_CODE = {(code.scheme, code.value): relation for code, relation in 
 _SEGMENTED = (KINDS["SEG"].sop_class_uid, KINDS["LABELMAP"].sop_class_uid)
 _SCHEME = entry_of("CodingSchemeDesignator")[0]
 #: One of them holds the value, by its length and kind: PS3.3 Table 8.8-1.
-_VALUES = tuple(entry_of(keyword)[0] for keyword in ("CodeValue", "LongCodeValue", "URNCodeValue"))
+_CODE_VALUE, _LONG_CODE_VALUE, _URN_CODE_VALUE = (
+    entry_of(keyword)[0] for keyword in ("CodeValue", "LongCodeValue", "URNCodeValue")
+)
 Key = tuple[str, str]
 
 
@@ -103,8 +105,9 @@ def key_of(node: Item, keyword: str = "ConceptNameCodeSequence") -> Key:
     found = sequence(node, keyword)
     if not found:
         return "", ""
-    scheme = found[0].get(_SCHEME)
-    return "" if scheme is None else scheme[1], next((found[0][tag][1] for tag in _VALUES if tag in found[0]), "")
+    code, scheme = found[0], found[0].get(_SCHEME)
+    value = code.get(_CODE_VALUE) or code.get(_LONG_CODE_VALUE) or code.get(_URN_CODE_VALUE)
+    return "" if scheme is None else scheme[1], "" if value is None else value[1]
 
 
 def named(nodes: list[Item], concept: Code) -> list[Item]:

@@ -19,6 +19,7 @@ from sqlalchemy import update
 
 from tests.jobs import fake
 from tests.jobs.postgres import postgres
+from tests.jobs.test_expecting import World
 from tests.jobs.test_flow import PACS, SETTINGS, Clock, Pacs, receive
 from tests.jobs.test_store import arrive
 from wetread.errors import StoreError
@@ -116,6 +117,35 @@ def test_a_study_is_left_to_others_while_nobody_can_tell_who_receives_it(
     clock.now += OPEN_FACTOR * SETTINGS.quiet_s + 1.0
     assert runner._completion.due() == []
     assert runner._completion.waits("1.1")
+
+
+def test_a_study_that_two_nodes_receive_is_complete_when_both_have_it(shared: Open) -> None:
+    """As when a load balancer spreads the associations of one study."""
+    one, other = World(shared(lease_s=1.0)), World(shared(lease_s=1.0))
+    one.send("1.1", 1, association=7)
+    other.send("1.1", 2, association=7)
+    one.release(7)
+    assert one.states("1.1") == ["RECEIVED"]
+    other.send("1.1", 3, association=7)
+    other.release(7)
+    assert other.states("1.1") == ["COMPLETE"]
+    one.send("1.2", 1, association=8)
+    other.send("1.2", 2, association=8)
+    one.runner.association_ended(8, False)
+    one.tick(SETTINGS.quiet_s + 1.0)  # nor do timers
+    assert one.states("1.2") == ["RECEIVED"]
+    time.sleep(1.1)  # the other died
+    one.send("1.2", 3, association=9)
+    one.release(9)
+    assert one.states("1.2") == ["COMPLETE"]
+    one.send("1.3", 1)
+    other.send("1.3", 2)
+    with one.store._index.writing() as connection:  # of two that stay open and silent neither waits for the other
+        connection.execute(update(instances).values(received_at=time.time() - 3600.0))
+    one.release()
+    assert one.states("1.3") == ["COMPLETE"]
+    for world in (one, other):
+        world.runner._receipts.stop()
 
 
 def test_a_lease_that_is_renewed_does_not_run_out(shared: Open) -> None:

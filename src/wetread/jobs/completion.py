@@ -45,11 +45,13 @@ class Completion:
         quiet_s: float,
         clock: Callable[[], float] = time.monotonic,
         elsewhere: Callable[[str], bool] = lambda _: False,
+        received: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._complete = complete
         self._quiet_s = quiet_s
         self._clock = clock
         self._elsewhere = elsewhere
+        self._received = received
         self._arriving: dict[str, _Arriving] = {}
         self._changed = threading.Condition()
         self._ended = False
@@ -135,7 +137,10 @@ class Completion:
                 self._hasten(self._arriving[study_uid])
 
     def end(self, association: int, released: bool) -> None:
-        """An association is over; studies that only waited for its release are complete."""
+        """An association is over; studies that only waited for its release are complete.
+
+        One that another process still receives is left to that one, and watched.
+        """
         done = []
         with self._changed:
             for study_uid, arriving in self._arriving.items():
@@ -147,7 +152,10 @@ class Completion:
                 del self._arriving[study_uid]
             self._changed.notify()
         for study_uid in done:
-            self._complete(study_uid)
+            if self._received(study_uid):
+                self.adopt(study_uid, patient=True)
+            else:
+                self._complete(study_uid)
 
     def due(self) -> list[str]:
         """Return the studies whose silence is long enough, and forget them.
@@ -160,7 +168,8 @@ class Completion:
             ours = {study_uid: self._arriving.pop(study_uid).ours for study_uid in silent}
         done = []
         for study_uid in silent:
-            if not ours[study_uid] and self._elsewhere(study_uid):
+            others = self._received if ours[study_uid] else self._elsewhere
+            if others(study_uid):
                 self.adopt(study_uid, patient=True)
             else:
                 done.append(study_uid)

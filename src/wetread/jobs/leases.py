@@ -7,8 +7,9 @@ jumps changes nothing.  With PostgreSQL all go by the database's clock.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from wetread.jobs.index import Index
 from wetread.jobs.tables import leases
@@ -67,6 +68,20 @@ class Leases:
         """Take a lease by itself; return whether it is ours now."""
         with self._index.writing() as connection:
             return self.take(connection, name)
+
+    def give_back(self, names: Collection[str]) -> None:
+        """Give some leases back, by themselves."""
+        with self._index.writing() as connection:
+            ours = leases.c.holder == self.holder
+            connection.execute(delete(leases).where(ours, leases.c.name.in_(names)))
+
+    def others(self, prefix: str) -> bool:
+        """Whether another process holds a lease whose name begins so."""
+        named = leases.c.name.startswith(prefix, autoescape=True)
+        last = select(func.max(leases.c.until)).where(named, leases.c.holder != self.holder)
+        with self._index.reading() as connection:
+            until = connection.scalar(last)
+            return until is not None and until > self._index.clock(connection)
 
     def renew(self) -> None:
         """Hold what is ours for another `duration_s`."""

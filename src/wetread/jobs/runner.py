@@ -30,6 +30,7 @@ from wetread.jobs.orders import Orders
 from wetread.jobs.performer import Manager, OwnList, Performer, codes_of
 from wetread.jobs.priors import Priors
 from wetread.jobs.receipt import Receipts
+from wetread.jobs.receiving import Receiving
 from wetread.jobs.reporting import Reporting
 from wetread.jobs.retention import Retention
 from wetread.jobs.retry import Backoff, RetryClock
@@ -100,7 +101,8 @@ class Runner:
         self._deliver = deliver or self._send
         self.room = Room(store.overview, store.spool.root, settings, clock)
         self._receipts = Receipts(store.instances)
-        self._completion = Completion(self._complete, settings.quiet_s, clock, self._elsewhere)
+        self._receiving = Receiving(store.leases) if store.shared else None
+        self._completion = Completion(self._complete, settings.quiet_s, clock, self._elsewhere, self._received)
         self._expecting = Expecting(store.announced, self._completion, settings)
         self.strain = Strain(store.overview, settings, self._watch, clock)
         self._asking = Asking(store.announced, self._answered, settings, self._watch, ask, clock)
@@ -173,6 +175,16 @@ class Runner:
             return True  # nobody knows: asked again after that time
         # A clock that is far ahead must not keep a study from being read.
         return silent_s is not None and abs(silent_s) < OPEN_FACTOR * self._settings.quiet_s
+
+    def _received(self, study_uid: str) -> bool:
+        """Whether another node receives a study; not one of which nothing came for long, though it may be open."""
+        if self._receiving is None:
+            return False
+        try:
+            return self._receiving.elsewhere(study_uid) and self._elsewhere(study_uid)
+        except StoreError as error:
+            log.error("store failed", extra={"reason": str(error)})
+            return True  # as above
 
     def _hold(self) -> float:
         """Keep our leases, and look for those that ran out."""
@@ -280,6 +292,8 @@ class Runner:
         return status
 
     def _keep(self, received: Received, lane: Lane, seen: Mapping[int, str], facts: Facts) -> Status:
+        if self._receiving is not None and lane is not Lane.PRIOR:
+            self._receiving.begins(received.study_uid, received.association)
         self._completion.touch(received.study_uid, received.association)
         if lane is not Lane.PRIOR:  # of which only some series are wanted
             self._expecting.told(received.study_uid, seen)
@@ -354,7 +368,8 @@ class Runner:
 
     def association_ended(self, number: int, released: bool) -> None:
         """Complete the studies that only waited for the release of this association."""
-        if self._store.shared:
+        if self._receiving is not None:
+            self._receiving.ended(number)
             self._look_at(self._completion.of(number))
         self._completion.end(number, released)
 
@@ -375,7 +390,7 @@ class Runner:
 
     def _answered(self, study_uid: str) -> None:
         """Archives were asked for a study that would have been complete: act on what they said."""
-        more_came = self._completion.waits(study_uid)
+        more_came = self._completion.waits(study_uid) or self._received(study_uid)
         self._completion.adopt(study_uid, patient=False)
         outlook = Outlook.UNKNOWN
         try:

@@ -461,6 +461,28 @@ def test_an_outage_of_72_hours_needs_nobody(store: Store, outbox: Outbox, pacs: 
     assert seen.terminal == [State.DELIVERED] * 20
 
 
+def test_what_was_answered_and_cannot_be_recorded_is_not_sent_again(
+    store: Store, outbox: Outbox, pacs: Pacs, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receive(store, "1.1", "1.1.1")
+    read_all(store)
+    first, second = fake.document_uids("1.1.1")
+    pacs.status = lambda instance: 0xC000 if instance == second else 0
+
+    def full(*_: object) -> None:
+        raise StoreError("index: cannot be used now (OperationalError)")
+
+    for name in ("delivered", "rejected"):
+        with monkeypatch.context() as patch:
+            patch.setattr(store.parcels, name, full)
+            for _ in range(3):
+                with pytest.raises(StoreError):
+                    outbox.step()
+    outbox.step()
+    assert (pacs.calls, pacs.stored) == (2, [first])
+    assert seen.outcomes == ["stored", "rejected"]
+
+
 def test_one_document_that_is_rejected_holds_up_no_other(
     store: Store, outbox: Outbox, pacs: Pacs, seen: Seen, clock: Clock
 ) -> None:

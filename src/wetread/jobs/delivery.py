@@ -68,6 +68,7 @@ class Outbox:
         self._retry = RetryClock(backoff)
         self._breaker = Breaker(backoff)
         self._begin_ns = 0  # when the present document was begun
+        self._unrecorded: tuple[Parcel, int] | None = None  # an answer that the store could not take down
         watch.away(name, False)
 
     def step(self) -> float | None:
@@ -83,6 +84,8 @@ class Outbox:
         StoreError
             The index cannot be read or written now.
         """
+        if self._unrecorded is not None:
+            self._take_down(*self._unrecorded)  # before anything is sent again
         now = self._clock()
         if wait := self._breaker.wait_s(now):
             return wait
@@ -119,8 +122,7 @@ class Outbox:
 
         def answered(i: int, status: int) -> None:
             left.remove(parcels[i])
-            with following(parcels[i].trace_id):
-                self._answered(parcels[i], status)
+            self._take_down(parcels[i], status)
             self._begin_ns = time.time_ns()
 
         self._begin_ns = time.time_ns()
@@ -135,6 +137,16 @@ class Outbox:
             reason = str(error) if isinstance(error, WetreadError) else type(error).__name__
             with following(left[0].trace_id if left else ""):
                 self._failed(left[0] if left else None, "unreachable", reason)
+
+    def _take_down(self, parcel: Parcel, status: int) -> None:
+        """Act on an answer; the next step makes up for what cannot be recorded now."""
+        self._unrecorded = None
+        try:
+            with following(parcel.trace_id):
+                self._answered(parcel, status)
+        except StoreError:
+            self._unrecorded = (parcel, status)
+            raise
 
     def _failed(self, parcel: Parcel | None, outcome: str, reason: str, status: int = 0, least_s: float = 0.0) -> None:
         """It is away or full; that may show when nothing is under way any more.

@@ -18,7 +18,7 @@ from tests.jobs.test_flow import Clock, receive
 from tests.report import phantom
 from tests.wire.ehr import ack, ehr
 from tests.wire.hook import Hook, hook
-from wetread.errors import PeerUnreachable
+from wetread.errors import PeerUnreachable, StoreError
 from wetread.jobs.alerting import Alerting, Tell
 from wetread.jobs.alerts import Pending, Told
 from wetread.jobs.lanes import Lane
@@ -260,6 +260,26 @@ def test_nothing_is_told_twice(bench: Bench) -> None:
     bench.read(replace(PRESENT, findings=(*PRESENT.findings, second)), instance="1.1.3")
     bench.run(1.0)
     assert bench.targets.names == ["EHR", "EHR"]  # the new one only
+
+
+def test_what_cannot_be_recorded_is_not_told_again_and_keeps_no_other_waiting(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = replace(PRESENT.findings[0], tracking_uid="2.25.2001")
+    bench.read(replace(PRESENT, findings=(*PRESENT.findings, second)))
+
+    def full(alert: Pending) -> None:
+        raise StoreError("index: cannot be used now (OperationalError)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.store.alerts, "told", full)
+        for _ in range(3):
+            with pytest.raises(StoreError):
+                bench.alerting.step()
+    assert bench.targets.names == ["EHR", "EHR"]
+    bench.run()
+    assert bench.targets.names == ["EHR", "EHR"]
+    assert all(one.told for one in bench.store.alerts.pending())
 
 
 def test_a_restart_keeps_whose_turn_it_is(bench: Bench) -> None:

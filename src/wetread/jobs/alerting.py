@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from wetread.errors import PeerRefused, PeerUnreachable, SettingsError, WetreadError
+from wetread.errors import PeerRefused, PeerUnreachable, SettingsError, StoreError, WetreadError
 from wetread.jobs.alerts import Pending, Told
 from wetread.jobs.loop import Loop
 from wetread.jobs.retry import Backoff, Breaker, RetryClock
@@ -61,6 +61,7 @@ class Alerting:
         self._retry = RetryClock(self._backoff)  # by alert
         self._breakers: dict[str, Breaker] = {}  # by target: who is silent keeps no other alert waiting
         self._ends: dict[tuple[int, int], float] = {}  # alert and step -> when its turn is over
+        self._took: set[tuple[int, int]] = set()  # alert and step: taken, and perhaps not recorded
         self.loop = Loop("wetread-alerting", self.step)
 
     def step(self) -> float | None:
@@ -80,9 +81,16 @@ class Alerting:
         if pending and self._store.shared and not self._store.leases.acquire("alerts"):
             return ELSEWHERE_S
         self._ends = {key: self._ends[key] for one in pending if (key := (one.id, one.step)) in self._ends}
+        self._took &= self._ends.keys()
+        failure = None
         for alert in pending:
-            with following(self._store.studies.trace_id(alert.job)):
-                self._one(alert)
+            try:
+                with following(self._store.studies.trace_id(alert.job)):
+                    self._one(alert)
+            except StoreError as error:  # what cannot be recorded keeps no other from being told
+                failure = error
+        if failure is not None:
+            raise failure
         now = self._clock()
         waits = [end - now for end in self._ends.values()]
         retry = self._retry.next(now)
@@ -103,6 +111,8 @@ class Alerting:
         if self._ends[key] <= now:
             self._retry.succeeded(alert.id)
             self._escalate(alert, rule)
+        elif not alert.told and key in self._took:
+            self._record(alert, rule)
         elif not (alert.told or alert.id in self._retry.waiting(now) or self._breaker(alert, rule).wait_s(now)):
             self._try(alert, rule)
 
@@ -126,6 +136,11 @@ class Alerting:
         self._breaker(alert, rule).succeeded()
         self._watch.alerted("told")
         log.info("alert told", extra=about)
+        self._took.add((alert.id, alert.step))
+        self._record(alert, rule)
+
+    def _record(self, alert: Pending, rule: Alert) -> None:
+        """Record that whose turn it is took it; where that fails, the next step does."""
         if rule.acknowledged_by == "answer":
             self._store.alerts.end(alert, Told.ACKNOWLEDGED)
             self._watch.alerted("acknowledged")

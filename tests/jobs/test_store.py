@@ -7,8 +7,8 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from sqlalchemy import event
 from tests.wire.objects import CR, film
 from wetread.errors import StoreError
 from wetread.jobs import states
+from wetread.jobs.index import UnusableIndex, translated
 from wetread.jobs.instances import Arrival, Effect
 from wetread.jobs.opening import Found
 from wetread.jobs.parcels import enclose
@@ -484,6 +485,43 @@ def test_a_write_that_does_not_end_holds_up_no_other_without_end(
         with pytest.raises(StoreError, match="is closed"):  # whoever was cut off begins nothing more
             made.instances.admit([arrival])
     made.close()
+
+
+def test_however_many_wait_for_a_write_that_does_not_end_none_waits_for_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wetread.jobs.index.WRITER_WAITS_S", 0.5)
+    made = Store(tmp_path / "state")
+    arrivals = [arrive(made, f"1.2.3.{number}") for number in range(12)]
+    receipts = Receipts(made.instances)
+    receipts.start()
+    with ThreadPoolExecutor(len(arrivals)) as pool:
+        with made._index.writing():
+            begin = time.monotonic()
+            answers = [pool.submit(receipts.admit, arrival) for arrival in arrivals]
+            told = [type(answer.exception(10)) for answer in answers]
+            seconds = time.monotonic() - begin
+        assert (told, seconds < 1.5) == ([UnusableIndex] * len(arrivals), True)
+        assert list(pool.map(receipts.admit, arrivals)) == [Effect.NEW] * len(arrivals)
+    receipts.stop()
+    made.close()
+
+
+def test_what_the_database_refuses_for_all_is_not_tried_for_each(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have waited half a minute for the lock of another process."""
+    tries: list[int] = []
+
+    def locked(arrivals: Sequence[Arrival]) -> NoReturn:
+        tries.append(len(arrivals))
+        failed = sqlalchemy.exc.OperationalError("BEGIN IMMEDIATE", {}, sqlite3.OperationalError("database is locked"))
+        raise translated(failed)
+
+    monkeypatch.setattr(store.instances, "admit", locked)
+    receipts = Receipts(store.instances)
+    entries: list[tuple[Arrival, Future[Effect]]] = [(arrive(store, f"1.2.3.{n}"), Future()) for n in range(3)]
+    receipts._admit(entries)
+    assert tries == [3]
+    assert [type(future.exception(0)) for _, future in entries] == [UnusableIndex] * 3
 
 
 def test_a_closed_store_takes_nothing(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoConnection
 
 from wetread.errors import StoreError
 
@@ -56,6 +57,7 @@ class Index:
         self.shared = bool(url)
         self.now = now
         self._write = threading.Lock()
+        self._since: float | None = None  # when the write under way began, monotonic seconds
         self._closed = False
         self.engine = _postgres(url) if url else _sqlite(state / FILE)
         self._first = _ONE_WRITER if url else "BEGIN IMMEDIATE"
@@ -80,6 +82,7 @@ class Index:
         ------
         StoreError
             It is not: nothing of it happened.  Also while another thread writes for more than `WRITER_WAITS_S`.
+            `UnusableIndex` where that has nothing to do with what was to be written.
         """
         try:
             with self._alone():
@@ -93,15 +96,24 @@ class Index:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        if not self._write.acquire(timeout=WRITER_WAITS_S):
-            raise StoreError(
-                f"index: is busy; expected the write under way to end within {WRITER_WAITS_S:g} s, but it has not; "
-                "nothing was changed; see whether the database and its disk answer"
-            )
+        """Wait for the write under way, but for one that lasts too long: then all who wait are told, at once."""
+        while not self._write.acquire(timeout=max(0.0, left := self._left_s())):
+            if left <= 0.0:
+                raise UnusableIndex(
+                    f"index: is busy; expected the write under way to end within {WRITER_WAITS_S:g} s, but it has not; "
+                    "nothing was changed; see whether the database and its disk answer"
+                )
+        self._since = time.monotonic()
         try:
             yield
         finally:
+            self._since = None
             self._write.release()
+
+    def _left_s(self) -> float:
+        """Return how long the write under way is still waited for, s."""
+        since = self._since  # None: another thread was faster just now
+        return WRITER_WAITS_S if since is None else since + WRITER_WAITS_S - time.monotonic()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -164,6 +176,10 @@ def _demand_fsync(connection: Any, _record: Any) -> None:
         raise StoreError("index: PostgreSQL runs with fsync off, so a power cut would lose studies; switch it on")
 
 
+class UnusableIndex(StoreError):
+    """The database does not answer, is busy or full, whoever asks and for whatever."""
+
+
 class CorruptIndex(StoreError):
     """The index's file is damaged; the blobs are not."""
 
@@ -175,4 +191,5 @@ def translated(error: SQLAlchemyError) -> StoreError:
     if isinstance(cause, sqlite3.DatabaseError) and name == "DatabaseError":
         # SQLITE_CORRUPT or SQLITE_NOTADB; a busy or full disk is an OperationalError
         return CorruptIndex("index: is corrupt; nothing was changed; start the node again: it is rebuilt")
-    return StoreError(f"index: cannot be used now ({name})")
+    kind = UnusableIndex if isinstance(error, (OperationalError, NoConnection)) else StoreError
+    return kind(f"index: cannot be used now ({name})")

@@ -6,6 +6,7 @@ import queue
 import threading
 from concurrent.futures import Future
 
+from wetread.jobs.index import UnusableIndex
 from wetread.jobs.instances import Arrival, Effect, Instances
 
 MOST = 128  # objects in one commit
@@ -59,11 +60,13 @@ class Receipts:
         try:
             effects = self._instances.admit([arrival for arrival, _ in batch])
         except Exception as error:  # noqa: BLE001 - the one thread's door: whoever brought the object learns of it
-            if len(batch) > 1:  # one of them may be to blame: each for itself
+            unusable = isinstance(error, UnusableIndex)  # for each of them: none waits for that again
+            if len(batch) > 1 and not unusable:  # one of them may be to blame: each for itself
                 for entry in batch:
                     self._admit([entry])
                 return
-            batch[0][1].set_exception(error)
+            for _, future in batch:
+                future.set_exception(error)
             return
         for (_, future), effect in zip(batch, effects, strict=True):
             future.set_result(effect)

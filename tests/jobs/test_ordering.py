@@ -263,6 +263,13 @@ def test_a_repeated_message_changes_nothing_and_is_answered_the_same(bench: Benc
     assert bench.orders["1.2"] is not None
 
 
+@BOTH
+def test_a_message_whose_name_holds_nul_is_kept(bench: Bench) -> None:
+    for _ in range(2):
+        assert bench.tell("ORM^O01", "PID|1||123", "ORC|NW|P1", "OBR|1|P1||CT" + "|" * 14 + "A1", control="M\0") == "AA"
+    assert len(bench.store.ordered.fresh()) == 1
+
+
 def test_a_wrong_message_is_answered_and_keeps_nothing(bench: Bench) -> None:
     assert bench.tell("ORM^O01", "PID|1||123", "ORC|NW|P1", "OBR|1|P1", "ORC|ZZ|P2") == "AE"
     assert bench.tell("ADT^A02", "PID|1||123") == "AR"

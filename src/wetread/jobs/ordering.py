@@ -79,7 +79,9 @@ class Ordering:
 
     def _taken(self, message: Message, data: bytes) -> Taken:
         msh, found = message.header, changes(message)
-        return Taken(f"{msh.raw(3)}|{msh.raw(4)}", msh.text(10), hashlib.sha256(data).hexdigest(), found)
+        names = f"{msh.raw(3)}|{msh.raw(4)}", msh.text(10)
+        sender, control_id = (name.replace("\0", "\\X00\\") for name in names)  # which PostgreSQL takes
+        return Taken(sender, control_id, hashlib.sha256(data).hexdigest(), found)
 
     def _say(self, message: Message | None, code: Ack, address: str, note: str, error: BadMessage | None) -> None:
         kind = f"{message.header.text(9)}^{message.header.text(9, 2)}".upper() if message is not None else ""

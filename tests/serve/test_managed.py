@@ -89,6 +89,20 @@ def test_work_is_found_and_done(start: Start, manager: Client) -> None:
     assert node.store.worklist.depths()["COMPLETED"] == 0  # it is not on our own list
 
 
+def test_what_is_not_ready_stands_in_nobody_s_way(
+    start: Start, manager: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upsclient, "PAGE", 2)
+    monkeypatch.setattr(upsclient, "MOST_PAGES", 1)
+    for number in range(3):
+        manager.create(f"1.8.{number}", InputReadinessState="INCOMPLETE", **of_study("1.2.3"))
+    manager.create("1.9", **of_study("1.2.3"))
+    node = start("ONE", managers=of(manager))
+    give(node, film("1.2.3", "1.2.3.1.1"))
+    ended(manager, "1.9", "COMPLETED")
+    assert manager.state("1.8.0") == "SCHEDULED"
+
+
 def test_events_bring_work_at_once(start: Start, manager: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(managed, "LOOK_S", 3600.0)  # no search finds it
     node = start("ONE", managers=of(manager))

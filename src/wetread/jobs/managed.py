@@ -99,7 +99,8 @@ class Managed:
     def _search(self) -> Sequence[DataSet]:
         found: dict[str, DataSet] = {}
         for value in self._codes:
-            keys = {"ProcedureStepState": StepState.SCHEDULED.value, "ScheduledWorkitemCodeSequence.CodeValue": value}
+            keys = {"ProcedureStepState": StepState.SCHEDULED.value, "InputReadinessState": "READY"}
+            keys["ScheduledWorkitemCodeSequence.CodeValue"] = value
             found |= {text(one, "SOPInstanceUID"): one for one in self._client.search(keys)}
         return [one for uid, one in found.items() if uid]
 

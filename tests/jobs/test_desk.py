@@ -75,6 +75,7 @@ def test_what_was_given_up_and_canceled_stays_failed(store: Store, desk: Desk) -
     with pytest.raises(BadInput, match="expected documents that were given up, got none"):
         desk.retry(row["job"])
     assert [one["state"] for one in desk.jobs()] == ["FAILED"]
+    assert desk.cancel(row["job"]) is State.CANCELED  # nothing of it waits any more
 
 
 def test_a_reading_that_failed_begins_anew(store: Store, desk: Desk) -> None:
@@ -87,6 +88,19 @@ def test_a_reading_that_failed_begins_anew(store: Store, desk: Desk) -> None:
     assert not Aside(store, fake.READER, settings, Seen(), clock).step()
     (row,) = desk.jobs()
     assert (row["tries"], row["reason"]) == (0, "")
+
+
+def test_what_failed_and_a_person_has_seen_to_can_be_ended(store: Store, desk: Desk) -> None:
+    receive(store, "1.1", "1.1.1", size=fake.CRASHING_BYTES)
+    settings, pacs, clock = replace(SETTINGS, max_tries=1), Pacs(), Clock()
+    Worker(store, fake.READER, settings, Seen(), clock).step()
+    with pytest.raises(BadInput, match="expected one that waits, got FAILED"):
+        desk.cancel(1)  # its refusals are to come
+    assert Aside(store, fake.READER, settings, Seen(), clock).step()
+    deliver(store, pacs, clock)
+    assert store.removals.due(0.0, ()) is None
+    assert desk.cancel(1) is State.CANCELED
+    assert store.removals.due(0.0, ()) == 1  # nothing keeps it any more
 
 
 def test_what_waits_can_be_ended(store: Store, desk: Desk) -> None:

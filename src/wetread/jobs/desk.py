@@ -176,6 +176,8 @@ class Desk:
     def cancel(self, job: int) -> State:
         """End a job that waits: what is not delivered yet never will be, what was received stays.
 
+        One that FAILED, and of which nothing waits any more, ends too: a person has seen to it.
+
         Returns
         -------
         State
@@ -195,13 +197,19 @@ class Desk:
                 .where(outbox.c.job == job, outbox.c.state.in_((Delivery.QUEUED, Delivery.DEAD)))
                 .values(state=Delivery.CANCELED)
             ).rowcount
-            if state in (State.RECEIVED, State.COMPLETE, State.READ):
+            seen_to = state is State.FAILED and not gone and not self._unanswered(connection, job)
+            if state in (State.RECEIVED, State.COMPLETE, State.READ) or seen_to:
                 move(connection, job, State.CANCELED, now)
                 state = State.CANCELED
             elif not gone:
                 raise BadInput(f"job {job}: expected one that waits, got {state}")
             note(connection, now, "canceled", job, {"documents": gone})
         return state
+
+    def _unanswered(self, connection: Connection, job: int) -> bool:
+        """Whether the refusals of a job that FAILED are still to be made, or it is withheld."""
+        to_come = connection.execute(select(aside.c.job).where(aside.c.job == job)).first()
+        return to_come is not None or connection.execute(_undecided(job)).first() is not None
 
     def withheld(self) -> list[Row]:
         """Return the jobs whose documents wait for a person to look, the oldest first, without naming a patient."""

@@ -12,7 +12,7 @@
 What an order contradicts is FAILED too, and its documents are withheld (`wetread.jobs.withholding`).
 What the node pulled itself as a prior, read and sent nowhere, goes round again (COMPLETE) when somebody sends it.
 A person may send a FAILED job round again (COMPLETE, or READ if only its delivery failed), and may end one
-that waits as CANCELED.
+that waits, or has seen to one that FAILED, as CANCELED.
 
 References
 ----------
@@ -49,7 +49,7 @@ MAY_FOLLOW: dict[State, frozenset[State]] = {
     State.DELIVERED: frozenset((State.READ,)),
     State.REFUSED: frozenset((State.READ,)),
     State.FAILED: frozenset((State.READING, State.READ)),
-    # A FAILED one only if its documents are withheld, and a person discards them.
+    # A FAILED one when a person has seen to it, or discards its documents, which are withheld.
     State.CANCELED: frozenset((State.RECEIVED, State.COMPLETE, State.READ, State.FAILED)),
 }
 

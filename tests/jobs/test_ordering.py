@@ -13,8 +13,10 @@ from sqlalchemy import select
 
 from tests.jobs import fake
 from tests.jobs.test_flow import Pacs, Seen, state
+from tests.report import phantom
 from tests.wire.objects import CR, SR, element, film
 from tests.wire.test_ordering import message
+from wetread import report
 from wetread.errors import BadInput, StoreError
 from wetread.jobs.delivery import Outbox
 from wetread.jobs.desk import Desk
@@ -24,11 +26,13 @@ from wetread.jobs.matching import Verdict, identity_of, verdict
 from wetread.jobs.ordering import Ordering
 from wetread.jobs.resources import Wanted
 from wetread.jobs.retention import Retention
+from wetread.jobs.reviews import Conflict
 from wetread.jobs.states import State
 from wetread.jobs.store import Store
 from wetread.jobs.tables import documents, outbox
 from wetread.jobs.worker import Worker
 from wetread.records import Circumstances, Document, Identifier, Order, Reading, Stored
+from wetread.report.reviewed import Review
 from wetread.settings import Destination, Settings
 from wetread.wire.acknowledge import acknowledgement
 from wetread.wire.glance import glance
@@ -713,6 +717,38 @@ def test_what_comes_back_after_a_person_discarded_follows(stopped: Bench) -> Non
     stopped.settle()
     assert state(stopped.store, "1.2") is State.FAILED
     assert stopped.deliver() == []
+
+
+@pytest.mark.parametrize(("then", "left"), [("release", "SENT"), ("discard", "CANCELED"), ("correct", "SENT")])
+def test_a_review_of_what_an_order_contradicts_waits_for_a_person(then: str, left: str, bench: Bench) -> None:
+    bench.send("1.1", "A1", "124")
+    bench.store.studies.complete("1.1")
+    job = bench.store.studies.take()
+    assert job is not None
+    made = [one for one in report.documents(phantom.result("real")) if one.kind == "SR"]
+    bench.store.studies.finish(job.id, [(one, {PACS.names[0]: ("SR",)}) for one in made], "")
+    assert len(bench.deliver()) == 1
+    bench.order("A1", "123")
+    bench.settle()
+    accept = Review("accept", "Doe^Jane", "1234567", "", "Hospital", "2026-11-30T01:02:03Z")
+    signed = bench.store.reviews.review("1.1", accept)
+    assert bench.deliver() == [made[0].sop_instance_uid]
+    with pytest.raises(Conflict, match="withheld or discarded"):
+        bench.store.reviews.review("1.1", replace(accept, decision="reject"))
+    desk = bench.desk()
+    if then == "correct":
+        bench.order("A1", "124", control="XO")
+        bench.settle()
+    else:
+        getattr(desk, then)(1)
+    desk.close()
+    bench.deliver()
+    found = select(outbox.c.state).join(documents).where(documents.c.sop_instance_uid == signed.successor)
+    with bench.store._index.reading() as connection:
+        assert list(connection.scalars(found)) == [left]
+    if then == "discard":
+        with pytest.raises(Conflict, match="withheld or discarded"):
+            bench.store.reviews.review("1.1", replace(accept, decision="reject"))
 
 
 @pytest.mark.parametrize(

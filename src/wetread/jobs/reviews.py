@@ -20,13 +20,15 @@ from wetread.jobs.moves import note
 from wetread.jobs.parcels import enclose
 from wetread.jobs.spool import Spool
 from wetread.jobs.states import Delivery
-from wetread.jobs.tables import documents, instances, jobs, outbox, removed, reviews
+from wetread.jobs.tables import documents, instances, jobs, outbox, removed, reviews, withheld
+from wetread.jobs.withholding import KEPT_BACK, Withholding
 from wetread.records import Document, Filed, Segmentation
 from wetread.report.fhir.signed import signed as signed_bundle
 from wetread.report.redrawn import Redrawn, redrawn
 from wetread.report.reviewed import Review, Verdict, filed, is_read, verdicts, verified
 from wetread.report.signed import signed as signed_message
 
+_STAYS = "review: expected a result that may leave; this one is withheld or discarded, as its order is of another"
 SIGNED = ("FHIR", "ORU", "ORU-PDF")  # kinds that a review makes anew, beside the SR
 
 
@@ -52,12 +54,15 @@ class Reviews:
         The blobs of objects that came.
     made
         The blobs of documents.
+    withholding
+        Says whose documents must not leave.
     """
 
-    def __init__(self, index: Index, spool: Spool, made: Spool) -> None:
+    def __init__(self, index: Index, spool: Spool, made: Spool, withholding: Withholding) -> None:
         self._index = index
         self._spool = spool
         self._made = made
+        self._withholding = withholding
 
     def open(self, study_uid: str) -> list[str]:
         """Return the SOP Instance UIDs of the reports of a study that can be reviewed: those of its last version."""
@@ -89,6 +94,8 @@ class Reviews:
     def review(self, study_uid: str, review: Review, report: str = "", drawn: Segmentation | None = None) -> Reviewed:
         """Keep a review, make its documents and queue them for whoever got those of the result.
 
+        Where an order contradicts what was delivered, they wait until a person released them.
+
         Parameters
         ----------
         report
@@ -101,7 +108,7 @@ class Reviews:
         BadInput
             There is no such report, more than one, or the review or its segmentation does not fit it.
         Conflict
-            The result is withheld, or somebody else reviewed it meanwhile.
+            The result is withheld or was discarded, or somebody else reviewed it meanwhile.
         DocumentError
             A document of the review failed our own check.
         StoreError
@@ -130,9 +137,10 @@ class Reviews:
             values |= {"decision": review.decision, "reviewer": review.identifier}
             told = json.dumps([asdict(one) for one in judged])
             connection.execute(insert(reviews).values(**values, verdicts=told))
+            state = self._withholding.returned(connection, row.job, now)
             for (document, destinations), digest in zip(made, digests, strict=True):
                 kinds = dict.fromkeys(destinations, (document.kind,))
-                enclose(connection, row.job, document, digest, kinds, now)
+                enclose(connection, row.job, document, digest, kinds, now, state)
             note(connection, now, "reviewed", row.job, {"decision": review.decision, "successor": successor})
         return Reviewed(row.sop_instance_uid, successor, tuple(document.kind for document, _ in made))
 
@@ -236,6 +244,8 @@ def _sources(connection: Connection, row: Any, masks: bool) -> list[_Source]:
 
     The segmentation only where its `masks` are corrected.
     """
+    if connection.scalar(KEPT_BACK.where(withheld.c.job == row.job)) is not None:
+        raise Conflict(_STAYS)
     stem = row.name.rpartition("-")[0]
     others = select(documents).where(
         documents.c.job == row.job,
@@ -252,7 +262,7 @@ def _sources(connection: Connection, row: Any, masks: bool) -> list[_Source]:
         ways = select(outbox.c.destination, outbox.c.state, outbox.c.patient).join(documents).where(same)
         went = connection.execute(ways).all()
         if any(way.state == Delivery.WITHHELD for way in went):
-            raise Conflict("review: expected a result that may leave; this one is withheld, as its order is of another")
+            raise Conflict(_STAYS)
         patient = next((way.patient for way in went), "")
         about = Filed(one.identity, patient, one.about)
         found.append(_Source(one.kind, one.name, one.digest, about, sorted({way.destination for way in went})))

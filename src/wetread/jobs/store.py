@@ -131,7 +131,7 @@ class Store:
         self.alerts = Alerts(self._index)
         self.held = Held(self._index, self.spool, self.made)
         self.resources = Resources(self._index, self.made)
-        self.reviews = Reviews(self._index, self.spool, self.made)
+        self.reviews = Reviews(self._index, self.spool, self.made, self.withholding)
         self.subscriptions = Subscriptions(self._index)
         self.tasks = Tasks(self._index)
         self.worklist = Worklist(self._index, self.subscriptions, self.tasks)

@@ -77,7 +77,7 @@ class Withholding:
         return True
 
     def returned(self, connection: Connection, job: int, now: float) -> Delivery:
-        """Return how a result fares that others made of a copy, and that is filed with a job.
+        """Return how a result fares that others made of a copy, or a person's review, and that is filed with a job.
 
         It waits with what is withheld of the job; what a person discarded it follows.  Where it is the first to show
         that an order contradicts, everything that waits is withheld; the job stays as it is, if it was not READ.
@@ -184,11 +184,12 @@ class Withholding:
         mine, waits = outbox.c.job == job.id, outbox.c.state == Delivery.WITHHELD
         came_back = documents.c.name.startswith(RETURNED)
         returned = outbox.c.document.in_(select(documents.c.id).where(documents.c.job == job.id, came_back))
-        leaves = update(outbox).where(mine, waits, returned)
+        ended = job.state is not State.FAILED  # then only what came back, or a review, was withheld
+        leaves = update(outbox).where(mine, waits, *(() if ended else (returned,)))
         connection.execute(leaves.values(state=Delivery.QUEUED, queued_at=now))
         connection.execute(update(withheld).where(withheld.c.job == job.id).values(decided="resolved"))
         note(connection, now, "mismatch-resolved", job.id, {})
-        if job.state is not State.FAILED:  # nothing but what came back was withheld
+        if ended:
             return
         connection.execute(delete(outbox).where(mine, waits))
         kept = select(outbox.c.document).where(mine, outbox.c.document.is_not(None))

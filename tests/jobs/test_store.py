@@ -128,6 +128,25 @@ def test_an_arrival_that_cannot_be_admitted_ends_nothing_else(store: Store, monk
     receipts.stop()
 
 
+def test_what_arrives_when_the_node_ends_is_answered(tmp_path: Path) -> None:
+    """By STOW-RS, say, while a reading is given the time to end."""
+    with closing(Store(tmp_path / "state")) as store:
+        receipts, told = Receipts(store.instances), list[type]()
+        receipts.start()
+        receipts.stop()
+
+        def admit_late() -> None:
+            try:
+                receipts.admit(arrive(store))
+            except StoreError as error:
+                told.append(type(error))
+
+        sender = threading.Thread(target=admit_late, daemon=True)
+        sender.start()
+        sender.join(5)
+        assert told == [StoreError]
+
+
 def test_a_blob_that_changed_on_disk_is_repaired_when_it_comes_again(store: Store) -> None:
     arrival = arrive(store)
     admit(store, arrival)

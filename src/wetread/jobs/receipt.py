@@ -6,6 +6,7 @@ import queue
 import threading
 from concurrent.futures import Future
 
+from wetread.errors import StoreError
 from wetread.jobs.index import UnusableIndex
 from wetread.jobs.instances import Arrival, Effect, Instances
 
@@ -22,14 +23,18 @@ class Receipts:
         self._instances = instances
         self._queue: queue.SimpleQueue[tuple[Arrival, Future[Effect]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="wetread-receipts", daemon=True)
+        self._lock = threading.Lock()  # of the next line and of who queues
+        self._ended = False
 
     def start(self) -> None:
         """Start to admit."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Admit what is queued, then end."""
-        self._queue.put(None)
+        """Admit what is queued, then end; what comes after is not durable."""
+        with self._lock:
+            self._ended = True
+            self._queue.put(None)
         self._thread.join()
 
     def admit(self, arrival: Arrival) -> Effect:
@@ -42,7 +47,10 @@ class Receipts:
         """
         self._instances.settle(arrival)
         future: Future[Effect] = Future()
-        self._queue.put((arrival, future))
+        with self._lock:
+            if self._ended:
+                raise StoreError("store: the node ends; send the object again later")
+            self._queue.put((arrival, future))
         return future.result()
 
     def _run(self) -> None:

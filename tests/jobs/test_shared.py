@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from tests.jobs import fake
 from tests.jobs.postgres import postgres
@@ -29,7 +29,7 @@ from wetread.jobs.instances import Effect
 from wetread.jobs.runner import Runner
 from wetread.jobs.states import State
 from wetread.jobs.store import Store
-from wetread.jobs.tables import instances
+from wetread.jobs.tables import instances, leases
 from wetread.jobs.watch import Watch
 from wetread.jobs.worker import Worker
 
@@ -144,6 +144,9 @@ def test_a_study_that_two_nodes_receive_is_complete_when_both_have_it(shared: Op
         connection.execute(update(instances).values(received_at=time.time() - 3600.0))
     one.release()
     assert one.states("1.3") == ["COMPLETE"]
+    other.release()
+    with one.store._index.reading() as connection:
+        assert list(connection.scalars(select(leases.c.name).where(leases.c.name.startswith("receives/")))) == []
     for world in (one, other):
         world.runner._receipts.stop()
 

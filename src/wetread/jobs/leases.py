@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from wetread.jobs.index import Index
 from wetread.jobs.tables import leases
@@ -69,11 +69,12 @@ class Leases:
         with self._index.writing() as connection:
             return self.take(connection, name)
 
-    def give_back(self, names: Collection[str]) -> None:
-        """Give some leases back, by themselves."""
+    def give_back(self, names: Collection[str], kind: str) -> None:
+        """Give some leases back, by themselves; with them go those that ran out and whose names begin like theirs."""
         with self._index.writing() as connection:
-            ours = leases.c.holder == self.holder
-            connection.execute(delete(leases).where(ours, leases.c.name.in_(names)))
+            ours = (leases.c.holder == self.holder) & leases.c.name.in_(names)
+            over = leases.c.name.startswith(kind, autoescape=True) & (leases.c.until <= self._index.clock(connection))
+            connection.execute(delete(leases).where(or_(ours, over)))
 
     def others(self, prefix: str) -> bool:
         """Whether another process holds a lease whose name begins so."""

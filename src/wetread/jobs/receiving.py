@@ -9,6 +9,8 @@ from wetread.jobs.leases import Leases
 
 log = logging.getLogger("wetread.jobs")
 
+_KIND = "receives/"
+
 
 class Receiving:
     """The studies that associations of one process bring; each is a lease until its association is over.
@@ -41,7 +43,7 @@ class Receiving:
         """An association is over."""
         if names := self._brought.pop(association, None):
             try:
-                self._leases.give_back(names)
+                self._leases.give_back(names, _KIND)
             except StoreError as error:  # the others complete its studies when they have been silent for long enough
                 log.warning("leases not released", extra={"reason": str(error)})
 
@@ -57,4 +59,4 @@ class Receiving:
 
 
 def _of(study_uid: str) -> str:
-    return f"receives/{study_uid}/"
+    return f"{_KIND}{study_uid}/"

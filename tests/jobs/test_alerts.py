@@ -22,6 +22,7 @@ from wetread.errors import PeerUnreachable, StoreError
 from wetread.jobs.alerting import Alerting, Tell
 from wetread.jobs.alerts import Pending, Told
 from wetread.jobs.lanes import Lane
+from wetread.jobs.matching import Match
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
 from wetread.jobs.worker import Worker
@@ -403,6 +404,16 @@ def test_where_it_is_in_doubt_who_it_is_only_the_webhook_is_told(bench: Bench) -
         bench.store.studies.finish(job.id, [], "", alarms=[made])
     (pending,) = bench.store.alerts.pending()
     assert (bool(pending.body), pending.message, pending.bundle) == (True, b"", b"")
+
+
+def test_an_order_that_contradicts_later_leaves_only_the_webhook(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.read(PRESENT)
+    (before,) = bench.store.alerts.pending()
+    monkeypatch.setattr(bench.store.withholding, "_match", lambda *_: Match(None, 1, "evidence"))
+    bench.store.withholding.hold_against("1.1")
+    (after,) = bench.store.alerts.pending()
+    assert bool(before.message)
+    assert (after.body, after.message, after.bundle) == (before.body, b"", b"")
 
 
 def test_a_rejection_is_no_acknowledgement(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from wetread.jobs.moves import Job, job_of, move, note
 from wetread.jobs.ordered import Ordered, followed
 from wetread.jobs.parcels import RETURNED
 from wetread.jobs.states import Delivery, State
-from wetread.jobs.tables import aside, documents, instances, jobs, outbox, withheld
+from wetread.jobs.tables import alerts, aside, documents, instances, jobs, outbox, withheld
 
 MISMATCH = "PATIENT-MISMATCH"
 WITHHELD = "withheld: its order is about another patient"  # for the log
@@ -115,6 +115,9 @@ class Withholding:
         told = {"reason": MISMATCH, "evidence": found.evidence, "order_id": found.contradicts, "decided": decided}
         connection.execute(insert(withheld).values(job=job, at=now, **told))
         note(connection, now, event, job, {"reason": MISMATCH, "order": found.contradicts})
+        # Who has yet to be told of a finding is told by webhook alone, which names no patient.
+        open_ones = (alerts.c.job == job) & (alerts.c.ended_at.is_(None))
+        connection.execute(update(alerts).where(open_ones).values(message="", bundle=""))
 
     def _stop(self, connection: Connection, job: int, found: Match, now: float) -> None:
         """Withhold what still waits of a job; it is FAILED, if not all of it was delivered."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, insert, literal, select
 
 from tests.jobs import fake
 from tests.jobs.test_flow import Pacs, Seen, state
@@ -29,7 +29,7 @@ from wetread.jobs.retention import Retention
 from wetread.jobs.reviews import Conflict
 from wetread.jobs.states import State
 from wetread.jobs.store import Store
-from wetread.jobs.tables import documents, outbox
+from wetread.jobs.tables import documents, orders, outbox
 from wetread.jobs.worker import Worker
 from wetread.records import Circumstances, Document, Identifier, Order, Reading, Stored
 from wetread.report.reviewed import Review
@@ -810,6 +810,19 @@ def test_old_orders_are_forgotten(bench: Bench) -> None:
     bench.settle()
     assert bench.store.ordered.forget(3600.0) == 0
     assert bench.store.ordered.forget(-1.0) == 1
+
+
+@pytest.mark.parametrize("bench", ["postgres"], indirect=True)
+def test_however_many_orders_are_forgotten(bench: Bench) -> None:
+    """A statement of PostgreSQL takes 65,535 parameters."""
+    one = {"placer": "", "filler": "", "accession": "", "study_uid": "", "detail": "", "fresh": 0, "at": 0.0}
+    number = 65_536
+    with bench.store._index.writing() as connection:
+        fill = insert(orders).from_select(
+            list(one), select(*map(literal, one.values())).select_from(func.generate_series(1, number))
+        )
+        connection.execute(fill)
+    assert bench.store.ordered.forget(3600.0) == number
 
 
 @pytest.mark.parametrize(("keep_days", "left"), [(90.0, 0), (0.0, 1)])

@@ -167,12 +167,12 @@ class Ordered:
         """Forget orders, merges and messages of which nothing was heard for so long, s; return how many orders."""
         with self._index.writing() as connection:
             until = self._index.now() - age_s
-            old = list(connection.scalars(select(orders.c.id).where(orders.c.at <= until, orders.c.fresh == 0)))
-            connection.execute(delete(subjects).where(subjects.c.order_id.in_(old)))
-            connection.execute(delete(orders).where(orders.c.id.in_(old)))
+            old = (orders.c.at <= until) & (orders.c.fresh == 0)
+            connection.execute(delete(subjects).where(subjects.c.order_id.in_(select(orders.c.id).where(old))))
+            number = connection.execute(delete(orders).where(old)).rowcount
             for table in (merges, messages):
                 connection.execute(delete(table).where(table.c.at <= until))
-        return len(old)
+        return number
 
 
 # ---- inside a transaction -----------------------------------------------------------------

@@ -17,7 +17,7 @@ from tests import peers
 from tests.jobs import fake
 from tests.jobs.test_flow import Clock
 from tests.jobs.test_retention import PLENTY, World
-from tests.jobs.test_store import TO
+from tests.jobs.test_store import TO, admit, arrive, take
 from tests.serve.stage import until
 from tests.wire.objects import CR, SR, film
 from wetread.errors import PeerUnreachable
@@ -264,6 +264,16 @@ def test_a_document_that_is_damaged_here_is_kept_and_blocks_nothing(world: Commi
     world.now += 8 * DAY_S
     world.look()
     assert world.blobs() == (1, 1)
+
+
+def test_images_that_were_deleted_before_it_was_asked_for_commitments_are_not_missed(world: Committed) -> None:
+    admit(world.store, arrive(world.store, "1.1.1", "1.1"))
+    world.store.studies.complete("1.1")
+    world.store.studies.finish(take(world.store), [], "", images={next(iter(TO)): ["1.1.1"]})
+    world.deliver()
+    assert len(world.store.commitments.due(next(iter(TO)), frozenset(), 9)) == 1
+    world.store.removals.remove(1, "age")
+    assert world.store.commitments.due(next(iter(TO)), frozenset(), 9) == []
 
 
 def test_a_document_that_cannot_be_read_now_blocks_nothing_and_is_asked_for_later(

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, or_, select, updat
 from wetread.jobs.index import Index
 from wetread.jobs.moves import note
 from wetread.jobs.states import Delivery
-from wetread.jobs.tables import commitments, documents, instances, outbox
+from wetread.jobs.tables import commitments, documents, instances, outbox, removed
 from wetread.wire.command import Status
 from wetread.wire.notices import Commitment
 
@@ -61,6 +61,8 @@ class Commitments:
         here = here.outerjoin(instances, instances.c.sop_instance_uid == outbox.c.instance)
         here = here.outerjoin(commitments, commitments.c.parcel == outbox.c.id)
         here = here.where(outbox.c.destination == destination, outbox.c.state == Delivery.SENT, due)
+        gone = outbox.c.instance.is_not(None) & outbox.c.job.in_(select(removed.c.job))  # before anybody asked
+        here = here.where(~gone)
         here = here.where(digest != "", outbox.c.id.not_in(but)).order_by(outbox.c.id).limit(limit)
         with self._index.reading() as connection:
             return [Stored(row.id, row.digest, row.instance is not None) for row in connection.execute(here)]

@@ -132,7 +132,8 @@ def frames(data: bytes, numbers: Sequence[int], stored: bool, settings: Settings
             return [every[number - 1] for number in numbers]
         if parsed.pixel.length is None:
             return [_decoded(data, number, parsed, settings) for number in numbers]
-        return [_sliced(parsed, number) for number in numbers]
+        value = _native(parsed)
+        return [_sliced(parsed, value, number) for number in numbers]
 
 
 def _count(parsed: Parsed) -> int:
@@ -156,9 +157,9 @@ def _native(parsed: Parsed) -> bytes:
     return np.frombuffer(value[: len(value) // width * width], f">u{width}").astype(f"<u{width}").tobytes()
 
 
-def _sliced(parsed: Parsed, number: int) -> bytes:
+def _sliced(parsed: Parsed, value: bytes, number: int) -> bytes:
     """One frame of native pixels; one-bit frames may begin within a byte (PS3.5 Section 8.1.1)."""
-    bits, value = _frame_bits(parsed), _native(parsed)
+    bits = _frame_bits(parsed)
     begin, end = (number - 1) * bits, number * bits
     if not bits or len(value) * 8 < end:
         raise NotRead("TRUNCATED-PIXELS", f"Expected {end // 8} bytes of pixels, got {len(value)}.")

@@ -149,9 +149,11 @@ def _parts(request: Request, made: list[bytes], kind: str, transfer_syntax: str)
 
 
 def _numbers(text: str, most: int = MOST_FRAMES) -> list[int]:
-    if not re.fullmatch(r"[1-9]\d{0,8}(,[1-9]\d{0,8})*", text) or text.count(",") >= most:
-        raise BadInput(f"frames: expected 1 to {most} numbers from 1, parted by commas, got another form")
-    return [int(one) for one in text.split(",")]
+    numbers = text.split(",")
+    formed = re.fullmatch(r"[1-9]\d{0,8}(,[1-9]\d{0,8})*", text)
+    if not formed or len(numbers) > most or len(set(numbers)) < len(numbers):
+        raise BadInput(f"frames: expected 1 to {most} different numbers from 1, parted by commas, got another form")
+    return [int(one) for one in numbers]
 
 
 def _window(text: str) -> Window:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,7 +15,8 @@ import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.sync.client import connect
 
 from tests.serve.stage import until
@@ -195,6 +197,28 @@ def test_a_websocket_stays_open(node: Node) -> None:
         with pytest.raises(TimeoutError):
             channel.recv(timeout=3 * IDLE_S)
         channel.ping().wait(5)
+
+
+def test_a_websocket_that_nobody_reads_is_cut() -> None:
+    """Its pings are not answered, and closing it would wait until what was written is read."""
+    left = threading.Event()
+
+    async def talk(websocket: WebSocket) -> None:
+        await websocket.accept()
+        try:
+            while True:
+                await websocket.send_text("x" * 500)
+        except WebSocketDisconnect:
+            left.set()
+
+    server = HttpServer(Starlette(routes=[WebSocketRoute("/", talk)]), "127.0.0.1", 0, within_s=IDLE_S)
+    server.start()
+    try:
+        with connect(f"ws://127.0.0.1:{server.port}/", proxy=None, max_queue=1) as channel:
+            assert left.wait(20)
+            assert channel.recv()
+    finally:
+        server.stop()
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 #: Connections at the same time; one more is cut.
 MOST_CONNECTIONS = 512
@@ -18,7 +19,42 @@ PIECE = 1 << 16
 _REFUSED = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
-class Punctual(H11Protocol):
+class _Read(asyncio.Protocol):
+    """A connection that is cut if nobody reads what is written: closing it would wait for that without end."""
+
+    loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport
+    _within_s: float
+    _unread: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        """Let time run: bytes wait for the client."""
+        super().pause_writing()
+        self._unread = self.loop.call_later(self._within_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """All that waited is on its way."""
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+
+class Channel(_Read, WebSocketsSansIOProtocol):
+    """A WebSocket whose client reads what it is told.
+
+    Parameters
+    ----------
+    within_s
+        How long what is written at a time may wait until the system has taken it.
+    """
+
+    def __init__(self, *, within_s: float, **given: Any) -> None:
+        super().__init__(**given)
+        self._within_s = within_s
+
+
+class Punctual(_Read, H11Protocol):
     """A connection that is closed if the head of a request is not here in time, and cut if nobody reads the answer.
 
     h11 bounds the size of a head; uvicorn's own time limit holds between two requests only.
@@ -39,7 +75,6 @@ class Punctual(H11Protocol):
         self._handshake: asyncio.Task[None] | None = None
         self._early = bytearray()  # what comes with the end of the handshake
         self._timer: asyncio.TimerHandle | None = None
-        self._unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a handshake, then for a head; cut the connection if there are too many."""
@@ -81,30 +116,13 @@ class Punctual(H11Protocol):
         super().connection_lost(exc)
         self._wait()
 
-    def pause_writing(self) -> None:
-        """Let time run: bytes wait for the client, and closing the connection would wait for them too."""
-        super().pause_writing()
-        self._unread = self.loop.call_later(self._within_s, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        """All that waited is on its way."""
-        super().resume_writing()
-        self._taken()
-
     def handle_websocket_upgrade(self, event: Any) -> None:
-        """Leave the connection to the WebSocket as it was; refuse what its parser does not take: uvicorn is silent."""
-        self._taken()
-        self.transport.set_write_buffer_limits()
+        """Leave the connection to the WebSocket; refuse what its parser does not take: uvicorn is silent."""
         super().handle_websocket_upgrade(event)
         if not getattr(self.transport.get_protocol(), "handshake_initiated", True):
             self.transport.write(_REFUSED)
             self.transport.close()
             self.loop.call_later(self._within_s, self.transport.abort)  # if nobody reads that
-
-    def _taken(self) -> None:
-        if self._unread is not None:
-            self._unread.cancel()
-            self._unread = None
 
     def _wait(self) -> None:
         """Let time run while a head is due: not while a request is answered, nor once the connection is a WebSocket."""

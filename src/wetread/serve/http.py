@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from wetread.errors import SettingsError
 from wetread.jobs.store import Store
 from wetread.serve import alerts
-from wetread.serve.heads import PIECE, Pieces, Punctual
+from wetread.serve.heads import PIECE, Channel, Pieces, Punctual
 from wetread.serve.metrics import Metrics
 from wetread.serve.related import PREFIX
 from wetread.wire.tls import Rotating
@@ -99,7 +99,8 @@ class HttpServer:
     tls
         The certificates of the port; None: it speaks plainly.
     within_s
-        How long the TLS handshake and the head of a request may take, and the client to take a piece of its answer.
+        How long the TLS handshake and the head of a request may take, and the client to take a piece of its answer,
+        or what a WebSocket tells it.
 
     Raises
     ------
@@ -125,7 +126,7 @@ class HttpServer:
             access_log=False,
             lifespan="off",
             http=partial(Punctual, within_s=within_s, tls=tls.context if tls else None),  # type: ignore[arg-type]
-            ws="websockets-sansio",
+            ws=partial(Channel, within_s=within_s),  # type: ignore[arg-type]
             ws_max_size=MOST_MESSAGE,
             timeout_graceful_shutdown=GRACE_S,
         )

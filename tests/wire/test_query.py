@@ -5,17 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
 from pynetdicom import AE, evt
 
 from tests import peers
-from tests.wire.objects import film
+from tests.wire.objects import element, film
 from wetread.errors import BadInput, PeerRefused, PeerUnreachable
 from wetread.settings import Destination
 from wetread.wire.archive import number_of_instances
+from wetread.wire.attributes import texts
 from wetread.wire.dimse import send
 from wetread.wire.part10 import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from wetread.wire.query import STUDY_ROOT_FIND, Query, find
@@ -264,3 +267,15 @@ def test_counting_ends_in_time() -> None:
     with archive_that(answer) as odd:
         assert number_of_instances(odd, "1.2.3", timeout_s=0.5) is None
     assert time.monotonic() - begin < 30.0
+
+
+def test_chinese_answers_hold_no_escape_sequences() -> None:
+    elements = (
+        (0x00080005, "CS", b"\\ISO 2022 IR 58"),
+        (0x00100010, "PN", b"Wang^XiaoDong=\x1b$)A\xcd\xf5^\x1b$)A\xd0\xa1\xb6\xab"),
+        (0x00321060, "LO", b"\x1b$)A\xd0\xd8\xb2\xbf"),
+    )
+    row = read_dataset(BytesIO(b"".join(element(*one) for one in elements)), False, is_little_endian=True)
+    found = texts(row)
+    assert found["PatientName"] == "Wang^XiaoDong=王^小东"
+    assert found["RequestedProcedureDescription"] == "胸部"

@@ -17,6 +17,7 @@ from pydicom.filewriter import write_dataset
 from pydicom.multival import MultiValue
 
 from wetread.errors import BadInput
+from wetread.wire.glance import ESCAPE
 from wetread.wire.part10 import IMPLICIT_LITTLE
 
 
@@ -48,5 +49,5 @@ def texts(found: Dataset) -> dict[str, str]:
 
 def _text(value: Any) -> str:
     if isinstance(value, MultiValue):
-        return "\\".join(map(str, value))
-    return "" if value is None else str(value)
+        return "\\".join(map(_text, value))
+    return "" if value is None else str(value).replace(ESCAPE, "")

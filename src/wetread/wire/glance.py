@@ -40,6 +40,9 @@ class Tag(IntEnum):
     STEP_PRIORITY = 0x00741200
 
 
+#: Invokes ISO-IR 58 within a text; pydicom takes its other escape sequences out, and leaves this one.
+ESCAPE = "\x1b$)A"
+
 _WANTED = frozenset(map(int, Tag))
 LAST = max(_WANTED)  # no element behind it is looked at
 
@@ -89,8 +92,7 @@ def text(value: bytes, character_set: str) -> str:
     codecs = [python_encoding[term] for term in terms]
     try:
         if b"\x1b" in value:
-            made = decode_bytes(value, codecs, TEXT_VR_DELIMS)
-            return made.replace("\x1b$)A", "")  # pydicom leaves the escape sequence of ISO-IR 58
+            return decode_bytes(value, codecs, TEXT_VR_DELIMS).replace(ESCAPE, "")
         return value.decode(codecs[0], "replace").replace("\ufffd", "?")
     except (LookupError, UnicodeError, UserWarning):
         return value.decode("ascii", "replace").replace("\ufffd", "?")

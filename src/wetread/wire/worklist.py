@@ -171,7 +171,8 @@ def _order(found: Dataset) -> Order:
 def _procedure(found: Dataset) -> Code | None:
     """The first item of Requested Procedure Code Sequence (0032,1064)."""
     for item in found.get("RequestedProcedureCodeSequence") or ():
-        value, scheme, meaning = (str(item.get(name) or "").strip() for name in _CODE)
+        told = texts(item)
+        value, scheme, meaning = (told.get(name, "").strip() for name in _CODE)
         if value:
             return Code(value, scheme, meaning)
     return None

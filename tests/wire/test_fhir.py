@@ -202,13 +202,17 @@ def test_smart_backend_services(kind: str, algorithm: str, tmp_path: Path) -> No
     def answer(path: str, body: bytes, headers: dict[str, str]) -> Answer:
         base = f"http://{headers['Host']}"
         if path == "/fhir/.well-known/smart-configuration":
-            return 200, {"token_endpoint": f"{base}/token"}, {}
-        if path == "/token":
+            return 200, {"token_endpoint": f"{base}/token?p=signin"}, {}
+        if path == "/token?p=signin":
             form = {name: value[0] for name, value in parse_qs(body.decode()).items()}
             head = jwt.get_unverified_header(form["client_assertion"])
             assert (head["alg"], head["kid"]) == (algorithm, public["kid"])
             claims = jwt.decode(
-                form["client_assertion"], jwt.PyJWK(public).key, [algorithm], audience=f"{base}/token", issuer="wetread"
+                form["client_assertion"],
+                jwt.PyJWK(public).key,
+                [algorithm],
+                audience=f"{base}/token?p=signin",
+                issuer="wetread",
             )
             assert claims["sub"] == "wetread"
             assert claims["exp"] - time.time() <= 300

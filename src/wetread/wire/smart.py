@@ -98,9 +98,11 @@ def _asked(destination: Destination, url: str, timeout_s: float, form: str = "")
     connection = connect(destination, timeout_s, url)
     headers = {"Accept": "application/json"}
     headers |= {"Content-Type": "application/x-www-form-urlencoded"} if form else {}
+    parts = urlsplit(url)
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")  # of which RFC 6749 3.2 has the query kept
     try:
         method, body = ("POST", form.encode()) if form else ("GET", None)
-        with asked(connection, method, urlsplit(url).path or "/", body, headers) as response:
+        with asked(connection, method, path, body, headers) as response:
             answer = read(response, PATIENCE * timeout_s)
     except (OSError, http.client.HTTPException) as error:
         why = reason(error) if isinstance(error, OSError) else type(error).__name__

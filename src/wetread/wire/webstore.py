@@ -19,12 +19,13 @@ from typing import Any
 from wetread.errors import PeerRefused
 from wetread.settings import Destination
 from wetread.wire import media
-from wetread.wire.command import Status
+from wetread.wire.command import STORED, Status
 from wetread.wire.https import MOST_ANSWER
 from wetread.wire.part10 import meta
 from wetread.wire.webclient import WebClient
 
 _FULL = (429, 503, 507)  # it has no room now, whatever is sent
+_THERE = 0xB00E  # of Azure: it has the instance, and says so to whoever sends it again as no answer came
 _UNWANTED = (400, 406, 409, 413, 415, 422)  # it does not want this object
 
 
@@ -145,10 +146,12 @@ def _told(answer: bytes, instance: str) -> int | None:
         made = json.loads(answer)
         for item in _items(made, "00081199"):
             if _value(item, "00081155") == instance:
-                return int(_value(item, "00081196") or Status.SUCCESS)
+                reason = int(_value(item, "00081196") or Status.SUCCESS)
+                return reason if reason in STORED else Status.COERCED  # where it stands, it is stored
         for item in _items(made, "00081198"):
             if _value(item, "00081155") == instance:
-                return int(_value(item, "00081197") or Status.CANNOT_UNDERSTAND)
+                reason = int(_value(item, "00081197") or Status.CANNOT_UNDERSTAND)
+                return Status.COERCED if reason == _THERE else reason
     except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError):
         return None
     return None

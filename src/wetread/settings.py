@@ -87,6 +87,11 @@ class Destination:
             expected, got = ", ".join(known), ", ".join(unknown)
             raise SettingsError(f"destination {self.ae_title}, documents: expected some of {expected}, got {got}")
         object.__setattr__(self, "documents", self.documents or usual)
+        files = (self.tls_certificate, self.tls_key, self.tls_authority)
+        secure = self.tls or any(urlsplit(url).scheme.endswith("s") for url in (self.url, self.token_url))
+        if any(file != Path() for file in files) and not secure:
+            told = "a url of https, mllps or fhir+https" if self.url else "tls = true"
+            raise SettingsError(f"destination {self.ae_title}: expected {told} beside tls files; got none")
 
     @property
     def protocol(self) -> str:

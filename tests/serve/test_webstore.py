@@ -186,6 +186,8 @@ def test_silence_nobody_and_no_end() -> None:
         {"url": "https://pacs.example", "commitment": True},
         {"url": "http://pacs.example", "token": "/token"},
         {"host": "1.2.3.4", "port": 104, "token": "/token"},
+        {"host": "1.2.3.4", "port": 104, "tls_authority": "ca.pem"},
+        {"url": "mllp://ehr.example:2575", "tls_certificate": "node.pem", "tls_key": "node.key"},
         {},
     ],
 )

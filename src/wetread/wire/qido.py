@@ -24,6 +24,7 @@ LONGEST = 256  # characters of a value
 
 _TAGS = {f"{one.tag:08X}": one.keyword for one in ATTRIBUTES.values()} | {"00080061": "ModalitiesInStudy"}
 _KNOWN = {*ATTRIBUTES, "ModalitiesInStudy"}
+_UID = re.compile(r"[0-9.]{1,64}")
 _UIDS = re.compile(r"[0-9.]{1,64}([,\\][0-9.]{1,64})*")
 _DATES = re.compile(r"\d{8}|\d{8}-(\d{8})?|-\d{8}")
 _TIME = r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?"
@@ -58,6 +59,8 @@ def asked(level: Level, given: Iterable[tuple[str, str]], path: Mapping[str, str
     BadInput
         A parameter is unknown, an attribute is not kept for searches, or a value has another form.
     """
+    if not all(_UID.fullmatch(value) for value in path.values()):
+        raise BadInput("query: expected UIDs in the path, got something else")
     match = dict(path)
     limit, offset, fuzzy, whole = None, 0, False, not path
     for name, value in given:

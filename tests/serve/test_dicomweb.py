@@ -255,6 +255,7 @@ def series_of(web: DICOMwebClient) -> tuple[str, str]:
         ("/studies?StudyDate=yesterday", "", 400, "StudyDate"),
         ("/studies?limit=-1", "", 400, "limit"),
         ("/studies/*/series", "", 400, "UIDs in the path"),
+        ("/studies?accept=application/dicom+json", "text/html", 200, "0020000D"),
         ("/studies?PatientName=" + "*a" * (MOST_STARS + 1), "", 400, "PatientName"),
         ("/studies?%3Cscript%3E=1", "", 400, "a name that is none"),
         ("/studies", "text/html", 406, "application/dicom+json"),

@@ -35,6 +35,8 @@ def choose(
 ) -> tuple[Media, Media]:
     """Return what is given, and what was asked for; the `accept` parameter stands for the header.
 
+    A `+` in it that is not percent-encoded comes as a space.
+
     Parameters
     ----------
     given
@@ -49,7 +51,8 @@ def choose(
     BadInput
         The header is too long.
     """
-    accept = request.query_params.get("accept") or request.headers.get("accept", "")
+    said = request.query_params.get("accept", "").replace("dicom json", "dicom+json").replace("dicom xml", "dicom+xml")
+    accept = said or request.headers.get("accept", "")
     found = media.chosen(accept, offers, given)
     if found is None:
         names = ", ".join(one.type + (f'; type="{one.inner}"' if one.inner else "") for one in offers)

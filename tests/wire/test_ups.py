@@ -219,6 +219,8 @@ def test_xml_and_json_are_the_same() -> None:
     for wrong in (b"", b"<a/>", nested, bomb, bomb.decode().encode("utf-16"), b"<NativeDicomModel>"):
         with pytest.raises(BadInput, match="Native DICOM Model"):
             native.parsed(wrong)
+    said = b'<?xml version="1.0" encoding="utf08"?>'  # it is UTF-8, whatever it calls that
+    assert native.parsed(said + model % b"") == {}
     for number, kept in (("1.5e1", 15.0), (".5", 0.5), ("1.2.3", "1.2.3")):  # which `checked` refuses
         one = b'<DicomAttribute tag="00180050" vr="FD"><Value>%s</Value></DicomAttribute>' % number.encode()
         assert native.parsed(model % one) == {"00180050": {"vr": "FD", "Value": [kept]}}

@@ -71,7 +71,7 @@ def parsed(body: bytes) -> dict[str, Any]:
         text = body.decode("utf-8-sig")
         if "<!DOCTYPE" in text or "<!ENTITY" in text:
             raise BadInput("Native DICOM Model: expected no document type declaration, got one")
-        root = ElementTree.fromstring(text.encode())  # noqa: S314 - declares no entities
+        root = ElementTree.fromstring(text)  # noqa: S314 - declares no entities
     except (UnicodeDecodeError, ElementTree.ParseError, ValueError) as error:
         raise BadInput("Native DICOM Model: expected XML in UTF-8, got something else") from error
     if _name(root) != "NativeDicomModel":

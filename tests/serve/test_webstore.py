@@ -128,8 +128,10 @@ def test_a_connection_that_was_closed_between_two_objects_is_opened_anew() -> No
     [
         (200, answer("00081199"), 0x0000),
         (202, answer("00081199", _00081196=[0xB000]), 0xB000),
-        (202, answer("00081199", _00081196=[0xB100]), 0xB000),  # AWS HealthImaging: it cannot make HTJ2K of it
+        (202, answer("00081199", _00081196=[0xB100]), 0xB100),  # AWS HealthImaging: it cannot make HTJ2K of it
+        (202, answer("00081199", _00081196=[0x0107]), 0xB000),
         (202, answer("00081198", _00081197=[0xA900]), 0xA900),
+        (202, answer("00081198", _00081197=[0xB000]), 0xC000),
         (409, answer("00081198", _00081197=[0xC122]), 0xC122),
         (409, answer("00081198", _00081197=[45070]), 0xB000),  # Azure: it is stored already
         (409, b"conflict", 0xC000),

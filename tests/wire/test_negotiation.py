@@ -24,7 +24,7 @@ from wetread.errors import PeerUnreachable
 from wetread.settings import Destination
 from wetread.wire import associate, command
 from wetread.wire.associate import WINDOW, Associate, Context
-from wetread.wire.command import Command, Field
+from wetread.wire.command import STORED, Command, Field
 from wetread.wire.dimse import send
 from wetread.wire.part10 import EXPLICIT_LITTLE, meta
 from wetread.wire.transport import Pdu
@@ -85,12 +85,12 @@ def test_requests_that_do_not_wait_are_all_answered(bench: Bench) -> None:
 
 
 @contextmanager
-def archive(window: tuple[int, int] | None, seen: dict[str, Any]) -> Iterator[Destination]:
-    """A pynetdicom SCP of storage, which may negotiate a window and fails every third object."""
+def archive(window: tuple[int, int] | None, seen: dict[str, Any], third: int = 0xA700) -> Iterator[Destination]:
+    """A pynetdicom SCP of storage, which may negotiate a window and answers every third object otherwise."""
 
     def keep(event: Any) -> int:
         seen.setdefault("instances", []).append(event.request.AffectedSOPInstanceUID)
-        return 0xA700 if len(seen["instances"]) % 3 == 0 else 0x0000
+        return third if len(seen["instances"]) % 3 == 0 else 0x0000
 
     def negotiate(event: Any) -> tuple[int, int]:
         seen["asked"] = (event.nr_invoked, event.nr_performed)
@@ -119,6 +119,14 @@ def test_an_archive_gets_every_object_once(window: tuple[int, int] | None) -> No
     assert told == dict(enumerate(statuses))
     if window:
         assert seen["asked"] == (WINDOW, 1)
+
+
+def test_what_an_archive_warns_of_is_stored() -> None:
+    """PS3.7 Annex C: whatever begins with B is a warning."""
+    with archive(None, {}, 0xB123) as destination:
+        statuses = send(destination, [film(instance=f"1.2.3.1.{n}") for n in range(3)])
+    assert statuses == [0, 0, 0xB123]
+    assert set(statuses) <= STORED
 
 
 def test_requests_under_way_are_as_many_as_allowed() -> None:

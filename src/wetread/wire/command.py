@@ -68,8 +68,8 @@ _TYPES: dict[int, int] = {Field.N_EVENT_REPORT_RQ: 0x1002, Field.N_ACTION_RQ: 0x
 #: Requests that tell a priority.
 _PRIORITY = frozenset((Field.C_STORE_RQ, Field.C_FIND_RQ, Field.C_GET_RQ, Field.C_MOVE_RQ))
 
-#: Warning statuses of C-STORE: the object is stored (PS3.4 Table B.2-1).
-STORED = frozenset((0x0000, 0xB000, 0xB006, 0xB007))
+#: Success and warnings of C-STORE, those that Table B.2-1 does not name too (PS3.7 Annex C): the object is stored.
+STORED = frozenset((0x0000, *range(0xB000, 0xC000)))
 
 
 @dataclass(frozen=True, slots=True)

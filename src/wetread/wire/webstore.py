@@ -151,7 +151,9 @@ def _told(answer: bytes, instance: str) -> int | None:
         for item in _items(made, "00081198"):
             if _value(item, "00081155") == instance:
                 reason = int(_value(item, "00081197") or Status.CANNOT_UNDERSTAND)
-                return Status.COERCED if reason == _THERE else reason
+                if reason in STORED:  # what failed is not, whatever the reason looks like
+                    return Status.COERCED if reason == _THERE else Status.CANNOT_UNDERSTAND
+                return reason
     except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError):
         return None
     return None

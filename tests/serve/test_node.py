@@ -240,6 +240,18 @@ def test_a_disk_that_is_full_is_said_to_the_sender(start: Start, monkeypatch: py
     assert metric(node, 'wetread_objects_refused_total{status="0xA700"}') == 1
 
 
+def test_an_index_that_cannot_be_read_now_is_said(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(*_: object) -> None:
+        raise StoreError("index: is busy")
+
+    node = start()
+    monkeypatch.setattr(node.store.overview, "versions", busy)
+    monkeypatch.setattr(node.store.alerts, "known", busy)
+    for path in ("/studies/1.2", "/alerts/token"):
+        status, body = get(node.http_port, path)
+        assert (status, json.loads(body)) == (503, {"error": "index: is busy"}), path
+
+
 def test_other_bytes_under_one_uid_are_answered_with_a_warning(start: Start) -> None:
     node = start()
     assert send(address(node), [film(size=64), film(size=66), film(size=64)]) == [0, 0xB000, 0]

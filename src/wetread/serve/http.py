@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -13,13 +14,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from wetread.errors import SettingsError
+from wetread.errors import SettingsError, StoreError
 from wetread.jobs.store import Store
 from wetread.serve import alerts
 from wetread.serve.heads import PIECE, Channel, Pieces, Punctual
 from wetread.serve.metrics import Metrics
 from wetread.serve.related import PREFIX
+from wetread.serve.stow import RETRY_AFTER
 from wetread.wire.tls import Rotating
+
+log = logging.getLogger("wetread.serve")
 
 GRACE_S = 5  # what is asked for when the node stops may take so long, s
 MOST_MESSAGE = 1 << 16  # bytes that a client may send over a WebSocket
@@ -87,8 +91,14 @@ def application(
             *alerts.routes(store.alerts, lambda: metrics.alerted("acknowledged")),
             *([Mount(PREFIX, web)] if web is not None else []),
             *viewer,
-        ]
+        ],
+        exception_handlers={StoreError: _busy},
     )
+
+
+def _busy(_request: Request, error: Exception) -> Response:
+    log.error("store failed", extra={"reason": str(error)})
+    return JSONResponse({"error": str(error)}, 503, RETRY_AFTER)
 
 
 class HttpServer:

@@ -211,6 +211,14 @@ def test_what_is_exposed_without_a_list_does_not_start(given: dict[str, object],
         assert row.remedy == str(caught.value)
 
 
+def test_a_peer_that_is_reported_to_by_tls_needs_files() -> None:
+    """Else no report of storage commitment would ever reach it."""
+    peer = Peer("MR1", ("10.1.2.4",), ("store", "commit"), port=104, tls=True)
+    check_exposure(Settings(peers=(peer,), **FILES))  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="peer MR1: tls: expected tls_certificate"):
+        check_exposure(Settings(peers=(peer,)))
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

@@ -92,16 +92,21 @@ def check_exposure(settings: Settings) -> None:
     ------
     SettingsError
         The DICOM port is reachable from other machines without TLS, and without a list of peers or with a list that
-        lets everyone in; or the HTTP port is, and callers show no certificate; or `http_tls` lacks its files. The
-        message says what to add.
+        lets everyone in; or the HTTP port is, and callers show no certificate; or `http_tls`, or a peer that is
+        reported to by TLS, lacks the files. The message says what to add.
     """
     doors = settings.open_doors.split("+")
     if not (is_loopback(settings.host) or "dicom" in doors or Files.of(settings)):
         _check_list(settings)
     if settings.hl7_port and "hl7" not in doors:
         _check_orders(settings)
-    if settings.http_tls and Files.of(settings) is None:
-        raise SettingsError("http_tls: expected tls_certificate, tls_key and tls_authority beside it, got none of them")
+    if Files.of(settings) is None:
+        files = "expected tls_certificate, tls_key and tls_authority of the node, got none of them"
+        if settings.http_tls:
+            raise SettingsError(f"http_tls: {files}")
+        for peer in settings.peers:
+            if peer.tls:
+                raise SettingsError(f"peer {peer.ae_title}: tls: {files}")
     if not (is_loopback(settings.http_host) or "http" in doors or settings.http_tls == "mutual"):
         raise SettingsError(
             f"http_host: {settings.http_host or 'every address'} can be reached from other machines, and /metrics and "

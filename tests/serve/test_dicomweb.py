@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import io
 import json
 import socket
@@ -275,6 +276,16 @@ def test_what_cannot_be_is_said(start: Start, path: str, accept: str, status: in
     assert text in body.decode()
     assert "9.9" not in body.decode()
     assert "yesterday" not in body.decode()
+
+
+def test_what_is_accepted_may_stand_in_several_lines(start: Start) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", start().http_port, timeout=20)
+    connection.putrequest("GET", "/dicomweb/studies")
+    for kind in ("text/html", "application/dicom+json"):
+        connection.putheader("Accept", kind)
+    connection.endheaders()
+    assert connection.getresponse().status == 200
+    connection.close()
 
 
 def test_what_is_not_done_is_said(start: Start) -> None:

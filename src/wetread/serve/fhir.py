@@ -208,8 +208,8 @@ def _named(kind: str) -> str:
 
 
 def _json(request: Request, body: Json, status: int = 200) -> Response:
-    accepted = request.headers.get("accept", "*/*")
-    if not any(kind in accepted for kind in ("*/*", "application/*", "json")):
+    accepted = ",".join(request.headers.getlist("accept"))
+    if accepted and not any(kind in accepted for kind in ("*/*", "application/*", "json")):
         raise HTTPException(406, f"expected to be asked for {JSON}")
     return Response(json.dumps(body, ensure_ascii=False), status, media_type=f"{JSON}; charset=utf-8")
 

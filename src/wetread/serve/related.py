@@ -52,7 +52,7 @@ def choose(
         The header is too long.
     """
     said = request.query_params.get("accept", "").replace("dicom json", "dicom+json").replace("dicom xml", "dicom+xml")
-    accept = said or request.headers.get("accept", "")
+    accept = said or ",".join(request.headers.getlist("accept"))
     found = media.chosen(accept, offers, given)
     if found is None:
         names = ", ".join(one.type + (f'; type="{one.inner}"' if one.inner else "") for one in offers)

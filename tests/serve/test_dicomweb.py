@@ -336,15 +336,17 @@ def test_only_this_machine_by_its_own_name(start: Start) -> None:
 def test_tokens(start: Start, tmp_path: Path) -> None:
     tokens = tmp_path / "tokens"
     tokens.write_text("a" * 24 + "\n" + "b" * 30 + "\n")
-    node = start(dicomweb_tokens=tokens, dicomweb_origins="http://viewer.example")
+    pages = "http://viewer.example, https://Other.example:8443/ohif/"
+    node = start(dicomweb_tokens=tokens, dicomweb_origins=pages)
     status, headers, _ = ask(node, "/studies")
     assert (status, headers["www-authenticate"]) == (401, 'Bearer realm="wetread"')
     for shown in ("Bearer " + "a" * 23, "Basic " + "a" * 24, "a" * 24, "Bearer "):
         assert ask(node, "/studies", Authorization=shown)[0] == 401
     for shown in ("Bearer " + "a" * 24, "bearer " + "b" * 30):
         assert ask(node, "/studies", Authorization=shown, Host="node.example")[0] == 200
-    origin = {"Origin": "http://viewer.example", "Authorization": "Bearer " + "a" * 24}
-    assert ask(node, "/studies", **origin)[1]["access-control-allow-origin"] == "http://viewer.example"
+    for page in ("http://viewer.example", "https://other.example:8443"):
+        origin = {"Origin": page, "Authorization": "Bearer " + "a" * 24}
+        assert ask(node, "/studies", **origin)[1]["access-control-allow-origin"] == page
 
 
 @pytest.mark.parametrize("content", [None, "", "short\n"])

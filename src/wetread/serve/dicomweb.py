@@ -39,7 +39,7 @@ from wetread.wire import media, qido
 from wetread.wire.media import Media
 from wetread.wire.part10 import EXPLICIT_BIG, EXPLICIT_LITTLE
 from wetread.wire.queryable import KEYS, Level
-from wetread.wire.web import CHALLENGE, WebAccess
+from wetread.wire.web import CHALLENGE, WebAccess, origins
 
 log = logging.getLogger("wetread.serve")
 
@@ -204,15 +204,14 @@ def application(store: Store, viewer: Viewer, taking: stow.Store, settings: Sett
     SettingsError
         As `WebAccess`.
     """
-    origins = [one.strip() for one in settings.dicomweb_origins.split(",") if one.strip()]
     guards = [Middleware(Guard, WebAccess(settings))]
-    if origins:  # asked first: a preflight shows no token
+    if pages := origins(settings):  # asked first: a preflight shows no token
         headers = ["Accept", "Authorization", "Content-Type"]
         methods = ["GET", "POST", "PUT", "DELETE"]
         exposed = ["Content-Location", "Location", "Warning"]
         cors = Middleware(
             CORSMiddleware,
-            allow_origins=origins,
+            allow_origins=pages,
             allow_methods=methods,
             allow_headers=headers,
             expose_headers=exposed,

@@ -36,7 +36,7 @@ class WebAccess:
         self._open = "dicomweb" in settings.open_doors.split("+")
         self._certified = settings.http_tls == "mutual"
         self._tokens = _tokens(settings.dicomweb_tokens) if settings.dicomweb_tokens != Path() else ()
-        self._origins = {one.strip() for one in settings.dicomweb_origins.split(",")}
+        self._origins = origins(settings)
 
     def refusal(self, address: str, host: str, authorization: str, origin: str = "") -> tuple[int, str] | None:
         """Return the status and the text by which a caller is refused; None lets it in.
@@ -70,6 +70,12 @@ class WebAccess:
             'let callers show a certificate: http_tls = "mutual"; or, on a closed network, say so: '
             'open_doors = "dicomweb"'
         )
+
+
+def origins(settings: Settings) -> list[str]:
+    """Return the origins of `dicomweb_origins`, as browsers tell them: in lower case, no path behind the host."""
+    given = (one.strip().lower() for one in settings.dicomweb_origins.split(","))
+    return ["/".join(one.split("/")[:3]) for one in given if one]
 
 
 def _name(host: str) -> str:

@@ -385,3 +385,34 @@ def test_every_header_of_the_corpus_gets_its_refusal() -> None:
         assert kinds == ["SR", "HTML", "JSON"] if given.study_uid else ["HTML", "JSON"], path.name
         judged += 1
     assert judged > 80
+
+
+def test_two_models_may_say_the_same_thing_of_an_image() -> None:
+    made, other = phantom.result("spacing"), phantom.model("cxr-other")
+    finding, explanation, region = made.findings[0], made.explanations[0], made.regions[0]
+    second = replace(finding, model=other, probability=0.21, present=False)
+    doubtful = replace(explanation, model=other, inside_share=0.125, trustworthy=False, sentence="Do not trust it.")
+    made = replace(
+        made,
+        findings=(finding, second),
+        explanations=(explanation, doubtful),
+        regions=(*made.regions, replace(region, model=other)),
+        models=(*made.models, other),
+        read_at="2026-01-02T03:04:05Z",
+    )
+    documents = {one.kind: one for one in report.documents(made, kinds=("ORU", "FHIR"))}
+    assert [one.TrackingUID for one in read(documents["SEG"]).SegmentSequence].count(region.tracking_uid) == 2
+
+    (measured,) = (
+        one
+        for one in read(documents["SR"]).ContentSequence
+        if one.ConceptNameCodeSequence[0].CodeMeaning == "Imaging Measurements"
+    )
+    said = [group.to_json() for group in measured.ContentSequence[:2]]
+    assert [("Do not trust it." in one, explanation.sentence in one) for one in said] == [(False, True), (True, False)]
+    message = documents["ORU"].data.decode().split("\r")
+    assert [sum("INSIDE-SHARE" in line and f".{group}|" in line for line in message) for group in (1, 2)] == [1, 1]
+
+    bundle = json.loads(documents["FHIR"].data)
+    found = [one["resource"] for one in bundle["entry"] if "valueCodeableConcept" in one["resource"]]
+    assert [one["note"] for one in found] == [[{"text": explanation.sentence}], [{"text": "Do not trust it."}]]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from wetread.records import Code, Finding, Region, Result
+from wetread.records import Code, Explanation, Finding, Region, Result
 from wetread.report import codes
 from wetread.report.elements import Item, item
 from wetread.report.equipment import MANUFACTURER, contributing, contributors, equipment
@@ -124,6 +124,12 @@ def place_of(context: Context, one: Finding | Region) -> Code | None:
     if isinstance(one, Region) and one.category.value != codes.ANATOMY.value:
         own = None
     return own or codes.BODY_PARTS.get(context.source.body_part)
+
+
+def explained(result: Result, finding: Finding) -> list[Explanation]:
+    """Return the explanations of a finding: another model may have found the same."""
+    about = (finding.code, finding.model)
+    return [one for one in result.explanations if (one.finding, one.model) == about]
 
 
 def beginning(context: Context, kind: str) -> Item:

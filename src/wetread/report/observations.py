@@ -15,7 +15,7 @@ from typing import Any
 
 from wetread.records import Code, Finding, ModelIdentity, Refusal, Region, Unread
 from wetread.report import codes
-from wetread.report.context import NOTICE, Context, instance_uid, left_out, place_of
+from wetread.report.context import NOTICE, Context, explained, instance_uid, left_out, place_of
 from wetread.report.elements import get
 from wetread.report.words import circumstances, decimal, measured, name, omitted, percent, reduction, statements
 from wetread.uids import derive
@@ -175,14 +175,13 @@ def _finding(context: Context, finding: Finding) -> Iterator[Observation]:
     threshold = percent(finding.threshold)
     yield replace(_amount(codes.PROBABILITY, percent(finding.probability), codes.PERCENT), range=f"<{threshold}")
     yield _amount(codes.THRESHOLD, threshold, codes.PERCENT)
-    for explanation in context.result.explanations:
-        if explanation.finding == finding.code:
-            yield _choice(codes.TRUST, codes.TRUSTED if explanation.trustworthy else codes.NOT_TRUSTED)
-            inside = codes.INSIDE_SHARE if explanation.organ == "lungs" else codes.INSIDE_BODY
-            yield _amount(inside, percent(explanation.inside_share), codes.PERCENT)
-            first = explanation is context.result.explanations[0] and context.source.referable
-            if first and not left_out(context.result, "PM"):
-                yield replace(_text(codes.VISUAL_EXPLANATION, instance_uid(context, "PM")), status=DETAIL)
+    for explanation in explained(context.result, finding):
+        yield _choice(codes.TRUST, codes.TRUSTED if explanation.trustworthy else codes.NOT_TRUSTED)
+        inside = codes.INSIDE_SHARE if explanation.organ == "lungs" else codes.INSIDE_BODY
+        yield _amount(inside, percent(explanation.inside_share), codes.PERCENT)
+        first = explanation is context.result.explanations[0] and context.source.referable
+        if first and not left_out(context.result, "PM"):
+            yield replace(_text(codes.VISUAL_EXPLANATION, instance_uid(context, "PM")), status=DETAIL)
 
 
 def _region(context: Context, region: Region) -> Iterator[Observation]:

@@ -193,9 +193,9 @@ def segments(data: Item) -> Iterator[Problem]:
         number = [_number(one, "ReferencedSegmentNumber") for one in sequence(frame, "SegmentIdentificationSequence")]
         if [values[:1] for values in index] != [tuple(number)]:
             yield Problem(_FRAMES, "expected the index of the frame's segment", HABIT)
-    tracked = [get(one, "TrackingUID") for one in described]
-    if len(set(tracked)) != len(tracked):
-        yield Problem("SegmentSequence", "expected a Tracking UID of its own for each segment", HABIT)
+    tracked = [(get(one, "TrackingUID"), get(one, "SegmentAlgorithmName")) for one in described]
+    if len(set(tracked)) != len(tracked):  # two algorithms may outline one thing
+        yield Problem("SegmentSequence", "expected a Tracking UID of its own for each segment of an algorithm", HABIT)
     keywords = ("AlgorithmName", "AlgorithmVersion", "AlgorithmSource")
     contributed = _contributed(data)
     for number_, segment in enumerate(described, 1):

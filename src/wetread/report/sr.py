@@ -15,7 +15,16 @@ from pydicom import uid
 from wetread.records import Code, Explanation, Finding, Followed, Measurement, Prior, Refusal, Region, Unread
 from wetread.report import codes, previous
 from wetread.report.codes import coded
-from wetread.report.context import KINDS, Context, beginning, instance_uid, left_out, place_of, reference
+from wetread.report.context import (
+    KINDS,
+    Context,
+    beginning,
+    explained,
+    instance_uid,
+    left_out,
+    place_of,
+    reference,
+)
 from wetread.report.elements import Item, entry_of, get, item, walk
 from wetread.report.equipment import Algorithm, algorithm, contributors, serial_number
 from wetread.report.planes import source_reference, source_references
@@ -193,9 +202,8 @@ def _finding(context: Context, finding: Finding) -> Item:
             )
             for slice_ in finding.slices
         ]
-    for explanation in context.result.explanations:
-        if explanation.finding == finding.code:
-            children += _explained(context, explanation)
+    for explanation in explained(context.result, finding):
+        children += _explained(context, explanation)
     return _container(codes.MEASUREMENT_GROUP, children, "1501")
 
 

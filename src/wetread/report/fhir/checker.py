@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from wetread.report import codes
+from wetread.report.context import explained
 from wetread.report.fhir.coding import Json, dicom_uid, quantity, query
 from wetread.report.fhir.rules import CODES, R4, R5
 from wetread.report.fhir.shared import Shared
@@ -206,10 +207,9 @@ def _said(entries: list[Json], shared: Shared) -> Iterator[Problem]:
     for finding in result.findings:
         wanted.append((codes.PROBABILITY.value, percent(finding.probability), codes.PERCENT))
         wanted.append((codes.THRESHOLD.value, percent(finding.threshold), codes.PERCENT))
-        for one in result.explanations:
-            if one.finding == finding.code:
-                inside = codes.INSIDE_SHARE if one.organ == "lungs" else codes.INSIDE_BODY
-                wanted.append((inside.value, percent(one.inside_share), codes.PERCENT))
+        for one in explained(result, finding):
+            inside = codes.INSIDE_SHARE if one.organ == "lungs" else codes.INSIDE_BODY
+            wanted.append((inside.value, percent(one.inside_share), codes.PERCENT))
     told = Counter((code, quantity(value, unit)["value"], unit.value) for code, value, unit in wanted)
     if numbers != told:
         yield Problem("Observation.valueQuantity", "expected the numbers of the result, got others", "one source")

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from wetread.counting import named
 from wetread.records import Code, Explanation, Finding, Measurement, ModelIdentity, Refusal, Region
 from wetread.report import codes
-from wetread.report.context import place_of
+from wetread.report.context import explained, place_of
 from wetread.report.equipment import Algorithm, algorithm, software
 from wetread.report.fhir.coding import Json, coding, concept, dicom_uid, full_url, quantity, term
 from wetread.report.fhir.shared import Shared, entry
@@ -69,25 +69,26 @@ def _method(model: ModelIdentity) -> Json:
 
 def _finding(shared: Shared, finding: Finding, heat: Json | None) -> Iterator[Json]:
     site = place_of(shared.context, finding)
-    explained = [one for one in shared.context.result.explanations if one.finding == finding.code]
-    made = _observation(shared, ("finding", finding.tracking_uid), finding.code, algorithm(finding.model))
+    why = explained(shared.context.result, finding)
+    key = ("finding", finding.tracking_uid, finding.model.device_uid)
+    made = _observation(shared, key, finding.code, algorithm(finding.model))
     made |= {
         "valueCodeableConcept": concept(codes.PRESENT if finding.present else codes.ABSENT),
         "interpretation": [term("v3-ObservationInterpretation", *_INTERPRETED[finding.present])],
     }
     image = shared.context.result.image
     notes = [f"On {named(image, finding.slices)}"] if image is not None and finding.slices else []
-    notes += [one.sentence for one in explained]
+    notes += [one.sentence for one in why]
     made["note"] = [{"text": one} for one in notes]
     yield (body := _body(shared, finding.tracking_uid, finding.tracking_id, site, None, finding.code))
     made["bodySite"] = _site(site, None, body)
-    first = bool(explained) and explained[0] is shared.context.result.explanations[0]
+    first = bool(why) and why[0] is shared.context.result.explanations[0]
     shown = [{"reference": heat["fullUrl"]}] if heat is not None and first else []
     made |= {**_method(finding.model), "derivedFrom": [shared.study, *shown]}
     made["component"] = [
         {"code": concept(codes.PROBABILITY), "valueQuantity": quantity(percent(finding.probability), codes.PERCENT)},
         {"code": concept(codes.THRESHOLD), "valueQuantity": quantity(percent(finding.threshold), codes.PERCENT)},
-        *(part for one in explained for part in _trust(one)),
+        *(part for one in why for part in _trust(one)),
     ]
     yield _entry(made)
 

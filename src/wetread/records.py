@@ -26,6 +26,7 @@ Levels = npt.NDArray[np.uint16]
 #: The level that stands for 1.0.
 FULL_SCALE = 65535
 Turn = tuple[int, int, int]  # which axis of the image each axis of the model is, from 1; negative: reversed
+Shown = tuple[float | None, float | None, str]  # Window Center and Width, None where not told, VOI LUT Function
 Vector = tuple[float, float, float]  # (x, y, z) in the patient: to the left, to the back, to the head
 
 
@@ -77,7 +78,7 @@ class Image:
     frames: tuple[int, ...] = ()  # frame numbers in slice order, when all slices are frames of one instance
     numbers: tuple[int, ...] = ()  # Instance Number (0020,0013) in slice order; () of frames, films, or not all differ
     one_rescale: bool = True  # whether all slices have the same modality LUT
-    one_window: bool = True  # whether the header's window, or its lack of one, is that of all slices
+    windows: tuple[Shown, ...] = ()  # of the slices in order, where they differ; () the header's is that of all
     person: str = ""  # digest of Patient ID and its issuer, the same on a follow-up; "" where nobody is told
     ages: tuple[int, ...] = ()  # of the patient, completed years, each one that the header tells; () not known
     reduction: int = 1  # n: rows and columns were decoded at 1/n and interpolated to their grid; 1: every pixel

@@ -140,10 +140,11 @@ def test_one_window_is_the_first_of_every_slice() -> None:
     first, second = (
         {"WindowCenter": centre, "WindowWidth": ["80", "2000"]} for centre in (["40", "400"], ["40.0", "9"])
     )
-    assert volume(dict.fromkeys(range(4), first)).one_window
-    assert volume(dict.fromkeys(range(3), first) | {3: second}).one_window
-    assert not volume({1: first}).one_window
-    assert not volume(dict.fromkeys(range(4), first) | {2: first | {"VOILUTFunction": "SIGMOID"}}).one_window
+    assert volume(dict.fromkeys(range(4), first)).windows == ()
+    assert volume(dict.fromkeys(range(3), first) | {3: second}).windows == ()
+    assert volume({1: first}).windows == ((None, None, ""), (40.0, 80.0, ""), *[(None, None, "")] * 2)
+    curved = volume(dict.fromkeys(range(4), first) | {2: first | {"VOILUTFunction": "SIGMOID"}}).windows
+    assert [one[2] for one in curved] == ["", "", "SIGMOID", ""]
 
 
 def test_a_single_slice_is_rescaled_too() -> None:

@@ -14,14 +14,16 @@ import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 
+from tests import slices
 from tests.report import phantom, series
 from tests.report.conftest import WANTED
-from wetread import report
+from wetread import acquire, report
 from wetread.errors import DocumentError
-from wetread.records import Document, Result, Timing
+from wetread.records import Document, Result, Shown, Timing
 from wetread.report import page, pdf
 from wetread.report.outlines import MOST_LINES, MOST_VERTICES, polylines
 from wetread.report.sc import WARNING
+from wetread.settings import Settings
 
 Documents = Callable[[str], dict[str, Document]]
 Results = Callable[[str], Result]
@@ -145,26 +147,61 @@ def test_a_state_looks_as_the_image_does(documents_of: Documents, result_of: Res
 
 
 @pytest.mark.parametrize(
-    ("one_window", "function", "expected"),
+    ("windows", "function", "expected"),
     [
-        (True, "", ("40", "400", None)),
-        (True, "SIGMOID", ("40", "400", "SIGMOID")),
-        (True, "MAGIC", ("40", "400", None)),
-        (False, "SIGMOID", ("-150", "1700", None)),  # from air to the denser ball
+        ((), "", ("40", "400", None)),
+        ((), "SIGMOID", ("40", "400", "SIGMOID")),
+        ((), "MAGIC", ("40", "400", None)),
+        (
+            ((40.0, 400.0, ""), *[(None, None, "")] * 8),
+            "SIGMOID",
+            ("-150", "1700", None),
+        ),  # air to the denser ball
     ],
 )
 def test_a_state_of_slices_has_the_window_that_all_of_them_have(
-    one_window: bool, function: str, expected: tuple[str, str, str | None]
+    windows: tuple[Shown, ...], function: str, expected: tuple[str, str, str | None]
 ) -> None:
     made = series.result("ct")
     assert made.image is not None
     header = copy.deepcopy(made.header)
     header.WindowCenter, header.WindowWidth, header.VOILUTFunction = ["40", "50"], ["400", "350"], function
-    made = replace(made, header=header, image=replace(made.image, header=header, one_window=one_window))
+    made = replace(made, header=header, image=replace(made.image, header=header, windows=windows))
     (state,) = [read(one) for one in report.documents(made, kinds=("GSPS",)) if one.kind == "GSPS"]
     (window,) = state.SoftcopyVOILUTSequence
     assert (str(window.WindowCenter), str(window.WindowWidth), window.get("VOILUTFunction")) == expected
     assert state.RescaleType == "HU"  # which CT need not say
+
+
+@pytest.mark.parametrize("framed", [False, True])
+def test_a_state_of_slices_with_windows_of_their_own_has_each(framed: bool) -> None:
+    given = [(40.0, 400.5, "SIGMOID") if number % 3 else (-600.0, 1500.0, "") for number in range(9)]
+    order = [8, 0, 7, 1, 6, 2, 5, 3, 4] if framed else list(range(9))
+    made = slices.enhanced(series.volume(), series.FRAME, "CT", order) if framed else None
+    members = [made] if made is not None else slices.series(series.volume(), series.FRAME)
+    for place, number in enumerate(order):
+        shown = Dataset()
+        shown.WindowCenter, shown.WindowWidth, shown.VOILUTFunction = given[number]
+        if made is None:
+            members[place].update(shown)
+        else:
+            made.PerFrameFunctionalGroupsSequence[place].FrameVOILUTSequence = [shown]
+    ((image,),) = [study.images for study in acquire.decode(slices.blobs(members), Settings())]
+    assert list(image.windows) == given
+    result = series.result("ct")
+    result = replace(result, study_uid=image.study_uid, header=image.header, image=image, pictures=())
+    (state,) = [read(one) for one in report.documents(result, kinds=("GSPS",)) if one.kind == "GSPS"]
+    told = {}
+    for item in state.SoftcopyVOILUTSequence:
+        window = (float(item.WindowCenter), float(item.WindowWidth), item.get("VOILUTFunction", ""))
+        for one in item.ReferencedImageSequence:
+            numbers = one.get("ReferencedFrameNumber", 1)
+            for number in numbers if framed else [numbers]:
+                told[one.ReferencedSOPInstanceUID, int(number)] = window
+    frames = (
+        [(image.sop_uids[0], number) for number in image.frames] if framed else [(uid, 1) for uid in image.sop_uids]
+    )
+    assert told == dict(zip(frames, given, strict=True))
 
 
 def test_outlines_have_few_vertices_and_keep_holes_and_specks() -> None:

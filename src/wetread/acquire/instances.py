@@ -25,7 +25,7 @@ from wetread.acquire.pixels import Rescale, decode_pixels, decode_stored
 from wetread.acquire.planes import normal, read_plane, stack
 from wetread.acquire.quiet import FOREIGN_ERRORS, quiet
 from wetread.acquire.settle import Known
-from wetread.acquire.tomography import check_units, classic, frame_headers, is_enhanced, is_slice
+from wetread.acquire.tomography import check_units, classic, frame_headers, frame_windows, is_enhanced, is_slice
 from wetread.errors import NotRead
 from wetread.records import Image, Pixels, Refusal, Rejected
 from wetread.settings import Settings
@@ -253,6 +253,7 @@ def _framed(image: Image) -> Image:
         positions_mm=found.positions_mm,
         directions=found.directions,
         frames=tuple(index + 1 for index in found.order),
+        windows=frame_windows(image.header, found.order),
     )
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
-from wetread.acquire.attributes import as_float, missing, number, text
+from wetread.acquire.attributes import missing, number, text
 from wetread.acquire.instances import Instance, reject
 from wetread.acquire.pixels import Rescale, rescaled
 from wetread.acquire.planes import Plane
 from wetread.acquire.planes import stack as in_order
-from wetread.acquire.tomography import is_slice
+from wetread.acquire.tomography import is_slice, windows
 from wetread.errors import NotRead
 from wetread.records import Image, Pixels, Rejected
 from wetread.threads import each
@@ -146,7 +146,7 @@ def _volume(group: list[Instance], max_pixels: int, stack: Stack) -> Image:
         directions=found.directions,
         numbers=_numbers(ordered),
         one_rescale=len({_rescale(image.header) for image in ordered}) == 1,
-        one_window=len({_window(image.header) for image in ordered}) == 1,
+        windows=windows([image.header for image in ordered]),
         secondary=any(image.secondary for image in ordered),
         laterality=ordered[0].laterality if len({image.laterality for image in ordered}) == 1 else "",
     )
@@ -161,12 +161,6 @@ def _numbers(images: list[Image]) -> tuple[int, ...]:
 def _rescale(header: Dataset) -> tuple[object, ...]:
     """What of a modality LUT may differ from slice to slice, as in PET and some MR."""
     return number(header, "RescaleSlope"), number(header, "RescaleIntercept"), "ModalityLUTSequence" in header
-
-
-def _window(header: Dataset) -> tuple[object, ...]:
-    """The first window of a slice, as many MR have one of their own (PS3.3 Section C.11.2.1.2)."""
-    centre, width = (as_float(text(header, keyword)) for keyword in ("WindowCenter", "WindowWidth"))
-    return centre, width, text(header, "VOILUTFunction")
 
 
 def _plane(image: Image) -> Plane:

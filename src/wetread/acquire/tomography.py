@@ -10,13 +10,15 @@ DICOM PS3.3 Sections A.36, A.38 (enhanced MR and CT), C.7.6.16 (functional group
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydicom import uid
 from pydicom.dataset import Dataset
 
-from wetread.acquire.attributes import missing, name, text, values
+from wetread.acquire.attributes import as_float, missing, name, text, values
 from wetread.errors import NotRead
+from wetread.records import Shown
 
 #: SOP Class -> Modality (0008,0060) of its images.
 CLASSIC: dict[str, str] = {
@@ -111,10 +113,30 @@ def classic(header: Dataset) -> Dataset:
                 raise NotRead("MIXED-SERIES", f"Expected one {keyword} in all frames, got several.")
             if found:
                 made[keyword] = found[0]
-    windows = _groups(header, "FrameVOILUTSequence")  # may differ, and then stays where it is
-    if windows and all(one == windows[0] for one in windows):
-        made.update(windows[0])
+    shown = _groups(header, "FrameVOILUTSequence")  # may differ, and then stays where it is
+    if shown and all(one == shown[0] for one in shown):
+        made.update(shown[0])
     return made
+
+
+def windows(headers: Sequence[Dataset]) -> tuple[Shown, ...]:
+    """Return the first window of each slice, as many MR have one of their own; () where all have the same.
+
+    References
+    ----------
+    DICOM PS3.3 Section C.11.2.1.2.
+    """
+    found = []
+    for header in headers:
+        centre, width = (as_float(text(header, keyword)) for keyword in ("WindowCenter", "WindowWidth"))
+        found.append((centre, width, text(header, "VOILUTFunction")))
+    return tuple(found) if len(set(found)) > 1 else ()
+
+
+def frame_windows(header: Dataset, order: Sequence[int]) -> tuple[Shown, ...]:
+    """Return the windows of frames as `windows`; `order` are the frames, counted from 0, in slice order."""
+    shown = _groups(header, "FrameVOILUTSequence")
+    return windows([shown[index] for index in order]) if len(shown) == len(order) else ()
 
 
 def shown_header(header: Dataset, frame: int) -> Dataset:

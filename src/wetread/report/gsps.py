@@ -173,21 +173,45 @@ def _own_window(image: Image) -> Item:
     """Take the first window of the image, with its function; none where slices have different ones."""
     header = image.header
     centre, width = (numbers(text_of(header, f"Window{word}").split("\\")[0]) for word in ("Center", "Width"))
-    if not (image.one_window and centre and width and float(width) >= 1):
+    if image.windows or not (centre and width and float(width) >= 1):
         return {}
+    return _voi(centre, width, text_of(header, "VOILUTFunction"))
+
+
+def _voi(centre: str, width: str, function: str = "") -> Item:
     made = item(WindowCenter=centre, WindowWidth=width)
-    function = text_of(header, "VOILUTFunction")
     return made | item(VOILUTFunction=function) if function in _FUNCTIONS else made
 
 
-def _window(image: Image) -> Item:
-    """Take the image's own window; without one what lies between percentiles of its values."""
-    made = _own_window(image)
+def _window_of_each(context: Context, image: Image) -> list[Item]:
+    """Take the window of each slice, where they differ and every slice has one."""
+    slices: dict[tuple[str, str, str], list[int]] = {}
+    for slice_, (centre, width, function) in enumerate(image.windows):
+        if centre is None or width is None or width < 1:
+            return []
+        slices.setdefault((f"{centre:.10g}", f"{width:.10g}", function), []).append(slice_)
+    return [
+        _voi(*window) | item(ReferencedImageSequence=_references(context, image, those))
+        for window, those in slices.items()
+    ]
+
+
+def _references(context: Context, image: Image, slices: list[int]) -> list[Item]:
+    """Refer to slices, or to frames of the one instance."""
+    if not image.frames:
+        return [source_reference(context, one) for one in slices]
+    frames = "\\".join(str(image.frames[one]) for one in sorted(slices, key=lambda one: image.frames[one]))
+    return [source_reference(context) | item(ReferencedFrameNumber=frames)]
+
+
+def _window(context: Context, image: Image) -> Item:
+    """Take the image's own windows; without them what lies between percentiles of its values."""
+    made = _own_window(image) or _window_of_each(context, image)
     if not made:
         if text_of(image.header, "PhotometricInterpretation") == "MONOCHROME1":
             return {}  # its values may have been mirrored when it was decoded
         low, high = (float(one) for one in np.percentile(image.pixels[:, ::4, ::4], (0.5, 99.5)))
-        made = item(WindowCenter=f"{(low + high) / 2:.6g}", WindowWidth=f"{max(high - low, 1.0):.6g}")
+        made = _voi(f"{(low + high) / 2:.6g}", f"{max(high - low, 1.0):.6g}")
     return item(SoftcopyVOILUTSequence=made)
 
 
@@ -196,7 +220,7 @@ def dataset(context: Context, image: Image) -> Item:
     date, time = context.source.moment
     inverse = text_of(image.header, "PhotometricInterpretation") == "MONOCHROME1"
     made = beginning(context, "GSPS") | body_part(context.source, sided=True) | _rescale(image.header)
-    made |= labelled("AI OUTLINES", f"{WARNING}: outlines and findings") | _window(image)
+    made |= labelled("AI OUTLINES", f"{WARNING}: outlines and findings") | _window(context, image)
     for keyword in ("ContentDate", "ContentTime"):  # a state has a creation date instead
         del made[entry_of(keyword)[0]]
     return made | item(

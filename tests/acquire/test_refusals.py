@@ -112,6 +112,8 @@ CASES: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "no bits stored": ("MISSING-TAG", lambda: film(BitsStored=None), "(0028,0101)"),
     "no sign": ("MISSING-TAG", lambda: film(PixelRepresentation=None), "(0028,0103)"),
     "no modality": ("MISSING-TAG", lambda: film(Modality=None), "(0008,0060)"),
+    "film as CT": ("BAD-TAG", lambda: film(Modality="CT"), "(0008,0060)"),
+    "DX as MR": ("BAD-TAG", lambda: film(SOPClassUID=phantoms.DX_CLASS, Modality="MR"), "(0008,0060)"),
     "empty modality": ("MISSING-TAG", lambda: film(Modality=""), "(0008,0060)"),
     "no study": ("MISSING-TAG", lambda: film(StudyInstanceUID=None), "(0020,000D)"),
     "no series": ("MISSING-TAG", lambda: film(SeriesInstanceUID=None), "(0020,000E)"),

@@ -55,6 +55,15 @@ _RAW = frozenset(
         uid.IntravascularOpticalCoherenceTomographyImageStorageForProcessing,
     }
 )
+#: Films that are shown; others are no films, are raw, or may be of several kinds.
+_FILMS = frozenset(
+    {
+        uid.ComputedRadiographyImageStorage,
+        uid.DigitalXRayImageStorageForPresentation,
+        uid.DigitalMammographyXRayImageStorageForPresentation,
+        uid.DigitalIntraOralXRayImageStorageForPresentation,
+    }
+)
 _IDENTITY = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 #: A value of these that cannot be read must not be taken for a missing one.
 _SAFETY = (
@@ -158,10 +167,13 @@ def check_kind(parsed: Parsed) -> None:
 
 
 def _refuse_disguised(header: Dataset) -> None:
-    """Refuse a slice whose Modality is that of a film or of other slices: it would be read as what it is not."""
-    expected, got = SLICES.get(text(header, "SOPClassUID")), text(header, "Modality")
+    """Refuse a slice or film whose Modality is that of another kind: it would be read as what it is not."""
+    class_uid, got = text(header, "SOPClassUID"), text(header, "Modality")
+    expected = SLICES.get(class_uid)
     if expected not in (None, got) and got in (*FILM_MODALITIES, *SLICES.values()):
         raise bad("Modality", f"{expected}, as the SOP Class says", got)
+    if class_uid in _FILMS and got in SLICES.values():
+        raise bad("Modality", "that of a film, as the SOP Class says", got)
 
 
 def _refuse_raw(header: Dataset) -> None:

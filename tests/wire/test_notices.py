@@ -31,7 +31,7 @@ from wetread.wire.associate import (
 )
 from wetread.wire.command import Command, Field
 from wetread.wire.notices import MAX_NOTICE_BYTES, BadNotice, Commitment, Notice, read
-from wetread.wire.part10 import DEFLATED_LITTLE, EXPLICIT_LITTLE, IMPLICIT_LITTLE, nested
+from wetread.wire.part10 import DEFLATED_LITTLE, EXPLICIT_LITTLE, IMPLICIT_LITTLE, MAX_ELEMENTS, nested
 from wetread.wire.transport import Pdu
 
 HERE = ("127.0.0.1/32",)
@@ -260,6 +260,12 @@ def test_what_is_cut_off_is_refused(implicit: bool) -> None:
 def test_depth_has_a_bound() -> None:
     raw = (struct.pack("<HH2sH", 0x0008, 0x1115, b"SQ", 0) + OPEN + ITEM + OPEN) * 10_000
     with pytest.raises(BadInput, match="nested"):
+        list(nested(raw, EXPLICIT_LITTLE, ()))
+
+
+def test_the_number_of_elements_has_a_bound() -> None:
+    raw = struct.pack("<HH2sH", 0x0008, 0x0016, b"UI", 0) * (MAX_ELEMENTS + 1)
+    with pytest.raises(BadInput, match="elements"):
         list(nested(raw, EXPLICIT_LITTLE, ()))
 
 

@@ -255,17 +255,21 @@ def nested(
     Raises
     ------
     BadInput
-        A length points past the end of what holds it, a delimiter ends nothing, or nesting is deeper than `MAX_DEPTH`.
+        A length points past the end of what holds it, a delimiter ends nothing, nesting is deeper than `MAX_DEPTH`, or
+        there are more than `MAX_ELEMENTS`.
     """
     opened: list[tuple[int, int, bool]] = []  # tag, end or -1, implicit VR
     path: tuple[int, ...] = ()
-    implicit, position = transfer_syntax == IMPLICIT_LITTLE, 0
+    implicit, position, walked = transfer_syntax == IMPLICIT_LITTLE, 0, 0
     while True:
         while opened and position == opened[-1][1]:
             opened.pop()
             path = _sequences(opened)
         if position >= len(data):
             break
+        walked += 1
+        if walked > MAX_ELEMENTS:
+            raise BadInput(f"data set: more than {MAX_ELEMENTS} elements")
         level = opened[-1][2] if opened else implicit
         tag, vr, length, start = _head(data, position, "<", level)
         end = min((end for _, end, _ in opened if end >= 0), default=len(data))

@@ -20,7 +20,7 @@ from wetread.errors import DocumentError
 from wetread.records import Document
 from wetread.report import together
 from wetread.report.checker import problems_of
-from wetread.report.elements import Item, decode, encode, get, sequence
+from wetread.report.elements import Item, decode, encode, get, item, sequence
 from wetread.report.identity import Source, identify
 from wetread.report.rules import RULES, TABLE
 
@@ -346,6 +346,11 @@ def test_other_objects_and_syntaxes(documents_of: Documents) -> None:
     del dataset.CompletionFlag
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     assert "CompletionFlag" in {one.where for one in report.check(dataset)}
+
+
+def test_a_number_may_have_a_sign(documents_of: Documents) -> None:
+    _, data = decode(documents_of("real")["SEG"].data)
+    assert report.check(encode(data | item(NumberOfFrames="+2"))) == ()
 
 
 def test_problems_name_place_and_clause_and_no_patient(documents_of: Documents) -> None:

@@ -33,7 +33,10 @@ def _number(data: Item, keyword: str) -> int:
     value = get(data, keyword)
     if isinstance(value, tuple) and value:
         return int(value[0])
-    return int(value) if isinstance(value, str) and value.strip().isdigit() else 0
+    try:
+        return int(value) if isinstance(value, str) else 0
+    except ValueError:
+        return 0
 
 
 def is_floating(data: Item) -> bool:

@@ -416,3 +416,16 @@ def test_two_models_may_say_the_same_thing_of_an_image() -> None:
     bundle = json.loads(documents["FHIR"].data)
     found = [one["resource"] for one in bundle["entry"] if "valueCodeableConcept" in one["resource"]]
     assert [one["note"] for one in found] == [[{"text": explanation.sentence}], [{"text": "Do not trust it."}]]
+
+
+def test_a_long_meaning_stops_no_document() -> None:
+    made, long = phantom.result("real"), Code("254632001", "SCT", "Small cell carcinoma of lung " * 4)
+    made = replace(
+        made,
+        findings=(replace(made.findings[0], code=long),),
+        explanations=(replace(made.explanations[0], finding=long),),
+    )
+    documents = {one.kind: one for one in report.documents(made)}
+    meanings = {item.value for item in read(documents["SR"]).iterall() if item.keyword == "CodeMeaning"}
+    assert "Small cell carcinoma of lung Small cell carcinoma of lung .." in meanings
+    assert long.meaning in json.loads(documents["JSON"].data)["findings"][0]["code"]["meaning"]

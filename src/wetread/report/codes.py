@@ -177,7 +177,8 @@ BODY_PARTS = {
 def coded(code: Code) -> Item:
     """Encode a concept as an item of the code sequence macro (PS3.3 Table 8.8-1).
 
-    The item is shared: whoever adds to it copies it first.
+    The item is shared: whoever adds to it copies it first.  A meaning of more than the 64 characters of VR LO, as
+    SNOMED CT has, is cut.
     """
     keyword = "CodeValue" if len(code.value) <= 16 else "LongCodeValue"
-    return item(**{keyword: code.value}, CodingSchemeDesignator=code.scheme, CodeMeaning=code.meaning)
+    return item(**{keyword: code.value}, CodingSchemeDesignator=code.scheme, CodeMeaning=shortened(code.meaning, 64))

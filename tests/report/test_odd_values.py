@@ -238,6 +238,14 @@ def test_what_an_image_says_of_its_place_decides_the_character_set() -> None:
     assert made.PositionReferenceIndicator == "王"
 
 
+def test_what_an_image_says_of_its_side_is_not_said_of_a_part_of_which_there_is_one() -> None:
+    """Some devices write the side at which a lateral film was taken."""
+    for part, told in (("CHEST", None), ("KNEE", "L")):
+        made = written(odd(having(Laterality="L", BodyPartExamined=part)))
+        found = {kind: read(made[kind]).get("Laterality") for kind in ("SEG", "PM", "SC", "GSPS", "LABELMAP")}
+        assert set(found.values()) == {told}
+
+
 def test_a_film_without_a_place_in_its_frame_of_reference_claims_none_there() -> None:
     """Its axes and its origin are those of no frame that another object shares."""
     named, unnamed = (written(odd(*change)) for change in ([having(FrameOfReferenceUID="1.2.3.4")], []))

@@ -163,12 +163,15 @@ def body_part(source: Source, sided: bool = False) -> Item:
     """Make Body Part Examined and Laterality.
 
     Laterality is 2C: there with its value when the source knows it; there and empty,
-    in the kinds whose IOD asks for it (`sided`), when the part may be a paired one.
+    in the kinds whose IOD asks for it (`sided`), when the part may be a paired one.  Of a part of
+    which there is one, it must not be there, whatever the source says.
     """
     made = item(BodyPartExamined=source.body_part) if source.body_part else {}
+    if source.body_part in _UNPAIRED:
+        return made
     if source.laterality in ("L", "R"):
         return made | item(Laterality=source.laterality)
-    return made | item(Laterality="") if sided and source.body_part not in _UNPAIRED else made
+    return made | item(Laterality="") if sided else made
 
 
 def orientation(source: Source) -> Item:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from pydicom import DataElement, Dataset, config, dcmread
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.sequence import Sequence
 
-from tests.report import phantom
+from tests.report import phantom, series
 from wetread import report
 from wetread.errors import DocumentError
 from wetread.records import Document, Result
@@ -234,8 +235,11 @@ def test_what_does_not_fit_is_left_out() -> None:
 
 
 def test_what_an_image_says_of_its_place_decides_the_character_set() -> None:
-    made = read(written(odd(ODD["position reference beyond ASCII"]))["SEG"])
-    assert made.PositionReferenceIndicator == "王"
+    made = series.result("ct")
+    header = copy.deepcopy(made.header)
+    put(header, "PositionReferenceIndicator", "王")
+    (document,) = [one for one in report.documents(replace(made, header=header)) if one.kind == "SEG"]
+    assert read(document).PositionReferenceIndicator == "王"
 
 
 def test_what_an_image_says_of_its_side_is_not_said_of_a_part_of_which_there_is_one() -> None:
@@ -244,6 +248,11 @@ def test_what_an_image_says_of_its_side_is_not_said_of_a_part_of_which_there_is_
         made = written(odd(having(Laterality="L", BodyPartExamined=part)))
         found = {kind: read(made[kind]).get("Laterality") for kind in ("SEG", "PM", "SC", "GSPS", "LABELMAP")}
         assert set(found.values()) == {told}
+
+
+def test_a_film_tells_no_reference_point_of_a_frame_in_which_it_has_no_place() -> None:
+    made = written(odd(having(FrameOfReferenceUID="1.2.3.4", PositionReferenceIndicator="XIPHOID")))
+    assert {read(made[kind]).PositionReferenceIndicator for kind in ("SEG", "PM", "LABELMAP")} == {""}
 
 
 def test_a_film_without_a_place_in_its_frame_of_reference_claims_none_there() -> None:

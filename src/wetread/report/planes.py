@@ -100,10 +100,11 @@ def place(context: Context) -> Item:
     Orientation, its origin is the first pixel.
     """
     source = context.source
-    frame = (source.frame_of_reference if is_series(context) else "") or derive(
-        source.sop_uid, "frame of reference of the film"
-    )
-    return item(FrameOfReferenceUID=frame, PositionReferenceIndicator=source.position_reference)
+    if is_series(context) and source.frame_of_reference:
+        shared = source.frame_of_reference, source.position_reference
+    else:
+        shared = derive(source.sop_uid, "frame of reference of the film"), ""
+    return item(FrameOfReferenceUID=shared[0], PositionReferenceIndicator=shared[1])
 
 
 def pixel_measures(context: Context) -> Item:

@@ -255,6 +255,18 @@ def test_a_film_tells_no_reference_point_of_a_frame_in_which_it_has_no_place() -
     assert {read(made[kind]).PositionReferenceIndicator for kind in ("SEG", "PM", "LABELMAP")} == {""}
 
 
+@pytest.mark.parametrize(
+    ("declared", "expected"),
+    [
+        ("ISO 2022 IR 100", "ISO_IR 192"),
+        (["ISO 2022 IR 100", "ISO 2022 IR 144"], ["ISO 2022 IR 100", "ISO 2022 IR 144"]),
+    ],
+)
+def test_a_term_of_code_extensions_that_stands_alone_is_not_repeated(declared: Any, expected: Any) -> None:
+    made = read(written(odd(having(SpecificCharacterSet=declared, PatientName="Müller^J")))["SR"])
+    assert (made.SpecificCharacterSet, str(made.PatientName)) == (expected, "Müller^J")
+
+
 def test_a_film_without_a_place_in_its_frame_of_reference_claims_none_there() -> None:
     """Its axes and its origin are those of no frame that another object shares."""
     named, unnamed = (written(odd(*change)) for change in ([having(FrameOfReferenceUID="1.2.3.4")], []))

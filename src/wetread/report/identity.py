@@ -279,9 +279,12 @@ def _day(text: str) -> str:
 
 
 def character_set(header: Any, texts: Iterable[str]) -> str:
-    """Choose the Specific Character Set: the source's own if it fits all texts, else UTF-8."""
+    """Choose the Specific Character Set: the source's own if it fits all texts, else UTF-8.
+
+    A term of code extensions that stands alone, as some devices write it, is none: PS3.3 Section C.12.1.1.2.
+    """
     declared = text_of(header, "SpecificCharacterSet")
-    codecs = codecs_of(declared)
+    codecs = () if declared.startswith("ISO 2022") and "\\" not in declared else codecs_of(declared)
     return declared if codecs and all(fits(text, codecs) for text in texts) else "ISO_IR 192"
 
 

@@ -77,7 +77,7 @@ def _told() -> Dataset:
     made.PatientBirthDate, made.PatientSex, made.PatientAge = "19700102", "F", "050Y"
     made.IssuerOfPatientID, made.TimezoneOffsetFromUTC = "HOSPITAL", "+0100"
     made.ReferringPhysicianName = "Referrer^Rita"
-    made.BodyPartExamined, made.Laterality, made.PatientOrientation = "CHEST", "L", ["L", "F"]
+    made.BodyPartExamined, made.Laterality, made.PatientOrientation = "LUNG", "L", ["L", "F"]
     made.LossyImageCompression, made.LossyImageCompressionRatio = "01", "12.5"
     made.LossyImageCompressionMethod = "ISO_10918_1"
     made.WindowCenter, made.WindowWidth = "2000", "3000"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -138,3 +139,16 @@ def test_the_time_of_reading_is_shown() -> None:
     assert b"2026-11-24T08:00:00Z" in made[-2].data
     assert b"2026-11-24T08:00:00Z" in made[-1].data
     assert b"2026" not in made[0].data.replace(b"2026.4.1", b"")
+
+
+def test_the_page_fits_a_small_screen(documents_of: Documents) -> None:
+    """No column is wider than what there is, and no text is kept in one line but numbers."""
+    style = documents_of("real")["HTML"].data.decode().partition("<style>")[2].partition("</style>")[0]
+    rules = dict(re.findall(r"([^{}]+)\{([^{}]*)\}", style))
+    columns = re.findall(r"minmax\(([^,]+)", style)
+    assert columns
+    assert all(one.startswith("min(") for one in columns)
+    kept = {name.strip() for name, body in rules.items() if "nowrap" in body}
+    assert kept == {".bar small", "td.number"}
+    assert "white-space: normal" in rules["\n.prior "]  # below the numbers
+    assert "overflow-wrap: break-word" in rules["\nbody "]

@@ -13,7 +13,8 @@ import numpy as np
 
 from tests.report import phantom
 from wetread import report
-from wetread.records import Code, Document
+from wetread.records import Code, Document, Result
+from wetread.report import page
 
 Documents = Callable[[str], dict[str, Document]]
 VOID = {"meta", "img", "br", "link", "input"}
@@ -152,3 +153,12 @@ def test_the_page_fits_a_small_screen(documents_of: Documents) -> None:
     assert kept == {".bar small", "td.number"}
     assert "white-space: normal" in rules["\n.prior "]  # below the numbers
     assert "overflow-wrap: break-word" in rules["\nbody "]
+
+
+def test_people_read_no_exponents(result_of: Callable[[str], Result]) -> None:
+    made = result_of("followed")
+    large = [replace(one, measurements=(replace(one.measurements[0], value=61234.5),)) for one in made.regions]
+    text = outline(page.html(replace(made, regions=tuple(large)))).text
+    assert "61230 %" in text
+    assert "difference +61220 %" in text
+    assert "e+0" not in text

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from typing import Any
 
 from wetread.records import Code, Finding, ModelIdentity, Refusal, Region, Unread
 from wetread.report import codes
 from wetread.report.context import NOTICE, Context, explained, instance_uid, left_out, place_of
 from wetread.report.elements import get
-from wetread.report.words import circumstances, decimal, measured, name, omitted, percent, reduction, statements
+from wetread.report.words import circumstances, decimal, measured, name, omitted, percent, plain, reduction, statements
 from wetread.uids import derive
 
 #: PS3.16 Section 8 -> HL7 Table 0396, where they differ.
@@ -49,11 +48,6 @@ def coded(code: Code) -> tuple[str, str, str]:
     return code.value, code.meaning, _SYSTEMS.get(code.scheme, code.scheme)
 
 
-def number(text: str) -> str:
-    """Write a number as NM, which knows no exponent: HL7 v2.5.1 Section 2.A.47."""
-    return format(Decimal(text), "f")
-
-
 def _text(code: Code, value: str) -> Observation:
     return Observation("ST", code, value)
 
@@ -63,7 +57,7 @@ def _choice(code: Code, value: Code) -> Observation:
 
 
 def _amount(code: Code, value: str, unit: Code) -> Observation:
-    return Observation("NM", code, number(value), unit=unit)
+    return Observation("NM", code, plain(value), unit=unit)  # NM knows no exponent: Section 2.A.47
 
 
 def _grouped(group: str, model: ModelIdentity | None, made: Iterator[Observation]) -> Iterator[Observation]:

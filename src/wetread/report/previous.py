@@ -12,6 +12,7 @@ diagnostic imaging reports); PS3.3 Section C.17.2.3 (Pertinent Other Evidence Se
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 
 from wetread.records import Code, Finding, Followed, Measurement, ModelIdentity, Prior, Region, Result
 from wetread.report import codes
@@ -72,7 +73,7 @@ def _line(result: Result, prior: Prior, group: Followed, value: Measurement) -> 
     if change is None:
         return f"{line}, by {author(group)}: not comparable"
     unit = value.unit.value.strip("{}")
-    return f"{line}, difference {change:+.4g} {unit}"
+    return f"{line}, difference {Decimal(f'{change:.4g}'):+f} {unit}"
 
 
 def author(group: Followed) -> str:

@@ -13,10 +13,11 @@ from itertools import dropwhile
 from wetread.records import Filed
 from wetread.report import codes
 from wetread.report.message import formed
-from wetread.report.observations import ABNORMAL, NORMAL, PRELIMINARY, number
+from wetread.report.observations import ABNORMAL, NORMAL, PRELIMINARY
 from wetread.report.problem import require_none
 from wetread.report.redrawn import Redrawn, Size
 from wetread.report.reviewed import Review, Verdict, overruled, words
+from wetread.report.words import plain
 from wetread.wire import hl7
 
 WRONG = "W"
@@ -108,7 +109,7 @@ def _redraw(lines: list[Fields], drawn: Redrawn, review: Review) -> None:
             _put(line, {16: _person(review, "^"), 17: "", 18: ""})
             size = sizes[line[4]]
             if line[2] == "NM" and _code(line[6]) == size.unit:
-                _put(line, {5: number(size.value)})
+                _put(line, {5: plain(size.value)})
 
 
 def _person(review: Review, delimiter: str) -> str:

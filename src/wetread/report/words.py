@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from wetread.counting import named
 from wetread.records import Finding, Image, Measurement, Result, Unread
@@ -131,5 +132,10 @@ def omitted(unread: Unread) -> str:
 
 
 def measured(measurement: Measurement) -> str:
-    """Say a measurement with its unit, for people: four significant digits."""
-    return f"{measurement.value:.4g} {measurement.unit.value.strip('{}')}"
+    """Say a measurement with its unit, for people: four significant digits, and no exponent."""
+    return f"{plain(f'{measurement.value:.4g}')} {measurement.unit.value.strip('{}')}"
+
+
+def plain(text: str) -> str:
+    """Write a printed number without an exponent."""
+    return format(Decimal(text), "f")

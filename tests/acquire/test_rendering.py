@@ -80,3 +80,9 @@ def test_many_frames_cost_no_copy_of_all_pixels_each() -> None:
     frames = np.frombuffer(enhanced.PixelData, np.uint16).reshape(4, -1)
     assert got == [frames[number - 1].tobytes() for number in numbers]
     assert _Cut.copied < 10 * len(data)
+
+
+def test_a_deflated_object_is_shown_as_the_same_that_is_not() -> None:
+    several = slices.enhanced(GREY)
+    deflated = rendered(phantoms.deflated(several), 3, None, Settings())
+    np.testing.assert_array_equal(deflated, shown(several, 3))

@@ -13,8 +13,9 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.pixels.utils import pixel_array
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from wetread.acquire.attributes import whole
 from wetread.acquire.frames import split
@@ -196,6 +197,18 @@ def decoded(data: bytes, number: int, parsed: Parsed, settings: Settings, raw: b
     if size > settings.max_pixels:
         raise NotRead("TOO-LARGE", f"Expected at most {settings.max_pixels} pixels, got {size}.")
     try:
-        return pixel_array(BytesIO(data), index=number - 1, raw=raw)
+        inflated = parsed.syntax == DeflatedExplicitVRLittleEndian  # pydicom looks for pixels in the file as it stands
+        return pixel_array(_plain(parsed) if inflated else BytesIO(data), index=number - 1, raw=raw)
     except FOREIGN_ERRORS as error:
         raise NotRead("BAD-PIXELS", f"The frame cannot be decoded ({type(error).__name__}).") from error
+
+
+def _plain(parsed: Parsed) -> Dataset:
+    """The object of a deflated file as it would be without."""
+    made = Dataset()
+    made.update(parsed.header)
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    assert parsed.pixel is not None
+    made.add_new(int(_pixel_tag(parsed), 16), parsed.pixel.vr, _native(parsed))
+    return made

@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from wetread.explain import display, explain, foreground, montage, pictures, positive
+from tests.report import series
+from wetread.explain import display, drawn, explain, foreground, montage, pictures, positive
 from wetread.measures import energy_inside
-from wetread.records import FULL_SCALE, Box, Code, Finding, ModelIdentity
+from wetread.records import FULL_SCALE, Box, Code, Finding, ModelIdentity, Result
 
 MODEL = ModelIdentity("m", "1", "fp32", "0" * 64, "2.25.1", "Wetread", Code("123110", "DCM", "AI"), "e", "1", "CPU", "")
 FINDING = Finding(Code("233604007", "SCT", "Pneumonia"), 0.9, 0.5, True, MODEL, "2.25.2", "pneumonia")
@@ -124,3 +125,17 @@ def test_small_slice_is_enlarged() -> None:
     shown = display(slice_, 1.0, (0.0, 51.0 * 35), enlarge=True)
     assert shown.shape == (660, 453)
     assert shown.max() > 250
+
+
+@pytest.mark.parametrize("shape", [(32, 30_000), (30_000, 32)])
+def test_a_strip_has_a_picture(shape: tuple[int, int]) -> None:
+    film = display(np.zeros(shape, np.uint16), 1.0)
+    assert max(film.shape) == 660
+    assert min(film.shape) >= 1
+
+
+def test_a_finding_with_a_threshold_of_0_has_pictures() -> None:
+    image = series.image("slice")
+    always = replace(FINDING, probability=0.0, threshold=0.0)
+    result = Result(image.study_uid, image.source, image.digest, image.header, image, findings=(always,))
+    assert [one.name for one in drawn(image, result)] == ["film"]

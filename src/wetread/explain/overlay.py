@@ -47,6 +47,7 @@ def display(
     """
     part = pixels if pixels.dtype in (np.uint8, np.uint16, np.int16) else pixels.astype(np.float32)
     by = max(1, -(-min(part.shape) // largest) if pixel_aspect != 1.0 else -(-max(part.shape) // largest))
+    by = min(by, *part.shape)
     rows, columns = part.shape[0] // by, part.shape[1] // by
     small = cv2.resize(part[: rows * by, : columns * by], (columns, rows), interpolation=cv2.INTER_AREA)
     height, width = rows * pixel_aspect, float(columns)

@@ -34,7 +34,8 @@ def drawn(image: Image, result: Result, window: tuple[float, float] | None = Non
     masks = [region.mask[at] for region in result.regions]
     masks = masks if any(mask.any() for mask in masks) else []
     heat = explanation.map if explanation is not None else None
-    sure = min(1.0, result.findings[0].probability / result.findings[0].threshold) if result.findings else 0.0
+    first = result.findings[0] if result.findings else None
+    sure = 0.0 if first is None else 1.0 if first.present else first.probability / first.threshold
     strength, count = 0.25 + 0.5 * sure, len(image.pixels)
     if not enlarge and count == 1:
         return pictures(film, masks, heat, strength)

@@ -179,6 +179,25 @@ def test_another_build_is_named_and_not_compared() -> None:
     assert named(sequence(nodes(sr)[1], "ContentSequence"), codes.DIFFERENCE)
 
 
+def test_of_two_models_that_say_the_same_each_is_compared_with_itself() -> None:
+    other = phantom.model("cxr-other")
+
+    def both(made: Result, percent: float) -> Result:
+        second = replace(made.findings[0], model=other, probability=percent / 100, present=percent >= 50)
+        return replace(made, findings=(*made.findings, second), models=(*made.models, other))
+
+    before = both(phantom.earlier(), 10.0)
+    now = both(phantom.result("real"), 21.0)
+    now = replace(now, priors=report.priors(now, tuple(report.reported(phantom.reports(before))), 1))
+    first, second = (said(now, one) for one in now.findings)
+    assert first[0].endswith("difference +62.1 %")
+    assert first[1].endswith("by cxr-other 1.0.0+pruned-int8: not comparable")
+    assert second[0].endswith("by cxr-pneumonia 1.0.0+pruned-int8: not comparable")
+    assert second[1].endswith("difference +11 %")
+    groups = [group for group in now.priors[0].groups if group.present is not None]
+    assert [difference(now, group, group.values[0]) for group in groups] == [62.1, 11.0]
+
+
 def ct(study_uid: str, day: str) -> Result:
     """The CT as another study of a patient."""
     made = series.result("ct")

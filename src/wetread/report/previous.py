@@ -12,9 +12,10 @@ diagnostic imaging reports); PS3.3 Section C.17.2.3 (Pertinent Other Evidence Se
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from decimal import Decimal
 
-from wetread.records import Code, Finding, Followed, Measurement, ModelIdentity, Prior, Region, Result
+from wetread.records import Code, Finding, Followed, Measurement, Prior, Region, Result
 from wetread.report import codes
 from wetread.report.context import reference
 from wetread.report.elements import Item, get, item, sequence
@@ -30,22 +31,25 @@ _CLAUSE = "PS3.16 TID 1501, TID 1502"
 def difference(result: Result, group: Followed, measured: Measurement) -> float | None:
     """Return a new value minus the earlier one, as both are printed; None where they cannot be compared.
 
-    They can be where the very same build of a model gave both, in the same unit.
+    They can be where the very same build of a model gave both, in the same unit; others may have said the same.
     """
     for finding in result.findings:
-        if finding.tracking_uid == group.tracking_uid and key(measured.code) == key(codes.PROBABILITY):
-            return _difference(percent(finding.probability), codes.PERCENT, finding.model, group, measured)
+        if key(measured.code) == key(codes.PROBABILITY) and _is_of(finding, group, codes.PERCENT, measured):
+            return _difference(percent(finding.probability), measured)
     for region in result.regions:
         for one in region.measurements:
-            if region.tracking_uid == group.tracking_uid and key(one.code) == key(measured.code):
-                return _difference(decimal(one.value), one.unit, region.model, group, measured)
+            if key(one.code) == key(measured.code) and _is_of(region, group, one.unit, measured):
+                return _difference(decimal(one.value), measured)
     return None
 
 
-def _difference(now: str, unit: Code, model: ModelIdentity, group: Followed, measured: Measurement) -> float | None:
-    build = algorithm(model)
-    if (build.name, build.version) != (group.algorithm, group.version) or key(unit) != key(measured.unit):
-        return None
+def _is_of(one: Finding | Region, group: Followed, unit: Code, measured: Measurement) -> bool:
+    build = algorithm(one.model)
+    same = (group.tracking_uid, group.algorithm, group.version, key(measured.unit))
+    return (one.tracking_uid, build.name, build.version, key(unit)) == same
+
+
+def _difference(now: str, measured: Measurement) -> float:
     return float(decimal(float(now) - measured.value))
 
 
@@ -57,8 +61,11 @@ def day(prior: Prior) -> str:
 def said(result: Result, one: Finding | Region) -> list[str]:
     """Say in words what priors had of something that is followed: a line a prior and value, the newest first."""
     what = (one.tracking_uid, isinstance(one, Finding))
+    # What another model says of the same is compared where that stands.
+    found, drawn = ((one,), ()) if isinstance(one, Finding) else ((), (one,))
+    alone = replace(result, findings=found, regions=drawn)
     return [
-        _line(result, prior, group, value)
+        _line(alone, prior, group, value)
         for prior in result.priors
         for group in prior.groups
         if (group.tracking_uid, group.present is not None) == what

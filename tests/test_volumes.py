@@ -7,10 +7,12 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
@@ -197,6 +199,18 @@ def test_findings_of_a_series_and_the_slices_that_show_them(reader: pipeline.Rea
     hottest = np.array([axis.mean() for axis in np.nonzero(explanation.map > 0.9 * explanation.map.max())])
     assert np.abs(hottest - centre).max() < 5
     assert result.regions == ()
+
+
+def test_a_classifier_without_a_map_is_read_without_an_explanation(tmp_path: Path) -> None:
+    graph = onnx.load_model_from_string(toy.bleed_graph())
+    del graph.graph.output[1]
+    folder = tmp_path / "models" / "ct-bleed"
+    head = {"body_part": ["HEAD"]}
+    toy.make_series_model(folder, "classification", graph.SerializeToString(), toy.BLEED, toy.CT_WINDOW, **head)
+    reader = pipeline.open_reader(Settings(models=tmp_path / "models", state=tmp_path / "state"))
+    result = result_of(reader, ball(), BodyPartExamined="HEAD")
+    assert result.findings[0].present
+    assert result.explanations == ()
 
 
 def test_series_without_a_positive_slice(reader: pipeline.Reader) -> None:

@@ -381,7 +381,7 @@ def _said(loaded: infer.Loaded, image: Image, prediction: Prediction, organ: Org
         said = Said(loaded.identity, infer.findings(model, prediction, image) if model.classifies else ())
     if model.segments and (not said.findings or any(finding.present for finding in said.findings)):
         said = _outlined(said, loaded, image, prediction, clock)
-    if said.findings:
+    if said.findings and "map" in prediction.outputs:
         said = _explained(said, model, image, prediction, organ, clock)
     return said
 

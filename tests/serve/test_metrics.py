@@ -24,6 +24,11 @@ def test_answer_of_another_engine_is_counted() -> None:
     metrics.read([Reading(result, ()), Reading(fallen, ())], 0.1)
     counted = f'wetread_engine_fallbacks_total{{instead_of="cuda OUT-OF-MEMORY",model="{result.models[0].id}"}} 1.0'
     assert counted in metrics.text().decode()
+    (unread,) = result.not_read
+    refused = replace(result, not_read=(replace(unread, model=replace(unread.model, instead_of="cuda ENGINE-FAILED")),))
+    metrics.read([Reading(refused, ())], 0.1)
+    counted = f'wetread_engine_fallbacks_total{{instead_of="cuda ENGINE-FAILED",model="{unread.model.id}"}} 1.0'
+    assert counted in metrics.text().decode()
 
 
 def test_models_that_did_not_read_are_counted_by_code() -> None:

@@ -222,7 +222,8 @@ class Metrics(Watch):
     def _count(self, readings: Sequence[Reading]) -> None:
         for reading in readings:
             self._results.labels(reading.result.refusal.code if reading.result.refusal else "").inc()
-            for model in reading.result.models:
+            refused = [one.model for one in reading.result.not_read]
+            for model in (*reading.result.models, *refused):
                 if model.instead_of:
                     self._instead.labels(model.id, model.instead_of).inc()
             for one in reading.result.not_read:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -51,6 +53,36 @@ def test_threads_that_ask_at_once_get_their_own_answers(model: infer.Model, name
             for ours, theirs in zip(found, expected, strict=True):
                 np.testing.assert_allclose(ours, theirs, atol=1e-5)
     assert len({float(one[0, 0]) for one in expected}) == len(films)
+
+
+#: Imports a module on a machine that is no builder's; tells of whatever starts a process or asks for an address.
+ALONE = """
+import os, pwd, sys
+for name in ("CI", "TF_BUILD", "JENKINS_URL"):
+    os.environ.pop(name, None)
+def told(event, _):
+    if event in ("os.fork", "os.posix_spawn", "subprocess.Popen", "socket.getaddrinfo"):
+        os.write(2, event.encode())
+sys.addaudithook(told)
+"""
+#: A service's user without a home folder.
+HOMELESS = """
+def nobody(uid): raise KeyError(uid)
+pwd.getpwuid = nobody
+os.environ.pop("HOME", None)
+import wetread.infer.openvino
+"""
+#: Torch and its like start processes themselves.
+LAB = """
+import wetread.lab.quantize
+assert sys.modules["openvino_telemetry"] is None
+"""
+
+
+@pytest.mark.parametrize("script", [ALONE + HOMELESS, "import sys" + LAB], ids=["node", "lab"])
+def test_openvino_tells_nobody_and_needs_no_home(script: str) -> None:
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def spared(model: infer.Model, fault: str, after: int = 0, clock: Callable[[], float] = lambda: 0.0) -> infer.Loaded:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import functools
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from queue import LifoQueue
 from typing import Any
 
 import numpy as np
-import openvino
 
 from wetread.errors import EngineError
 from wetread.records import Tensor
+
+# Left in, it tells Google Analytics of each import, from a process of its own, and notes an id in the home folder.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+import openvino  # noqa: E402
 
 #: How the plug-ins say that the device is full.
 FULL = ("out of memory", "out_of_host_memory", "out_of_resources", "bad_alloc", "exceeded max size")

@@ -21,7 +21,6 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-import nncf
 import numpy as np
 import onnx
 import onnxruntime
@@ -30,6 +29,10 @@ from onnx import numpy_helper
 from wetread.lab.half import whole
 from wetread.measures import dice
 from wetread.records import Tensor
+
+# Left in, it tells Google Analytics of each quantization: see `wetread.infer.openvino`.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+import nncf  # noqa: E402
 
 __all__ = ["agreement", "quantize_onnx"]
 

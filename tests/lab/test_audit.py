@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import tomllib
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -131,6 +132,14 @@ def test_blank_images_are_no_copies(tmp_path: Path) -> None:
     found = audit([save(tmp_path / "data", rows)], Columns())
     assert failed(found) == []
     assert verdicts(found)["blank images"] == "warn"
+
+
+@pytest.mark.parametrize("pixels", [np.full((96, 96), 7, np.uint8), drawn(1)], ids=["blank", "copies"])
+def test_images_that_are_all_alike_are_audited_too(tmp_path: Path, pixels: Grey) -> None:
+    folder = save(tmp_path / "data", [{**row, "pixels": pixels} for row in clean()])
+    found = audit([folder], Columns())
+    assert verdicts(found)["blank images"] == ("pass" if np.ptp(pixels) else "warn")
+    assert verdicts(found)["exact duplicates"] == ("fail" if np.ptp(pixels) else "pass")
 
 
 def test_folds_keep_patients_and_their_copies_together(tmp_path: Path) -> None:
@@ -323,10 +332,19 @@ def test_file_that_leaves_the_folder_is_refused(tmp_path: Path) -> None:
         audit([folder], Columns())
 
 
+def too_large() -> bytes:
+    """A PNG whose header tells of 60,000 x 60,000 pixels."""
+    data = bytearray(cv2.imencode(".png", np.zeros((8, 8), np.uint8))[1].tobytes())
+    data[16:24] = (60_000).to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    return bytes(data)
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
         (lambda folder: (folder / "images/003.png").write_bytes(b"no image"), "row 4"),
+        (lambda folder: (folder / "images/003.png").write_bytes(too_large()), "row 4: expected an image"),
         (lambda folder: (folder / "manifest.csv").write_text("image,label\n"), "rows"),
         (lambda folder: (folder / "manifest.csv").write_text("picture\nimages/000.png\n"), "column"),
     ],
@@ -355,6 +373,12 @@ def test_a_table_that_is_not_as_it_should_be_says_where(
     manifest.write_bytes(damage(manifest.read_text()))
     with pytest.raises(BadInput, match=f"manifest.csv {said}"):
         audit([folder], Columns())
+
+
+def test_a_report_in_the_table_is_no_name_of_a_file(tmp_path: Path) -> None:
+    words = "No consolidation, no effusion. " * 12
+    found = audit([save(tmp_path / "data", [{**row, "label": f"{words}{row['label']}"} for row in clean()])], Columns())
+    assert not found.looks.masked.any()
 
 
 @pytest.mark.parametrize("columns", [Columns(label="colour"), Columns(patient="who"), Columns(facts=("ward",))])

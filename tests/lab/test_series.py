@@ -73,8 +73,9 @@ def test_other_files_are_no_volume(tmp_path: Path) -> None:
         (lambda data: gzip.compress(data)[:-40], "EOFError"),
         (lambda data: gzip.compress(data)[:60] + b"\xff" * 40, "error"),
         (lambda data: data[:-10], "OSError"),
+        (lambda data: data[:252] + b"\0\0\1\0" + data[256:280] + bytes(48) + data[328:], "OrientationError"),
     ],
-    ids=["cut off", "fallen over", "not packed"],
+    ids=["cut off", "fallen over", "not packed", "nowhere"],
 )
 def test_a_damaged_volume_says_so(tmp_path: Path, damage: Callable[[bytes], bytes], said: str) -> None:
     made = damage(nifti(tmp_path / "good.nii", [1.0, 1.0, 1.0], (12, 13, 14)).read_bytes())

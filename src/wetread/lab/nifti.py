@@ -10,6 +10,7 @@ from typing import Any
 import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.orientations import OrientationError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
@@ -29,7 +30,7 @@ THICK = 1.5
 MOST_VOXELS = 1 << 28
 NUMBERS = {3: "three", 4: "four"}
 #: What reading a file raises that was cut off or has fallen over.
-DAMAGED = (OSError, EOFError, ValueError, zlib.error, HeaderDataError)
+DAMAGED = (OSError, EOFError, ValueError, zlib.error, HeaderDataError, OrientationError)
 
 
 def directions_of(plane: str) -> Directions:

@@ -18,12 +18,15 @@ LABELS = 32
 
 
 def pixels_of(path: Path, how: int = cv2.IMREAD_UNCHANGED) -> NDArray[Any] | None:
-    """Return the pixels of a picture file, None for what is none.
+    """Return the pixels of a picture file, None for what is none or says that it is too large.
 
     `cv2.imread` ends the process over a name that is not UTF-8.
     """
     data = np.frombuffer(path.read_bytes() if path.is_file() else b"", np.uint8)
-    return cv2.imdecode(data, how) if data.size else None
+    try:
+        return cv2.imdecode(data, how) if data.size else None
+    except cv2.error:
+        return None
 
 
 def read_picture(path: Path, place: str) -> NDArray[Any]:
@@ -41,7 +44,8 @@ def read_picture(path: Path, place: str) -> NDArray[Any]:
     """
     image = pixels_of(path)
     if image is None:
-        raise BadInput(f"{place}: expected an image, got {path.stat().st_size} bytes that are none")
+        size = path.stat().st_size if path.is_file() else 0  # a link may lead nowhere
+        raise BadInput(f"{place}: expected an image, got {size} bytes that are none")
     return finite(np.asarray(image if image.ndim == 2 else image[..., :3].mean(-1)), place)
 
 

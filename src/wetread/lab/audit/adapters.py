@@ -15,6 +15,7 @@ import io
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -165,8 +166,9 @@ def _found(folder: Path, below: str, name: str | None) -> Path | None:
     for start in (folder, folder / below):
         for end in ("", ".nii.gz", ".nii"):
             path = start / f"{name}{end}"
-            if path.is_file() and path.resolve().is_relative_to(folder.resolve()):
-                return path
+            with suppress(OSError):  # a text that is too long for a name
+                if path.is_file() and path.resolve().is_relative_to(folder.resolve()):
+                    return path
     return None
 
 
@@ -174,7 +176,7 @@ def _decathlon(folder: Path, columns: Columns) -> Iterator[Row]:
     try:
         table = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
         pairs = [(str(item["image"]), str(item["label"])) for item in table["training"]]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadInput(
             f"{folder}/dataset.json: expected the Decathlon's list `training` of image and label, got {error!r}"
         ) from error

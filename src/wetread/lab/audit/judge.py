@@ -238,7 +238,7 @@ def _cramer(one: NDArray[Any], other: NDArray[Any]) -> tuple[float, float]:
 
 
 def _shortcut(rivals: Sequence[Rival]) -> list[Check]:
-    found = next(rival for rival in rivals if rival.name == "all metadata, no pixels").figures.get("auc")
+    found = next((one.figures.get("auc") for one in rivals if one.name == "all metadata, no pixels"), None)
     if found is None:
         return []
     told = f"AUC {found.value:.3f} ({found.low:.3f} to {found.high:.3f}) without looking at the anatomy"

@@ -78,7 +78,8 @@ def class_rivals(
     ]
     for name, column in columns.items():
         rivals.append(judge.fit(f"{name} alone", _encoded([column]), PENALTY["metadata"]))
-    rivals.append(judge.fit("all metadata, no pixels", _encoded(list(columns.values())), PENALTY["metadata"]))
+    if columns:
+        rivals.append(judge.fit("all metadata, no pixels", _encoded(list(columns.values())), PENALTY["metadata"]))
     return rivals
 
 

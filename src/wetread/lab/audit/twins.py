@@ -50,6 +50,8 @@ def pairs(looks: Looks) -> list[Pair]:
     Section 3.2.1: signs of low cosine coefficients.
     """
     rows = np.flatnonzero(~looks.blank)
+    if not rows.size:
+        return []
     thumbnails, digest = looks.thumbnail[rows], looks.digest[rows]
     found = {(one, other): Pair(one, other, "exact", 1.0) for one, other in _equal(rows, digest)}
     for first, second, kind, detail in _candidates(thumbnails):

@@ -74,6 +74,15 @@ def test_a_checkpoint_of_another_recipe_is_not_gone_on_with(tmp_path: Path, chan
     assert run(tmp_path, plan=replace(PLAN, checkpoint_steps=3)).step == 12  # which changes no weight
 
 
+@pytest.mark.parametrize("left", [0, 10, -1])
+def test_a_damaged_checkpoint_says_so(tmp_path: Path, left: int) -> None:
+    run(tmp_path, stop_at=7)
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:left])
+    with pytest.raises(BadInput, match=r"/checkpoint\.pt: .* got a damaged file .*--fresh"):
+        run(tmp_path)
+
+
 def test_weights_depend_on_what_the_recipe_says_of_them() -> None:
     table = {"id": "mine", "data": "xray/kermany", "model": {"architecture": "unet"}, "ship": {"version": "1"}}
     assert digest_of(table) == digest_of(table | {"id": "yours", "ship": {"version": "2"}})
@@ -114,12 +123,14 @@ def test_outputs_begin_at_the_prior(model: dict[str, object], size: tuple[int, .
         zoo.build({**model, "prior": 1.0})
 
 
-def test_mixup_mixes_images_and_targets_alike() -> None:
+@pytest.mark.parametrize("size", [(4, 4), (4, 4, 4)], ids=["slices", "volumes"])
+def test_mixup_mixes_images_and_targets_alike(size: tuple[int, ...]) -> None:
     torch.manual_seed(0)
-    images, targets = torch.rand(6, 1, 4, 4), torch.rand(6, 1)
-    images[:, 0, 0, 0] = targets[:, 0]
+    images, targets = torch.rand(6, 1, *size), torch.rand(6, 1)
+    images.flatten(1)[:, 0] = targets[:, 0]
     new, soft = mixed(images, targets, 1.0)
-    torch.testing.assert_close(new[:, 0, 0, 0], soft[:, 0])
+    assert new.shape == images.shape
+    torch.testing.assert_close(new.flatten(1)[:, 0], soft[:, 0])
     assert not torch.equal(new, images)
     assert mixed(images, targets, 0.0)[0] is images
 

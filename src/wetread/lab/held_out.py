@@ -19,6 +19,7 @@ from wetread.lab.gridded import Gridded
 from wetread.lab.plan import recipe_of
 from wetread.lab.predict import Predictor, eager
 from wetread.lab.weights import load_weights
+from wetread.lab.written import replacing
 from wetread.measures import dice, hausdorff95
 from wetread.prepare import back_mask_stack
 from wetread.records import Mask
@@ -82,7 +83,8 @@ def fold_answers(table: Mapping[str, Any], rows: NDArray[np.int64], gridded: Gri
     found = answers(predictor, gridded, rows, recipe_of(trained["recipe"]), table["task"])
     columns = {"masks": found.masks, "logits": found.logits}
     given = {name: column for name, column in columns.items() if column is not None}
-    np.savez(file, digest=np.array(digest), **given)  # type: ignore[arg-type]
+    with replacing(file) as stream:
+        np.savez(stream, digest=np.array(digest), **given)  # type: ignore[arg-type]
     return found
 
 

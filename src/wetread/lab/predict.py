@@ -17,6 +17,7 @@ from wetread.infer import engine
 from wetread.lab.data import Films
 from wetread.lab.samples import Change, exact
 from wetread.lab.train import autocast, layout_of
+from wetread.lab.written import replacing
 from wetread.measures import energy_inside
 from wetread.prepare import back, back_mask, bounds, letterbox
 from wetread.records import Box, Recipe, Tensor
@@ -114,7 +115,8 @@ def lung_boxes(
             refused[row] = place is None
             box, masks[row] = place or whole
             boxes[row] = (box.y0, box.x0, box.y1, box.x1)
-        np.savez_compressed(file, boxes=boxes, masks=masks, refused=refused)
+        with replacing(file) as stream:
+            np.savez_compressed(stream, boxes=boxes, masks=masks, refused=refused)
     with np.load(file) as kept:
         return kept["boxes"], kept["masks"], kept["refused"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,7 +24,8 @@ from wetread.lab.curves import draw_curves
 from wetread.lab.data import held_back
 from wetread.lab.plan import digest_of, made_of
 from wetread.lab.samples import Batches
-from wetread.lab.written import write_json
+from wetread.lab.weights import read_saved
+from wetread.lab.written import replacing, write_json
 
 __all__ = [
     *("Answer", "Aside", "Course", "Plan", "State", "all_logits", "autocast", "channels_last", "device_of"),
@@ -126,22 +126,19 @@ class State:
 
     def save(self, path: Path, learnt_by: str) -> None:
         """Write the state, and by what it was learnt, so that a power cut leaves the old or the new one."""
-        partial = path.with_suffix(".partial")
-        torch.save(
-            {
-                "model": self.model.state_dict(),
-                "average": self.average.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
-                "step": self.step,
-                "history": self.history,
-                "best": self.best,
-                "rng": torch.get_rng_state(),
-                "cuda_rng": torch.cuda.get_rng_state_all(),
-                "learnt_by": learnt_by,
-            },
-            partial,
-        )
-        os.replace(partial, path)
+        told = {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "history": self.history,
+            "best": self.best,
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all(),
+            "learnt_by": learnt_by,
+        }
+        with replacing(path) as file:
+            torch.save(told, file)
 
     def load(self, path: Path, learnt_by: str) -> None:
         """Restore what `save` wrote.
@@ -149,9 +146,9 @@ class State:
         Raises
         ------
         BadInput
-            It was learnt by something else.
+            It was learnt by something else, or is damaged.
         """
-        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        saved = read_saved(path)
         if saved.get("learnt_by") != learnt_by:
             raise BadInput(
                 f"{path.parent.name}/{path.name}: expected a checkpoint of this recipe, got one of another, or of "
@@ -227,7 +224,7 @@ def mixed(images: Tensor, targets: Tensor, share: float) -> tuple[Tensor, Tensor
     """
     if not share or float(torch.rand(())) >= share:
         return images, targets
-    part = torch.distributions.Beta(0.4, 0.4).sample((len(images), 1, 1, 1))
+    part = torch.distributions.Beta(0.4, 0.4).sample((len(images), *[1] * (images.ndim - 1)))
     images = part * images + (1 - part) * images.flip(0)
     part = part.reshape(len(images), *[1] * (targets.ndim - 1))
     return images, part * targets + (1 - part) * targets.flip(0)

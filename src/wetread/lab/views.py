@@ -8,7 +8,6 @@ kept in bfloat16, and the epochs take turns with as many changed views as the re
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from wetread.errors import BadInput
 from wetread.lab.gridded import GridSamples
 from wetread.lab.samples import Key
 from wetread.lab.train import autocast
+from wetread.lab.written import replacing
 from wetread.lab.zoo.efficientnet_lite import EfficientNetLite0, first_blocks
 
 __all__ = ["Tail", "Views"]
@@ -72,10 +72,8 @@ class Views(Dataset[tuple[Tensor, Tensor]]):
             parts = [_seen(samples, keys[at : at + 32], tail.network) for at in track(range(0, len(keys), 32), "views")]
             features, targets = (torch.cat(part) for part in zip(*parts, strict=True))
             kept = {"digest": digest, "features": features, "targets": targets}
-            file.parent.mkdir(parents=True, exist_ok=True)
-            partial = file.with_suffix(".partial")
-            torch.save(kept, partial)
-            os.replace(partial, file)
+            with replacing(file) as stream:
+                torch.save(kept, stream)
         self.features: Tensor = kept["features"]
         self.targets: Tensor = kept["targets"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,33 @@ from torch import Tensor, nn
 
 from wetread.errors import BadInput
 from wetread.lab import zoo
+from wetread.lab.written import replacing
 
-__all__ = ["fit_shapes", "load_weights", "save_weights"]
+__all__ = ["fit_shapes", "load_weights", "read_saved", "save_weights"]
 
 
 def save_weights(path: Path, table: Mapping[str, Any], model: nn.Module) -> None:
     """Write recipe and tensors; a power cut leaves the old file or the new one."""
-    partial = path.with_suffix(".partial")
-    torch.save({"table": dict(table), "state": model.state_dict()}, partial)
-    os.replace(partial, path)
+    with replacing(path) as file:
+        torch.save({"table": dict(table), "state": model.state_dict()}, file)
+
+
+def read_saved(path: Path) -> dict[str, Any]:
+    """Return what `torch.save` wrote.
+
+    Raises
+    ------
+    BadInput
+        The file is damaged.
+    """
+    try:
+        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        raise BadInput(
+            f"{path.parent.name}/{path.name}: expected what a training saved, got a damaged file "
+            f"({type(error).__name__}); train again with --fresh"
+        ) from error
+    return saved
 
 
 def load_weights(path: Path) -> tuple[dict[str, Any], nn.Module]:
@@ -29,11 +47,11 @@ def load_weights(path: Path) -> tuple[dict[str, Any], nn.Module]:
     Raises
     ------
     BadInput
-        There is no such file.
+        There is no such file, or it is damaged.
     """
     if not path.is_file():
         raise BadInput(f"expected weights at {path}, found none; train the model first")
-    saved = torch.load(path, map_location="cpu", weights_only=True)
+    saved = read_saved(path)
     table: dict[str, Any] = saved["table"]
     options = {key: value for key, value in table["model"].items() if key != "pretrained"}
     model = fit_shapes(zoo.build(options), saved["state"])

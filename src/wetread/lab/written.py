@@ -1,14 +1,31 @@
-"""Figures as JSON that every reader takes, and as words."""
+"""Files that are whole or not there; figures as JSON that every reader takes, and as words."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-__all__ = ["interval_text", "write_json"]
+__all__ = ["interval_text", "replacing", "write_json"]
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open what takes the place of a file when it lies on the disk: a kill or a power cut leaves the old one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}")  # several folds may be trained at once
+    try:
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def write_json(path: Path, told: Mapping[str, Any] | Sequence[Any], **more: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,11 +53,22 @@ def read(tmp_path: Path, old: str, new: str) -> dict[str, Any]:
         ("mean = [0.5]", "channels = true\nmean = [0.5]", r"\[recipe\] channels: expected int"),
         ("std = [0.25]", "std = [nan]", r"\[recipe\] std: expected numbers"),
         ("std = [0.25]", "std = [0.0]", r"\[recipe\] std: expected numbers above 0"),
+        ("[model]", "[operating_point]\nsensitivity = 90\n[model]", "sensitivity: expected a share above 0"),
+        ("[model]", "[operating_point]\nspecificity = 0.9\n[model]", r"\[operating_point\]: expected one of"),
     ],
 )
 def test_a_recipe_that_cannot_be_meant(tmp_path: Path, old: str, new: str, said: str) -> None:
     with pytest.raises(BadInput, match=said):
         read(tmp_path, old, new)
+
+
+@pytest.mark.parametrize("task", ["classification", "segmentation+classification"])
+def test_a_classifier_of_several_labels_is_not_trained(tmp_path: Path, task: str) -> None:
+    """Its threshold and figures would be those of the first."""
+    path = tmp_path / "mine.toml"
+    path.write_text(TABLE.replace('task = "segmentation"', f'task = "{task}"').replace("labels = 1", "labels = 2"))
+    with pytest.raises(BadInput, match=rf"\[model\] labels: expected 1 for a {re.escape(task)}, got 2"):
+        load_plan(path)
 
 
 @pytest.mark.parametrize("widths", [8, ["a"], []])

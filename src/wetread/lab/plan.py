@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from wetread.errors import BadInput, ModelError
 from wetread.infer.recipe import parse as recipe_of
+from wetread.lab.points import rule_words
 
 __all__ = ["ID", "digest_of", "load_plan", "made_of", "recipe_of"]
 
@@ -80,8 +81,15 @@ def _check(table: Mapping[str, Any], name: str) -> None:
     if "folds" in table and type(table.get("ship", {}).get("fold", 0)) is not int:
         raise BadInput(f"{name}, [ship] fold: expected the number of a fold, got {table['ship']['fold']!r}")
     outputs = table.get("model", {}).get("labels", 1)
+    if table["task"] != "segmentation" and outputs != 1:
+        raise BadInput(
+            f"{name}, [model] labels: expected 1 for a {table['task']}, got {outputs!r}: threshold, figures and "
+            "certificate are of one label; train a model for each"
+        )
     if labels and outputs != len(labels):
         raise BadInput(f"{name}, [model] labels: expected {len(labels)}, as there are [[ship.label]], got {outputs!r}")
+    if "operating_point" in table:
+        rule_words(table["operating_point"])
     try:
         recipe_of(table["recipe"])
     except ModelError as error:

@@ -47,7 +47,7 @@ def threshold_by(rule: Mapping[str, float], truth: Truth, probability: Floats) -
     Raises
     ------
     BadInput
-        The rule is none of these.
+        The rule is none of these, or the sensitivity is no share.
     """
     name = _name(rule)
     if name == "sensitivity":
@@ -67,4 +67,7 @@ def rule_words(rule: Mapping[str, float]) -> str:
 def _name(rule: Mapping[str, float]) -> str:
     if len(rule) != 1 or next(iter(rule)) not in ("sensitivity", *HIGHEST):
         raise BadInput(f"[operating_point]: expected one of sensitivity, {', '.join(HIGHEST)}, got {dict(rule)}")
-    return next(iter(rule))
+    name, value = next(iter(rule.items()))
+    if name == "sensitivity" and not (isinstance(value, int | float) and 0 < value <= 1):
+        raise BadInput(f"[operating_point] sensitivity: expected a share above 0 and at most 1, got {value!r}")
+    return name

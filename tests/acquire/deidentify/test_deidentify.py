@@ -13,8 +13,9 @@ import pydicom
 import pytest
 from pydicom._dicom_dict import DicomDictionary
 from pydicom.datadict import dictionary_VR, keyword_for_tag
-from pydicom.dataelem import DataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
 from tests import phantoms, slices
 from wetread.acquire.deidentify import OPTIONS, Ledger, Profile, asked, deidentify, reidentify
@@ -312,3 +313,53 @@ def test_words(text: str, left: str) -> None:
 def test_dates(date: str, moved: str) -> None:
     """Of a range the second would tell by how many days the first moved."""
     assert moved_date(date, -1) == moved
+
+
+@pytest.mark.parametrize(
+    ("keyword", "declared", "value", "expected"),
+    [
+        ("StudyDescription", "CS", "CANARY JANE", ""),
+        ("StudyDescription", "LO", "CHEST CANARY", "CHEST"),
+        ("StudyDescription", "SH", "CHEST CANARY", "CHEST"),  # a text is a text, and cleaned as one
+        ("PatientComments", "AE", "CANARY JANE", ""),
+        ("StudyDate", "TM", "19570203", "20"),  # a date is one, and moves
+        ("StudyDate", "LO", "19570203", "20"),
+        ("StudyTime", "TM", "19570203", None),  # no time has 57 hours: a birth date, or a record number
+        ("StudyTime", "TM", "112233.5", "112233.5"),
+        ("PatientSex", "LO", "Canary^Jane", ""),
+        ("PatientSex", "CS", "F", "F"),
+        ("PatientAge", "LO", "Canary", None),
+        ("PatientWeight", "LO", "70.5", "70.5"),
+        ("MakerNote", "OB", b"CANARY JANE!", None),  # nobody can clean it
+        ("PatientBirthDate", "US", b"CANARY", None),
+        ("SeriesNumber", "US", b"\x40\0", None),
+        ("PixelAspectRatio", "DS", "1\\1", "[1, 1]"),
+    ],
+)
+def test_a_vr_that_a_file_declares_keeps_no_words(
+    keyword: str, declared: str, value: Any, expected: str | None, ledger: Ledger
+) -> None:
+    raw = value if isinstance(value, bytes) else value.encode() + b" " * (len(value) % 2)
+    dataset = image()
+    tag = Tag(keyword)
+    dataset[tag] = RawDataElement(tag, declared, len(raw), raw, 0, False, True)
+    copy = copied(dataset, ledger, Profile())
+    out = io.BytesIO()
+    copy.save_as(out)
+    for word in (b"CANARY", b"Canary", b"19570203"):
+        assert word not in out.getvalue()
+    if expected == "20":
+        assert len(copy.StudyDate) == 8
+        assert copy["StudyDate"].VR == "DA"
+    else:
+        assert expected is None or str(copy[keyword].value or "") == expected
+        assert expected is not None or keyword not in copy
+
+
+def test_full_dates_are_dates(ledger: Ledger) -> None:
+    full = Profile(frozenset({"dates"}))
+    dataset = image(StudyDate="20240229", StudyTime="112233")
+    tag = Tag("SeriesDate")
+    dataset[tag] = RawDataElement(tag, "DA", 10, b"1234567890", 0, False, True)
+    copy = copied(dataset, ledger, full)
+    assert (copy.StudyDate, copy.StudyTime, copy["SeriesDate"].is_empty) == ("20240229", "112233", True)

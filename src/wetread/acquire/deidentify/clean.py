@@ -6,7 +6,7 @@ import datetime
 import re
 from itertools import pairwise
 
-__all__ = ["cleaned_text", "moved_date"]
+__all__ = ["cleaned_text", "is_time", "moved_date"]
 
 #: Words that say what was examined and how; every other word of a description goes.
 WORDS = frozenset(
@@ -29,10 +29,13 @@ WORDS = frozenset(
 #: Before one of these words a short number says how an image was made; any other may be part of an identifier.
 _UNITS = frozenset({"mm"})
 _PLAIN = re.compile(r"\d{1,3}(?:\.\d{1,2})?")
-#: DA, and DT of at least a day: time of day, each part only behind the one before, and offset.
-_DATE = re.compile(
-    r"\d{8}(?:(?:[01]\d|2[0-3])(?:[0-5]\d(?:(?:[0-5]\d|60)(?:\.\d{1,6})?)?)?)?(?:[+-](?:0\d|1[0-4])[0-5]\d)?"
-)
+#: TM: each part only behind the one before; with colons as ACR-NEMA wrote it.
+_CLOCK = r"(?:[01]\d|2[0-3])(?::?[0-5]\d(?::?(?:[0-5]\d|60)(?:\.\d{1,6})?)?)?"
+_OFFSET = r"[+-](?:0\d|1[0-4])[0-5]\d"
+#: A time of day, or by how much it differs from UTC (0008,0201).
+_TIME = re.compile(rf"(?:{_CLOCK}|{_OFFSET})?")
+#: DA, and DT of at least a day: time of day and offset.
+_DATE = re.compile(rf"\d{{8}}(?:{_CLOCK})?(?:{_OFFSET})?")
 
 
 def cleaned_text(text: str) -> str:
@@ -43,6 +46,11 @@ def cleaned_text(text: str) -> str:
         for word, following in pairwise((*words, ""))
         if word.lower() in WORDS or (following.lower() in _UNITS and _PLAIN.fullmatch(word))
     )
+
+
+def is_time(text: str) -> bool:
+    """Whether a text is nothing but a time of day, or an offset from UTC; none is one too."""
+    return bool(_TIME.fullmatch(text))
 
 
 def moved_date(text: str, days: int) -> str:

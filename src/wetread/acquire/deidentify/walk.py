@@ -1,7 +1,8 @@
 """One walk over a data set: every element is kept for a stated reason, or it goes.
 
-What Table E.1-1 does not name is kept only if its value cannot hold a person's words: numbers,
-defined terms, registered UIDs, codes, and a short list of technical texts.
+A public element counts as what the standard says that it is, whatever VR the file declares for it: words under another
+one would pass for numbers or terms.  What Table E.1-1 does not name is kept only if its value cannot hold a person's
+words: numbers, defined terms, registered UIDs, codes, and a short list of technical texts.
 """
 
 from __future__ import annotations
@@ -13,25 +14,28 @@ from typing import Any
 
 import pydicom
 from pydicom._uid_dict import UID_dictionary
+from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.valuerep import STR_VR
 
 from wetread.acquire.deidentify import results
-from wetread.acquire.deidentify.clean import cleaned_text, moved_date
+from wetread.acquire.deidentify.clean import cleaned_text, is_time, moved_date
 from wetread.acquire.deidentify.coded import CODE, is_code, meaning
 from wetread.acquire.deidentify.names import Names, whose
 from wetread.acquire.deidentify.private import is_safe
 from wetread.acquire.deidentify.profile import Profile
-from wetread.acquire.deidentify.table import rule_of
+from wetread.acquire.deidentify.table import Rule, rule_of
 from wetread.acquire.person import patient
+from wetread.acquire.quiet import FOREIGN_ERRORS
 
 __all__ = ["Walk"]
 
 NUMBERS = frozenset({"US", "SS", "UL", "SL", "FL", "FD", "SV", "UV", "AT"})
 TEXTS = frozenset({"LO", "SH", "LT", "ST", "UT", "UC"})
 TERM = re.compile(r"[A-Z0-9_ ]{0,16}")
+AGE = re.compile(r"[0-9]{3}[DWMY]")
 NUMERAL = re.compile(r" *[+-]?[0-9.]+([eE][+-]?[0-9]+)? *")
-TIME = re.compile(r"[0-9.+:-]*")
 #: Binary values that are pixels or belong to their display; all others go.
 BULK = frozenset({"PixelData", "FloatPixelData", "DoubleFloatPixelData", "LUTData", "ExtendedOffsetTable"})
 #: An item's are a thumbnail or another image's: whether a name is burned in there, nothing tells.
@@ -85,13 +89,17 @@ class Walk:
             if "safe-private" in self.profile.options and is_safe(element, owner):
                 return element, "kept: safe private (Table E.3.10-1)"
             return None, "removed: private"
+        named = _as_named(element)
+        return (None, "removed: no value of its VR") if named is None else self._public(named, owner)
+
+    def _public(self, element: DataElement, owner: Dataset) -> tuple[DataElement | None, str]:
         if self.own and element.keyword in results.KEPT:
             return element, "kept: words of a model or of our own software"
         rule = rule_of(element.tag)
         if rule is None:
             return self._unnamed(element, owner)
         if rule.options & self._asked:
-            return self._optional(element, rule.options & self._asked)
+            return self._optional(element, owner, rule)
         if element.keyword in PATIENT:
             return self._patient(element, owner)
         return self._basic(element, rule.action)
@@ -127,14 +135,19 @@ class Walk:
         values = [self.names.uid(str(value)) for value in _values(element)]
         return _with(element, values if element.VM > 1 else (values[0] if values else None)), "replaced: UID"
 
-    def _optional(self, element: DataElement, named: frozenset[str]) -> tuple[DataElement | None, str]:
+    def _optional(self, element: DataElement, owner: Dataset, rule: Rule) -> tuple[DataElement | None, str]:
         """Keep or clean an attribute that options of the profile name."""
+        named = rule.options & self._asked
         if element.VR == "SQ":
             return self._inside(element)
         if "dates" in named:
             return self._time(element)
-        if element.VR in TEXTS and named <= {"descriptors", "patient"}:
-            return _with(element, "\\".join(cleaned_text(str(value)) for value in _values(element))), "cleaned: words"
+        if named <= {"descriptors", "patient"}:
+            if element.VR in TEXTS:
+                words = "\\".join(cleaned_text(str(value)) for value in _values(element))
+                return _with(element, words), "cleaned: words"
+            made, reason = self._unnamed(element, owner)
+            return self._basic(element, rule.action) if made is None else (made, reason)
         if element.VR == "PN":
             return None, "removed: a name under an option"
         return element, "kept: option"
@@ -142,12 +155,12 @@ class Walk:
     def _time(self, element: DataElement) -> tuple[DataElement | None, str]:
         """Keep a date or time that is one, moved if the profile asks for it."""
         values = [str(value) for value in _values(element)]
-        if not all(map(TIME.fullmatch, values)):
-            return None, "removed: no date or time"
-        if element.VR in ("DA", "DT") and "dates" not in self.profile.options:
-            moved = [moved_date(value, self.days) for value in values]
-            return _with(element, moved if len(moved) > 1 else (moved[0] if moved else None)), "moved: date"
-        return element, "kept: option"
+        full = "dates" in self.profile.options
+        if element.VR in ("DA", "DT"):
+            moved = [moved_date(value, 0 if full else self.days) for value in values]
+            made = _with(element, moved if len(moved) > 1 else (moved[0] if moved else None))
+            return made, "kept: option" if full else "moved: date"
+        return (element, "kept: option") if all(map(is_time, values)) else (None, "removed: no date or time")
 
     def _inside(self, element: DataElement) -> tuple[DataElement, str]:
         items = [self.dataset(item) for item in element.value]
@@ -162,6 +175,8 @@ class Walk:
             return element, "kept: number"
         if element.VR in ("DS", "IS"):
             return (element, "kept: number") if all(map(NUMERAL.fullmatch, values)) else (None, "removed: no number")
+        if element.VR == "AS":
+            return (element, "kept: age") if all(map(AGE.fullmatch, values)) else (None, "removed: no age")
         if element.VR == "CS":
             return (element, "kept: term") if all(map(TERM.fullmatch, values)) else (None, "removed: no term")
         if element.VR == "UI":
@@ -189,6 +204,23 @@ class Walk:
         if element.keyword == "PositionReferenceIndicator":
             return _with(element, None), "emptied: text of type 2"
         return None, "removed: text that Table E.1-1 does not name"
+
+
+def _as_named(element: DataElement) -> DataElement | None:
+    """Return a public element under the VR that the dictionary names, None if its value is none of that VR."""
+    try:
+        named = dictionary_VR(element.tag)
+    except KeyError:  # newer than the dictionary
+        return element
+    known = {named, *named.split(" or ")}
+    if element.VR in known or (element.VR in NUMBERS and known & NUMBERS):
+        return element
+    if element.VR not in STR_VR or named not in STR_VR:
+        return None
+    try:
+        return DataElement(element.tag, named, "\\".join(map(str, _values(element))))
+    except FOREIGN_ERRORS:
+        return None
 
 
 def _values(element: DataElement) -> list[Any]:

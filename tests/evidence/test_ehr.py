@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests import peers
+from wetread.evidence.ehr import __main__ as command
 from wetread.evidence.ehr import fhir, hostile, patients
 from wetread.evidence.ehr.mutants import CONTENT, FRAMING, campaign
 from wetread.evidence.ehr.page import Section, write
@@ -27,6 +30,27 @@ def test_no_result_meets_a_wrong_patient(tmp_path: Path) -> None:
     assert {one.fate for one in some} == set(patients.FATES)
     checks, table = patients.campaign(tmp_path / "state", some)
     assert [promise for promise, held in checks.items() if not held] == [], table
+
+
+def test_the_folder_of_pages_is_made_or_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made: list[Section] = []
+
+    def work() -> Section:
+        made.append(Section("a", "First", "Done.", {"it holds": True}, [["x"], [1000]], 1.0))
+        return made[-1]
+
+    monkeypatch.setattr(command, "SECTIONS", {"a": work})
+    monkeypatch.setattr(logging.getLogger("wetread"), "setLevel", lambda level: None)  # of this process, for good
+    monkeypatch.setattr(sys, "argv", ["ehr", "--out", str(tmp_path / "new" / "folder")])
+    assert command.main() == 0
+    assert (tmp_path / "new/folder/ehr.md").is_file()
+    monkeypatch.setattr(sys, "argv", ["ehr", "--out", str(tmp_path / "new/folder/ehr.md")])
+    with pytest.raises(SystemExit, match="2"):
+        command.main()
+    assert "ehr.md: expected a folder, or room for one: File exists" in capsys.readouterr().err
+    assert len(made) == 1
 
 
 def test_a_section_that_is_not_made_anew_stays(tmp_path: Path) -> None:

@@ -1,13 +1,34 @@
-"""What every group of rows on docs/evidence/performance.md shares: a row, and how times are taken."""
+"""What the programs share: where pages go, a row of docs/evidence/performance.md, and how times are taken."""
 
 from __future__ import annotations
 
+import argparse
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
+
+
+def out_folder(text: str) -> Path:
+    """Make the folder of ``--out`` before the work, as after it there would be nowhere to write what was found.
+
+    Raises
+    ------
+    ArgumentTypeError
+        It cannot be made, or nothing can be written there.
+    """
+    path = Path(text)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{path}: expected a folder, or room for one: {error.strerror}") from error
+    if not os.access(path, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{path}: expected a folder that can be written")
+    return path
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from wetread.evidence.figures import out_folder
 from wetread.evidence.hospital import Template, templates
 from wetread.evidence.node import Served, serving
 from wetread.evidence.peak import Arrival, Pacs, Sent, drained, rules, send
@@ -145,7 +146,7 @@ def page(found: dict[str, Any]) -> str:
 def main() -> None:
     """Measure, and write page and figures; exit 1 if the 99th percentile is more than doubled."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("docs/evidence"))
+    parser.add_argument("--out", type=out_folder, default="docs/evidence")
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--films", type=int, default=10, help="a round, idle and full each")
     parser.add_argument("--models", type=Path, default=shipped_models())
@@ -159,7 +160,6 @@ def main() -> None:
         "the film is one real film under other UIDs, the queue CT phantoms of 60 slices",
         **measure(given.models, given.rounds, given.films),
     }
-    given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "lanes.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     (given.out / "lanes.md").write_text(page(found), encoding="utf-8")
     sys.stdout.write(page(found))

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from wetread.evidence.figures import out_folder
 from wetread.evidence.hospital import Template, small_film
 from wetread.evidence.lanes import Bench, bench_of, cuts
 from wetread.evidence.peak import Memory, drained
@@ -173,7 +174,7 @@ def page(found: dict[str, Any]) -> str:
 def main() -> None:
     """Measure, and write page and figures; exit 1 if something acknowledged has no result."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("docs/evidence"))
+    parser.add_argument("--out", type=out_folder, default="docs/evidence")
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--films", type=int, default=40, help="STAT films on the idle node")
     parser.add_argument("--models", type=Path, default=shipped_models())
@@ -184,7 +185,6 @@ def main() -> None:
         "machine": machine(),
         **measure(given.models, given.minutes, given.films),
     }
-    given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "overload.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     (given.out / "overload.md").write_text(page(found), encoding="utf-8")
     sys.stdout.write(page(found))

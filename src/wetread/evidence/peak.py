@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from wetread.evidence.figures import out_folder
 from wetread.evidence.hospital import Template, templates
 from wetread.evidence.node import Served, serving
 from wetread.infer.machine import machine
@@ -292,7 +293,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
 def main() -> None:
     """Run the peak, and write page, picture and numbers; exit 1 if anything did not come back."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("docs/evidence"))
+    parser.add_argument("--out", type=out_folder, default="docs/evidence")
     parser.add_argument("--hours", type=float, default=2.0)
     parser.add_argument("--rate", type=float, default=400.0, help="studies an hour, in the mean")
     parser.add_argument("--squeeze", type=float, default=8.0, help="times faster than the hospital's clock")
@@ -308,7 +309,6 @@ def main() -> None:
         "squeeze": given.squeeze,
         **run(plan(given.hours, given.rate), given.squeeze, given.models),
     }
-    given.out.mkdir(parents=True, exist_ok=True)
     draw(found, given.out / "peak.svg")
     (given.out / "peak.md").write_text(page(found), encoding="utf-8")
     numbers = {key: value for key, value in found.items() if key != "course"}

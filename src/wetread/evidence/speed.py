@@ -26,7 +26,7 @@ import numpy as np
 from wetread import acquire, infer, pipeline
 from wetread.evidence import doors, receiving, stored
 from wetread.evidence import models as of_models
-from wetread.evidence.figures import Figure, p95, times_ms
+from wetread.evidence.figures import Figure, out_folder, p95, times_ms
 from wetread.evidence.film import film_for_every_model
 from wetread.infer.engine import loader
 from wetread.infer.machine import machine
@@ -269,11 +269,10 @@ def page(figures: list[Figure]) -> str:
 def main() -> None:
     """Measure, and write the page and its numbers."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("docs/evidence"))
+    parser.add_argument("--out", type=out_folder, default="docs/evidence")
     parser.add_argument("--runs", type=int, default=25)
     given = parser.parse_args()
     figures = measure(given.runs)
-    given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "performance.md").write_text(page(figures), encoding="utf-8")
     rows = {"machine": machine(), "figures": [asdict(figure) for figure in figures]}
     (given.out / "performance.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")

@@ -16,6 +16,7 @@ from wetread.evidence.dicom.archive import Archive, archive
 from wetread.evidence.dicom.chance import case
 from wetread.evidence.dicom.readers import read_back
 from wetread.evidence.dicom.validators import ALLOWED, judged
+from wetread.evidence.figures import out_folder
 from wetread.infer.machine import machine
 from wetread.report.context import KINDS
 
@@ -107,7 +108,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m wetread.evidence.dicom")
     parser.add_argument("--results", type=int, default=RESULTS)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=out_folder)
     given = parser.parse_args(arguments)
     told = Counter[str]()
     with archive() as pacs, ThreadPoolExecutor(given.workers) as pool:

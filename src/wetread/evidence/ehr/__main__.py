@@ -6,10 +6,10 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from wetread.evidence.ehr import fhir, hostile, patients
 from wetread.evidence.ehr.page import Section, write
+from wetread.evidence.figures import out_folder
 
 SECTIONS: dict[str, Callable[[], Section]] = {
     "fhir": fhir.run,
@@ -21,7 +21,7 @@ SECTIONS: dict[str, Callable[[], Section]] = {
 def main() -> int:
     """Run the sections; return 1 if a promise does not hold."""
     asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--out", type=Path, default=Path("docs/evidence"))
+    asked.add_argument("--out", type=out_folder, default="docs/evidence")
     asked.add_argument("--only", choices=sorted(SECTIONS), action="append")
     given = asked.parse_args()
     logging.getLogger("wetread").setLevel(logging.CRITICAL)

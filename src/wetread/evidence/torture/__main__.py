@@ -10,6 +10,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from wetread.evidence.figures import out_folder
 from wetread.evidence.torture import powercut
 from wetread.evidence.torture.checks import Check
 from wetread.evidence.torture.lives import Plan, Torture
@@ -39,7 +40,7 @@ def say(line: str) -> None:
 def main() -> int:
     """Run both campaigns, write the page and its numbers."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("docs/evidence"))
+    parser.add_argument("--out", type=out_folder, default="docs/evidence")
     parser.add_argument("--kills", type=int, default=234)
     parser.add_argument("--cuts", type=int, default=200)
     parser.add_argument("--before", type=int, default=10_000, help="objects in the store before the first life")
@@ -55,7 +56,6 @@ def main() -> int:
         found = torture.run()
         cuts, more = cutting.result()
     told = numbers(plan, torture.seen, cuts, [*found, *more])
-    given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "torture.md").write_text(page(told), encoding="utf-8")
     (given.out / "torture.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
     sys.stdout.write(json.dumps(told, indent=2) + "\n" if given.json else page(told))

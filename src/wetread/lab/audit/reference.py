@@ -70,10 +70,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("WETREAD_DATA", "../shared/data")))
     parser.add_argument("--out", type=Path, default=Path("docs/evidence"))
     given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)  # before the work: after it there would be nowhere to write
     plan = tomllib.loads(PLAN.read_text(encoding="utf-8"))["audit"]
     found = [(str(table["title"]), run(given.data, table)) for table in plan]
     plant = [str(table["title"]) for table in plan if table.get("plant")]
-    given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "audit.md").write_text(page(found, plant), encoding="utf-8")
     figures = {title: {k: v for k, v in one.document().items() if k != "pairs"} for title, one in found}
     write_json(given.out / "audit.json", figures, ensure_ascii=False)

@@ -210,6 +210,14 @@ PACS = 'ae_title = "P"\nhost = "h"\nport = 104\n'
         (f"[[destinations]]\n{PACS}tls_key = 5", "tls_key: expected text, got 5"),
         ('[[peers]]\nae_title = "P"\naddresses = [1]', "addresses: expected text or a list of texts"),
         ("destinations = 5", "setting destinations: expected text, or tables ..destinations.. .*, got int"),
+        (
+            f"[destinations]\n{PACS}",
+            "setting destinations: expected text, or tables ..destinations.. .*, got one table .destinations",
+        ),
+        (
+            f"[[destinations]]\n{PACS}[[destinations]]\n{PACS}documents = 'SC'",
+            "destinations: expected each once, got P@h:104 twice; name it once with all its documents",
+        ),
         ("peers = [[1]]", "setting peers: expected text, or tables ..peers.. .*, got list"),
     ],
 )

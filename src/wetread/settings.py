@@ -622,11 +622,11 @@ def _records(name: str, kind: type[Any], parse: Callable[[str], Any]) -> Callabl
 
     def parsed(raw: Any) -> tuple[Any, ...]:
         items = [part.strip() for part in raw.split(",") if part.strip()] if isinstance(raw, str) else raw
-        wrong = [raw] if not isinstance(items, list | tuple) else items
-        if other := [type(one).__name__ for one in wrong if not isinstance(one, kind | str | Mapping)]:
-            raise SettingsError(
-                f"setting {name}: expected text, or tables [[{name}]] in a settings file, got {other[0]}"
-            )
+        listed = isinstance(items, list | tuple)
+        other = [type(one).__name__ for one in (items if listed else ()) if not isinstance(one, kind | str | Mapping)]
+        if other or not listed:
+            got = f"one table [{name}]" if isinstance(raw, Mapping) else (*other, type(raw).__name__)[0]
+            raise SettingsError(f"setting {name}: expected text, or tables [[{name}]] in a settings file, got {got}")
         return tuple(_record(f"{name}, number {number}", one, kind, parse) for number, one in enumerate(items, 1))
 
     return parsed
@@ -671,6 +671,15 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "fhir": _fhir,
     "fhir_systems": _systems,
 }
+
+
+def _check_destinations(settings: Settings) -> None:
+    """Refuse a destination that stands there twice: only what the last of them asks for would go there."""
+    names = [one.names[0] for one in settings.destinations]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise SettingsError(
+            f"destinations: expected each once, got {twice[0]} twice; name it once with all its documents"
+        )
 
 
 def _check_routes(settings: Settings) -> None:
@@ -765,8 +774,8 @@ def load(
     Raises
     ------
     SettingsError
-        An unknown name, a value of the wrong type, a rule that names a destination that there is
-        not, or a file that cannot be read.
+        An unknown name, a value of the wrong type, a destination that stands there twice, a rule
+        that names one that there is not, or a file that cannot be read.
     """
     environ = os.environ if environ is None else environ
     kinds = {item.name: item.type for item in fields(Settings)}
@@ -783,6 +792,7 @@ def load(
     if unknown:
         raise SettingsError(f"unknown setting {unknown[0]!r}; known are {', '.join(kinds)}")
     made = replace(Settings(), **{name: _value(name, kinds[name], value) for name, value in raw.items()})
+    _check_destinations(made)
     _check_routes(made)
     _check_alerts(made)
     if any(one.protocol not in ("dimse", "fhir") for one in made.worklists):

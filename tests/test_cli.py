@@ -778,6 +778,7 @@ def test_doctor_says_why_a_node_would_not_start(models: Path, tmp_path: Path, mo
     assert bad(dataclasses.replace(good, viewer=tmp_path / "nowhere")) == ["viewer"]
     assert bad(dataclasses.replace(good, state=file)) == bad(dataclasses.replace(good, state=file / "state"))
     assert bad(dataclasses.replace(good, state=file)) == ["state folder"]
+    assert bad(dataclasses.replace(good, min_free_bytes=1 << 62)) == ["state folder"]  # it would answer 0xA700
     assert bad(dataclasses.replace(good, index_url="postgresql://db.example/index")) == ["psycopg"]
     assert bad(dataclasses.replace(good, otlp_endpoint="http://127.0.0.1:4318")) == sorted(gone)[:1]
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -132,8 +132,11 @@ def _state(settings: Settings) -> Iterator[Row]:
     place = settings.state_dir
     parent = next(folder for folder in [place, *place.parents] if folder.exists())
     ok = parent.is_dir() and os.access(parent, os.W_OK)
-    free = shutil.disk_usage(parent).free // (1 << 20)
-    yield Row("state folder", ok, f"{place}, {free} MiB free", "" if ok else "name another with --state")
+    free, least = shutil.disk_usage(parent).free, settings.min_free_bytes
+    remedy = "" if ok else "name another with --state"
+    if ok and free < least:
+        remedy = f"below min_free_bytes, {least >> 20} MiB, a node takes no object (0xA700); make room"
+    yield Row("state folder", not remedy, f"{place}, {free >> 20} MiB free", remedy)
     profile = infer.read_profile(settings.profile_path)
     rows = {(row.device_uid, row.engine) for row in profile.rows}
     found = f"{len(rows)} builds measured on this host" if rows else profile.stale or "nothing measured on this host"

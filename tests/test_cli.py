@@ -243,6 +243,18 @@ def test_a_closed_output_ends_nothing(run: Run, monkeypatch: pytest.MonkeyPatch)
     assert run("models")[::2] == (0, "")
 
 
+@pytest.mark.parametrize("text", ["foo", "2026-11-28", "20261131", "2026113", "-", "20260101-2026"])
+@pytest.mark.parametrize("verb", ["pull", "worklist"])
+def test_a_date_is_one_before_an_archive_is_asked(run: Run, verb: str, text: str) -> None:
+    code, _, err = run(verb, "PACS@127.0.0.1:1", "--date", text)
+    assert (code, f"or a range such as 20250101-20261128, got '{text}'" in err) == (2, True)
+
+
+@pytest.mark.parametrize("text", ["20261128", "-20261128", "20250101-", "20250101-20261128"])
+def test_a_date_may_be_a_range(run: Run, text: str) -> None:
+    assert run("pull", "PACS@127.0.0.1:1", "--date", text, "--patient", "1")[0] == 1  # nobody answers there
+
+
 def test_steps_are_scheduled_on_worklists_of_dicom_only(run: Run) -> None:
     code, _, err = run("worklist", "EHR@fhir+https://ehr.example/fhir")
     assert code == 2

@@ -103,6 +103,19 @@ def proven(place: Destination, files: Sequence[Path], named: Sequence[Path]) -> 
     return items
 
 
+def date_of(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
+    """A date or a range of them as DICOM has it; what an archive makes of another text nobody knows."""
+    days = [day for day in text.split("-", 1) if day]
+    try:
+        for day in days:
+            time.strptime(day, "%Y%m%d")
+    except ValueError:
+        days = [""]
+    if text and (not days or any(len(day) != 8 for day in days)):
+        raise click.BadParameter(f"expected 20261128, or a range such as 20250101-20261128, got {text!r}")
+    return text
+
+
 #: What selects a study of an archive, and its DICOM keyword.
 SELECTS = {
     "study": "StudyInstanceUID",
@@ -118,7 +131,12 @@ SELECTS = {
 @click.option("--study", default="", help="Study Instance UID.")
 @click.option("--accession", default="", help="Accession number.")
 @click.option("--patient", default="", help="Patient ID; its studies, priors too.")
-@click.option("--date", default="", help="Study Date: 20261128, or a range such as 20250101-20261128 or -20261128.")
+@click.option(
+    "--date",
+    default="",
+    callback=date_of,
+    help="Study Date: 20261128, or a range such as 20250101-20261128 or -20261128.",
+)
 @click.option("--modality", default="", help="Only studies with this modality.")
 @click.option("--most", default=20, show_default=True, help="With more studies than these nothing is pulled.")
 @click.option("--to", "folder", type=click.Path(path_type=Path), help="Into this folder; without it, into the node.")
@@ -194,7 +212,12 @@ STEPS = {
 
 @commands.command()
 @click.argument("archive")
-@click.option("--date", default="", help="20261128, a range such as 20261128-20261205, or any; without it, today.")
+@click.option(
+    "--date",
+    default="",
+    callback=lambda context, option, text: text if text == "any" else date_of(context, option, text),
+    help="20261128, a range such as 20261128-20261205, or any; without it, today.",
+)
 @click.option("--modality", default="", help="Only steps of this modality.")
 @click.option("--station", default="", help="Only steps for the device with this AE title.")
 @click.option("--accession", default="", help="Only those of this accession number, of any date.")

@@ -285,6 +285,12 @@ def test_provider_that_is_not_there_does_not_answer_from_the_processor(
     assert nvidia.failure("cuda", (1,), RuntimeError("device lost")).code == "ENGINE-FAILED"
 
 
+def test_openvino_answers_where_its_graphs_cannot_be_kept(model: infer.Model, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    data = model.build("fp32").path.read_bytes()
+    assert engine.loader("openvino")(data, "fp32", 1, tmp_path / "file" / "compiled").name == "openvino"
+
+
 def test_openvino_without_such_a_device_says_so(model: infer.Model) -> None:
     data = model.build("fp32").path.read_bytes()
     with pytest.raises(EngineError, match="openvino-gpu cannot compile"):

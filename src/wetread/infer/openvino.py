@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 from importlib.metadata import version
@@ -87,7 +88,9 @@ def load(
         options["ENABLE_CPU_PINNING"] = False
         options |= {"INFERENCE_NUM_THREADS": threads} if threads else {}
     if cache is not None:
-        options["CACHE_DIR"] = str(cache)
+        with contextlib.suppress(OSError):  # without a folder that can be made it compiles each time, and as well
+            cache.mkdir(parents=True, exist_ok=True)
+            options["CACHE_DIR"] = str(cache)
     name = "openvino" if device == "CPU" else "openvino-gpu"
     try:
         core = openvino.Core()

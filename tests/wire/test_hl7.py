@@ -72,6 +72,11 @@ def test_segments_may_end_with_line_feeds(end: bytes) -> None:
     assert len(parse(ORDER.replace(b"\r", end)).segments) == 4
 
 
+@pytest.mark.parametrize("last", [b"\r", b"\r\n", b"\n\r", b""])
+def test_lines_may_end_otherwise_than_the_message(last: bytes) -> None:
+    assert len(parse(ORDER.rstrip(b"\r").replace(b"\r", b"\n") + last).segments) == 4
+
+
 def test_a_line_feed_in_a_value_begins_no_segment() -> None:
     message = parse(b"MSH|^~\\&|A\rNTE|1||one\nPID|1||999\r")
     assert message.first("PID") is None

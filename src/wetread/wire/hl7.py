@@ -196,8 +196,8 @@ class Message:
 def parse(data: bytes) -> Message:
     """Parse one message.
 
-    Segments end with CR.  Where there is no CR at all, LF is taken for it; a LF behind a CR is ignored, and any other
-    is part of a value.
+    Segments end with CR.  Where there is no CR but at the end, LF is taken for it; a LF behind a CR is ignored, and any
+    other is part of a value.
 
     Parameters
     ----------
@@ -212,7 +212,7 @@ def parse(data: bytes) -> Message:
     """
     syntax = _syntax(data)
     text = _decoded(data, syntax.codec)
-    text = text.replace("\r\n", "\r") if "\r" in text else text.replace("\n", "\r")
+    text = text.replace("\r\n", "\r") if "\r" in text.rstrip("\r\n") else text.replace("\n", "\r")
     if text.count("\r") > MOST_SEGMENTS:
         raise BadMessage(Condition.SEGMENT_SEQUENCE, f"expected at most {MOST_SEGMENTS} segments, got more")
     return Message(tuple(_segments(text, syntax)), syntax)

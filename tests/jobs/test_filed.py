@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
@@ -12,8 +13,11 @@ import pytest
 from tests.jobs.test_flow import Clock
 from tests.jobs.test_store import admit, arrive, store, take
 from tests.wire.ehr import Ehr, ack, ehr
+from wetread.errors import BadInput
 from wetread.jobs.delivery import Outbox
+from wetread.jobs.desk import Desk
 from wetread.jobs.retry import Backoff
+from wetread.jobs.states import State
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
 from wetread.records import Document, Filed
@@ -88,6 +92,24 @@ def test_what_is_signed_is_not_followed_by_what_is_not(store: Store, delivered: 
     while following := deliver(store):
         sent += following
     assert sent == [*([] if delivered else ["preliminary", "final"]), "other film", "corrected"]
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_what_was_given_up_does_not_follow_what_is_newer(store: Store, tmp_path: Path, signed: bool) -> None:
+    """Though a person tries it again."""
+    read(store, oru("preliminary", "A", "film"), oru("other film", "A", "film 2"))
+    for _ in range(2):
+        (first, *_) = store.parcels.waiting(EHR, frozenset(), 9)
+        store.parcels.rejected(first, 0xC000, dead=True)
+    read(store, oru("newer", "A", "film", signed=signed))
+    assert deliver(store) == []
+    with closing(Desk(tmp_path / "state", str(store._index.engine.url) if store.shared else "")) as desk:
+        assert desk.retry(1) is State.READ
+        assert waiting(store) == ["other film"]
+        assert deliver(store) == []
+        assert desk.jobs(State.FAILED)[0]["dead"] == 1
+        with pytest.raises(BadInput, match="got newer ones"):
+            desk.retry(1)
 
 
 def message(control: str, patient: str) -> Document:

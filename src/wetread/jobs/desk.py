@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Select, case, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, case, delete, exists, func, select, update
 
 from wetread.errors import REFUSALS, BadInput
 from wetread.jobs import failpoints
@@ -124,6 +124,8 @@ class Desk:
     def retry(self, job: int) -> State:
         """Send what was given up or blocked again, and read a study again whose reading failed.
 
+        What a record got something newer about stays given up.
+
         Returns
         -------
         State
@@ -149,7 +151,7 @@ class Desk:
         again = connection.execute(
             update(outbox)
             .where(outbox.c.job == job, outbox.c.state.in_((Delivery.DEAD, Delivery.BLOCKED)))
-            .where(outbox.c.job.not_in(select(removed.c.job)))
+            .where(outbox.c.job.not_in(select(removed.c.job)), ~_followed())
             .values(state=Delivery.QUEUED, tries=0, status=0, reason="")
         ).rowcount
         if state is State.FAILED:
@@ -165,7 +167,8 @@ class Desk:
         if connection.scalars(last).first() == "delivery-failed":
             if not documents:
                 raise BadInput(
-                    f"job {job}: expected documents that were given up, got none: they were canceled or deleted"
+                    f"job {job}: expected documents that were given up, got none: they were canceled or deleted, "
+                    "or the destination got newer ones"
                 )
             move(connection, job, State.READ, self._index.now())
             return State.READ
@@ -317,6 +320,15 @@ def _way(row: Any) -> Row:
     """How something fares on its way to a destination."""
     told = {key: getattr(row, key) for key in ("destination", "state", "tries", "reason")}
     return told | {"status": f"0x{row.status:04X}"}
+
+
+def _followed() -> ColumnElement[bool]:
+    """What a record got something newer about since: it would take it for the last word."""
+    mine, newer, way = documents.alias(), documents.alias(), outbox.alias()
+    same = (newer.c.about == mine.c.about) & (newer.c.about != "") & (newer.c.kind == mine.c.kind)
+    later = (newer.c.id > mine.c.id) & (newer.c.signed >= mine.c.signed)
+    sent = (way.c.destination == outbox.c.destination) & (way.c.state == Delivery.SENT)
+    return exists().where(mine.c.id == outbox.c.document, same, later, way.c.document == newer.c.id, sent)
 
 
 def _undecided(job: int) -> Select[Any]:

@@ -72,6 +72,20 @@ def test_a_blob_that_is_gone_is_said(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_file_that_is_no_blob_is_left_alone(tmp_path: Path) -> None:
+    """As rsync leaves it, when the folder was restored and that was cut off."""
+    store = Store(tmp_path)
+    admit(store, arrive(store))
+    store.close()
+    strays = [tmp_path / part / "00" / ".00c1.Xy12Z3" for part in ("spool", "made")]
+    for stray in strays:
+        stray.write_bytes(b"cut off")
+    store = Store(tmp_path)
+    assert store.found == Found()
+    assert all(stray.exists() for stray in strays)
+    store.close()
+
+
 def test_other_bytes_of_what_was_deleted_are_no_sign_of_damage(tmp_path: Path) -> None:
     """The process ends before it discards them."""
     store = Store(tmp_path)

@@ -192,9 +192,9 @@ class Spool:
             leftover.unlink()
 
     def digests(self) -> Iterator[str]:
-        """Yield the names of all blobs."""
+        """Yield the names of all blobs; other files, such as a backup leaves that was cut off, are none."""
         for folder in FOLDERS:
-            yield from os.listdir(self.root / folder)
+            yield from (name for name in os.listdir(self.root / folder) if len(name) == 64 and name.startswith(folder))
 
     def path(self, digest: str) -> Path:
         """Where a blob lies."""

@@ -14,6 +14,7 @@ from tests.wire.objects import film
 from wetread.errors import StoreError
 from wetread.jobs.instances import Effect
 from wetread.jobs.opening import Found
+from wetread.jobs.spool import Spool, UnreadableBlob
 from wetread.jobs.states import State
 from wetread.jobs.store import Store
 from wetread.wire.notices import Commitment
@@ -69,6 +70,33 @@ def test_a_blob_that_is_gone_is_said(tmp_path: Path) -> None:
     assert store.found is not None
     assert store.found.missing == 1
     assert store.overview.audits() == [("blobs-amiss", None, {"adopted": 0, "damaged": 0, "missing": 1})]
+    store.close()
+
+
+def test_blobs_that_the_disk_does_not_give_keep_no_other_from_a_new_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    admit(store, *(arrive(store, f"1.{n}.1", f"1.{n}") for n in range(3)))
+    store.studies.complete("1.0")
+    store.studies.finish(take(store), [(sr("1.9.1", film("1.0", "1.9.1")), {})], "")
+    bad = {next(blobs.digests()) for blobs in (store.spool, store.made)}
+    store.close()
+    lose(tmp_path / "index.sqlite")
+    get = Spool.get
+
+    def broken(self: Spool, digest: str) -> bytes:
+        if digest in bad:
+            raise UnreadableBlob("spool: blob cannot be read: Input/output error")
+        return get(self, digest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Spool, "get", broken)
+        store = Store(tmp_path)
+    assert store.found == Found(rebuilt=True, adopted=2, removed=1, damaged=1)
+    store.close()
+    store = Store(tmp_path)
+    assert store.found == Found(adopted=1)  # the disk gives it again
     store.close()
 
 

@@ -23,7 +23,7 @@ from wetread.jobs.instances import Arrival, Effect, Instances
 from wetread.jobs.lanes import facts_of, lane_of
 from wetread.jobs.matching import identity_of
 from wetread.jobs.moves import note
-from wetread.jobs.spool import DamagedBlob, Spool, sync_folder
+from wetread.jobs.spool import DamagedBlob, Spool, UnreadableBlob, sync_folder
 from wetread.jobs.tables import described, documents, instances, jobs, removed
 from wetread.records import Sender
 from wetread.wire.glance import glance, series_of
@@ -104,7 +104,7 @@ class Found:
     rebuilt: bool = False  # the index was lost or damaged
     adopted: int = 0  # objects that the index did not know
     removed: int = 0  # documents that the index did not know, made again; objects that it had forgotten
-    damaged: int = 0  # blobs whose bytes have changed, or that are no objects
+    damaged: int = 0  # blobs whose bytes have changed, that are no objects, or that the disk does not give
     missing: int = 0  # blobs that the index knows and that are gone
 
 
@@ -241,6 +241,10 @@ def _arrivals(spool: Spool, digests: Iterable[str], found: Found) -> Iterator[Ar
             spool.set_aside(digest)
             found.damaged += 1
             continue
+        except UnreadableBlob as error:  # it stays where it is, and the next start takes it in
+            log.error("blob unreadable", extra={"reason": str(error)})
+            found.damaged += 1
+            continue
         uids = (known.sop_class_uid, known.sop_instance_uid, known.study_uid)
         seen = glance(body, head.transfer_syntax)
         lane = lane_of(facts_of(seen, Sender()), ())  # who sent it is not known any more
@@ -286,7 +290,7 @@ def _own(index: Index, made: Spool, written: set[str]) -> set[str]:
                 data = made.get(digest)
                 head = meta(data)
                 study = identify(memoryview(data)[head.offset :], head.transfer_syntax).study_uid
-            except (DamagedBlob, BadInput):  # damaged, or no DICOM object: it is made again
+            except (DamagedBlob, UnreadableBlob, BadInput):  # damaged, or no DICOM object: it is made again
                 continue
             if study in of_study:
                 values = {"kind": "OLD", "name": "", "sop_instance_uid": head.sop_instance_uid, "digest": digest}

@@ -19,7 +19,7 @@ from pydicom.data import get_testdata_file
 from tests import toy
 from tests.infer.faulty import Faulty
 from wetread import acquire, explain, pipeline, report
-from wetread.errors import DocumentError, EngineError
+from wetread.errors import DocumentError, EngineError, ModelError
 from wetread.evidence.film import film_for_every_model, real_film
 from wetread.infer.host import Rest
 from wetread.records import Circumstances, Document, Reading, Result, Tensor
@@ -538,3 +538,14 @@ def test_what_was_made_of_images_is_not_answered(reader: pipeline.Reader) -> Non
     (refused,) = reader.read_blobs([("capture.dcm", target.getvalue())])
     assert refused.result.refusal is not None
     assert refused.result.refusal.code == "SECONDARY-IMAGE"
+
+
+@pytest.mark.parametrize(("scheme", "told"), [("SNOMED", "coding scheme"), ("99A\\\\B", "backslash")])
+def test_a_model_whose_code_no_document_can_hold_is_refused_at_the_start(
+    scheme: str, told: str, tmp_path: Path
+) -> None:
+    folder = toy.make_models(tmp_path / "models")
+    declared = next(folder.glob("*pneumonia*")) / "model.toml"
+    declared.write_text(declared.read_text().replace('scheme = "SCT"', f'scheme = "{scheme}"'))
+    with pytest.raises(ModelError, match=rf"pneumonia.*label pneumonia.*{told}"):
+        pipeline.open_reader(Settings(models=folder, state=tmp_path / "state"))

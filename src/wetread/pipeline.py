@@ -444,7 +444,7 @@ def open_reader(
     Raises
     ------
     ModelError
-        A model folder must not be loaded, or the folder holds none.
+        A model folder must not be loaded, or the folder holds none; or no document can hold a label's code.
     EngineError
         No installed engine runs a model.
     SettingsError
@@ -460,6 +460,10 @@ def open_reader(
             expected = ", ".join(sorted(known))
             raise SettingsError(f"routes, {rule.label}: models: expected some of {expected}, got {name!r}")
     models = infer.holding(models)
+    for model in models:
+        for label in model.labels:
+            if why := report.unfit(label.code):  # else every reading would end without a document
+                raise ModelError(f"model {model.id}, label {label.name}: expected a code that DICOM can hold: {why}")
     wanted = models if images is None else _for(models, images)
     loaded = infer.open_all(wanted, infer.read_profile(settings.profile_path), settings)
     return Reader(loaded, settings, turns or Turns(), decoder, models)

@@ -31,6 +31,7 @@ from wetread.report.problem import Problem
 from wetread.report.revision import Earlier, earlier, revision
 from wetread.report.summary import encoded as encoded_summary
 from wetread.report.summary import summary
+from wetread.report.values import unfit
 from wetread.wire.hl7 import UTF_8
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "revision",
     "site_of",
     "summary",
+    "unfit",
 ]
 
 

@@ -19,7 +19,7 @@ from pydicom.valuerep import format_number_as_ds
 
 from wetread.records import Code
 from wetread.report import codes
-from wetread.report.elements import Item, entry_of, get, name_of, walk
+from wetread.report.elements import Item, entry_of, get, item, name_of, walk
 from wetread.report.problem import Problem
 
 _VR = "PS3.5 Section 6.2"
@@ -181,6 +181,11 @@ def _code(where: str, code: Item) -> Iterator[Problem]:
     known = _VALUES.get((scheme, meaning.lower()))
     if known is not None and scheme not in ("UCUM", "RFC5646") and known != value:
         yield Problem(where, f"expected code {known} of {scheme} for its meaning, got {value}", "PS3.16 Annex D")
+
+
+def unfit(code: Code) -> str:
+    """Say why no document may hold a code of a model; "" where every one may."""
+    return "; ".join(str(one) for one in problems(item(ConceptCodeSequence=codes.coded(code)), {}))
 
 
 def _items(where: str, tag: int, items: list[Item]) -> Iterator[Problem]:

@@ -15,9 +15,10 @@ import numpy.typing as npt
 import onnx
 import pydicom
 import pytest
+from pydicom import uid
 from pydicom.dataset import Dataset
 
-from tests import slices, toy
+from tests import phantoms, slices, toy
 from tests.infer.faulty import Faulty
 from wetread import pipeline
 from wetread.errors import NotRead
@@ -49,6 +50,17 @@ def textured(volume: slices.Ints) -> slices.Ints:
     """The volume with a grain that no model sees: air is no single value."""
     grain = np.random.default_rng(0).integers(0, 60, volume.shape).astype(np.int16)
     return np.where(volume == -1000, volume + grain, volume)
+
+
+def cine(body_part: str) -> Dataset:
+    """Frames in a class of which nobody knows that they are slices."""
+    return phantoms.make_film(
+        ball().astype(np.int64) + 1024,
+        bits=(16, 16, 15),
+        modality="CT",
+        SOPClassUID=uid.UltrasoundMultiFrameImageStorage,
+        BodyPartExamined=body_part,
+    )
 
 
 def overlap(mask: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> float:
@@ -310,6 +322,8 @@ CORONAL = slices.Frame(np.array([-30.0, -40, 60]), np.array([1.0, 0, 0]), np.arr
         ),
         (slices.series(ball(radius=4.0), modality="MR", **T1), "IMPLAUSIBLE-MASK"),
         (slices.series(ball(), BodyPartExamined=None)[:3] + slices.series(ball())[4:], "MISSING-SLICES"),
+        ([cine("CHEST")], "MULTI-FRAME"),
+        ([cine("HEAD")], "MULTI-FRAME"),
     ],
 )
 def test_what_no_model_reads_is_refused_with_a_code(reader: pipeline.Reader, parts: list[Dataset], code: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests import phantoms, toy
@@ -44,6 +45,7 @@ def test_patients_of_the_age_are_read(model: Model, image: Image, ages: tuple[in
         (CHILDREN, {"ages": ()}, "MISSING-TAG"),
         (Intended(field_mm=17.0), {}, "SMALL-FIELD"),
         (Intended(field_mm=16.0), {"spacing_mm": None}, "MISSING-TAG"),
+        (Intended(), {"pixels": np.zeros((9, 96, 80), np.uint8)}, "MULTI-FRAME"),
     ],
 )
 def test_others_are_not(model: Model, image: Image, intended: Intended, changes: dict[str, Any], code: str) -> None:

@@ -22,9 +22,12 @@ def check_fit(model: Model, image: Image) -> None:
     Raises
     ------
     NotRead
-        SECONDARY-IMAGE, TOO-FEW-SLICES, SMALL-FIELD or OUTSIDE-AGE; MISSING-TAG where body
+        MULTI-FRAME, SECONDARY-IMAGE, TOO-FEW-SLICES, SMALL-FIELD or OUTSIDE-AGE; MISSING-TAG where body
         part, spacing or age is not known and the model depends on it.
     """
+    if len(image.pixels) > 1 and image.directions is None:
+        told = f"expected one frame, or slices that tell their place, got {len(image.pixels)}."
+        raise _unfit(model, "MULTI-FRAME", told)
     if image.secondary and not model.series.secondary:
         raise _unfit(model, "SECONDARY-IMAGE", "it was computed from other images.")
     if not image.body_part and model.series.needs_body_part:

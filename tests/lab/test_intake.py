@@ -219,6 +219,39 @@ def test_onnx_of_another_layout_answers_the_same(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, expected[:, 2:], atol=1e-6)
 
 
+def test_a_graph_that_answers_nothing_but_zero_is_taken_in(tmp_path: Path) -> None:
+    onnx.save_model(
+        graph(weights=[numpy_helper.from_array(np.zeros((1, 3), np.float32), "w")]), str(tmp_path / "a.onnx")
+    )
+    told = describe(tmp_path / "told.toml", "classification", GRAPH.replace("probabilities", "logits"))
+    model = onnx.load_model(str(tmp_path / "a.onnx"))
+    del model.graph.node[-1]
+    model.graph.output[0].name = "scores"
+    onnx.save_model(model, str(tmp_path / "a.onnx"))
+    told.write_text(told.read_text().replace('"dense"', '"scores"'))
+    made = take_in(tmp_path / "a.onnx", told, tmp_path / "models")
+    assert not answers(made, np.ones((1, 1, 64, 64), np.float32))["logits"].any()
+
+
+@pytest.mark.parametrize("shape", [[0, 3], [0, 3, 1, 1]], ids=["no place", "three channels for one label"])
+def test_a_map_that_is_none_is_refused(tmp_path: Path, shape: list[int]) -> None:
+    model = graph()
+    size = numpy_helper.from_array(np.array(shape, np.int64), "size")
+    model.graph.initializer.append(size)
+    model.graph.node.append(helper.make_node("Reshape", ["scores", "size"], ["heat"]))
+    model.graph.output.append(helper.make_tensor_value_info("heat", TensorProto.FLOAT, ["n", *shape[1:]]))
+    onnx.save_model(model, str(tmp_path / "net.onnx"))
+    told = describe(tmp_path / "told.toml", "classification", f'{GRAPH}\nmap = "heat"')
+    with pytest.raises(ModelError, match=r"expected a map of shape \(1, 1, y, x\), .* leave \[graph\] map out"):
+        take_in(tmp_path / "net.onnx", told, tmp_path / "models")
+
+
+def unreadable() -> onnx.ModelProto:
+    """A name of the right length that is no text."""
+    model = graph()
+    return onnx.ModelProto.FromString(model.SerializeToString().replace(b"Softmax", b"Soft\x93ax"))
+
+
 def external() -> onnx.ModelProto:
     model = graph()
     weight = model.graph.initializer[0]
@@ -279,6 +312,7 @@ HOSTILE_GRAPHS: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     ),
     "an unknown operator": (lambda: graph([helper.make_node("Shell", ["input"], ["dense"])]), "ai.onnx::Shell"),
     "an old operator set": (lambda: graph(opset=9), "opset"),
+    "an operator that is no text": (unreadable, "names in UTF-8"),
     "another grid": (lambda: graph(shape=["n", 32, 32, 1]), "by the recipe"),
     "a fixed batch": (lambda: graph(shape=[8, 64, 64, 1]), "by the recipe"),
 }

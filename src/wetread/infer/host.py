@@ -255,7 +255,7 @@ def _check_channels(model: Model, build: Build, outputs: dict[str, Tensor], imag
     needed = [*([model.mask_output] if model.segments else []), *(["logits"] if model.classifies else [])]
     for name in (*needed, *(["map"] if "map" in outputs else [])):
         shape = outputs[name].shape if name in outputs else ()
-        if shape[:2] != (images, len(model.labels)):
+        if shape[:2] != (images, len(model.labels)) or (name == "map" and len(shape) != 4):
             raise ModelError(
                 f"model {model.id} build {build.name}: expected an output {name} with one channel a label, "
                 f"({images}, {len(model.labels)}, ...), got {shape or sorted(outputs)}"

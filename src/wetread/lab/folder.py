@@ -173,7 +173,7 @@ def _answered(stored: NDArray[np.floating], files: Mapping[str, Path]) -> tuple[
         for output, value in answers[0].items():
             arrays[f"{name}/{output}"] = _packed(value)
             spread = max(float(np.abs(other[output] - value).max()) for other in answers)
-            worst = max(worst, spread / float(np.abs(value).max()))
+            worst = max(worst, spread / max(float(np.abs(value).max()), 1e-6))
     return worst, arrays
 
 

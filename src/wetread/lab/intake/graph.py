@@ -65,12 +65,14 @@ def judge(what: str, data: bytes) -> ModelProto:
     if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
         wanted = f"{OLDEST_OPSET} to {NEWEST_OPSET}"
         raise ModelError(f"{what}: expected opset {wanted}, got {opset}; convert it with onnx.version_converter")
-    for node in model.graph.node:
-        _judge_node(what, node)
-    for tensor in _tensors(model.graph):
-        _judge_tensor(what, tensor)
     try:
+        for node in model.graph.node:
+            _judge_node(what, node)
+        for tensor in _tensors(model.graph):
+            _judge_tensor(what, tensor)
         onnx.checker.check_model(model)
+    except (TypeError, UnicodeDecodeError) as error:  # a name that is no text comes as bytes
+        raise ModelError(f"{what}: expected names in UTF-8, got others; fetch it again") from error
     except onnx.checker.ValidationError as error:
         raise ModelError(f"{what}: expected a valid graph, got: {str(error)[:200]}") from error
     return model

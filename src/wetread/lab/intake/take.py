@@ -137,10 +137,15 @@ def _check_answer(what: str, told: Description, file: Path, shape: tuple[int, ..
     labels = len(told.table["ship"]["label"])
     found = try_once(what, file, shape)
     expected = (1, labels, *shape[1:]) if told.table["task"] == "segmentation" else (1, labels)
-    if found != expected:
+    if found["logits"] != expected:
         raise ModelError(
-            f"{what}: expected logits of shape {expected} for {labels} labels, got {found}; "
+            f"{what}: expected logits of shape {expected} for {labels} labels, got {found['logits']}; "
             "choose the channels with [graph] keep"
+        )
+    if "map" in found and not (found["map"][:2] == (1, labels) and len(found["map"]) == 4):
+        raise ModelError(
+            f"{what}: expected a map of shape (1, {labels}, y, x), one channel a label, got {found['map']}; "
+            "leave [graph] map out"
         )
 
 

@@ -24,8 +24,8 @@ MOST_SECONDS = 120
 LONGEST_WAIT = 1800
 
 
-def try_once(what: str, file: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of the logits that a graph answers to one image of the shape (c, y, x).
+def try_once(what: str, file: Path, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each output that a graph answers to one image of the shape (c, y, x).
 
     Raises
     ------
@@ -43,13 +43,13 @@ def try_once(what: str, file: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
             f"{what}: the graph does not run within {MOST_MEMORY >> 30} GiB and {MOST_SECONDS} s: {reason}"
         )
     told = json.loads(done.stdout)
-    if not told["finite"]:
-        raise ModelError(f"{what}: expected finite logits, got others")
-    return tuple(told["shape"])
+    if odd := [name for name, one in told.items() if not one["finite"]]:
+        raise ModelError(f"{what}: expected a finite {odd[0]}, got another")
+    return {name: tuple(one["shape"]) for name, one in told.items()}
 
 
 def main() -> None:
-    """Answer one random image: the shape of the logits, and whether all are finite."""
+    """Answer one random image: the shape of each output, and whether all of it is finite."""
     try:
         import resource
 
@@ -60,10 +60,11 @@ def main() -> None:
     shape = tuple(map(int, sys.argv[2:]))
     image = np.random.default_rng(0).random((1, *shape), np.float32)
     try:
-        logits = engine.loader("onnxruntime")(Path(sys.argv[1]).read_bytes(), "fp32", 1, None).run(image)["logits"]
+        found = engine.loader("onnxruntime")(Path(sys.argv[1]).read_bytes(), "fp32", 1, None).run(image)
     except EngineError as error:
         sys.exit(" ".join(str(error).split()))
-    sys.stdout.write(json.dumps({"shape": logits.shape, "finite": bool(np.isfinite(logits).all())}))
+    told = {name: {"shape": one.shape, "finite": bool(np.isfinite(one).all())} for name, one in found.items()}
+    sys.stdout.write(json.dumps(told))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ import json
 import os
 import pty
 import re
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -28,6 +30,7 @@ from pydicom.data import get_testdata_file
 from tests import phantoms, toy
 from tests.wire.ehr import ehr
 from wetread import acquire, cli, infer
+from wetread.cli.base import write_whole
 from wetread.cli.peers import show_pulled, show_steps
 from wetread.evidence.film import real_film
 from wetread.infer import Measured
@@ -82,6 +85,26 @@ def test_a_place_where_nothing_can_be_written_is_named(run: Run, tmp_path: Path)
     assert (code, err.count("\n")) == (1, 1)
     assert f"{tmp_path}/file/out" in err
     assert "Not a directory" in err
+
+
+@pytest.mark.parametrize("mode", ["wb", "xb"])
+def test_what_cannot_be_written_whole_leaves_no_file(tmp_path: Path, mode: str) -> None:
+    whole, cut = tmp_path / "whole.dcm", tmp_path / "cut.dcm"
+    write_whole(whole, b"x" * 9, mode)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))  # as full a disk as one may make here
+        with pytest.raises(OSError, match="too large"):
+            write_whole(cut, b"x" * (1 << 20), mode)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["whole.dcm"]
+    if mode == "xb":
+        with pytest.raises(FileExistsError):
+            write_whole(whole, b"y", mode)
+    assert whole.read_bytes() == b"x" * 9
 
 
 def test_an_engine_that_there_is_not_is_told_which_there_are(run: Run) -> None:

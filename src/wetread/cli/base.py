@@ -147,3 +147,20 @@ def bytes_of(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise BadInput(f"cannot be read: {error.strerror}") from error
+
+
+def write_whole(place: Path, data: bytes, mode: str = "wb") -> None:
+    """Write a file, or leave none: one that is cut off, as on a full disk, would pass for a document.
+
+    Raises
+    ------
+    OSError
+        It cannot be written; with the mode "xb" also where there is one, which stays.
+    """
+    with place.open(mode) as file:
+        try:
+            file.write(data)
+            file.flush()
+        except BaseException:
+            place.unlink(missing_ok=True)
+            raise

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wetread.cli.base import BAD_INPUT, FILE, OK, bytes_of, commands, dicom_of, emit, files_of, json_option, settings_of
+from wetread.cli.base import (
+    BAD_INPUT,
+    FILE,
+    OK,
+    bytes_of,
+    commands,
+    dicom_of,
+    emit,
+    files_of,
+    json_option,
+    settings_of,
+    write_whole,
+)
 from wetread.errors import BadInput
 from wetread.settings import KEPT
 
@@ -91,8 +103,7 @@ def rewritten(
         place = out / f"{number:06d}.dcm"
         try:
             data = change(bytes_of(file))
-            with place.open("xb") as copy:
-                copy.write(data)
+            write_whole(place, data, "xb")
             rows.append({"file": str(file), "copy": str(place), "refused": ""})
         except BadInput as error:
             rows.append({"file": str(file), "copy": "", "refused": str(error)})

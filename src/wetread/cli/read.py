@@ -23,6 +23,7 @@ from wetread.cli.base import (
     extra,
     json_option,
     settings_of,
+    write_whole,
 )
 from wetread.errors import BadInput
 from wetread.settings import Settings
@@ -79,7 +80,7 @@ def write(documents: tuple[Document, ...], out: Path, reading: Reading) -> list[
     folder.mkdir(parents=True, exist_ok=True)
     places = [folder / document.name for document in documents]
     for place, document in zip(places, documents, strict=True):
-        place.write_bytes(document.data)
+        write_whole(place, document.data)
     return places
 
 

@@ -422,6 +422,14 @@ def test_doctor(run: Run) -> None:
     assert {"what", "ok", "found", "remedy", "optional"} == set(json.loads(out)[0])
 
 
+def test_doctor_names_variables_that_set_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(doctor._environment()) == []
+    for name in ("WETREAD_PEER", "WETREAD_PEERS", "WETREAD_CONFIG"):
+        monkeypatch.setenv(name, "CT1@10.1.2.3")
+    (row,) = doctor._environment()
+    assert (row.ok, row.optional, row.found) == (False, True, "WETREAD_PEER: no setting")
+
+
 RULES = """
 [[destinations]]
 ae_title = "PACS"

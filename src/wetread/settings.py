@@ -809,6 +809,20 @@ def load(
     )
 
 
+#: Of the command's own variables those that are no setting.
+VARIABLES = ("WETREAD_CONFIG", "WETREAD_DATA")
+
+
+def strangers(environ: Mapping[str, str] | None = None) -> list[str]:
+    """Return the variables that are named as settings are and set none, such as WETREAD_PEER.
+
+    They are no error: Kubernetes makes some for each service, and this one's name may be ours.
+    """
+    known = {*VARIABLES, *(f"WETREAD_{name.upper()}" for name in _FIELDS)}
+    given = os.environ if environ is None else environ
+    return sorted(name for name in given if name.startswith("WETREAD_") and name not in known)
+
+
 def with_files(destination: Destination, settings: Settings) -> Destination:
     """A destination, archive or worklist by TLS that names no files of its own uses the node's."""
     names = ("tls_certificate", "tls_key", "tls_authority")

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from wetread import __version__, infer
 from wetread.errors import SettingsError, WetreadError
 from wetread.routes import is_hook, named_models, shadowed
-from wetread.settings import Destination, Settings
+from wetread.settings import Destination, Settings, strangers
 from wetread.wire.access import check_exposure, is_loopback, who_may_call
 from wetread.wire.credentials import check_alert, check_destination, places
 from wetread.wire.tls import Files, ends_at
@@ -61,6 +61,7 @@ def examine(settings: Settings) -> tuple[Row, ...]:
     """Look at everything; nothing is changed."""
     return (
         *_host(),
+        *_environment(),
         *_packages(settings),
         *_engines(settings),
         *_routes(settings),
@@ -76,6 +77,12 @@ def _host() -> Iterator[Row]:
     yield Row("wetread", True, __version__)
     yield Row("Python", True, platform.python_version())
     yield Row("processor", True, f"{os.cpu_count()} cores, {platform.machine()}")
+
+
+def _environment() -> Iterator[Row]:
+    """Whatever looks like a setting and is none."""
+    if found := strangers():
+        yield Row("environment", False, f"{', '.join(found)}: no setting", "wetread settings lists them", optional=True)
 
 
 def _packages(settings: Settings) -> Iterator[Row]:

@@ -122,6 +122,11 @@ def test_bootstrap_leaves_out_draws_without_a_figure() -> None:
     assert np.isnan([none.value, none.low, none.high]).all()
 
 
+def test_a_figure_that_is_not_defined_has_no_interval() -> None:
+    found = measures.bootstrap_interval(measures.auroc, (np.ones(4), np.arange(4.0)), np.arange(4), 20)
+    assert np.isnan([found.value, found.low, found.high]).all()
+
+
 def test_hausdorff_of_volumes_takes_the_spacing_of_each_axis() -> None:
     one, other = np.zeros((20, 20, 20), bool), np.zeros((20, 20, 20), bool)
     one[5:10, 5:10, 5:10] = True

@@ -240,7 +240,7 @@ def bootstrap(
     ----------
     figure
         Maps the columns, each cut to the same rows, to a number.  A draw for which
-        it raises ValueError or gives NaN (one class only) is left out.
+        it raises ValueError or gives NaN (one class only) is left out; of all rows it is NaN then.
     columns
         Arrays of n rows.
     groups
@@ -263,7 +263,10 @@ def bootstrap(
             drawn.append(figure(*(column[rows] for column in columns)))
     drawn = [one for one in drawn if not np.isnan(one)]
     low, high = np.percentile(drawn, [2.5, 97.5]) if drawn else (np.nan, np.nan)
-    return Interval(float(figure(*columns)), float(low), float(high), len(order), len(rows_of)), np.array(drawn)
+    value = float("nan")
+    with suppress(ValueError):
+        value = float(figure(*columns))
+    return Interval(value, float(low), float(high), len(order), len(rows_of)), np.array(drawn)
 
 
 def bootstrap_interval(

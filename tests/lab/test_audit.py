@@ -160,6 +160,15 @@ def test_site_can_be_left_out(tmp_path: Path) -> None:
     assert set(found.split.part) == {"A", "B"}
 
 
+@pytest.mark.parametrize("sites", ["AB", "ABC"])
+def test_sites_of_one_class_each_give_no_area(tmp_path: Path, sites: str) -> None:
+    rows = [{**row, "site": sites[(i // 2) % len(sites)]} for i, row in enumerate(clean(24))]
+    rows = [{**row, "label": "ill" if row["site"] == "A" else "well"} for row in rows]
+    found = audit([save(tmp_path / "data", rows)], Columns(), "site")
+    assert failed(found) == ["label tied to site"]
+    assert all(np.isnan(rival.figures["auc"].value) for rival in found.rivals if "auc" in rival.figures)
+
+
 def test_class_that_comes_from_one_site_fails(tmp_path: Path) -> None:
     rows = clean()
     for row in rows:

@@ -19,7 +19,7 @@ from wetread.lab.card import operating_text
 from wetread.lab.folder import sha256_of
 from wetread.lab.points import rule_words, threshold_by
 from wetread.lab.roc import draw_curves_of, operating
-from wetread.lab.verdicts import Scores, operating_point
+from wetread.lab.verdicts import Scores, operating_point, score_figures
 from wetread.lab.weights import load_weights
 
 #: torch's exporter warns about itself.
@@ -247,6 +247,15 @@ def test_the_threshold_is_that_of_a_series() -> None:
     _, ill, probability = scores.of_series(temperature)
     assert ill.tolist() == [1, 0, 0, 1]
     assert (probability >= threshold).tolist() == [True, False, False, True]
+
+
+def test_a_fold_of_one_kind_has_no_area_and_fixes_no_threshold() -> None:
+    scores = Scores(np.zeros(4, np.int64), np.array([0.0, 2.0, 4.0, 6.0]), np.arange(4), "max")
+    found = score_figures(scores, dict.fromkeys(range(4), (1.0, 0.9)), np.array(list("abcd")))["slices"]
+    assert np.isnan(found["auroc"]["value"])
+    assert found["accuracy"]["value"] == 0.5
+    with pytest.raises(BadInput, match="expected images with and without the label outside of every fold"):
+        operating_point(scores, {"accuracy": 1})
 
 
 def test_series_are_pooled_as_the_recipe_says() -> None:

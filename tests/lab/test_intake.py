@@ -249,7 +249,7 @@ def test_a_map_that_is_none_is_refused(tmp_path: Path, shape: list[int]) -> None
 def unreadable() -> onnx.ModelProto:
     """A name of the right length that is no text."""
     model = graph()
-    return onnx.ModelProto.FromString(model.SerializeToString().replace(b"Softmax", b"Soft\x93ax"))
+    return onnx.load_model_from_string(model.SerializeToString().replace(b"Softmax", b"Soft\x93ax"))
 
 
 def external() -> onnx.ModelProto:

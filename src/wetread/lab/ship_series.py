@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wetread.errors import BadInput
 from wetread.infer import read
 from wetread.lab.builds import float_builds, int8_builds, weights_folder
 from wetread.lab.cases import Cases
@@ -118,8 +119,10 @@ class Ground:
     def _scored(self, metric: str, pair: tuple[Answers, Answers]) -> tuple[Rows, tuple[Floats, Floats], Rows]:
         """Return truth, both scores and the series: a row a series for Dice, a row a slice for the area."""
         if metric == "auc":
-            series = self.gridded.series[self.rows]
-            return self.gridded.present[self.rows, 0], (_logits(pair[0]), _logits(pair[1])), series
+            series, truth = self.gridded.series[self.rows], self.gridded.present[self.rows, 0]
+            if len(np.unique(truth)) < 2:
+                raise BadInput(f"[ship] fold: expected images with and without the label in {self.name}, got one kind")
+            return truth, (_logits(pair[0]), _logits(pair[1])), series
         ours = [measure_answers(one, self.cases, self.gridded, self.rows, self.table) for one in pair]
         none = np.zeros(len(ours[0].series), np.int64)
         return none, (ours[0].dice.mean(1), ours[1].dice.mean(1)), ours[0].series

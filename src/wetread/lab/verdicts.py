@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wetread.errors import BadInput
 from wetread.lab.cases import Cases
 from wetread.lab.certify import fit_temperature
 from wetread.lab.crossed import Answers
@@ -139,7 +140,17 @@ def operating_point(scores: Scores, rule: Mapping[str, float]) -> tuple[float, f
     ----------
     rule
         See `wetread.lab.points.threshold_by`.
+
+    Raises
+    ------
+    BadInput
+        All slices are of one kind.
     """
+    if len(np.unique(scores.truth)) < 2:
+        raise BadInput(
+            "[folds]: expected images with and without the label outside of every fold, to fix the threshold on, got "
+            "one kind; deal the folds otherwise"
+        )
     temperature = fit_temperature(scores.truth, scores.logits)
     _, truth, probability = scores.of_series(temperature)
     if truth.all():

@@ -147,8 +147,8 @@ def audit(
     if looks.masked.any():
         rivals += mask_rivals(looks, split, group)
     checks = [_patients(patient, split), *_copies(twins, split, patient, label), _blank(looks)]
-    if several:
-        checks += [*_sources(known, label), *_shortcut(rivals)]
+    if several or ((label != "").all() and 1 < len(np.unique(label)) <= MOST_CLASSES):
+        checks += [*_sources(known, label), *(_shortcut(rivals) if several else [])]
     told = "\n".join(map("|".join, zip(looks.digest, label, patient, split.part, strict=True)))
     digest = hashlib.sha256(told.encode()).hexdigest()
     names = tuple(Path(folder).name for folder in folders)
@@ -239,7 +239,7 @@ def _cramer(one: NDArray[Any], other: NDArray[Any]) -> tuple[float, float]:
 
 def _shortcut(rivals: Sequence[Rival]) -> list[Check]:
     found = next((one.figures.get("auc") for one in rivals if one.name == "all metadata, no pixels"), None)
-    if found is None:
+    if found is None or math.isnan(found.low):
         return []
     told = f"AUC {found.value:.3f} ({found.low:.3f} to {found.high:.3f}) without looking at the anatomy"
     return [Check("metadata tells the class", "warn" if found.low > SHORTCUT else "pass", told)]

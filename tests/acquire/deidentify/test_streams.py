@@ -102,6 +102,13 @@ def test_nothing_stays_behind_native_pixels(tmp_path: Path) -> None:
     assert copied(tmp_path, data).PixelData == clean.PixelData
 
 
+def test_a_file_that_is_cut_off_stays(tmp_path: Path) -> None:
+    whole = phantoms.to_bytes(film())
+    for less in (2, len(film().PixelData) // 2):
+        with pytest.raises(Blocked, match=r"NOT-READABLE.*make \d+ bytes of pixels, the file has \d+"):
+            copied(tmp_path, whole[:-less])
+
+
 @pytest.mark.parametrize(
     ("syntax", "frames"),
     [

@@ -55,7 +55,7 @@ def keep_only_pixels(source: FileDataset) -> None:
     ------
     NotRead
         BAD-PIXELS: a codestream that cannot be followed to its end, or of a syntax that is not known here; other frames
-        than the header declares. BAD-TAG: more native bytes than its pixels and a row.
+        than the header declares. BAD-TAG: fewer native bytes than its pixels, or more than those and a row.
     FOREIGN_ERRORS
         Fragments that cannot be told apart, a frame that ends early, an Image Pixel Module that lacks something.
     """
@@ -68,10 +68,10 @@ def keep_only_pixels(source: FileDataset) -> None:
 
 
 def _cut(source: FileDataset, keyword: str) -> None:
-    """Take off what lies behind native pixels; as much as may be a frame that nobody declared is refused."""
+    """Take off what lies behind native pixels; too few are refused, and as much more as may be an undeclared frame."""
     value, expected = source[keyword].value or b"", get_expected_length(source)
     row = source.Columns * source.SamplesPerPixel * source.BitsAllocated // 8
-    if len(value) - expected > max(row, 1):
+    if not 0 <= len(value) - expected <= max(row, 1):
         raise NotRead(
             "BAD-TAG",
             f"Rows, columns, frames and bits make {expected} bytes of pixels, the file has {len(value)}: one is wrong.",

@@ -53,9 +53,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*words: object) -> tuple[int, str, str]:
+    def call(*words: object, columns: int = 200) -> tuple[int, str, str]:
         start = ["wetread", "--models", str(models), "--state", str(tmp_path / "state")]
-        monkeypatch.setenv("COLUMNS", "200")
+        monkeypatch.setenv("COLUMNS", str(columns))
         monkeypatch.setattr(sys, "argv", [*start, *map(str, words)])
         with pytest.raises(SystemExit) as stop:
             cli.main()
@@ -77,6 +77,13 @@ def test_read_for_people(run: Run, tmp_path: Path) -> None:
         assert word in out
     written = sorted(path.suffix for path in (tmp_path / "out").rglob("*") if path.is_file())
     assert written == [".dcm"] * 4 + [".html", ".json"]
+
+
+@pytest.mark.parametrize("verb", ["read", "route"])
+def test_a_narrow_terminal_cuts_no_word(run: Run, verb: str) -> None:
+    code, out, _ = run(verb, real_film(), columns=24)
+    assert code == 0
+    assert "\N{HORIZONTAL ELLIPSIS}" not in out
 
 
 def test_a_place_where_nothing_can_be_written_is_named(run: Run, tmp_path: Path) -> None:

@@ -94,10 +94,11 @@ def show_readings(readings: list[Reading], places: dict[int, list[Path]]) -> Non
 def show_reading(reading: Reading, places: list[Path]) -> None:
     """One reading: what was found, or why nothing is said, and the time of each stage."""
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
     screen, result = console(), reading.result
-    table = Table(title=escape(result.source), title_justify="left", title_style="bold", show_header=False)
+    columns = Column(overflow="fold"), Column(overflow="fold")  # codes and names are of use only as a whole
+    table = Table(*columns, title=escape(result.source), title_justify="left", title_style="bold", show_header=False)
     if result.refusal:
         table.add_row("[bold yellow]NOT READ", f"{result.refusal.code}: {result.refusal.sentence}")
         table.add_row("", escape(result.refusal.detail))

@@ -63,13 +63,14 @@ def route(
 def show_route(row: dict[str, Any], explain: bool) -> None:
     """A table for people: what is decided for one film or series, by which rule, and on demand why."""
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
     def by(*said: str) -> str:
         rules = dict.fromkeys(row["decided"][one] for one in said if one in row["decided"])
         return escape(f"  by {', '.join(rules)}" if rules else "")
 
-    table = Table(title=escape(row["source"]), title_justify="left", title_style="bold", show_header=False)
+    columns = Column(overflow="fold"), Column(overflow="fold")
+    table = Table(*columns, title=escape(row["source"]), title_justify="left", title_style="bold", show_header=False)
     if row["refusal"]:
         told = "{code}: {sentence} {detail}".format(**row["refusal"])
         table.add_row("[bold yellow]not read", escape(told) + by("models"))

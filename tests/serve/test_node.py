@@ -409,6 +409,9 @@ def test_the_command_serves_until_sigterm(tmp_path: Path, models: bool) -> None:
         if models:
             peers.wait_for_port(port, process)
             assert echo(Destination("WETREAD", "127.0.0.1", port)) < 2.0
+            written = [tmp_path / "state", *(tmp_path / "state").rglob("*")]
+            assert len(written) > 5
+            assert not [path for path in written if path.stat().st_mode & 0o007]
             process.terminate()
         _, errors = process.communicate(timeout=30)
     finally:

@@ -144,6 +144,8 @@ def _state(settings: Settings) -> Iterator[Row]:
     if ok and free < least:
         remedy = f"below min_free_bytes, {least >> 20} MiB, a node takes no object (0xA700); make room"
     yield Row("state folder", not remedy, f"{place}, {free >> 20} MiB free", remedy)
+    if place.is_dir() and place.stat().st_mode & 0o007:
+        yield Row("privacy", False, f"{place}: other users may look into it", f"chmod -R o= {place}", optional=True)
     profile = infer.read_profile(settings.profile_path)
     rows = {(row.device_uid, row.engine) for row in profile.rows}
     found = f"{len(rows)} builds measured on this host" if rows else profile.stale or "nothing measured on this host"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -58,6 +59,7 @@ def run(settings: Settings, on_start: Callable[[Node], None] = lambda node: None
     def ended(why: str) -> None:
         node.metrics.decoder_ended(why)
 
+    os.umask(os.umask(0o077) | 0o007)  # what the node writes tells of patients: no other user may read it
     check_exposure(settings)  # as the node does; here before anything is loaded
     check_credentials(settings)
     if settings.build != "auto":

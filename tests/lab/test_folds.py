@@ -178,7 +178,16 @@ def recovered(name: str, data: Path, trained: Path, pruned: Path) -> None:
     """Read the folder back as one who has nothing else would, and go on from there."""
     models, out = data / "models", data / "elsewhere"
     graph = sha256_of(models / "mr-toy" / "fp32.onnx")
-    files = commands.recover(name, data, out, models)
+    opened: list[Path] = []
+
+    def load(table: dict[str, Any], folder: Path) -> Any:
+        opened.append(folder)
+        return series.load(table, folder)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wetread.lab.courses.load", load)
+        files = commands.recover(name, data, out, models)
+    assert opened == [data]
     assert [file.name for file in files] == [trained.name, pruned.name]
     for ours, theirs in zip(files, (trained, pruned), strict=True):
         (table, network), (known, original) = load_weights(ours), load_weights(theirs)

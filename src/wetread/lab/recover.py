@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -29,12 +30,13 @@ from wetread.errors import BadInput
 from wetread.infer import Model, read
 from wetread.lab import zoo
 from wetread.lab.builds import FLOAT_BUILDS, weights_folder
-from wetread.lab.cases import used_folds
-from wetread.lab.courses import read_cases, rows_digest
+from wetread.lab.cases import Cases, used_folds
+from wetread.lab.courses import read_cases, rows_digest, series_course
 from wetread.lab.crossed import OUTPUTS
 from wetread.lab.evaluate_series import names_of
 from wetread.lab.evidence import data_of
 from wetread.lab.folder import REFERENCE, golden_input, sha256_of
+from wetread.lab.gridded import Gridded
 from wetread.lab.half import whole
 from wetread.lab.held_out import fold_answers
 from wetread.lab.plan import recipe_of
@@ -76,9 +78,11 @@ def recover(plan: Mapping[str, Any], data: Path, out: Path, models: Path) -> lis
     model, recipe = read(models / name), recipe_of(plan["recipe"])
     if model.recipe != recipe:
         raise BadInput(f"{name}: expected a model of the recipe at hand, got one whose images are prepared otherwise")
-    course, folder = course_of(plan, data, out, models), weights_folder(plan, out)
+    seen = read_cases(plan, data) if "folds" in plan else None
+    course = series_course(plan, *seen, int(plan["ship"]["fold"])) if seen else course_of(plan, data, out, models)
+    folder = weights_folder(plan, out)
     folder.mkdir(parents=True, exist_ok=True)
-    apart = _left_out(plan, data) if "folds" in plan else {}
+    apart = _left_out(plan, seen) if seen else {}
     shipped = {build.name: build.path for build in model.builds}
     files = []
     for file, build in FLOAT_BUILDS.items():
@@ -89,8 +93,8 @@ def recover(plan: Mapping[str, Any], data: Path, out: Path, models: Path) -> lis
             _compare(network, graph, plan)
             save_weights(folder / file, {**plan, **apart, "recovered": sha256_of(graph)}, network)
             files.append(folder / file)
-    if apart:
-        _same_fold(plan, data, out, models / name)
+    if seen:
+        _same_fold(plan, data, seen, out, models / name)
     return files
 
 
@@ -127,9 +131,12 @@ def _place(folder: Path) -> Path:
     return folder
 
 
-def _left_out(plan: Mapping[str, Any], data: Path) -> dict[str, Any]:
+Seen = tuple[Cases, Gridded, NDArray[np.int64]]
+
+
+def _left_out(plan: Mapping[str, Any], seen: Seen) -> dict[str, Any]:
     """Return which fold the network never saw, as its training would have noted it."""
-    _, gridded, folds = read_cases(plan, data)
+    _, gridded, folds = seen
     fold = int(plan["ship"]["fold"])
     return {"fold": fold, "apart": rows_digest(gridded, folds[gridded.series] == fold)}
 
@@ -225,12 +232,12 @@ def _compare(network: nn.Module, graph: Path, plan: Mapping[str, Any]) -> None:
             )
 
 
-def _same_fold(plan: Mapping[str, Any], data: Path, out: Path, folder: Path) -> None:
+def _same_fold(plan: Mapping[str, Any], data: Path, seen: Seen, out: Path, folder: Path) -> None:
     """See that the fold which the recipe leaves out is the one that the network was judged on before."""
     note = json.loads((folder / "figures.json").read_text(encoding="utf-8"))
     if note["data"] != data_of(plan, data):
         raise BadInput(f"{plan['id']}: expected the data of its figures.json, got others in {plan['data']}")
-    cases, gridded, folds = read_cases(plan, data)
+    cases, gridded, folds = seen
     fold = int(plan["ship"]["fold"])
     rows = np.flatnonzero(folds[gridded.series] == fold)
     answered = fold_answers(plan, rows, gridded, weights_folder(plan, out))

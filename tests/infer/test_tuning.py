@@ -12,6 +12,7 @@ import pytest
 
 from tests import toy
 from wetread import infer
+from wetread.errors import EngineError
 from wetread.infer import Measured, Profile
 from wetread.infer.choice import lighter
 from wetread.infer.engine import installed
@@ -26,6 +27,12 @@ ENGINES = sorted(installed())
 def model(tmp_path: Path) -> infer.Model:
     builds = {"fp32": toy.lungs_graph(), "other": toy.lungs_graph(gain=1.01)}
     return infer.read(toy.make_model(tmp_path / "cxr-lungs", "segmentation", builds))
+
+
+def test_a_precision_that_the_processor_lacks_is_named(model: infer.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wetread.infer.choice.natively", lambda kind, precision: False)
+    with pytest.raises(EngineError, match="in a precision that it has on this processor, got other"):
+        infer.choose(model, Profile("here"), build="other")
 
 
 def row(model: infer.Model, build: str, engine: str, ms: float, **more: float) -> Measured:

@@ -109,7 +109,10 @@ def choose(
     """
     options = candidates(model, engine, build, profile)
     if not options:
-        raise EngineError(f"model {model.id}: expected a build certified on one of {list(installed())}, got none")
+        raise EngineError(
+            f"model {model.id}: expected a build that is certified on one of {list(installed())}, in a precision that "
+            f"it has on this processor, got {'none' if build == 'auto' else build}"
+        )
     measured = [(rows, option) for option in options if (rows := _rows(model, profile, option, threads))]
     if not measured or unmeasured(model, profile, options, threads):
         return options[0]

@@ -45,6 +45,7 @@ from wetread.records import (
 )
 from wetread.routes import UNROUTED, Decision, decide, named_models
 from wetread.settings import Settings
+from wetread.threads import share
 from wetread.turns import Turns
 
 log = logging.getLogger("wetread.pipeline")
@@ -451,6 +452,7 @@ def open_reader(
         A rule names a model that there is not.
     """
     keep_freed()
+    share()
     models: Sequence[infer.Model] = infer.find(settings.models_dir)
     if not models:
         raise ModelError(f"models folder {settings.models_dir}: expected at least one model, found none")

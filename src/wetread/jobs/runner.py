@@ -211,10 +211,8 @@ class Runner:
 
         with self._lock:
             if not self._ended:
-                stat = worker(Lane.STAT, self._settings.readers)
-                self._reading = [
-                    Loop("wetread-worker-stat", partial(self._read, stat, None))
-                ]  # never behind a long one
+                stat = worker(Lane.STAT, self._settings.readers)  # never behind a long one
+                self._reading = [Loop("wetread-worker-stat", partial(self._read, stat, None))]
                 for number in range(self._settings.readers):
                     read = partial(self._read, worker(Lane.PRIOR, number), None if number else Aside(*common))
                     self._reading.append(Loop(f"wetread-worker-{number}" if number else "wetread-worker", read))

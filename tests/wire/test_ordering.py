@@ -181,12 +181,3 @@ def test_a_second_segment_from_an_unescaped_text_is_refused(name: str) -> None:
     data = message(*ORM).replace(b"|P|2.5.1", f"|P|2.5.1|||||||\r{name}|1||666^^^HOSP".encode())
     with pytest.raises(BadMessage, match=name):
         changes(parse(data))
-
-
-@pytest.mark.parametrize(("number", "name"), [(3, "RIS"), (4, "HOSP"), (10, "MSG1")])
-def test_a_name_of_the_sender_or_a_number_with_nul_is_refused(number: int, name: str) -> None:
-    """PostgreSQL keeps none: such a message was answered with AR and sent again for ever."""
-    data = message(*ORM).replace(f"|{name}|".encode(), f"|{name}\0|".encode(), 1)
-    with pytest.raises(BadMessage, match=f"MSH-{number}: expected no NUL") as caught:
-        changes(parse(data))
-    assert caught.value.condition is Condition.DATA_TYPE

@@ -88,12 +88,8 @@ def changes(message: Message) -> list[Change]:
         Its type, version or processing id is not taken, or something that is needed is missing or wrong.
     """
     read = _reader(message)
-    msh = message.header
-    if not msh.text(10):
-        raise msh.wrong(Condition.REQUIRED_FIELD_MISSING, "expected a control id, got none", 10)
-    for number, told in ((3, msh.raw(3)), (4, msh.raw(4)), (10, msh.text(10))):
-        if "\0" in told:  # no database would keep by whom and under which number it came
-            raise msh.wrong(Condition.DATA_TYPE, "expected no NUL, got one", number)
+    if not message.header.text(10):
+        raise message.header.wrong(Condition.REQUIRED_FIELD_MISSING, "expected a control id, got none", 10)
     return list(read(message))
 
 

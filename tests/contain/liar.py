@@ -19,7 +19,7 @@ from wetread.records import Image
 
 #: A study as `wetread.contain.handover.pack` writes it, one film of 4 x 4 pixels at the beginning of the body.
 IMAGE: list[Any] = [["<u2", [1, 4, 4], 0], None, 1.0, "CR", "CHEST", "PA", "1.2.3", "1.2.3.1", ["1.2.3.1.1"], "0" * 64]
-IMAGE += ["film.dcm", [[], []], "", "", "", "", False, [], None, [], [], True, True, "", [], 1]
+IMAGE += ["film.dcm", [[], []], "", "", "", "", False, [], None, [], [], True, [], "", [], 1]
 STUDY: list[Any] = ["1.2.3", [IMAGE], []]
 REFUSED = [["CRASHED", "It went wrong.", ""], "film.dcm", "", None, []]
 

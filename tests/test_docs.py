@@ -67,6 +67,10 @@ def test_figures_of_the_readme_stand_on_pages_that_commands_write() -> None:
     found = {row["what"]: row["found"] for row in bench}
     (times,) = re.findall(r"mask (\d+\.\d) times faster than MONAI", readme)
     assert f": {times} times (first" in found["film in memory to classes, map and lung mask"]
+    (ms,) = re.findall(r"(\d+) ms \(95th percentile\)", readme)
+    read = next(found[what] for what in found if what.startswith("uncompressed film file"))
+    (slowest,) = re.findall(r"p95 (\d+\.\d) ms", read)
+    assert int(ms) == round(float(slowest))
     (seconds,) = re.findall(r"(\d\.\d\d) s \(95th percentile\)", readme)
     delivered = next(found[what] for what in found if what.startswith("film of") and "in Orthanc" in what)
     (slowest,) = re.findall(r"p95 (\d+) ms", delivered)

@@ -171,13 +171,17 @@ class Studies:
             Leave routine studies until nothing more urgent waits, however old they are.
         """
         first = self._first(slowest, fresh, routine_last)
+
+        def first_of(connection: Connection) -> Row[Any] | None:
+            return connection.execute(first, {"but": [*but, *_held_back(connection)]}).first()
+
         with self._index.reading() as connection:  # an idle node waits for no writer
-            if connection.execute(first, {"but": [*but, *_held_back(connection)]}).first() is None:
+            if first_of(connection) is None:
                 return None
         row = None
         try:
             with self._index.writing() as connection:
-                row = connection.execute(first, {"but": [*but, *_held_back(connection)]}).first()
+                row = first_of(connection)
                 if row is None:
                     return None
                 self._leases.forget(connection, lease_of(row.id))  # nobody reads what is complete

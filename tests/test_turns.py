@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 from wetread.turns import Turns
 
@@ -60,6 +60,48 @@ def test_a_pause_may_be_short() -> None:
     turns = Turns()
     with ThreadPoolExecutor(1) as pool, turns.first():
         pool.submit(turns.pause, 0.01).result(5)
+
+
+def test_nobody_waits_for_a_hurry_that_took_too_long() -> None:
+    turns = Turns()
+    with ThreadPoolExecutor(1) as pool, turns.first(0.01):
+        pool.submit(turns.pause).result(5)
+
+
+def test_what_is_handed_on_is_one_turn() -> None:
+    """Who pauses goes on when the second hand is done, or when none has come."""
+    turns, done = Turns(), []
+
+    def pausing() -> None:
+        turns.pause()
+        done.append("pause")
+
+    with ThreadPoolExecutor(1) as pool:
+        with turns.first(linger_s=30.0):
+            waiting = pool.submit(pausing)
+            assert wait([waiting], 0.05).not_done
+        assert wait([waiting], 0.05).not_done
+        with turns.first():
+            assert wait([waiting], 0.05).not_done
+            done.append("second")
+        waiting.result(5)
+        assert done == ["second", "pause"]
+        with turns.first(linger_s=0.05):
+            pass
+        assert turns.hurried
+        pool.submit(turns.pause).result(5)
+        assert not turns.hurried
+
+
+def test_what_is_not_urgent_is_done_after_a_pause() -> None:
+    turns = Turns()
+    with turns.taken(True, 5.0):
+        assert turns.hurried
+    with ThreadPoolExecutor(1) as pool, turns.first():
+        waiting = pool.submit(lambda: turns.taken(False, 5.0).__enter__())
+        assert wait([waiting], 0.05).not_done
+    waiting.result(5)
+    assert not turns.hurried
 
 
 def test_an_error_ends_the_hurry() -> None:

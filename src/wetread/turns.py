@@ -1,45 +1,107 @@
-"""Who goes first: a reading that can wait pauses between its steps while one that cannot is under way.
+"""Who goes first: work that can wait pauses between its steps while some that cannot is under way.
 
-Threads that read side by side share the same cores.  Whoever is in a hurry works inside `first`; everybody else
-calls `pause` wherever they could stop for a moment.  A pause waits only for those who were in a hurry when it
-began, so between any two of them every reading makes one more step, and none is ever starved.
+Threads share the cores, and the interpreter: each one more that runs makes all others wait for it more often.  Whoever
+is in a hurry works inside `first`; everybody else calls `pause` wherever they could stop for a moment.  A pause waits
+only for those who were in a hurry when it began, so between any two of them everybody makes one more step, and nobody
+is ever starved.
+
+What is urgent passes through several hands: received, read, sent.  Who hands it on lingers for a moment, so that
+nobody else begins something in between; the next hand goes on with the same turn.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+
+#: Nobody's thread: that of a turn whose next hand has not come yet.
+_NOBODY = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    thread: int
+    until: float  # clock's seconds; afterwards nobody waits for it
 
 
 class Turns:
-    """The turns of the threads of one process."""
+    """The turns of the threads of one process.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    clock
+        Monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._tickets = itertools.count()
-        self._hurry: dict[int, int] = {}  # ticket -> thread
+        self._hurry: dict[int, _Turn] = {}  # by ticket
         self._changed = threading.Condition()
 
     @contextmanager
-    def first(self) -> Iterator[None]:
-        """Let everybody else pause while what is inside runs."""
+    def first(self, most_s: float = math.inf, linger_s: float = 0.0) -> Iterator[None]:
+        """Let everybody else pause while what is inside runs, no longer than `most_s`, and for `linger_s` after it.
+
+        It goes on with the turn of somebody who lingers, if there is one.
+        """
         with self._changed:
-            ticket = next(self._tickets)
-            self._hurry[ticket] = threading.get_ident()
+            lingering = (ticket for ticket, turn in self._hurry.items() if turn.thread == _NOBODY)
+            ticket = next(lingering, None)
+            ticket = next(self._tickets) if ticket is None else ticket
+            self._hurry[ticket] = _Turn(threading.get_ident(), self._clock() + most_s)
         try:
             yield
         finally:
             with self._changed:
                 del self._hurry[ticket]
+                if linger_s:
+                    self._hurry[ticket] = _Turn(_NOBODY, self._clock() + linger_s)
                 self._changed.notify_all()
 
-    def pause(self, most_s: float | None = None) -> None:
+    @contextmanager
+    def taken(self, urgent: bool, most_s: float, linger_s: float = 0.0) -> Iterator[None]:
+        """Run what is inside as `first`, if it is urgent, else after a `pause`."""
+        if urgent:
+            with self.first(most_s, linger_s):
+                yield
+        else:
+            self.pause(most_s)
+            yield
+
+    @property
+    def hurried(self) -> bool:
+        """Whether anybody is in a hurry now."""
+        if not self._hurry:
+            return False
+        with self._changed:
+            self._forget()
+            return bool(self._hurry)
+
+    def pause(self, most_s: float = math.inf) -> None:
         """Wait for those who are in a hurry now, no longer than `most_s`; whoever is so too goes on at once."""
         if not self._hurry:  # one look without the lock: it is asked before every step
             return
+        end = self._clock() + most_s
         with self._changed:
-            if threading.get_ident() in self._hurry.values():
+            self._forget()
+            if any(turn.thread == threading.get_ident() for turn in self._hurry.values()):
                 return
             present = set(self._hurry)
-            self._changed.wait_for(lambda: present.isdisjoint(self._hurry), most_s)
+            while (left_s := min(end, self._until(present)) - self._clock()) > 0:
+                self._changed.wait(None if left_s == math.inf else left_s)
+
+    def _until(self, tickets: set[int]) -> float:
+        return max((turn.until for ticket, turn in self._hurry.items() if ticket in tickets), default=-math.inf)
+
+    def _forget(self) -> None:
+        """Drop the turns of which nobody became the next hand."""
+        now = self._clock()
+        for ticket, turn in tuple(self._hurry.items()):
+            if turn.thread == _NOBODY and turn.until <= now:
+                del self._hurry[ticket]

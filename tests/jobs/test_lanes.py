@@ -21,7 +21,7 @@ from tests.jobs.older import back_to
 from tests.report.phantom import model
 from tests.wire.objects import CR, film
 from wetread.jobs import tables
-from wetread.jobs.delivery import Outbox
+from wetread.jobs.delivery import HURRY_S, Outbox
 from wetread.jobs.instances import Arrival
 from wetread.jobs.lanes import Lane, deadlines_s, facts_of, lane_of
 from wetread.jobs.runner import Runner
@@ -275,7 +275,9 @@ def test_what_is_taken_is_what_all_of_it_in_order_begins_with(store: Store) -> N
             for number, (state, tries, lane, at) in enumerate(rows, 1)
             if state == "COMPLETE" and lane <= slowest and number not in but and not (fresh and tries)
         )
+        lane = store.studies.next_lane(but, slowest, fresh, last)
         job = store.studies.take(but, slowest, fresh, last)
+        assert lane is (job and job.lane)
         assert (job and job.id) == (order[0][-1] if order else None)
 
     check()
@@ -291,7 +293,7 @@ def test_what_waits_is_not_sorted(store: Store, fresh: bool) -> None:
         asked.append((statement, parameters))
 
     event.listen(store._index.engine, "before_cursor_execute", note)
-    store.studies.take(frozenset((1, 2)), fresh=fresh)
+    store.studies.next_lane(frozenset((1, 2)), Lane.PRIOR, fresh, False)
     event.remove(store._index.engine, "before_cursor_execute", note)
     with store._index.reading() as connection:
         if store._index.shared:
@@ -341,8 +343,68 @@ def test_documents_leave_in_the_order_of_lanes(store: Store) -> None:
             sent.append(meta(file).sop_instance_uid)
             on_status(i, 0)
 
-    Outbox("PACS@pacs.invalid:104", PACS, store, send, SETTINGS, Watch()).step()
+    outbox = Outbox("PACS@pacs.invalid:104", PACS, store, send, SETTINGS, Watch())
+    while outbox.step() is not None:
+        pass
     assert sent == [*fake.document_uids("1.1.1"), *fake.document_uids("1.0.1")]
+
+
+def test_documents_wait_once_for_a_stat_study_that_is_read(store: Store) -> None:
+    """Its own go before them, and while they do, everybody else pauses; but nothing waits for ever."""
+    receive(store, "1.0")
+    Worker(store, fake.READER, SETTINGS, Watch()).step()
+    turns, sent = Turns(), []
+
+    def send(_: Destination, files: Sequence[bytes], on_status: Callable[[int, int], None]) -> None:
+        sent.append((len(files), turns.hurried))
+        for i in range(len(files)):
+            on_status(i, 0)
+
+    outbox = Outbox("PACS@pacs.invalid:104", PACS, store, send, SETTINGS, Watch(), turns=turns)
+    with turns.first():
+        assert outbox.step() == HURRY_S
+        assert sent == []
+        receive(store, "1.1", Lane.STAT)
+        Worker(store, fake.READER, SETTINGS, Watch()).step()
+        assert outbox.step() == 0.0
+        assert sent == [(2, True)]
+        assert outbox.step() == HURRY_S
+        assert outbox.step() == 0.0  # somebody else is in a hurry now
+    assert sent == [(2, True), (2, True)]
+    receive(store, "1.2")
+    receive(store, "1.3", Lane.STAT)
+    while Worker(store, fake.READER, SETTINGS, Watch()).step():
+        pass
+    sent.clear()
+    assert [outbox.step() for _ in range(3)] == [0.0, 0.0, None]
+    assert sent == [(2, True), (2, False)]
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_stat_study_goes_first_until_its_documents_are_kept(store: Store, changed: bool) -> None:
+    """Also where it was complete only after the worker had looked what is due."""
+    turns, hurried, finish, look = Turns(), [], store.studies.finish, store.studies.next_lane
+
+    def noted(*given: Any) -> State:
+        hurried.append(turns.hurried)
+        return finish(*given)
+
+    def looked(*given: Any) -> Lane | None:
+        lane = look(*given)
+        if changed:
+            receive(store, "1.2", Lane.STAT)
+        return lane
+
+    store.studies.finish, store.studies.next_lane = noted, looked  # type: ignore[method-assign, assignment]
+    receive(store, "1.1")
+    if not changed:
+        receive(store, "1.2", Lane.STAT)
+    worker = Worker(store, fake.READER, replace(SETTINGS, destinations=()), Watch(), turns=turns)
+    assert worker.step()
+    changed = False
+    assert worker.step()
+    assert hurried == [True, False]
+    assert [store.overview.versions(study)[0].state for study in ("1.1", "1.2")] == ["DELIVERED", "DELIVERED"]
 
 
 # ---- what was found ---------------------------------------------------------------------------

@@ -167,7 +167,7 @@ def test_nobody_is_turned_away_while_a_stat_study_is_read(world: World) -> None:
 
     with ThreadPoolExecutor(1) as pool:
         with turns.first():
-            assert pool.submit(send, "1.1").result(10) == 0x0000  # what is taken is answered at once
+            assert pool.submit(send, "1.1").result(10) == 0x0000  # what is taken waits a moment, not for the end
             turned_away = pool.submit(send, "1.2")
             assert wait([turned_away], 0.1).not_done
         assert turned_away.result(10) == 0xA700

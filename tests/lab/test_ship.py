@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import tomllib
+from collections import OrderedDict
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ import onnx
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import Dataset
 
 from wetread import infer
 from wetread.errors import BadInput, GoldenMismatch
@@ -36,6 +38,7 @@ from wetread.lab.quantize import JUDGED, agreement, quantize_onnx
 from wetread.lab.recover import with_standing_builds
 from wetread.lab.subgroups import Paired, subgroup_rows
 from wetread.lab.taught import course_of
+from wetread.lab.train import Course, logits
 from wetread.lab.weights import load_weights, save_weights
 from wetread.lab.zoo import ARCHITECTURES, build
 from wetread.prepare import prepare
@@ -94,6 +97,20 @@ def seen(name: str) -> Tensor:
     return np.ascontiguousarray(
         film()[:, :, None, 16:48, 32:64].repeat(16, 2) * np.linspace(0.5, 1, 16, dtype=np.float32)[:, None, None]
     )
+
+
+class Shown(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """What a network is shown, brighter from row to row; there is no truth."""
+
+    def __init__(self, image: Tensor) -> None:
+        self.image = torch.from_numpy(image[0])
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.image * (1 + 0.2 * key[1]), torch.zeros(1)
+
+
+def course(image: Tensor) -> Course:
+    return Course(Shown(image), np.arange(4), lambda answer, _: logits(answer).square().mean(), lambda model: {})
 
 
 def answers(model: nn.Module, image: Tensor) -> list[Tensor]:
@@ -158,7 +175,7 @@ def test_weights_beyond_16_bits_stay_as_they_are() -> None:
 @pytest.mark.parametrize("name", sorted(SMALL))
 def test_pruning_keeps_the_shapes_of_the_answers(name: str, tmp_path: Path) -> None:
     parent = trained(name)
-    child = cut(parent, recipe_for(name), 0.4).eval()
+    child = cut(parent, recipe_for(name), 0.4, course(seen(name))).eval()
     assert sum(p.numel() for p in child.parameters()) < 0.75 * sum(p.numel() for p in parent.parameters())
     expected = answers(child, seen(name))
     assert [one.shape for one in expected] == [one.shape for one in answers(parent, seen(name))]
@@ -168,9 +185,26 @@ def test_pruning_keeps_the_shapes_of_the_answers(name: str, tmp_path: Path) -> N
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_channels_without_which_the_loss_is_the_same_go_however_large_they_are() -> None:
+    torch.manual_seed(0)
+    first, second = nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.Conv2d(16, 16, 3, padding=1)
+    layers = [("first", first), ("norm", nn.BatchNorm2d(16)), ("relu", nn.ReLU()), ("second", second)]
+    parent = nn.Sequential(OrderedDict([*layers, ("head", nn.Conv2d(16, 1, 1))])).eval()
+    with torch.no_grad():
+        first.weight[::2] *= 100
+        second.weight[:, ::2] = 0
+    child: Any = cut(parent, RECIPE, 0.5, course(film()))
+    np.testing.assert_array_equal(child.first.weight.detach(), first.weight[1::2].detach())
+    assert child.norm.momentum == 0.1
+    assert child.norm.running_var.min() < 0.5, "measured anew"
+    assert all(weight.requires_grad and weight.grad is None for weight in child.parameters())
+
+
 def test_cutting_nothing_from_a_transformer_changes_nothing() -> None:
     parent = trained("hybrid-transformer")
-    for ours, theirs in zip(answers(cut(parent, RECIPE, 0.0), film()), answers(parent, film()), strict=True):
+    for ours, theirs in zip(
+        answers(cut(parent, RECIPE, 0.0, course(film())), film()), answers(parent, film()), strict=True
+    ):
         np.testing.assert_array_equal(ours, theirs)
 
 
@@ -185,7 +219,7 @@ def test_what_adds_nothing_to_a_transformer_goes_first() -> None:
             block.body[-2].weight[:, ::2] = 0
         for pair in parent.fuse:
             pair[1][0].weight[:, 1::2] = 0
-    child: Any = cut(parent, RECIPE, 0.5)
+    child: Any = cut(parent, RECIPE, 0.5, course(film()))
     assert child.transformer[0].qkv.out_features == parent.transformer[0].qkv.out_features // 2
     assert child.transformer[1].mlp[1].out_features == 48
     assert child.fuse[0][0][0].out_channels == 32
@@ -196,7 +230,7 @@ def test_what_adds_nothing_to_a_transformer_goes_first() -> None:
 def test_frozen_blocks_are_not_cut() -> None:
     torch.manual_seed(0)
     parent: Any = build({**SMALL["hybrid-transformer"], "frozen": 3}).eval()
-    child: Any = cut(parent, RECIPE, 0.5)
+    child: Any = cut(parent, RECIPE, 0.5, course(film()))
     sizes = [[sum(p.numel() for p in block.parameters()) for block in network.blocks] for network in (parent, child)]
     assert sizes[0][:3] == sizes[1][:3]
     assert all(ours > theirs for ours, theirs in zip(sizes[0][3:], sizes[1][3:], strict=True))

@@ -19,6 +19,7 @@ class _Arriving:
     last: float
     open: set[int] = field(default_factory=set)  # associations that brought objects
     ours: bool = False  # an association of this process brought objects
+    here: bool = True  # something of it is here: not all was refused
     lacks: int | None = None  # association of which an object was refused; its sender will try again
     hold_s: float = 0.0  # more of it was announced: so long after the last object it is waited for
 
@@ -53,6 +54,7 @@ class Completion:
         self._elsewhere = elsewhere
         self._received = received
         self._arriving: dict[str, _Arriving] = {}
+        self._brought: dict[int, dict[str, None]] = {}  # association -> studies of which it brought objects, in order
         self._changed = threading.Condition()
         self._ended = False
         self._wakes = float("inf")  # when the timers look again by themselves
@@ -73,8 +75,9 @@ class Completion:
         """An object of a study arrives by an association, or the study was found after a start."""
         with self._changed:
             arriving = self._arriving.setdefault(study_uid, _Arriving(0.0))
-            arriving.last = self._clock()
+            arriving.last, arriving.here = self._clock(), True
             if association is not None:
+                self._brought.setdefault(association, {})[study_uid] = None
                 arriving.open.add(association)
                 arriving.ours = True
             if association != arriving.lacks:
@@ -87,7 +90,8 @@ class Completion:
         Another association that brings more of it does, or the timer, after `OPEN_FACTOR` quiet times.
         """
         with self._changed:
-            arriving = self._arriving.setdefault(study_uid, _Arriving(self._clock()))  # it may be the first
+            arriving = self._arriving.setdefault(study_uid, _Arriving(self._clock(), here=False))  # it may be the first
+            self._brought.setdefault(association, {})[study_uid] = None
             arriving.lacks = association
             self._hasten(arriving)
 
@@ -120,7 +124,8 @@ class Completion:
     def of(self, association: int) -> list[str]:
         """Return the studies of which an association brought objects and that are not complete."""
         with self._changed:
-            return [study_uid for study_uid, arriving in self._arriving.items() if association in arriving.open]
+            brought = [(study_uid, self._arriving.get(study_uid)) for study_uid in self._brought.get(association, ())]
+            return [study_uid for study_uid, known in brought if known is not None and association in known.open]
 
     def adopt(self, study_uid: str, patient: bool) -> None:
         """The store holds objects of a study of which nobody here knows.
@@ -135,6 +140,7 @@ class Completion:
                 extra = self._quiet_s * (OPEN_FACTOR - 1) if patient else 0.0
                 self._arriving[study_uid] = _Arriving(self._clock() + extra)
                 self._hasten(self._arriving[study_uid])
+            self._arriving[study_uid].here = True
 
     def end(self, association: int, released: bool) -> None:
         """An association is over; studies that only waited for its release are complete.
@@ -143,14 +149,19 @@ class Completion:
         """
         done = []
         with self._changed:
-            for study_uid, arriving in self._arriving.items():
-                if association in arriving.open:
+            for study_uid in self._brought.pop(association, ()):
+                arriving = self._arriving.get(study_uid)
+                if arriving is None:
+                    continue
+                if not arriving.here and arriving.lacks == association:
+                    del self._arriving[study_uid]  # nothing of it is here that could be complete
+                elif association in arriving.open:
                     arriving.open.discard(association)
                     if released and not (arriving.open or arriving.lacks is not None or arriving.hold_s):
                         done.append(study_uid)
-            for study_uid in done:
-                del self._arriving[study_uid]
-            self._changed.notify()
+                        del self._arriving[study_uid]
+                    else:
+                        self._hasten(arriving)
         for study_uid in done:
             if self._received(study_uid):
                 self.adopt(study_uid, patient=True)

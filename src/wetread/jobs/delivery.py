@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 from wetread.errors import BadInput, Blocked, DecoderDied, DocumentError, PeerBusy, StoreError, WetreadError
 from wetread.jobs.deidentified import Copies
+from wetread.jobs.lanes import Lane
 from wetread.jobs.parcels import Parcel
 from wetread.jobs.retry import Backoff, Breaker, RetryClock
 from wetread.jobs.spool import DamagedBlob
@@ -16,6 +18,7 @@ from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
 from wetread.settings import IMAGE, Destination, Settings
 from wetread.trace import About, Span, following
+from wetread.turns import Turns
 from wetread.wire.dimse import STORED
 
 log = logging.getLogger("wetread.jobs")
@@ -24,6 +27,7 @@ MOST_PARCELS = 32  # in one association
 MOST_BYTES = 1 << 26
 MOST_DEATHS = 3  # of a child over one image, before that is blocked
 ELSEWHERE_S = 5.0  # until this process looks again whether another still sends to the destination
+HURRY_S = 0.5  # so long others pause for STAT documents, and these for STAT studies that are read: a peer may be slow
 NO_ROOM = range(0xA700, 0xA800)  # the peer is full, whatever is sent (PS3.4 Table B.2-1)
 
 #: Sends files to a destination and calls back with (index, status) for each answer.
@@ -43,6 +47,8 @@ class Outbox:
         `retry_first_s`, `retry_most_s`, `max_rejections`, and what `wetread.jobs.deidentified.Copies` uses.
     clock
         Monotonic seconds.
+    turns
+        Lets STAT documents go before what others do.
     """
 
     def __init__(
@@ -55,6 +61,7 @@ class Outbox:
         watch: Watch,
         clock: Callable[[], float] = time.monotonic,
         backoff: Backoff | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self.name = name
         self._destination = destination
@@ -64,6 +71,8 @@ class Outbox:
         self._max_rejections = settings.max_rejections
         self._watch = watch
         self._clock = clock
+        self._turns = turns or Turns()
+        self._gave_way = False  # the present step does not wait for what is read
         backoff = backoff or Backoff(settings.retry_first_s, settings.retry_most_s)
         self._retry = RetryClock(backoff)
         self._breaker = Breaker(backoff)
@@ -72,7 +81,7 @@ class Outbox:
         watch.away(name, False)
 
     def step(self) -> float | None:
-        """Try what is due.
+        """Try what is due of one study: no more than that is under way when documents of a STAT one come.
 
         Returns
         -------
@@ -96,9 +105,15 @@ class Outbox:
             return min(waits, default=None)
         if self._store.shared and not self._store.leases.acquire(f"to/{self.name}"):
             return ELSEWHERE_S
-        parcels, files = self._load(parcels)
-        if parcels:
-            self._try(parcels, files)
+        urgent = parcels[0].lane is Lane.STAT
+        if not urgent and self._turns.hurried and not self._gave_way:
+            self._gave_way = True
+            return HURRY_S  # or until it is woken, as what was read meanwhile may go before
+        self._gave_way = False
+        with self._turns.first(HURRY_S) if urgent else nullcontext():
+            parcels, files = self._load([one for one in parcels if one.job == parcels[0].job])
+            if parcels:
+                self._try(parcels, files)
         return self._breaker.wait_s(self._clock())
 
     def close(self) -> None:

@@ -37,6 +37,8 @@ class Lane(IntEnum):
     PRIOR = 3  # the node pulled it to stand beside a newer study: read when nothing else waits, sent nowhere
 
 
+#: So long others pause after a hand that had a STAT study, until the next one has it, s: received, read, sent.
+LINGER_S = 0.1
 #: The deadline of what is never late, s.
 NEVER_S = 1e9
 #: The standard's term -> our lane; any other, or none, is routine.

@@ -41,6 +41,7 @@ class Parcel:
     kind: str
     trace_id: str
     instance: str = ""  # SOP Instance UID of a received object; "" of a document
+    lane: Lane = Lane.ROUTINE
 
 
 def enclose(
@@ -166,7 +167,8 @@ class Parcels:
         kind = func.coalesce(documents.c.kind, literal(IMAGE)).label("kind")
         with self._index.reading() as connection:
             found = connection.execute(
-                select(outbox.c.id, outbox.c.job, digest, outbox.c.tries, kind, jobs.c.trace_id, outbox.c.instance)
+                select(outbox.c.id, outbox.c.job, digest, outbox.c.tries, kind)
+                .add_columns(jobs.c.trace_id, outbox.c.instance, jobs.c.lane)
                 .outerjoin(documents, outbox.c.document == documents.c.id)
                 .outerjoin(instances, outbox.c.instance == instances.c.sop_instance_uid)
                 .join(jobs, outbox.c.job == jobs.c.id)
@@ -174,7 +176,10 @@ class Parcels:
                 .order_by(*order)
             )
             rows = list(islice((row for row in found if row.id not in but), limit))
-        return [Parcel(*row[:6], row.instance or "") for row in rows]
+        return [
+            Parcel(row.id, row.job, row.digest, row.tries, row.kind, row.trace_id, row.instance or "", Lane(row.lane))
+            for row in rows
+        ]
 
     def delivered(self, parcel: Parcel) -> State | None:
         """Record that the destination confirmed a document; return how its job ended, if it did by that."""

@@ -21,7 +21,7 @@ from wetread.jobs.delivery import Outbox, Send
 from wetread.jobs.expecting import Expecting
 from wetread.jobs.fetching import Fetching
 from wetread.jobs.instances import Arrival, Effect
-from wetread.jobs.lanes import Lane, facts_of, lane_of, local
+from wetread.jobs.lanes import LINGER_S, Lane, facts_of, lane_of, local
 from wetread.jobs.loop import Loop
 from wetread.jobs.managed import Managed
 from wetread.jobs.matching import identity_of
@@ -54,8 +54,9 @@ from wetread.wire.part10 import meta
 
 log = logging.getLogger("wetread.jobs")
 
-#: An answer that there is no room waits so long at most while a STAT study is read, s: senders that are turned away
-#: ask for no processor then.
+#: While a STAT study is under way what other senders bring waits so long at most, s; an answer that there is no room
+#: longer: who is turned away sends again at once.
+KEEPING_WAITS_S = 0.25
 REFUSAL_WAITS_S = 1.0
 
 #: Told the Study Instance UID, the SOP Class UID, the name and the file of an object.
@@ -106,6 +107,7 @@ class Runner:
         self._expecting = Expecting(store.announced, self._completion, settings)
         self.strain = Strain(store.overview, settings, self._watch, clock)
         self._asking = Asking(store.announced, self._answered, settings, self._watch, ask, clock)
+        self._urgent: set[int] = set()  # associations that brought objects of STAT studies
         self._reading: list[Loop] = []
         self._arrived: Arrived | None = None
         self._outboxes: list[Loop] = []
@@ -145,7 +147,8 @@ class Runner:
         remember(configured.values(), path)
         gone = [name for name in self._store.parcels.destinations() if name not in configured]
         for name, destination in {**configured, **{name: left(name, path) for name in gone}}.items():
-            outbox = Outbox(name, destination, self._store, self._deliver, self._settings, self._watch, self._clock)
+            common = (self._store, self._deliver, self._settings, self._watch, self._clock)
+            outbox = Outbox(name, destination, *common, turns=self._turns)
             self._outboxes.append(Loop(f"wetread-outbox-{name}", outbox.step))
             self._closing.append(outbox.close)
         self._receipts.start()
@@ -263,7 +266,8 @@ class Runner:
     def receive(self, received: Received) -> int:
         """Keep one object; return its C-STORE status when it is durable, or 0xA700 where there is no room for it.
 
-        That there is none is not said while a STAT study is read, for `REFUSAL_WAITS_S` at most.
+        What is not of a STAT study waits while one is under way, for `KEEPING_WAITS_S` at most; that there is no room
+        is not said meanwhile, for `REFUSAL_WAITS_S` at most.
 
         Raises
         ------
@@ -277,6 +281,17 @@ class Runner:
         facts = facts_of(seen, sender)
         prior = self._priors.comes(received.study_uid) and received.calling_ae in self._archive_titles
         lane = Lane.PRIOR if prior else lane_of(facts, self._settings.routes)
+        if lane is Lane.STAT:
+            self._urgent.add(received.association)
+        with self._turns.taken(lane is Lane.STAT, KEEPING_WAITS_S, LINGER_S):
+            status, short = self._kept(received, lane, seen, facts)
+        if short:
+            self._watch.no_room(lane, short)
+            self._turns.pause(REFUSAL_WAITS_S)
+        return status
+
+    def _kept(self, received: Received, lane: Lane, seen: Mapping[int, str], facts: Facts) -> tuple[Status, str]:
+        """Keep an object if there is room for it; return its status, and what is short."""
         try:
             with self.room.asked(received.study_uid, lane, len(received.data)) as short:
                 status = Status.OUT_OF_RESOURCES if short else self._keep(received, lane, seen, facts)
@@ -285,9 +300,7 @@ class Runner:
             raise
         if short:
             self._completion.refused(received.study_uid, received.association)
-            self._watch.no_room(lane, short)
-            self._turns.pause(REFUSAL_WAITS_S)
-        return status
+        return status, short
 
     def _keep(self, received: Received, lane: Lane, seen: Mapping[int, str], facts: Facts) -> Status:
         if self._receiving is not None and lane is not Lane.PRIOR:
@@ -366,10 +379,13 @@ class Runner:
 
     def association_ended(self, number: int, released: bool) -> None:
         """Complete the studies that only waited for the release of this association."""
-        if self._receiving is not None:
-            self._receiving.ended(number)
-            self._look_at(self._completion.of(number))
-        self._completion.end(number, released)
+        urgent = number in self._urgent
+        self._urgent.discard(number)
+        with self._turns.taken(urgent, KEEPING_WAITS_S, LINGER_S):
+            if self._receiving is not None:
+                self._receiving.ended(number)
+                self._look_at(self._completion.of(number))
+            self._completion.end(number, released)
 
     def _look_at(self, studies: Iterable[str]) -> None:
         """Hold what is announced against what is here, also by way of others."""

@@ -148,6 +148,15 @@ class Studies:
             came = connection.scalar(newest)
             return None if came is None else self._index.clock(connection) - came
 
+    def next_lane(self, but: frozenset[int], slowest: Lane, fresh: bool, routine_last: bool) -> Lane | None:
+        """Return the lane of the job that `take` would begin to read, if there is one; it waits for no writer."""
+        with self._index.reading() as connection:
+            row = self._foremost(connection, but, slowest, fresh, routine_last)
+            return None if row is None else Lane(row.lane)
+
+    def _foremost(self, connection: Connection, but: frozenset[int], *asked: Any) -> Row[Any] | None:
+        return connection.execute(self._first(*asked), {"but": [*but, *_held_back(connection)]}).first()
+
     def take(
         self,
         but: frozenset[int] = frozenset(),
@@ -170,18 +179,10 @@ class Studies:
         routine_last
             Leave routine studies until nothing more urgent waits, however old they are.
         """
-        first = self._first(slowest, fresh, routine_last)
-
-        def first_of(connection: Connection) -> Row[Any] | None:
-            return connection.execute(first, {"but": [*but, *_held_back(connection)]}).first()
-
-        with self._index.reading() as connection:  # an idle node waits for no writer
-            if first_of(connection) is None:
-                return None
         row = None
         try:
             with self._index.writing() as connection:
-                row = first_of(connection)
+                row = self._foremost(connection, but, slowest, fresh, routine_last)
                 if row is None:
                     return None
                 self._leases.forget(connection, lease_of(row.id))  # nobody reads what is complete

@@ -7,14 +7,14 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
 from wetread.errors import DecoderDied, DocumentError, NotRead, StoreError, WetreadError
 from wetread.jobs.addressing import addressed, images
-from wetread.jobs.lanes import Lane, deadlines_s
+from wetread.jobs.lanes import LINGER_S, Lane, deadlines_s
 from wetread.jobs.moves import Job
 from wetread.jobs.parcels import Addressed, Images
 from wetread.jobs.retry import Backoff, RetryClock
@@ -139,23 +139,38 @@ class Worker:
         with self._mine, ExitStack() as beside:
             alone = _all_free(self._beside, beside)
             waiting, last = self._retry.waiting(self._clock()), "routine" in self._steps()
-            job = self._store.studies.take(waiting, self._slowest, fresh=not alone, routine_last=last)
-            if job is None:
+            asked = (waiting, self._slowest, not alone, last)
+            lane = self._store.studies.next_lane(*asked)
+            if lane is None:
                 return False
-            if job.tries == 1:
-                beside.close()
-            with following(job.trace_id):
-                self._waited(job)
-                self._take_through(job)
+            with ExitStack() as hurry:
+                if lane is Lane.STAT:
+                    hurry.enter_context(self._first())
+                job = self._store.studies.take(*asked)
+                if job is None:
+                    return False
+                if job.lane is not lane:  # another worker was faster, or a more urgent study was complete just now
+                    hurry.close()
+                    if job.lane is Lane.STAT:
+                        hurry.enter_context(self._first())
+                if job.tries == 1:
+                    beside.close()
+                with following(job.trace_id):
+                    self._waited(job)
+                    self._take_through(job)
             if self._bytes >= LARGE:  # nothing of it is referred to any more
                 give_back()
             return True
 
+    def _first(self) -> AbstractContextManager[None]:
+        """Go before the others, until what is read is with its outboxes."""
+        return self._turns.first(linger_s=LINGER_S if self._settings.destinations else 0.0)
+
     def _take_through(self, job: Job) -> None:
         """Read one job and store what was made."""
         try:
-            with self._turns.first() if job.lane is Lane.STAT else nullcontext():
-                made = self._read(job)
+            made = self._read(job)
+            self._turns.pause()
             made = replace(made, images=images(self._store, self._settings, job.id))
         except Exception as error:  # noqa: BLE001 - the worker's door: the next study must be read
             if passing(error, self._retry.failing_s(job.id, self._clock())):

@@ -24,7 +24,6 @@ import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from wetread.errors import BadInput
 from wetread.infer import Model, read
@@ -187,14 +186,6 @@ def _linear(graph: onnx.GraphProto, stored: Mapping[str, Tensor]) -> dict[str, T
     return found
 
 
-def _images(course: Course, most: int) -> Iterator[Tensor]:
-    """Yield batches of training images, changed as in training."""
-    rows = np.random.default_rng(0).choice(course.rows, min(most, len(course.rows)), replace=False)
-    keys = [[(0, int(row)) for row in rows[at : at + 8]] for at in range(0, len(rows), 8)]
-    for images, _ in DataLoader(course.samples, batch_sampler=keys):
-        yield images
-
-
 @torch.no_grad()
 def _measure_norms(network: nn.Module, course: Course, most: int) -> None:
     """Give each norm the mean and variance of what enters it, and the scale and shift that undo them."""
@@ -207,7 +198,7 @@ def _measure_norms(network: nn.Module, course: Course, most: int) -> None:
         sums[norm] = [a + b for a, b in zip(sums[norm], told, strict=True)] if norm in sums else told
 
     hooks = [norm.register_forward_pre_hook(add) for _, _, norm in _folded(network)]
-    for images in _images(course, most):
+    for images, _ in course.some(most, 8):
         network(images)
     for hook in hooks:
         hook.remove()

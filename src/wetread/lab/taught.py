@@ -60,8 +60,9 @@ def prune(plan: Table, data: Path, out: Path, models: Path, *, resume: bool = Tr
     """
     folder = weights_folder(plan, out)
     table, parent = load_weights(folder / "weights.pt")
-    child = cut(parent, recipe_of(table["recipe"]), float(_settings(plan, "prune")["ratio"]))
-    course = distil(course_of(_at_hand(plan, table), data, out, models), parent)
+    ratio = float(_settings(plan, "prune")["ratio"])
+    course = course_of(_at_hand(plan, table), data, out, models)
+    child, course = cut(parent, recipe_of(table["recipe"]), ratio, course), distil(course, parent)
     by = digest_of(table, parent=sha256_of(folder / "weights.pt"), prune=_settings(plan, "prune"))
     state = fit(child, course, _schedule(plan, "prune", table), folder / "pruned", learnt_by=by, resume=resume)
     save_weights(folder / "weights-pruned.pt", table, state.average)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,12 @@ class Course:
     teacher: nn.Module | None = None  # whose soft answers are learnt beside the labels
     aside: Aside | None = None  # of a plan with `patience`
     of: str = ""  # digest of what is learnt from
+
+    def some(self, most: int, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield batches of so many rows at most, drawn without repetition, changed as in training."""
+        rows = np.random.default_rng(0).choice(self.rows, min(most, len(self.rows)), replace=False)
+        keys = [[(0, int(row)) for row in rows[at : at + batch]] for at in range(0, len(rows), batch)]
+        yield from DataLoader(self.samples, batch_sampler=keys)
 
 
 @dataclass(slots=True)

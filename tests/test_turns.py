@@ -64,7 +64,7 @@ def test_a_pause_may_be_short() -> None:
 
 def test_nobody_waits_for_a_hurry_that_took_too_long() -> None:
     turns = Turns()
-    with ThreadPoolExecutor(1) as pool, turns.first(0.01):
+    with ThreadPoolExecutor(1) as pool, turns.first(most_s=0.01):
         pool.submit(turns.pause).result(5)
 
 
@@ -77,11 +77,11 @@ def test_what_is_handed_on_is_one_turn() -> None:
         done.append("pause")
 
     with ThreadPoolExecutor(1) as pool:
-        with turns.first(linger_s=30.0):
+        with turns.first("study", linger_s=30.0):
             waiting = pool.submit(pausing)
             assert wait([waiting], 0.05).not_done
         assert wait([waiting], 0.05).not_done
-        with turns.first():
+        with turns.first("study"):
             assert wait([waiting], 0.05).not_done
             done.append("second")
         waiting.result(5)
@@ -93,12 +93,27 @@ def test_what_is_handed_on_is_one_turn() -> None:
         assert not turns.hurried
 
 
+def test_who_pauses_waits_for_no_other_that_came_later() -> None:
+    """Ever new ones come while the one before lingers: each has a turn of its own."""
+    turns = Turns()
+    first, second = turns.first("one", linger_s=0.05), turns.first("other")
+    with ThreadPoolExecutor(1) as pool:
+        first.__enter__()
+        waiting = pool.submit(turns.pause)
+        assert wait([waiting], 0.02).not_done
+        first.__exit__(None, None, None)
+        second.__enter__()
+        waiting.result(5)
+        assert turns.hurried
+        second.__exit__(None, None, None)
+
+
 def test_what_is_not_urgent_is_done_after_a_pause() -> None:
     turns = Turns()
-    with turns.taken(True, 5.0):
+    with turns.taken(True, "", 5.0, 0.0):
         assert turns.hurried
     with ThreadPoolExecutor(1) as pool, turns.first():
-        waiting = pool.submit(lambda: turns.taken(False, 5.0).__enter__())
+        waiting = pool.submit(lambda: turns.taken(False, "", 5.0, 0.0).__enter__())
         assert wait([waiting], 0.05).not_done
     waiting.result(5)
     assert not turns.hurried

@@ -6,7 +6,7 @@ only for those who were in a hurry when it began, so between any two of them eve
 is ever starved.
 
 What is urgent passes through several hands: received, read, sent.  Who hands it on lingers for a moment, so that
-nobody else begins something in between; the next hand goes on with the same turn.
+nobody else begins something in between; the next hand of the same thing goes on with the same turn.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ _NOBODY = 0
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
+    of: str
     thread: int
     until: float  # clock's seconds; afterwards nobody waits for it
 
@@ -45,30 +46,33 @@ class Turns:
         self._changed = threading.Condition()
 
     @contextmanager
-    def first(self, most_s: float = math.inf, linger_s: float = 0.0) -> Iterator[None]:
+    def first(self, of: str = "", most_s: float = math.inf, linger_s: float = 0.0) -> Iterator[None]:
         """Let everybody else pause while what is inside runs, no longer than `most_s`, and for `linger_s` after it.
 
-        It goes on with the turn of somebody who lingers, if there is one.
+        Parameters
+        ----------
+        of
+            What is urgent; its hands share one turn. "": it has but this one.
         """
         with self._changed:
-            lingering = (ticket for ticket, turn in self._hurry.items() if turn.thread == _NOBODY)
-            ticket = next(lingering, None)
+            mine = (ticket for ticket, turn in self._hurry.items() if of and (turn.of, turn.thread) == (of, _NOBODY))
+            ticket = next(mine, None)
             ticket = next(self._tickets) if ticket is None else ticket
-            self._hurry[ticket] = _Turn(threading.get_ident(), self._clock() + most_s)
+            self._hurry[ticket] = _Turn(of, threading.get_ident(), self._clock() + most_s)
         try:
             yield
         finally:
             with self._changed:
                 del self._hurry[ticket]
                 if linger_s:
-                    self._hurry[ticket] = _Turn(_NOBODY, self._clock() + linger_s)
+                    self._hurry[ticket] = _Turn(of, _NOBODY, self._clock() + linger_s)
                 self._changed.notify_all()
 
     @contextmanager
-    def taken(self, urgent: bool, most_s: float, linger_s: float = 0.0) -> Iterator[None]:
+    def taken(self, urgent: bool, of: str, most_s: float, linger_s: float) -> Iterator[None]:
         """Run what is inside as `first`, if it is urgent, else after a `pause`."""
         if urgent:
-            with self.first(most_s, linger_s):
+            with self.first(of, most_s, linger_s):
                 yield
         else:
             self.pause(most_s)

@@ -24,6 +24,7 @@ from wetread.jobs import tables
 from wetread.jobs.delivery import HURRY_S, Outbox
 from wetread.jobs.instances import Arrival
 from wetread.jobs.lanes import Lane, deadlines_s, facts_of, lane_of
+from wetread.jobs.moves import Job
 from wetread.jobs.runner import Runner
 from wetread.jobs.states import State
 from wetread.jobs.store import Store
@@ -275,9 +276,9 @@ def test_what_is_taken_is_what_all_of_it_in_order_begins_with(store: Store) -> N
             for number, (state, tries, lane, at) in enumerate(rows, 1)
             if state == "COMPLETE" and lane <= slowest and number not in but and not (fresh and tries)
         )
-        lane = store.studies.next_lane(but, slowest, fresh, last)
+        due = store.studies.due(but, slowest, fresh, last)
         job = store.studies.take(but, slowest, fresh, last)
-        assert lane is (job and job.lane)
+        assert (due and due.id) == (job and job.id)
         assert (job and job.id) == (order[0][-1] if order else None)
 
     check()
@@ -293,7 +294,7 @@ def test_what_waits_is_not_sorted(store: Store, fresh: bool) -> None:
         asked.append((statement, parameters))
 
     event.listen(store._index.engine, "before_cursor_execute", note)
-    store.studies.next_lane(frozenset((1, 2)), Lane.PRIOR, fresh, False)
+    store.studies.due(frozenset((1, 2)), Lane.PRIOR, fresh, False)
     event.remove(store._index.engine, "before_cursor_execute", note)
     with store._index.reading() as connection:
         if store._index.shared:
@@ -383,19 +384,19 @@ def test_documents_wait_once_for_a_stat_study_that_is_read(store: Store) -> None
 @pytest.mark.parametrize("changed", [False, True])
 def test_a_stat_study_goes_first_until_its_documents_are_kept(store: Store, changed: bool) -> None:
     """Also where it was complete only after the worker had looked what is due."""
-    turns, hurried, finish, look = Turns(), [], store.studies.finish, store.studies.next_lane
+    turns, hurried, finish, look = Turns(), [], store.studies.finish, store.studies.due
 
     def noted(*given: Any) -> State:
         hurried.append(turns.hurried)
         return finish(*given)
 
-    def looked(*given: Any) -> Lane | None:
-        lane = look(*given)
+    def looked(*given: Any) -> Job | None:
+        due = look(*given)
         if changed:
             receive(store, "1.2", Lane.STAT)
-        return lane
+        return due
 
-    store.studies.finish, store.studies.next_lane = noted, looked  # type: ignore[method-assign, assignment]
+    store.studies.finish, store.studies.due = noted, looked  # type: ignore[method-assign, assignment]
     receive(store, "1.1")
     if not changed:
         receive(store, "1.2", Lane.STAT)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.lab.series import drawn_cases
 from wetread.lab.held_out import overlaps
-from wetread.lab.written import interval_text, replacing, write_json
+from wetread.lab.written import interval_text, write_json
 from wetread.measures import Interval
 
 NAN = float("nan")
@@ -23,22 +23,6 @@ def test_what_is_not_defined_is_null(tmp_path: Path) -> None:
     told = json.loads(path.read_text())
     assert told == {"one": {"value": 0.5, "low": None, "high": None, "n": 3, "groups": 2}, "many": [1.0, [None, "NaN"]]}
     assert interval_text(told["one"]) == "-"
-
-
-def _killed(path: Path) -> None:
-    with replacing(path) as file:
-        file.write(b"ne")
-        raise KeyboardInterrupt
-
-
-def test_a_file_that_is_not_finished_leaves_the_old_one(tmp_path: Path) -> None:
-    path = tmp_path / "held-out.npz"
-    with replacing(path) as file:
-        file.write(b"old")
-    with pytest.raises(KeyboardInterrupt):
-        _killed(path)
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("files", ["docs/evidence", "models"])

@@ -14,7 +14,7 @@ import numpy as np
 from tests.report import phantom
 from wetread import report
 from wetread.records import Code, Document, Result
-from wetread.report import page
+from wetread.report import page, words
 
 Documents = Callable[[str], dict[str, Document]]
 VOID = {"meta", "img", "br", "link", "input"}
@@ -162,3 +162,12 @@ def test_people_read_no_exponents(result_of: Callable[[str], Result]) -> None:
     assert "61230 %" in text
     assert "difference +61220 %" in text
     assert "e+0" not in text
+
+
+def test_what_lies_close_to_the_threshold_is_told_apart_from_it() -> None:
+    threshold = phantom.result().findings[0].threshold
+    for probability, shown in ((threshold - 4e-4, 2), (threshold - 4e-5, 3), (threshold, 1), (threshold - 0.1, 1)):
+        result = phantom.result(probability=probability)
+        (said,) = (one for one in words.statements(result) if one.finding is result.findings[0])
+        assert {len(told.removesuffix(" %").partition(".")[2]) for told in (said.percent, said.threshold)} == {shown}
+        assert (said.percent == said.threshold) == (probability == threshold)

@@ -190,11 +190,11 @@ def show_pulled(studies: list[Pulled], dry_run: bool) -> None:
     if not studies:
         click.echo("No study matches.")
         return
-    columns = ("", "") if dry_run else ("came", "failed")
+    columns = () if dry_run else ("came", "failed")
     study = Column("study", overflow="fold")  # a UID is of use only as a whole
     table = Table("date", "modalities", "description", "objects", *columns, study)
     for one in studies:
-        came = ("", "") if dry_run else (str(one.completed), f"[red]{one.failed}" if one.failed else "0")
+        came = () if dry_run else (str(one.completed), f"[red]{one.failed}" if one.failed else "0")
         told = map(escape, (one.study_date, one.modalities, one.description, str(one.expected or "?")))
         table.add_row(*told, *came, escape(one.study_uid))
     console().print(table)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from wetread.files import replacing
 from wetread.infer.engine import Engine, installed
 from wetread.records import Tensor
 
@@ -138,15 +139,10 @@ def read(path: Path) -> Profile:
 
 def write(path: Path, profile: Profile) -> None:
     """Write a profile, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(f".{os.getpid()}.new")
     table = {"version": VERSION, "host": profile.host}
     table |= {key: [asdict(one) for one in getattr(profile, key)] for key in ("rows", "failures", "sites")}
-    with fresh.open("w", encoding="utf-8") as file:
-        json.dump(table, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    with replacing(path) as file:
+        file.write(json.dumps(table, indent=2).encode())
 
 
 def measure(engine: Engine, tensor: Tensor, runs: int = 15) -> Iterator[float]:

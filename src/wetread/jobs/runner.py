@@ -283,7 +283,7 @@ class Runner:
         lane = Lane.PRIOR if prior else lane_of(facts, self._settings.routes)
         if lane is Lane.STAT:
             self._urgent.add(received.association)
-        with self._turns.taken(lane is Lane.STAT, KEEPING_WAITS_S, LINGER_S):
+        with self._turns.taken(lane is Lane.STAT, trace_id(), KEEPING_WAITS_S, LINGER_S):
             status, short = self._kept(received, lane, seen, facts)
         if short:
             self._watch.no_room(lane, short)
@@ -381,7 +381,7 @@ class Runner:
         """Complete the studies that only waited for the release of this association."""
         urgent = number in self._urgent
         self._urgent.discard(number)
-        with self._turns.taken(urgent, KEEPING_WAITS_S, LINGER_S):
+        with self._turns.taken(urgent, trace_id(), KEEPING_WAITS_S, LINGER_S):
             if self._receiving is not None:
                 self._receiving.ended(number)
                 self._look_at(self._completion.of(number))

@@ -148,13 +148,13 @@ class Studies:
             came = connection.scalar(newest)
             return None if came is None else self._index.clock(connection) - came
 
-    def next_lane(self, but: frozenset[int], slowest: Lane, fresh: bool, routine_last: bool) -> Lane | None:
-        """Return the lane of the job that `take` would begin to read, if there is one; it waits for no writer."""
+    def due(self, but: frozenset[int], slowest: Lane, fresh: bool, routine_last: bool) -> Job | None:
+        """Return the job that `take` would begin to read, if there is one; it waits for no writer."""
         with self._index.reading() as connection:
-            row = self._foremost(connection, but, slowest, fresh, routine_last)
-            return None if row is None else Lane(row.lane)
+            row = self._due(connection, but, slowest, fresh, routine_last)
+            return None if row is None else job_of(row)
 
-    def _foremost(self, connection: Connection, but: frozenset[int], *asked: Any) -> Row[Any] | None:
+    def _due(self, connection: Connection, but: frozenset[int], *asked: Any) -> Row[Any] | None:
         return connection.execute(self._first(*asked), {"but": [*but, *_held_back(connection)]}).first()
 
     def take(
@@ -182,7 +182,7 @@ class Studies:
         row = None
         try:
             with self._index.writing() as connection:
-                row = self._foremost(connection, but, slowest, fresh, routine_last)
+                row = self._due(connection, but, slowest, fresh, routine_last)
                 if row is None:
                     return None
                 self._leases.forget(connection, lease_of(row.id))  # nobody reads what is complete

@@ -7,7 +7,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
@@ -140,19 +140,17 @@ class Worker:
             alone = _all_free(self._beside, beside)
             waiting, last = self._retry.waiting(self._clock()), "routine" in self._steps()
             asked = (waiting, self._slowest, not alone, last)
-            lane = self._store.studies.next_lane(*asked)
-            if lane is None:
+            due = self._store.studies.due(*asked)
+            if due is None:
                 return False
             with ExitStack() as hurry:
-                if lane is Lane.STAT:
-                    hurry.enter_context(self._first())
+                hurry.enter_context(self._turn(due))
                 job = self._store.studies.take(*asked)
                 if job is None:
                     return False
-                if job.lane is not lane:  # another worker was faster, or a more urgent study was complete just now
+                if job.id != due.id:  # another worker was faster, or a more urgent study was complete just now
                     hurry.close()
-                    if job.lane is Lane.STAT:
-                        hurry.enter_context(self._first())
+                    hurry.enter_context(self._turn(job))
                 if job.tries == 1:
                     beside.close()
                 with following(job.trace_id):
@@ -162,9 +160,11 @@ class Worker:
                 give_back()
             return True
 
-    def _first(self) -> AbstractContextManager[None]:
-        """Go before the others, until what is read is with its outboxes."""
-        return self._turns.first(linger_s=LINGER_S if self._settings.destinations else 0.0)
+    def _turn(self, job: Job) -> AbstractContextManager[None]:
+        """A STAT study goes before the others, until what was made is with its outboxes."""
+        if job.lane is not Lane.STAT:
+            return nullcontext()
+        return self._turns.first(job.trace_id, linger_s=LINGER_S if self._settings.destinations else 0.0)
 
     def _take_through(self, job: Job) -> None:
         """Read one job and store what was made."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from wetread import infer
 from wetread.errors import BadInput
+from wetread.files import replacing
 from wetread.lab.cases import Cases, used_folds
 from wetread.lab.courses import rows_digest
 from wetread.lab.crossed import OUTPUTS, Answers, answers, fold_folder
@@ -19,7 +20,6 @@ from wetread.lab.gridded import Gridded
 from wetread.lab.plan import recipe_of
 from wetread.lab.predict import Predictor, eager
 from wetread.lab.weights import load_weights
-from wetread.lab.written import replacing
 from wetread.measures import dice, hausdorff95
 from wetread.prepare import back_mask_stack
 from wetread.records import Mask

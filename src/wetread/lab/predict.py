@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from wetread import infer
+from wetread.files import replacing
 from wetread.infer import engine
 from wetread.lab.data import Films
 from wetread.lab.samples import Change, exact
 from wetread.lab.train import autocast, layout_of
-from wetread.lab.written import replacing
 from wetread.measures import energy_inside
 from wetread.prepare import back, back_mask, bounds, letterbox
 from wetread.records import Box, Recipe, Tensor

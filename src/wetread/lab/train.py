@@ -19,13 +19,14 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from wetread.errors import BadInput
+from wetread.files import replacing
 from wetread.infer import natively
 from wetread.lab.curves import draw_curves
 from wetread.lab.data import held_back
 from wetread.lab.plan import digest_of, made_of
 from wetread.lab.samples import Batches
 from wetread.lab.weights import read_saved
-from wetread.lab.written import replacing, write_json
+from wetread.lab.written import write_json
 
 __all__ = [
     *("Answer", "Aside", "Course", "Plan", "State", "all_logits", "autocast", "channels_last", "device_of"),

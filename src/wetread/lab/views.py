@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from wetread.errors import BadInput
+from wetread.files import replacing
 from wetread.lab.gridded import GridSamples
 from wetread.lab.samples import Key
 from wetread.lab.train import autocast
-from wetread.lab.written import replacing
 from wetread.lab.zoo.efficientnet_lite import EfficientNetLite0, first_blocks
 
 __all__ = ["Tail", "Views"]

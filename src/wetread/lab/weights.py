@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from wetread.errors import BadInput
+from wetread.files import replacing
 from wetread.lab import zoo
-from wetread.lab.written import replacing
 
 __all__ = ["fit_shapes", "load_weights", "read_saved", "save_weights"]
 

@@ -1,31 +1,14 @@
-"""Files that are whole or not there; figures as JSON that every reader takes, and as words."""
+"""Figures as JSON that every reader takes, and as words."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-__all__ = ["interval_text", "replacing", "write_json"]
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open what takes the place of a file when it lies on the disk: a kill or a power cut leaves the old one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}")  # several folds may be trained at once
-    try:
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+__all__ = ["interval_text", "write_json"]
 
 
 def write_json(path: Path, told: Mapping[str, Any] | Sequence[Any], **more: Any) -> None:

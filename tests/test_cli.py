@@ -720,6 +720,14 @@ def test_send_says_which_file_is_wrong(run: Run, tmp_path: Path, monkeypatch: py
     damaged.write_bytes(film[:140])
     code, out, err = run("send", "PACS@127.0.0.1:104", tmp_path / "study")
     assert (code, len(out.splitlines()), f"{damaged}: not sent: file meta" in err, sent.pop()) == (1, 1, True, [film])
+    damaged.write_bytes(film[:-9])
+    code, out, err = run("send", "PACS@127.0.0.1:104", tmp_path / "study")
+    assert (code, f"{damaged}: not sent: data set: an element ends 9 bytes" in err, sent.pop()) == (
+        1,
+        True,
+        [film],
+    )
+    damaged.write_bytes(film[:140])
     (tmp_path / "study" / "film.dcm").unlink()
     code, out, err = run("send", "PACS@127.0.0.1:104", tmp_path / "study")
     assert (code, out, f"wetread: {damaged}: file meta" in err, sent) == (4, "", True, [])

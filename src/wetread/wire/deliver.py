@@ -56,7 +56,7 @@ def proof(destination: Destination, item: bytes) -> None:
     """Raise `BadInput` for what is no document of a destination's protocol; a bundle proves itself there."""
     match destination.protocol:
         case "dimse" | "dicomweb":
-            part10.meta(item)
+            part10.complete(item)
         case "hl7":
             hl7.parse(item)
 

@@ -197,6 +197,20 @@ def outermost(data: bytes | bytearray | memoryview, transfer_syntax: str) -> Ite
     return ((tag, value) for tag, value in _begun(data, transfer_syntax) if value is not None)
 
 
+def complete(data: bytes | bytearray | memoryview) -> None:
+    """See that a DICOM file is not cut off; of a deflated one only its beginning is looked at.
+
+    Raises
+    ------
+    BadInput
+        It is none, or its last element ends past its end.
+    """
+    head = meta(data)
+    if head.transfer_syntax != DEFLATED_LITTLE:
+        for _ in outermost(memoryview(data)[head.offset :], head.transfer_syntax):
+            pass
+
+
 def _begun(data: bytes | bytearray | memoryview, transfer_syntax: str) -> Iterator[tuple[int, bytes | None]]:
     """Walk as `outermost`; yield an element with None where its length is undefined, or goes past the end."""
     if transfer_syntax == DEFLATED_LITTLE:

@@ -179,23 +179,26 @@ def operating_text(points: Mapping[str, Figures], picture: str = "roc.svg") -> s
     return f"{table_text(head, rows)}\n\n![Sensitivity over 1 - specificity, a dot at the threshold]({picture})"
 
 
-def _looks(model: Model, looks: Mapping[str, Figures]) -> str:
+def _looks(model: Model, looks: Mapping[str, Mapping[str, Figures]]) -> str:
     told = (
-        f"Share of the map's mass inside the lungs (fp32). Below {model.map_bound:g}, or below the lungs' share of the "
+        f"Share of the map's mass inside the lungs. Below {model.map_bound:g}, or below the lungs' share of the "
         "crop (chance), the page says that the map is not trustworthy. The last two columns hide pixels behind the "
         "film's median grey: an answer that survives without the lungs comes from elsewhere, or from their outline."
     )
-    head = ["films", "share, median", "chance, median", "not trustworthy", "AUC, lungs alone", "AUC, without lungs"]
+    shares = ["share, median", "chance, median", "not trustworthy"]
+    head = ["films", "build", *shares, "AUC, lungs alone", "AUC, without lungs"]
     rows = [
         [
             f"{name}, called positive",
+            build,
             f"{one['share']:.2f}",
             f"{one['chance']:.2f}",
             f"{one['doubted']:.1%}",
             f"{one['auc lungs alone']:.3f}",
             f"{one['auc without lungs']:.3f}",
         ]
-        for name, one in looks.items()
+        for name, builds in looks.items()
+        for build, one in builds.items()
     ]
     return f"{told}\n\n{table_text(head, rows)}"
 

@@ -16,7 +16,7 @@ from wetread.lab.certify import PARENT, shipped_boxes
 from wetread.lab.data import Films, hannover, held_back, kermany, nih
 from wetread.lab.folder import engines_for, runnable
 from wetread.lab.lungs import film_dice
-from wetread.lab.predict import built, predict_logits, predict_lungs, predict_shares
+from wetread.lab.predict import Predictor, built, predict_logits, predict_lungs, predict_shares
 from wetread.lab.roc import operating
 from wetread.lab.train import Plan
 from wetread.measures import (
@@ -91,15 +91,15 @@ def evaluate_pneumonia(model: Model, models: Path, data: Path, cache: Path, plan
     test, train = np.flatnonzero(inside.split == "test"), np.flatnonzero(inside.split == "train")
     builds: dict[str, Figures] = {build.name: {} for build in runnable(model)}
     refused: dict[str, int] = {}
-    looks: dict[str, Figures] = {}
+    looks: dict[str, dict[str, Figures]] = {}
     for name, films, rows in (("kermany test", inside, test), ("nih", outside, np.arange(len(outside)))):
         boxes, lungs, unread = shipped_boxes(models, films, model.recipe, cache)
-        refused[name] = int(unread[rows].sum())
+        refused[name], looks[name] = int(unread[rows].sum()), {}
         for build in runnable(model):
             predictor = built(build.path, build.precision, engines_for(build.precision)[0])
             logits = predict_logits(predictor, films, rows, boxes, model.recipe)
             builds[build.name][name] = _discrimination(model, films, rows, logits)
-        looks[name] = _looks(model, films, rows, boxes, lungs)
+            looks[name][build.name] = _looks(model, predictor, films, rows, (boxes, lungs), logits)
     aside = np.flatnonzero((inside.split == "train") & held_back(inside.patient, plan.held_back, plan.seed))
     sets = {"held-back patients": (inside, aside), "kermany test": (inside, test)}
     sets["nih"] = (outside, np.arange(len(outside)))
@@ -118,11 +118,24 @@ def _point(model: Model, models: Path, films: Films, rows: Rows, cache: Path) ->
     return operating(films.label[rows], probability, probability >= model.labels[0].threshold)
 
 
-def _looks(model: Model, films: Films, rows: Rows, boxes: NDArray[Any], lungs: NDArray[np.uint8]) -> Figures:
-    """Return where the fp32 build looks, and what is left of its answer without the lungs, or with them alone."""
-    build = model.build(PARENT)
-    predictor = built(build.path, build.precision, engines_for(build.precision)[0])
-    logits = predict_logits(predictor, films, rows, boxes, model.recipe)
+def _looks(
+    model: Model,
+    predictor: Predictor,
+    films: Films,
+    rows: Rows,
+    found_in: tuple[NDArray[Any], NDArray[np.uint8]],
+    logits: NDArray[np.float64],
+) -> Figures:
+    """Return where a build looks, and what is left of its answer without the lungs, or with them alone.
+
+    Parameters
+    ----------
+    found_in
+        Of each film the box that the build sees, and the lungs.
+    logits
+        What it answers.
+    """
+    boxes, lungs = found_in
     present = 1 / (1 + np.exp(-logits / model.temperature)) >= model.labels[0].threshold
     shares, chances = predict_shares(predictor, films, rows, boxes, lungs, model.recipe)
     doubted = shares < np.maximum(chances, model.map_bound)

@@ -15,7 +15,7 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -27,20 +27,13 @@ _NOBODY = 0
 class _Turn:
     of: str
     thread: int
-    until: float  # clock's seconds; afterwards nobody waits for it
+    until: float  # monotonic seconds; afterwards nobody waits for it
 
 
 class Turns:
-    """The turns of the threads of one process.
+    """The turns of the threads of one process."""
 
-    Parameters
-    ----------
-    clock
-        Monotonic seconds.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._tickets = itertools.count()
         self._hurry: dict[int, _Turn] = {}  # by ticket
         self._changed = threading.Condition()
@@ -58,14 +51,15 @@ class Turns:
             mine = (ticket for ticket, turn in self._hurry.items() if of and (turn.of, turn.thread) == (of, _NOBODY))
             ticket = next(mine, None)
             ticket = next(self._tickets) if ticket is None else ticket
-            self._hurry[ticket] = _Turn(of, threading.get_ident(), self._clock() + most_s)
+            self._hurry[ticket] = _Turn(of, threading.get_ident(), time.monotonic() + most_s)
         try:
             yield
         finally:
             with self._changed:
-                del self._hurry[ticket]
                 if linger_s:
-                    self._hurry[ticket] = _Turn(of, _NOBODY, self._clock() + linger_s)
+                    self._hurry[ticket] = _Turn(of, _NOBODY, time.monotonic() + linger_s)
+                else:
+                    del self._hurry[ticket]
                 self._changed.notify_all()
 
     @contextmanager
@@ -91,13 +85,13 @@ class Turns:
         """Wait for those who are in a hurry now, no longer than `most_s`; whoever is so too goes on at once."""
         if not self._hurry:  # one look without the lock: it is asked before every step
             return
-        end = self._clock() + most_s
+        end = time.monotonic() + most_s
         with self._changed:
             self._forget()
             if any(turn.thread == threading.get_ident() for turn in self._hurry.values()):
                 return
             present = set(self._hurry)
-            while (left_s := min(end, self._until(present)) - self._clock()) > 0:
+            while (left_s := min(end, self._until(present)) - time.monotonic()) > 0:
                 self._changed.wait(None if left_s == math.inf else left_s)
 
     def _until(self, tickets: set[int]) -> float:
@@ -105,7 +99,7 @@ class Turns:
 
     def _forget(self) -> None:
         """Drop the turns of which nobody became the next hand."""
-        now = self._clock()
+        now = time.monotonic()
         for ticket, turn in tuple(self._hurry.items()):
             if turn.thread == _NOBODY and turn.until <= now:
                 del self._hurry[ticket]

@@ -171,3 +171,5 @@ def test_what_lies_close_to_the_threshold_is_told_apart_from_it() -> None:
         (said,) = (one for one in words.statements(result) if one.finding is result.findings[0])
         assert {len(told.removesuffix(" %").partition(".")[2]) for told in (said.percent, said.threshold)} == {shown}
         assert (said.percent == said.threshold) == (probability == threshold)
+    assert words.apart(0.496, 0.5, least=0) == ("49.6 %", "50.0 %")
+    assert words.apart(0.59, 0.27, least=0) == ("59 %", "27 %")

@@ -96,6 +96,8 @@ def show_reading(reading: Reading, places: list[Path]) -> None:
     from rich.markup import escape
     from rich.table import Column, Table
 
+    from wetread.report.words import apart
+
     screen, result = console(), reading.result
     columns = Column(overflow="fold"), Column(overflow="fold")  # codes and names are of use only as a whole
     table = Table(*columns, title=escape(result.source), title_justify="left", title_style="bold", show_header=False)
@@ -104,7 +106,8 @@ def show_reading(reading: Reading, places: list[Path]) -> None:
         table.add_row("", escape(result.refusal.detail))
     for finding in result.findings:
         word = "[bold red]present" if finding.present else "[green]not found"
-        chance = f"{finding.probability:.0%} (threshold {finding.threshold:.0%})"
+        shown, bound = apart(finding.probability, finding.threshold, least=0)
+        chance = f"{shown} (threshold {bound})".replace(" %", "%")
         slices = (
             f"  on {len(finding.slices)} of {len(result.image.pixels)} slices"
             if finding.slices and result.image

@@ -5,7 +5,7 @@ May change freely: an engine file.  Must not: import torch, DICOM or another eng
 
 from __future__ import annotations
 
-from wetread.infer.answers import findings
+from wetread.infer.answers import calibrated, findings
 from wetread.infer.choice import NEARLY, PREFERENCE, Choice, candidates, check_build, choose, shape
 from wetread.infer.engine import DEVICES, natively
 from wetread.infer.fit import check_fit
@@ -37,6 +37,7 @@ __all__ = [
     "Site",
     "StoodIn",
     "Trial",
+    "calibrated",
     "candidates",
     "certify_here",
     "check_build",

@@ -44,7 +44,7 @@ def findings(model: Model, prediction: Prediction, image: Image) -> tuple[Findin
     return tuple(made)
 
 
-def calibrated(logits: Floats, temperature: float) -> Floats:
+def calibrated(logits: Floats, temperature: Floats | float) -> Floats:
     """Probabilities 0..1 of logits."""
     return np.asarray(1.0 / (1.0 + np.exp(-logits / temperature)))
 

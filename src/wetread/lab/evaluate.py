@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wetread.infer import Build, Model
+from wetread.infer import Build, Model, calibrated
 from wetread.lab.baselines import lung_baselines, pneumonia_baselines
 from wetread.lab.certify import PARENT, shipped_boxes
 from wetread.lab.data import Films, hannover, held_back, kermany, nih
@@ -114,7 +114,7 @@ def _point(model: Model, models: Path, films: Films, rows: Rows, cache: Path) ->
     build = model.build(PARENT)
     predictor = built(build.path, build.precision, engines_for(build.precision)[0])
     logits = predict_logits(predictor, films, rows, boxes, model.recipe)
-    probability = 1 / (1 + np.exp(-logits / model.temperature))
+    probability = calibrated(logits, model.temperature)
     return operating(films.label[rows], probability, probability >= model.labels[0].threshold)
 
 
@@ -136,7 +136,7 @@ def _looks(
         What it answers.
     """
     boxes, lungs = found_in
-    present = 1 / (1 + np.exp(-logits / model.temperature)) >= model.labels[0].threshold
+    present = calibrated(logits, model.temperature) >= model.labels[0].threshold
     shares, chances = predict_shares(predictor, films, rows, boxes, lungs, model.recipe)
     doubted = shares < np.maximum(chances, model.map_bound)
     found: Figures = {
@@ -158,7 +158,7 @@ def _blanked(images: NDArray[np.uint8], hidden: NDArray[np.bool_]) -> NDArray[np
 
 def _discrimination(model: Model, films: Films, rows: Rows, logits: NDArray[np.float64]) -> Figures:
     truth, patient = films.label[rows], films.patient[rows]
-    probability = 1 / (1 + np.exp(-logits / model.temperature))
+    probability = calibrated(logits, model.temperature)
     present = probability >= model.labels[0].threshold
 
     def interval(figure: Callable[..., float], column: NDArray[Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wetread.infer import Model
+from wetread.infer import Model, calibrated
 from wetread.lab.cases import Cases, owners, used_folds
 from wetread.lab.courses import labels_of, read_cases
 from wetread.lab.crossed import Answers, answers
@@ -163,7 +163,7 @@ def _crossed_labels(ground: Ground, logits: NDArray[np.float64]) -> Figures:
     points = {int(one): by_fold[int(folds[one])] for one in np.unique(series)}
     figures = score_figures(scores, points, ground.cases.patient)
     fixed = np.array([points[int(one)] for one in series])
-    probability = 1 / (1 + np.exp(-logits / fixed[:, 0]))
+    probability = calibrated(logits, fixed[:, 0])
     figures["operating"] = {"slices": operating(truth, probability, probability >= fixed[:, 1])}
     figures["by fold"] = [
         score_figures(scores.take(np.flatnonzero(folds == fold)), points, ground.cases.patient)["slices"]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wetread.infer import calibrated
 from wetread.lab.builds import float_builds, int8_builds
 from wetread.lab.certify import (
     PARENT,
@@ -143,7 +144,7 @@ def _operating_point(
 ) -> dict[str, Any]:
     """Fix temperature and threshold in ``[ship]``, and return what was fixed."""
     ship["temperature"] = round(fit_temperature(truth, logits), 4)
-    probability = 1 / (1 + np.exp(-logits / ship["temperature"]))
+    probability = calibrated(logits, ship["temperature"])
     threshold = np.floor(threshold_by(rule, truth, probability) * 1e4) / 1e4
     label = ship["label"][0]
     label["threshold"] = float(threshold)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wetread.errors import BadInput
+from wetread.infer import calibrated
 from wetread.lab.cases import Cases
 from wetread.lab.certify import fit_temperature
 from wetread.lab.crossed import Answers
@@ -125,7 +126,7 @@ class Scores:
     def of_series(self, temperature: Floats | float = 1.0) -> tuple[Rows, Rows, Floats]:
         """Return the series, whether each holds a positive slice, and the pooled probability."""
         which, member = np.unique(self.series, return_inverse=True)
-        probability = 1 / (1 + np.exp(-self.logits / temperature))
+        probability = calibrated(self.logits, temperature)
         ill = np.array([self.truth[member == one].max() for one in range(len(which))])
         return which, ill, pooled(probability, member, self.pool, len(which))
 
@@ -154,7 +155,7 @@ def operating_point(scores: Scores, rule: Mapping[str, float]) -> tuple[float, f
     temperature = fit_temperature(scores.truth, scores.logits)
     _, truth, probability = scores.of_series(temperature)
     if truth.all():
-        truth, probability = scores.truth, 1 / (1 + np.exp(-scores.logits / temperature))
+        truth, probability = scores.truth, calibrated(scores.logits, temperature)
     return temperature, threshold_by(rule, truth, probability)
 
 

@@ -57,9 +57,9 @@ def name(meaning: str) -> str:
     return meaning.split(" (", 1)[0].strip()
 
 
-def _apart(probability: float, threshold: float) -> tuple[str, str]:
-    """Print both in percent, with as many decimals as tell one from the other."""
-    for digits in (1, 2, 3):
+def apart(probability: float, threshold: float, least: int = 1) -> tuple[str, str]:
+    """Print both in percent, with as many decimals as tell one from the other, at least `least` and at most 3."""
+    for digits in range(least, 4):
         shown, bound = (f"{share * 100:.{digits}f} %" for share in (probability, threshold))
         if shown != bound or probability == threshold:
             break
@@ -71,7 +71,7 @@ def statements(result: Result) -> tuple[Statement, ...]:
     said = []
     for finding in result.findings:
         verdict = "present" if finding.present else "not seen"
-        shown, threshold = _apart(finding.probability, finding.threshold)
+        shown, threshold = apart(finding.probability, finding.threshold)
         where = f"on {named(result.image, finding.slices)}" if result.image is not None and finding.slices else ""
         line = f"{name(finding.code.meaning)}: {verdict}, probability {shown} (threshold {threshold}) {where}".rstrip()
         said.append(Statement(finding, name(finding.code.meaning), verdict, shown, threshold, where, line))

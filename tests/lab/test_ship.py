@@ -227,14 +227,21 @@ def test_what_adds_nothing_to_a_transformer_goes_first() -> None:
         np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max())
 
 
-def test_frozen_blocks_are_not_cut() -> None:
+@pytest.mark.parametrize("name", ["efficientnet-lite0", "hybrid-transformer"])
+def test_frozen_blocks_are_not_cut(name: str) -> None:
     torch.manual_seed(0)
-    parent: Any = build({**SMALL["hybrid-transformer"], "frozen": 3}).eval()
+    parent: Any = build({**SMALL[name], "frozen": 3}).eval()
     child: Any = cut(parent, RECIPE, 0.5, course(film()))
-    sizes = [[sum(p.numel() for p in block.parameters()) for block in network.blocks] for network in (parent, child)]
-    assert sizes[0][:3] == sizes[1][:3]
-    assert all(ours > theirs for ours, theirs in zip(sizes[0][3:], sizes[1][3:], strict=True))
-    assert not any(p.requires_grad for block in list(child.blocks)[:3] for p in block.parameters())
+    kept = list(zip([parent.stem, *parent.blocks[:3]], [child.stem, *child.blocks[:3]], strict=True))
+    for ours, theirs in kept:
+        for key, value in ours.state_dict().items():
+            np.testing.assert_array_equal(theirs.state_dict()[key], value, err_msg=key)
+        assert not any(p.requires_grad for p in theirs.parameters())
+    sizes = [
+        [sum(p.numel() for p in block.parameters()) for block in network.blocks[3:]] for network in (parent, child)
+    ]
+    assert all(ours > theirs for ours, theirs in zip(*sizes, strict=True))
+    assert all(p.requires_grad for block in child.blocks[3:] for p in block.parameters())
 
 
 def test_missing_weights_say_what_to_do(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.client
 import io
 import json
 import socket
+import subprocess
 import threading
 import urllib.error
 import urllib.request
@@ -650,6 +652,21 @@ def test_what_cannot_be_decoded_is_said(start: Start) -> None:
     give(node, to_bytes(one))
     status, _, body = ask(node, address(one), Accept="application/dicom; transfer-syntax=1.2.840.10008.1.2.1")
     assert (status, b"BAD-PIXELS" in body) == (406, True)
+
+
+def test_what_no_process_can_decode_now_is_asked_for_later(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = start()
+    one = ct()
+    give(node, to_bytes(one))
+
+    def no_process(*_: Any, **__: Any) -> Any:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", no_process)
+        status, headers, body = ask(node, f"{address(one)}/rendered")
+    assert (status, "retry-after" in headers, b"did not start" in body) == (503, True, True)
+    assert ask(node, f"{address(one)}/rendered")[0] == 200
 
 
 def test_a_picture_through_its_window(start: Start) -> None:

@@ -4,19 +4,15 @@ Torch-Pruning does not follow attention.  But a head, a hidden unit of a percept
 expanded channel of an inverted residual and a channel between the two convolutions of a
 decoder's level are seen by their own block alone, so they can be taken out of it.
 
-Importance, which needs no data: how much a unit can add to what its block gives.
-
-- A head: the Frobenius norm of its value projection times its output projection.
-- Another unit: the norm of the weights that leave it, times its size; the size is that of
-  the batch norm's weight where there is one, because the norm undoes that of the weights
-  that enter, and the norm of the weights that enter where there is none.
+Which ones matter least is asked of the loss: by how much it changes, in the first order, if the weights that leave a
+unit are taken away; without them it adds nothing to what its block gives.
 
 References
 ----------
 P. Michel, O. Levy, G. Neubig, "Are Sixteen Heads Really Better than One?", NeurIPS 2019,
-arXiv:1905.10650 (whole heads may go).
-H. Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017, arXiv:1608.08710
-(importance by the norm of the weights).
+arXiv:1905.10650 (whole heads may go; which ones, the gradient says).
+P. Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019,
+arXiv:1906.10771 (the first order of the loss).
 """
 
 from __future__ import annotations
@@ -44,42 +40,47 @@ class Group:
 
     rows: tuple[str, ...]  # layers whose outputs they are
     columns: str  # layer whose inputs they are
-    importance: Tensor  # (n,) of each unit
     size: int = 1  # channels a unit: those of a head
     parts: int = 1  # how often all units stand in the outputs: query, key and value
 
-    def kept(self, ratio: float) -> Tensor:
-        """Return which units stay, in their order: the most important ones, at least one."""
-        count = len(self.importance)
-        left = count * (1 - ratio)
-        many = round(left) if self.size > 1 else -(-round(left) // ROUND_TO) * ROUND_TO
-        return self.importance.argsort(descending=True, stable=True)[: max(1, many)].sort().values
 
-    def channels(self, units: Tensor, parts: int) -> Tensor:
-        """Return the channels of units that stand one after the other, `parts` times."""
-        one = (units[:, None] * self.size + torch.arange(self.size)).flatten()
-        return torch.cat([one + part * len(self.importance) * self.size for part in range(parts)])
-
-
-def cut_inner(parent: HybridTransformer, ratio: float) -> nn.Module:
+def cut_inner(judged: HybridTransformer, ratio: float) -> nn.Module:
     """Return a copy of a network with fewer units inside its blocks.
 
     Parameters
     ----------
+    judged
+        Its weights have the gradient of the loss.
     ratio
         Share of the units of each block to drop, 0..1; heads are rounded to whole ones,
-        other units stay in multiples of 8.  With 0 the copy answers exactly as its parent.
+        other units stay in multiples of 8.  With 0 the copy answers exactly as it does.
         Blocks that are frozen stay as they are: they could not learn to do with less.
     """
-    state = dict(parent.state_dict())
-    for group in _groups(parent):
-        units = group.kept(ratio)
+    state = dict(judged.state_dict())
+    for group in _groups(judged):
+        leave = judged.get_parameter(f"{group.columns}.weight")
+        assert leave.grad is not None
+        change = (leave * leave.grad).transpose(0, 1).flatten(1).sum(dim=1).reshape(-1, group.size).sum(dim=1).abs()
+        units = _kept(change, ratio, 1 if group.size > 1 else ROUND_TO)
         for name in group.rows:
-            _take(state, name, 0, group.channels(units, group.parts))
-        _take(state, group.columns, 1, group.channels(units, 1))
-    child = fit_shapes(copy.deepcopy(parent), state)
+            _take(state, name, 0, _channels(units, len(change), group.size, group.parts))
+        _take(state, group.columns, 1, _channels(units, len(change), group.size))
+    child = fit_shapes(copy.deepcopy(judged), state)
     child.load_state_dict(state)
     return child
+
+
+def _kept(change: Tensor, ratio: float, round_to: int) -> Tensor:
+    """Return which units stay, in their order: those that change the loss most, at least one."""
+    left = len(change) * (1 - ratio)
+    many = round(left) if round_to == 1 else -(-round(left) // round_to) * round_to
+    return change.argsort(descending=True, stable=True)[: max(1, many)].sort().values
+
+
+def _channels(units: Tensor, count: int, size: int, parts: int = 1) -> Tensor:
+    """Return the channels of some of `count` units that stand one after the other, `parts` times."""
+    one = (units[:, None] * size + torch.arange(size)).flatten()
+    return torch.cat([one + part * count * size for part in range(parts)])
 
 
 def _take(state: dict[str, Tensor], layer: str, axis: int, channels: Tensor) -> None:
@@ -103,23 +104,15 @@ def _groups(network: HybridTransformer) -> Iterator[Group]:
 
 def _attention(name: str, block: TransformerBlock) -> Iterator[Group]:
     """Yield the heads and the perceptron's hidden units of a Transformer block."""
-    size, inner = block.size, block.out.in_features
-    value = block.qkv.weight[2 * inner :].reshape(-1, size, block.qkv.in_features)
-    leaving = block.out.weight.reshape(block.out.out_features, -1, size)
-    added = torch.einsum("ohs,hsi->hoi", leaving, value).detach()
-    yield Group((f"{name}.qkv",), f"{name}.out", added.flatten(1).norm(dim=1), size, 3)
-    enter, leave = block.mlp[1], block.mlp[3]
-    hidden = (enter.weight.norm(dim=1) * leave.weight.norm(dim=0)).detach()  # type: ignore[operator]
-    yield Group((f"{name}.mlp.1",), f"{name}.mlp.3", hidden)
+    yield Group((f"{name}.qkv",), f"{name}.out", block.size, 3)
+    yield Group((f"{name}.mlp.1",), f"{name}.mlp.3")
 
 
 def _chain(name: str, layers: dict[str, nn.Module]) -> Iterator[Group]:
     """Yield the channels between the first and the last convolution of a row of layers, each with its norm."""
-    kinds = (nn.Conv2d, nn.BatchNorm2d)
-    row = [(key, layer) for key, layer in layers.items() if isinstance(layer, kinds)]
-    *inner, (last, leave), _ = row
-    norm = inner[-1][1]
-    if isinstance(inner[0][1], nn.Conv2d) and inner[0][1].groups > 1:
+    row = [(key, layer) for key, layer in layers.items() if isinstance(layer, nn.Conv2d | nn.BatchNorm2d)]
+    *inner, (last, _), _ = row
+    first = inner[0][1]
+    if isinstance(first, nn.Conv2d) and first.groups > 1:
         return  # no expansion: the channels are those that run between blocks
-    size = leave.weight.transpose(0, 1).flatten(1).norm(dim=1) * norm.weight.abs()
-    yield Group(tuple(f"{name}.{key}" for key, _ in inner), f"{name}.{last}", size.detach())
+    yield Group(tuple(f"{name}.{key}" for key, _ in inner), f"{name}.{last}")

@@ -262,6 +262,9 @@ def _busy(_request: Request, error: Exception) -> Response:
 
 
 def _died(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, DecoderDied)
+    if error.why == "START":  # the system has no process now: the object is not to blame
+        return PlainTextResponse(f"{error}\n", 503, RETRY_AFTER)
     return PlainTextResponse(f"{error}\n", 500)
 
 

@@ -84,7 +84,8 @@ def _reviewed(reviews: Reviews, viewer: Viewer, study_uid: str, data: bytes) -> 
     except NotRead as error:
         return _error(422, f"segmentation: expected one that can be read, got {error.code}: {error.detail}")
     except DecoderDied as error:
-        return _error(503 if error.why == "START" else 422, f"segmentation: expected one that can be read; {error}")
+        why = f"segmentation: expected one that can be read; {error}"
+        return _error(503, why, RETRY_AFTER) if error.why == "START" else _error(422, why)
     except DocumentError as error:
         return _error(500, str(error))
     except StoreError as error:

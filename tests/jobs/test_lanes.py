@@ -33,6 +33,7 @@ from wetread.jobs.worker import Worker
 from wetread.records import Code, Finding, Reading, Sender
 from wetread.routes import Alert, Route
 from wetread.settings import Destination, Settings
+from wetread.trace import following
 from wetread.turns import Turns
 from wetread.wire.dimse import Received
 from wetread.wire.glance import Tag
@@ -540,3 +541,42 @@ def test_stat_does_not_wait_for_a_long_reading(tmp_path: Path) -> None:
         runner.stop()
         store.close()
     assert steps == ["1.2", "1.1"]
+
+
+@pytest.mark.parametrize("hand", ["received", "read"])
+def test_who_pauses_goes_on_between_stat_studies_of_one_association(tmp_path: Path, hand: str) -> None:
+    """A scanner or a router may keep one association, and so one trace, open for all that it ever sends."""
+    store, turns, went_on = Store(tmp_path), Turns(), threading.Event()
+    runner = Runner(store, Settings(routes=(Route(calling_ae=("ED",), lane="STAT"),)), turns=turns)
+
+    def receive_one(study: str) -> bool:
+        data = film(study, f"{study}.1")
+        return not runner.receive(Received(CR, f"{study}.1", study, "1.2.840.10008.1.2.1", data, "ED", 1))
+
+    def pausing() -> None:
+        turns.pause()
+        went_on.set()
+
+    def read(files: Sequence[tuple[str, bytes]]) -> tuple[Reading, ...]:
+        made = fake.read(files)
+        if made[0].result.study_uid == "1.0":
+            threading.Thread(target=pausing, daemon=True).start()
+        assert went_on.wait(10 if made[0].result.study_uid == "1.1" else 0.05) is (made[0].result.study_uid == "1.1")
+        return made
+
+    runner.start()
+    try:
+        with following("a" * 32):
+            assert receive_one("1.0")
+            if hand == "received":
+                threading.Thread(target=pausing, daemon=True).start()
+                assert any(receive_one(f"1.{number}") and went_on.wait(0.01) for number in range(1, 100))
+            else:
+                assert receive_one("1.1")
+                runner.association_ended(1, released=True)
+                worker = Worker(store, fake.Fake(read), SETTINGS, Watch(), turns=turns)
+                assert [worker.step(), worker.step()] == [True, True]
+                assert [store.overview.versions(one)[0].state for one in ("1.0", "1.1")] == ["READ", "READ"]
+    finally:
+        runner.stop()
+        store.close()

@@ -110,7 +110,7 @@ class Outbox:
             self._gave_way = True
             return HURRY_S  # or until it is woken, as what was read meanwhile may go before
         self._gave_way = False
-        with self._turns.first(parcels[0].trace_id, HURRY_S) if urgent else nullcontext():
+        with self._turns.first(parcels[0].study_uid, HURRY_S) if urgent else nullcontext():
             parcels, files = self._load([one for one in parcels if one.job == parcels[0].job])
             if parcels:
                 self._try(parcels, files)

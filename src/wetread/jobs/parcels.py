@@ -42,6 +42,7 @@ class Parcel:
     trace_id: str
     instance: str = ""  # SOP Instance UID of a received object; "" of a document
     lane: Lane = Lane.ROUTINE
+    study_uid: str = ""
 
 
 def enclose(
@@ -168,7 +169,7 @@ class Parcels:
         with self._index.reading() as connection:
             found = connection.execute(
                 select(outbox.c.id, outbox.c.job, digest, outbox.c.tries, kind)
-                .add_columns(jobs.c.trace_id, outbox.c.instance, jobs.c.lane)
+                .add_columns(jobs.c.trace_id, outbox.c.instance, jobs.c.lane, jobs.c.study_uid)
                 .outerjoin(documents, outbox.c.document == documents.c.id)
                 .outerjoin(instances, outbox.c.instance == instances.c.sop_instance_uid)
                 .join(jobs, outbox.c.job == jobs.c.id)
@@ -177,7 +178,17 @@ class Parcels:
             )
             rows = list(islice((row for row in found if row.id not in but), limit))
         return [
-            Parcel(row.id, row.job, row.digest, row.tries, row.kind, row.trace_id, row.instance or "", Lane(row.lane))
+            Parcel(
+                row.id,
+                row.job,
+                row.digest,
+                row.tries,
+                row.kind,
+                row.trace_id,
+                row.instance or "",
+                Lane(row.lane),
+                row.study_uid,
+            )
             for row in rows
         ]
 

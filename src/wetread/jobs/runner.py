@@ -107,7 +107,7 @@ class Runner:
         self._expecting = Expecting(store.announced, self._completion, settings)
         self.strain = Strain(store.overview, settings, self._watch, clock)
         self._asking = Asking(store.announced, self._answered, settings, self._watch, ask, clock)
-        self._urgent: set[int] = set()  # associations that brought objects of STAT studies
+        self._urgent: dict[int, str] = {}  # association -> the STAT study of which it brought an object last
         self._reading: list[Loop] = []
         self._arrived: Arrived | None = None
         self._outboxes: list[Loop] = []
@@ -282,8 +282,8 @@ class Runner:
         prior = self._priors.comes(received.study_uid) and received.calling_ae in self._archive_titles
         lane = Lane.PRIOR if prior else lane_of(facts, self._settings.routes)
         if lane is Lane.STAT:
-            self._urgent.add(received.association)
-        with self._turns.taken(lane is Lane.STAT, trace_id(), KEEPING_WAITS_S, LINGER_S):
+            self._urgent[received.association] = received.study_uid
+        with self._turns.taken(lane is Lane.STAT, received.study_uid, KEEPING_WAITS_S, LINGER_S):
             status, short = self._kept(received, lane, seen, facts)
         if short:
             self._watch.no_room(lane, short)
@@ -379,9 +379,8 @@ class Runner:
 
     def association_ended(self, number: int, released: bool) -> None:
         """Complete the studies that only waited for the release of this association."""
-        urgent = number in self._urgent
-        self._urgent.discard(number)
-        with self._turns.taken(urgent, trace_id(), KEEPING_WAITS_S, LINGER_S):
+        urgent = self._urgent.pop(number, "")
+        with self._turns.taken(bool(urgent), urgent, KEEPING_WAITS_S, LINGER_S):
             if self._receiving is not None:
                 self._receiving.ended(number)
                 self._look_at(self._completion.of(number))

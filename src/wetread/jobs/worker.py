@@ -164,7 +164,7 @@ class Worker:
         """A STAT study goes before the others, until what was made is with its outboxes."""
         if job.lane is not Lane.STAT:
             return nullcontext()
-        return self._turns.first(job.trace_id, linger_s=LINGER_S if self._settings.destinations else 0.0)
+        return self._turns.first(job.study_uid, linger_s=LINGER_S if self._settings.destinations else 0.0)
 
     def _take_through(self, job: Job) -> None:
         """Read one job and store what was made."""

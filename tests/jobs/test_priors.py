@@ -11,16 +11,21 @@ from typing import Any
 import pytest
 
 from tests import peers, toy
+from tests.jobs import fake
 from tests.serve.stage import until
 from tests.test_priors import previous, study, tracked
+from tests.wire.objects import CR, film
 from tests.wire.test_webfetch import JSON, RELATED, related, server
 from wetread import pipeline
 from wetread.jobs.lanes import Lane
+from wetread.jobs.pulling import Key, Wanted
+from wetread.jobs.runner import Runner
 from wetread.jobs.states import State
+from wetread.jobs.store import Store
 from wetread.routes import Route
 from wetread.serve.node import Node
 from wetread.settings import Destination, Settings
-from wetread.wire.dimse import send
+from wetread.wire.dimse import Received, send
 
 RULE = Route(priors=1, priors_days=400, priors_wait_s=60)
 Start = Callable[..., Node]
@@ -202,3 +207,42 @@ def test_an_archive_that_answers_nonsense_holds_nothing_up(body: bytes, start: S
         give(node, study(1, "20040601"))
         read(node, 1)
     assert previous(reports(node, "2.25.1")[0]) == {}
+
+
+def test_nothing_is_remembered_of_a_prior_that_was_read(tmp_path: Path) -> None:
+    """A study is complete before its prior was pulled, or after that was read."""
+    place = Destination("VNA", "vna.invalid", 104)
+    store = Store(tmp_path)
+    runner = Runner(store, Settings(archives=(place,), routes=(RULE,), quiet_s=60.0))
+
+    def receive(study_uid: str, title: str, association: int) -> int:
+        data = film(study_uid, f"{study_uid}.1")
+        syntax = "1.2.840.10008.1.2.1"
+        return runner.receive(Received(CR, f"{study_uid}.1", study_uid, syntax, data, title, association))
+
+    def pull(archive: Destination, key: Key, wanted: Wanted) -> list[str]:
+        prior = f"{key[0]}.9"
+        runner._priors.pulls(key[0], prior)
+        with runner._priors.coming(prior, -7):
+            assert receive(prior, "VNA", -7) == 0
+        return [prior]
+
+    def ended(*studies: str) -> None:
+        until(lambda: all([one.state for one in store.overview.versions(uid)] == [State.DELIVERED] for uid in studies))
+
+    runner._priors._pulling = pull  # type: ignore[assignment]
+    runner.start()
+    try:
+        runner.read_with(fake.READER)
+        for number, early in enumerate((True, False), 1):
+            study_uid = f"1.{number}"
+            assert receive(study_uid, "CT", number) == 0
+            if not early:
+                ended(f"{study_uid}.9")
+            runner.association_ended(number, released=True)
+            ended(study_uid, f"{study_uid}.9")
+        known = (runner._completion._brought, runner._completion._arriving, runner._expecting._known)
+        assert [*known, runner._priors._until, runner._priors._unread] == [{}] * 5
+    finally:
+        runner.stop()
+        store.close()

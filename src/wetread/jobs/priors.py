@@ -40,7 +40,8 @@ class Priors:
         What is here already, and where reports are kept.
     way
         What takes one object as from the archive, asks `comes` for its lane and returns its C-STORE status; what is
-        told a prior of which all that is wanted has been brought; and what is told a study that was held.
+        told a prior of which all that is wanted has been brought, and by which association; and what is told a study
+        that was held.
     settings
         `archives`, `routes`, `ae_title`, `idle_timeout_s`, `max_object_bytes` and `retry_*` are used.
     clock
@@ -50,7 +51,7 @@ class Priors:
     def __init__(
         self,
         store: Store,
-        way: tuple[Callable[[Received], int], Callable[[str], None], Callable[[str], None]],
+        way: tuple[Callable[[Received], int], Callable[[str, int], None], Callable[[str], None]],
         settings: Settings,
         watch: Watch,
         clock: Callable[[], float] = time.monotonic,
@@ -106,14 +107,14 @@ class Priors:
             self._unread.setdefault(study_uid, set()).add(prior)
 
     @contextmanager
-    def coming(self, prior: str) -> Iterator[None]:
+    def coming(self, prior: str, association: int) -> Iterator[None]:
         """While the block runs, the objects of a prior come; afterwards it is complete."""
         self._coming = prior
         try:
             yield
         finally:
             self._coming = ""
-            self._brought(prior)
+            self._brought(prior, association)
 
     def holds(self, study_uid: str) -> bool:
         """Whether a study that would be complete now waits for its priors; then it is told when that is over."""
@@ -122,6 +123,7 @@ class Priors:
         with self._lock:
             if not self._pends(study_uid):
                 self._until.pop(study_uid, None)
+                self._unread.pop(study_uid, None)
                 return False
             self._held.add(study_uid)
         self.holding.wake()

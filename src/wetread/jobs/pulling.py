@@ -56,7 +56,7 @@ class Way(Protocol):
     def pulls(self, study_uid: str, prior: str) -> None:
         """A prior of a study is about to be pulled."""
 
-    def coming(self, prior: str) -> AbstractContextManager[None]:
+    def coming(self, prior: str, association: int) -> AbstractContextManager[None]:
         """While the block runs, the objects of a prior come; afterwards all that are wanted are here."""
 
     def bring(self, received: Received) -> int:
@@ -162,7 +162,7 @@ class Pulling:
             if self._way.bring(replace(came, calling_ae=archive.peer.ae_title)) not in STORED:
                 raise OSError("no room for a prior")
 
-        with self._way.coming(study_uid):
+        with self._way.coming(study_uid, number):
             for one in series:
                 try:
                     fetch(archive, study_uid, one, tuple(SYNTAXES), keep)

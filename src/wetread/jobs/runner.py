@@ -413,9 +413,10 @@ class Runner:
         if outlook is Outlook.UNKNOWN and not more_came:
             self._completion.fulfil(study_uid)
 
-    def _brought(self, study_uid: str) -> None:
+    def _brought(self, study_uid: str, association: int) -> None:
         """All that is wanted of a prior is here, whatever else archives have of its study."""
         self._completion.forget(study_uid)
+        self._completion.end(association, released=False)
         self._complete(study_uid, whole=True)
 
     def _complete(self, study_uid: str, whole: bool = False) -> None:

@@ -145,6 +145,31 @@ def test_what_came_to_nothing_is_canceled_in_time(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.parametrize("who", ["asked", "somebody else"])
+def test_what_was_canceled_is_not_fetched(tmp_path: Path, who: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The archive is away meanwhile."""
+    clock, store, answers = (
+        Clock(),
+        Store(tmp_path),
+        dict[str, int | Exception | None](A=None, B=PeerUnreachable("away")),
+    )
+    found = fetching(answers, clock)
+    node = performer(store, clock, found=found)
+    store.worklist.create("1.9", step(InputInformationSequence=INPUT))
+    node.step()
+    assert found.step() == 0.0
+    if who == "asked":
+        store.worklist.request_cancel("1.9", {}, "X")
+    else:
+        monkeypatch.setattr(OwnList, "update", lambda *given: False)
+    node.step()
+    assert store.tasks.all() == []
+    answers["B"] = 3
+    clock.now += 60.0
+    assert found.step() is None
+    store.close()
+
+
 def test_what_is_withheld_is_not_named(tmp_path: Path) -> None:
     bench, clock = Bench(tmp_path), Clock()
     bench.order("A1", "P1^^^SITE^MR")

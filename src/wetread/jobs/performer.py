@@ -227,7 +227,7 @@ class Performer:
             self._fresh.discard((task.manager, task.uid))
             data = manager.claim(task.uid, task.transaction_uid, again)
             if data is None:  # another was faster: nothing has happened
-                self._store.tasks.drop(task)
+                self._drop(task)
                 return
             self._store.tasks.claimed(task, data)
             task = replace(task, claimed=True, content=data)
@@ -269,7 +269,6 @@ class Performer:
         fetch = self._fetching.want(study_uid, sources(task.content))
         told = fetch.failure or fetch.told
         if fetch.ended_at is not None and self._clock() - fetch.ended_at >= self._settings.expect_s:
-            self._fetching.forget(study_uid)
             self._cancel(manager, task, UNAVAILABLE, fetch.failure or "The archive sent the study, and nothing came")
         else:
             self._tell(manager, task, 0, f"{told}; waiting for it" if fetch.failure else told)
@@ -302,15 +301,20 @@ class Performer:
 
     def _end(self, manager: Manager, task: Task, state: StepState) -> None:
         if self._still_ours(task, manager.end(task, state)):
-            self._store.tasks.drop(task)
+            self._drop(task)
             self._watch.performed(state)
             log.info("work item ended", extra={"state": state.value})
 
     def _still_ours(self, task: Task, yes: bool) -> bool:
         if not yes:
             log.warning("work item ended by somebody else")
-            self._store.tasks.drop(task)
+            self._drop(task)
         return yes
+
+    def _drop(self, task: Task) -> None:
+        """It is over: nobody has to fetch for it any more; what another one waits for is wanted anew."""
+        self._store.tasks.drop(task)
+        self._fetching.forget(study_of(task.content))
 
     def _performed(self, manager: Manager, task: Task, study_uid: str, comment: str) -> DataSet:
         outputs = [self._placed(one, names) for one, names in self._store.tasks.outputs(study_uid)]

@@ -151,6 +151,28 @@ def test_a_study_that_two_nodes_receive_is_complete_when_both_have_it(shared: Op
         world.runner._receipts.stop()
 
 
+def test_what_could_not_be_given_back_is_with_the_next_association(
+    shared: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else this process would renew it, and other nodes would wait for its study, until it ends."""
+    one, other = World(shared()), World(shared())
+
+    def fail(*given: object) -> None:
+        raise StoreError("index: cannot be used now")
+
+    one.send("1.1", 1, association=7)
+    with monkeypatch.context() as patch:
+        patch.setattr(one.store.leases, "give_back", fail)
+        one.release(7)
+    one.send("1.2", 1, association=8)
+    one.release(8)
+    other.send("1.1", 2, association=9)
+    other.release(9)
+    assert other.states("1.1") == ["COMPLETE"]
+    for world in (one, other):
+        world.runner._receipts.stop()
+
+
 def test_a_lease_that_is_renewed_does_not_run_out(shared: Open) -> None:
     first, second = shared(lease_s=0.5), shared()
     receive(first, "1.1", "1.1.1")

@@ -24,6 +24,7 @@ class Receiving:
     def __init__(self, leases: Leases) -> None:
         self._leases = leases
         self._brought: dict[int, set[str]] = {}  # association -> names of leases
+        self._over: set[str] = set()  # those of associations that are over, which could not be given back yet
 
     def begins(self, study_uid: str, association: int) -> None:
         """An association is about to bring an object of a study.
@@ -41,10 +42,12 @@ class Receiving:
 
     def ended(self, association: int) -> None:
         """An association is over."""
-        if names := self._brought.pop(association, None):
+        if names := self._brought.pop(association, set()) | self._over:
             try:
                 self._leases.give_back(names, _KIND)
+                self._over -= names
             except StoreError as error:  # the others complete its studies when they have been silent for long enough
+                self._over |= names  # with those of the next association
                 log.warning("leases not released", extra={"reason": str(error)})
 
     def elsewhere(self, study_uid: str) -> bool:

@@ -416,7 +416,7 @@ class Runner:
     def _brought(self, study_uid: str, association: int) -> None:
         """All that is wanted of a prior is here, whatever else archives have of its study."""
         self._completion.forget(study_uid)
-        self._completion.end(association, released=False)
+        self.association_ended(association, released=False)
         self._complete(study_uid, whole=True)
 
     def _complete(self, study_uid: str, whole: bool = False) -> None:

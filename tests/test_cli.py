@@ -825,7 +825,7 @@ def test_doctor_says_why_a_node_would_not_start(models: Path, tmp_path: Path, mo
         return "1.0"
 
     def bad(settings: Settings) -> list[str]:
-        looked = (doctor._packages, doctor._engines, doctor._state, doctor._viewer)
+        looked = (doctor._packages, doctor._engines, doctor._state, doctor._index, doctor._viewer)
         return [row.what for look in looked for row in look(settings) if not (row.ok or row.optional)]
 
     gone = {"psycopg", "opentelemetry-exporter-otlp-proto-http"}
@@ -837,7 +837,13 @@ def test_doctor_says_why_a_node_would_not_start(models: Path, tmp_path: Path, mo
     assert bad(dataclasses.replace(good, state=file)) == bad(dataclasses.replace(good, state=file / "state"))
     assert bad(dataclasses.replace(good, state=file)) == ["state folder"]
     assert bad(dataclasses.replace(good, min_free_bytes=1 << 62)) == ["state folder"]  # it would answer 0xA700
-    assert bad(dataclasses.replace(good, index_url="postgresql://db.example/index")) == ["psycopg"]
+    assert bad(dataclasses.replace(good, build="fp")) == ["cxr-lungs", "cxr-pneumonia"]
+    assert bad(dataclasses.replace(good, engine="cuda")) == ["cxr-lungs", "cxr-pneumonia"]
+    nobody = "postgresql://wetread:secret@127.0.0.1:1/index"
+    assert bad(dataclasses.replace(good, index_url=nobody)) == ["psycopg", "index"]
+    (row,) = doctor._index(dataclasses.replace(good, index_url=nobody))
+    assert "port 1 failed: Connection refused" in row.remedy
+    assert "secret" not in row.remedy
     assert bad(dataclasses.replace(good, otlp_endpoint="http://127.0.0.1:4318")) == sorted(gone)[:1]
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = [one for name in ("serve", "fhir", "postgres") for one in project["optional-dependencies"][name]]

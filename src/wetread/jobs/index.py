@@ -191,5 +191,7 @@ def translated(error: SQLAlchemyError) -> StoreError:
     if isinstance(cause, sqlite3.DatabaseError) and name == "DatabaseError":
         # SQLITE_CORRUPT or SQLITE_NOTADB; a busy or full disk is an OperationalError
         return CorruptIndex("index: is corrupt; nothing was changed; start the node again: it is rebuilt")
-    kind = UnusableIndex if isinstance(error, (OperationalError, NoConnection)) else StoreError
+    if isinstance(error, OperationalError):  # about server, lock or disk, and of no value: a person must know which
+        return UnusableIndex(f"index: cannot be used now ({name}: {str(cause).partition(chr(10))[0]})")
+    kind = UnusableIndex if isinstance(error, NoConnection) else StoreError
     return kind(f"index: cannot be used now ({name})")

@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -13,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from wetread import __version__, infer
-from wetread.errors import SettingsError, WetreadError
+from wetread.errors import SettingsError, StoreError, WetreadError
 from wetread.routes import is_hook, named_models, shadowed
 from wetread.settings import Destination, Settings, strangers
 from wetread.wire.access import check_exposure, is_loopback, who_may_call
@@ -66,6 +67,7 @@ def examine(settings: Settings) -> tuple[Row, ...]:
         *_engines(settings),
         *_routes(settings),
         *_state(settings),
+        *_index(settings),
         _late(settings),
         *_doors(settings),
         *_viewer(settings),
@@ -99,7 +101,7 @@ def _engines(settings: Settings) -> Iterator[Row]:
     """Every certified build on every engine reproduces its golden output, or says why not."""
     try:
         models = infer.find(settings.models_dir)
-        infer.holding(models)
+        held = infer.holding(models)
     except WetreadError as error:
         yield Row("models", False, str(error), "name another folder with --models")
         return
@@ -114,6 +116,12 @@ def _engines(settings: Settings) -> Iterator[Row]:
                 yield Row(what, True, found)
             except WetreadError as error:
                 yield Row(what, False, f"{choice.engine}: {error}", optional=choice.engine == "onnxruntime")
+    profile = infer.read_profile(settings.profile_path)
+    for model in held:
+        try:
+            infer.chosen_by(settings, model, profile)
+        except WetreadError as error:
+            yield Row(model.id, False, "the node would not start", str(error))
 
 
 def _routes(settings: Settings) -> Iterator[Row]:
@@ -150,6 +158,22 @@ def _state(settings: Settings) -> Iterator[Row]:
     rows = {(row.device_uid, row.engine) for row in profile.rows}
     found = f"{len(rows)} builds measured on this host" if rows else profile.stale or "nothing measured on this host"
     yield Row("profile", bool(rows), found, "" if rows else "wetread tune", optional=True)
+
+
+def _index(settings: Settings) -> Iterator[Row]:
+    """Whether the index that several nodes share can be opened."""
+    if not settings.index_url:
+        return
+    try:
+        from wetread.jobs.index import Index
+
+        index = Index(settings.state_dir, settings.index_url)
+        with closing(index), index.reading():
+            yield Row("index", True, "PostgreSQL answers")
+    except ImportError:  # a row above says what is not installed
+        return
+    except StoreError as error:
+        yield Row("index", False, "the node would not start", str(error))
 
 
 def _late(settings: Settings) -> Row:

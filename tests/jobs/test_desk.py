@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from wetread.errors import BadInput
 from wetread.jobs.aside import Aside
 from wetread.jobs.delivery import Outbox
 from wetread.jobs.desk import Desk
+from wetread.jobs.runner import Runner
 from wetread.jobs.states import State
 from wetread.jobs.store import Store
 from wetread.jobs.worker import Worker
@@ -66,6 +68,24 @@ def test_a_document_that_was_given_up_goes_again(store: Store, desk: Desk) -> No
     assert desk.retry(row["job"]) is State.READ
     deliver(store, pacs, clock)
     assert [one["state"] for one in desk.jobs()] == ["DELIVERED"]
+    assert sorted(pacs.stored) == sorted(fake.document_uids("1.1.1"))
+
+
+def test_what_was_given_up_goes_again_to_a_destination_that_is_gone(store: Store, desk: Desk) -> None:
+    """Also while the node runs: it was sent after the next start only."""
+    pacs = Pacs()
+    row = given_up(store, desk, pacs, Clock())
+    pacs.status = lambda instance: 0
+    runner = Runner(store, replace(SETTINGS, destinations=()), deliver=pacs)
+    runner.start()
+    try:
+        desk.retry(row["job"])
+        end = time.monotonic() + 10.0
+        while desk.jobs()[0]["state"] != "DELIVERED" and time.monotonic() < end:
+            runner._wake_outboxes()
+            time.sleep(0.01)
+    finally:
+        runner.stop()
     assert sorted(pacs.stored) == sorted(fake.document_uids("1.1.1"))
 
 

@@ -237,8 +237,8 @@ class Parcels:
             connection.execute(stopped.values(state=Delivery.BLOCKED, reason=reason))
             return settle(connection, parcel.job, now)
 
-    def destinations(self) -> list[str]:
-        """Return the destinations that something waits for."""
+    def destinations(self, states: Sequence[Delivery] = (Delivery.QUEUED,)) -> list[str]:
+        """Return the destinations that something waits for, or that have something in some of these states."""
         with self._index.reading() as connection:
-            waits = select(outbox.c.destination).where(outbox.c.state == Delivery.QUEUED).distinct()
+            waits = select(outbox.c.destination).where(outbox.c.state.in_(states)).distinct()
             return list(connection.scalars(waits))

@@ -37,7 +37,7 @@ from wetread.jobs.retry import Backoff, RetryClock
 from wetread.jobs.returned import Returned
 from wetread.jobs.room import Room
 from wetread.jobs.spool import file_name
-from wetread.jobs.states import State
+from wetread.jobs.states import Delivery, State
 from wetread.jobs.store import Store
 from wetread.jobs.strain import Strain
 from wetread.jobs.watch import Watch
@@ -58,6 +58,9 @@ log = logging.getLogger("wetread.jobs")
 #: longer: who is turned away sends again at once.
 KEEPING_WAITS_S = 0.25
 REFUSAL_WAITS_S = 1.0
+
+#: What waits for a destination that the settings name no more, or will when a person releases it or has it sent again.
+LEFT = (Delivery.QUEUED, Delivery.WITHHELD, Delivery.DEAD, Delivery.BLOCKED)
 
 #: Told the Study Instance UID, the SOP Class UID, the name and the file of an object.
 Arrived = Callable[[str, str, str, Stored], None]
@@ -145,7 +148,7 @@ class Runner:
         configured = {destination_name(one): one for one in self._settings.destinations}
         path = self._settings.ledger_path
         remember(configured.values(), path)
-        gone = [name for name in self._store.parcels.destinations() if name not in configured]
+        gone = [name for name in self._store.parcels.destinations(LEFT) if name not in configured]
         for name, destination in {**configured, **{name: left(name, path) for name in gone}}.items():
             common = (self._store, self._deliver, self._settings, self._watch, self._clock)
             outbox = Outbox(name, destination, *common, turns=self._turns)

@@ -135,6 +135,18 @@ def test_a_destination_that_is_gone_gets_no_names(store: Store, settings: Settin
     assert sum(named(data) for data in peer.got) == 2  # what the PACS got
 
 
+def test_a_destination_with_a_new_name_is_called_as_before(settings: Settings) -> None:
+    """By TLS, and with the token: without them what waits for its old name never leaves."""
+    web = Destination("NEW", url="https://cloud.invalid/dicom-web", token=Path("token"))
+    named = replace(CLOUD, ae_title="NEW", deidentify=False, tls=True, commitment=True), web
+    deidentified.remember([CLOUD], settings.ledger_path)
+    place = deidentified.left(CLOUD.names[0], settings.ledger_path, named)
+    assert (place.names[0], place.tls, place.deidentify) == (CLOUD.names[0], True, CLOUD.options)
+    old = f"OLD@{web.url}"
+    assert deidentified.left(old, settings.ledger_path, named) == replace(web, ae_title="OLD")
+    assert deidentified.left(PACS.names[0], settings.ledger_path, named).tls is False
+
+
 def test_a_destination_that_is_gone_gets_what_it_was_to_get_last(settings: Settings) -> None:
     for kept in (("dates", "institution"), ("patient",)):
         deidentified.remember([replace(CLOUD, deidentify=kept)], settings.ledger_path)

@@ -156,8 +156,13 @@ def remember(destinations: Iterable[Destination], path: Path) -> None:
                 ledger.remember(_KIND, name, options)
 
 
-def left(name: str, path: Path) -> Destination:
+def left(name: str, path: Path, named: Iterable[Destination] = ()) -> Destination:
     """Return a destination that the settings name no more, by the name under which the outbox knows it.
+
+    Parameters
+    ----------
+    named
+        Those of the settings: one at the same address, such as this one under a new name, tells TLS, token and keys.
 
     Raises
     ------
@@ -165,10 +170,15 @@ def left(name: str, path: Path) -> Destination:
         The ledger cannot be opened or read.
     """
     place = parse_destination(name)
+    where = place.host, place.port, place.url
+    same = (replace(one, ae_title=place.ae_title) for one in named if (one.host, one.port, one.url) == where)
+    place = next(same, place)
     if not path.exists():
         return place
     from wetread.acquire.deidentify import Ledger
 
     with Ledger(path) as ledger:
         options = ledger.original(_KIND, name)
-    return place if options is None else replace(place, deidentify=tuple(options.split()), documents=())
+    if options is None:
+        return place
+    return replace(place, deidentify=tuple(options.split()), documents=(), commitment=False)

@@ -149,7 +149,8 @@ class Runner:
         path = self._settings.ledger_path
         remember(configured.values(), path)
         gone = [name for name in self._store.parcels.destinations(LEFT) if name not in configured]
-        for name, destination in {**configured, **{name: left(name, path) for name in gone}}.items():
+        places = {**configured, **{name: left(name, path, configured.values()) for name in gone}}
+        for name, destination in places.items():
             common = (self._store, self._deliver, self._settings, self._watch, self._clock)
             outbox = Outbox(name, destination, *common, turns=self._turns)
             self._outboxes.append(Loop(f"wetread-outbox-{name}", outbox.step))

@@ -525,6 +525,22 @@ def test_jobs_of_a_node(run: Run, tmp_path: Path) -> None:
     assert "there is none" in err
 
 
+def test_a_title_is_looked_for_where_the_verb_belongs(run: Run, tmp_path: Path) -> None:
+    """A RIS may be a worklist, and a record that gets results, at two addresses."""
+    node = tmp_path / "node.toml"
+    listed = {"destinations": 'url = "mllp://127.0.0.1:2"'} | dict.fromkeys(
+        ("worklists", "archives"), 'host = "127.0.0.1"\nport = 1'
+    )
+    node.write_text("".join(f'[[{name}]]\nae_title = "RIS"\n{at}\n' for name, at in listed.items()))
+    for verb in (["worklist", "RIS"], ["pull", "RIS", "--patient", "P1"]):
+        code, _, err = run("--config", node, *verb)
+        assert (code, "RIS@127.0.0.1:1: no connection" in err) == (1, True), err
+    assert "no answer by MLLP" in run("--config", node, "echo", "RIS")[2]
+    code, _, err = run("--config", node, "echo", "PACS")
+    assert (code, "a title of the settings file (--config), which has RIS; got 'PACS'" in err) == (2, True)
+    assert "which has none" in run("echo", "PACS")[2]
+
+
 @pytest.mark.parametrize("number", [2**63, 10**20])
 def test_a_number_that_no_index_holds_is_wrong_usage(run: Run, tmp_path: Path, number: int) -> None:
     Store(tmp_path / "state").close()

@@ -31,10 +31,28 @@ if TYPE_CHECKING:
     from wetread.wire.worklist import Step
 
 
-def destination_of(settings: Settings, text: str) -> Destination:
-    """The destination, archive or worklist that the settings name so, or AE@host:port, or NAME@URL."""
-    known = (one for one in (*settings.destinations, *settings.archives, *settings.worklists) if one.ae_title == text)
-    return next(known, None) or parse_destination(text)
+def destination_of(settings: Settings, text: str, first: Sequence[Destination] = ()) -> Destination:
+    """The destination, archive or worklist that the settings name so, or AE@host:port, or NAME@URL.
+
+    Parameters
+    ----------
+    first
+        Those that a verb is about: a RIS may be a worklist and, at another address, a destination.
+
+    Raises
+    ------
+    SettingsError
+        It is none of these.
+    """
+    known = (*first, *settings.destinations, *settings.archives, *settings.worklists)
+    for one in known:
+        if one.ae_title == text:
+            return one
+    if "@" not in text:
+        titles = ", ".join(dict.fromkeys(one.ae_title for one in known)) or "none"
+        told = f"expected AE@host:port, NAME@URL or a title of the settings file (--config), which has {titles}"
+        raise SettingsError(f"destination: {told}; got {text!r}")
+    return parse_destination(text)
 
 
 @commands.command()
@@ -163,7 +181,7 @@ def pull(
         raise click.UsageError(SELECTION)
     settings = settings_of(context)
     limits = settings.idle_timeout_s, settings.max_object_bytes
-    peer = Archive(destination_of(settings, archive), settings.ae_title, *limits)
+    peer = Archive(destination_of(settings, archive, settings.archives), settings.ae_title, *limits)
     bring = way(peer, settings, folder, tuple(SYNTAXES))
     studies = matching(peer, keys, given["most"])
     with Progress(console=console(to_error=True), disable=as_json or dry_run, transient=True) as bar:
@@ -236,7 +254,7 @@ def worklist(context: click.Context, /, archive: str, most: int, as_json: bool, 
     if not given["date"] and not given["accession"] and not given["study"]:
         given["date"] = time.strftime("%Y%m%d")
     keys = {keyword: given[name] for name, keyword in STEPS.items() if given[name] not in ("", "any")}
-    asked = destination_of(settings, archive)
+    asked = destination_of(settings, archive, settings.worklists)
     if asked.url:
         raise click.UsageError("expected AE@host:port: scheduled steps are asked for by C-FIND; got a url")
     steps, whole = scheduled(asked, keys, settings.ae_title, settings.peer_timeout_s, most)

@@ -573,6 +573,8 @@ def test_settings_lists_every_one(run: Run) -> None:
     assert code == 0
     for field in dataclasses.fields(Settings):
         assert f"WETREAD_{field.name.upper()}" in out
+    values = {row["name"]: row["value"] for row in json.loads(run("settings", "--json")[1])}
+    assert values["viewer"] == values["tls_key"] == ""  # not ".": set to that it would name this folder
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -79,10 +79,12 @@ def doctor(context: click.Context, as_json: bool) -> None:
 def show_settings(context: click.Context, as_json: bool) -> None:
     """List every setting: value in force, unit, help, and the name of its environment variable."""
     settings = settings_of(context)
+    told = {f.name: getattr(settings, f.name) for f in dataclasses.fields(Settings)}
     rows = [
         {
             "name": f.name,
-            "value": re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", str(getattr(settings, f.name))),
+            # An empty path is none: as "." it would name this folder.
+            "value": "" if told[f.name] == Path() else re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", str(told[f.name])),
             "unit": f.metadata["unit"],
             "help": f.metadata["help"],
         }

@@ -197,6 +197,12 @@ def test_broken_data_sets_are_refused(body: bytes) -> None:
         parsed(body)
 
 
+def test_an_item_without_anything_may_be_null() -> None:
+    data = parsed(b'{"00404018": {"vr": "SQ", "Value": [null, {}]}, "00080008": {"vr": "CS", "Value": [null, "A"]}}')
+    assert values(data, "ScheduledWorkitemCodeSequence") == [{}, {}]
+    assert values(data, "ImageType") == [None, "A"]
+
+
 def test_no_message_repeats_a_value() -> None:
     with pytest.raises(BadInput) as caught:
         parsed(b'{"00100020": {"vr": "LO", "Value": ["%s"]}}' % (b"CANARY" * 20))

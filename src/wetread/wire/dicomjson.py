@@ -145,10 +145,10 @@ def _allowed(name: str, vr: Any) -> tuple[str, ...]:
 
 
 def _value(where: str, vr: str, one: Any, depth: int) -> Any:
+    if vr == "SQ":
+        return checked({} if one is None else one, depth + 1)
     if one is None:
         return None
-    if vr == "SQ":
-        return checked(one, depth + 1)
     if vr == "PN":
         fits = isinstance(one, dict) and set(one) <= _GROUPS and all(isinstance(part, str) for part in one.values())
         if not fits or not _valid("PN", "=".join(one.get(group, "") for group in sorted(_GROUPS)).rstrip("=")):

@@ -188,6 +188,8 @@ def test_a_canceled_item_says_when_and_why() -> None:
         b'{"00001002": {"vr": "US", "Value": [true]}}',
         b'{"00001002": {"vr": "US", "Value": [NaN]}}',
         b'{"00001002": {"vr": "US", "Value": [%s]}}' % (b"9" * 400),
+        b'{"00091010": {"vr": "OB", "InlineBinary": "\\u0000"}}',
+        b'{"00091010": {"vr": "\\u0000"}}',
         b'{"00404021":{"vr":"SQ","Value":[' * 20 + b"{}" + b"]}}" * 20,
         b"[" * 100_000,
     ],

@@ -31,6 +31,8 @@ _TAG = re.compile(r"[0-9A-F]{8}")
 _NUMBERS = ("US", "SS", "UL", "SL", "UV", "SV", "FL", "FD")
 _TEXT_OR_NUMBER = ("IS", "DS")
 _BINARY = ("OB", "OD", "OF", "OL", "OV", "OW", "UN")
+_BASE64 = re.compile(r"[A-Za-z0-9+/= \t\r\n]*")
+_VR = re.compile(r"[A-Z]{2}")
 _GROUPS = {"Alphabetic", "Ideographic", "Phonetic"}
 
 
@@ -122,13 +124,13 @@ def checked(raw: Any, depth: int = 0) -> DataSet:
 def _element(name: str, given: Any, depth: int) -> dict[str, Any]:
     where = f"DICOM JSON: {keyword_for_tag(int(name, 16)) or name}"
     vr = given.get("vr") if isinstance(given, dict) else None
-    if not isinstance(vr, str) or vr not in _allowed(name, vr):
+    if not isinstance(vr, str) or not _VR.fullmatch(vr) or vr not in _allowed(name, vr):
         raise BadInput(f"{where}: expected vr {' or '.join(_allowed(name, 'one of the standard'))}, got another")
     if "BulkDataURI" in given:
         raise BadInput(f"{where}: expected no bulk data")
     if vr in _BINARY:
         binary = given.get("InlineBinary")
-        if binary is not None and not isinstance(binary, str):
+        if binary is not None and not (isinstance(binary, str) and _BASE64.fullmatch(binary)):
             raise BadInput(f"{where}: expected InlineBinary in base64, got something else")
         return {"vr": vr, "InlineBinary": binary} if binary else {"vr": vr}
     found = given.get("Value", [])

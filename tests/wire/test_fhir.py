@@ -123,6 +123,7 @@ def test_an_answer_that_is_not_about_the_bundle_is_the_servers_fault(answer: Ans
         ("", 0, 0),
         ("soon", 0, 0),
         ("²", 0, 0),  # a digit to Python, no number to anyone
+        ("\x1e7", 7, 7),
         ("999999999", 3600, 3600),
         (formatdate(time.time() + 3000, usegmt=True), 1, 3000),
     ],
@@ -131,6 +132,7 @@ def test_an_answer_that_is_not_about_the_bundle_is_the_servers_fault(answer: Ans
         "nothing",
         "no number",
         "no digit",
+        "behind a control character",
         "too long",
         "a date",
     ],  # not by value: workers would disagree on the date
@@ -156,9 +158,13 @@ def test_a_server_that_is_away() -> None:
 
 @pytest.mark.parametrize(
     ("interaction", "said"),
-    [([{"code": "transaction"}], "takes transactions"), ([], "does not say that it takes transactions")],
+    [
+        ([{"code": "transaction"}], "takes transactions"),
+        ([], "does not say that it takes transactions"),
+        (7, "does not say that it takes transactions"),
+    ],
 )
-def test_a_server_says_what_it_can_do(interaction: list[Any], said: str, tmp_path: Path) -> None:
+def test_a_server_says_what_it_can_do(interaction: Any, said: str, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("secret\n")
     rest = [{"mode": "server", "interaction": interaction}]
     told_ = {"resourceType": "CapabilityStatement", "fhirVersion": "4.0.1", "rest": rest}

@@ -130,6 +130,7 @@ def test_systems_come_back_as_they_went() -> None:
         {"intent": "proposal"},
         {"intent": "plan"},
         {"doNotPerform": True},
+        {"status": ["active"], "intent": {}, "identifier": []},
         {"identifier": [typed("ACSN", "A-2")]},
         {"identifier": [typed("PLAC", "A-1")]},
         {"identifier": "A-1"},
@@ -195,6 +196,8 @@ def test_pages_are_followed_within_bounds_and_on_the_same_server_only() -> None:
 
         assert asked_of(elsewhere, "") == []
         assert len(asked) == 1
+
+    assert asked_of(lambda _: (200, page(link=7, entry=7), {}), "") == []
 
     def second(path: str) -> Answer:
         more = "page=2" in path

@@ -108,8 +108,7 @@ def echo(destination: Destination, timeout_s: float = 10.0) -> str:
     if response.status != 200 or told.get("resourceType") != "CapabilityStatement":
         expected = f"expected 200 and a CapabilityStatement at {path}"
         raise PeerRefused(f"{destination.ae_title}: FHIR: {expected}; got {response.status}")
-    rest = [one for one in told.get("rest") or () if isinstance(one, dict)]
-    does = [one.get("code") for each in rest for one in each.get("interaction") or () if isinstance(one, dict)]
+    does = [one.get("code") for each in objects(told.get("rest")) for one in objects(each.get("interaction"))]
     takes = "takes transactions" if "transaction" in does else "does not say that it takes transactions"
     return f"speaks FHIR {str(told.get('fhirVersion', ''))[:10]} and {takes}"
 
@@ -198,10 +197,7 @@ class Session:
             page = self._get(url)
             if page.get("type") != "searchset":
                 raise PeerRefused(f"{self._destination.ae_title}: FHIR: expected a searchset, got something else")
-            entries = page.get("entry") or ()
-            told = (
-                [one.get("resource") for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
-            )
+            told = [one.get("resource") for one in objects(page.get("entry"))]
             found += [one for one in told if isinstance(one, dict) and isinstance(one.get("resourceType"), str)]
             following = self._following(page, url)
             if not following:
@@ -221,8 +217,7 @@ class Session:
 
     def _following(self, page: dict[str, Any], url: str) -> str:
         """Return the URL of the next page; our token is shown to nobody but the server of the settings."""
-        links = page.get("link") or ()
-        told = [one.get("url") for one in links if isinstance(one, dict) and one.get("relation") == "next"]
+        told = [one.get("url") for one in objects(page.get("link")) if one.get("relation") == "next"]
         try:
             following = urljoin(url, told[0]) if told and isinstance(told[0], str) else ""
             return following if urlsplit(following)[:2] == urlsplit(self.base)[:2] else ""
@@ -272,8 +267,7 @@ def _status(name: str, response: http.client.HTTPResponse, answer: bytes, item: 
 
 
 def _unwanted(name: str, statuses: Sequence[str], told: dict[str, Any]) -> int:
-    issues = told.get("issue", ())
-    codes = [str(one.get("code", "")) for one in issues if isinstance(one, dict)] if isinstance(issues, list) else []
+    codes = [str(one.get("code", "")) for one in objects(told.get("issue"))]
     said = sorted({code for code in codes if code.replace("-", "").isalpha() and len(code) < 32})
     kept = sorted({status[:3] for status in statuses if status[:3].isdigit()})
     log.warning("bundle refused", extra={"destination": name, "reason": " ".join([*kept, *said]) or "entries missing"})
@@ -289,6 +283,11 @@ def _good(status: str) -> bool:
     return status[:1] == "2" or status[:3] == "304"
 
 
+def objects(told: Any) -> list[dict[str, Any]]:
+    """Return the objects of a list; a server need not give one."""
+    return [one for one in told if isinstance(one, dict)] if isinstance(told, list) else []
+
+
 def _parsed(data: bytes) -> dict[str, Any]:
     try:
         made = json.loads(data)
@@ -300,7 +299,7 @@ def _parsed(data: bytes) -> dict[str, Any]:
 def retry_after_s(value: str) -> float:
     """Return how long a Retry-After asks to wait, s: 0 where it says nothing that counts."""
     if value.isascii() and value.strip().isdigit():
-        return min(float(value), MOST_WAIT_S)
+        return min(float(value.strip()), MOST_WAIT_S)
     try:
         at = email.utils.parsedate_to_datetime(value).timestamp()
     except (TypeError, ValueError, OverflowError):

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from wetread.records import Code, Identifier, Order
 from wetread.settings import Destination
-from wetread.wire.fhir import Session
+from wetread.wire.fhir import Session, objects
 from wetread.wire.ordering import MOST_CHARACTERS, MOST_TEXT, UID
 
 Json = dict[str, Any]
@@ -99,7 +99,7 @@ def _orders(answers: list[Json], session: Session, names: Naming) -> Iterator[Or
 
 
 def _is_placed(resource: Json) -> bool:
-    told = (resource.get("status") in NOT_PLACED, resource.get("intent") in NOT_ORDERED)
+    told = (_text(resource.get("status")) in NOT_PLACED, _text(resource.get("intent")) in NOT_ORDERED)
     return not any(told) and resource.get("doNotPerform") is not True
 
 
@@ -110,11 +110,11 @@ def _patient(resource: Json, known: dict[str, Json], session: Session) -> list[J
     reference = said.removeprefix(session.base + "/") if isinstance(said, str) else ""
     if reference not in known and _READ.fullmatch(reference):  # a server need not know _include
         known[reference] = session.resource(reference)
-    return [*_objects(known.get(reference, {}).get("identifier")), _object(subject.get("identifier"))]
+    return [*objects(known.get(reference, {}).get("identifier")), _object(subject.get("identifier"))]
 
 
 def _order(resource: Json, patient: list[Json], base: str, names: Naming) -> Order:
-    given = _objects(resource.get("identifier"))
+    given = objects(resource.get("identifier"))
     grouped = _object(resource.get("requisition"))
 
     def one(kind: str, some: Iterable[Json], system: str = "") -> Identifier:
@@ -141,7 +141,7 @@ def _order(resource: Json, patient: list[Json], base: str, names: Naming) -> Ord
 
 
 def _types(told: Json) -> set[str]:
-    return {_text(one.get("code")) for one in _objects(_object(told.get("type")).get("coding"))}
+    return {_text(one.get("code")) for one in objects(_object(told.get("type")).get("coding"))}
 
 
 def _identifiers(told: Json, names: Naming) -> Iterator[Identifier]:
@@ -169,7 +169,7 @@ def _procedure(resource: Json, names: Naming) -> Code | None:
     """The first code of ServiceRequest.code; in R5 it is a reference to a concept."""
     code = _object(resource.get("code"))
     code = _object(code.get("concept")) or code
-    for one in _objects(code.get("coding")):
+    for one in objects(code.get("coding")):
         if value := _text(one.get("code")):
             meaning = _text(one.get("display")) or _text(code.get("text"))
             return Code(value, names.schemes.get(_text(one.get("system")), ""), meaning)
@@ -178,14 +178,14 @@ def _procedure(resource: Json, names: Naming) -> Code | None:
 
 def _indication(resource: Json) -> str:
     """The texts of reasonCode, in R5 of reason."""
-    reasons = [*_objects(resource.get("reasonCode"))]
-    reasons += [_object(one.get("concept")) for one in _objects(resource.get("reason"))]
+    reasons = [*objects(resource.get("reasonCode"))]
+    reasons += [_object(one.get("concept")) for one in objects(resource.get("reason"))]
     told = [_text(one.get("text"), MOST_TEXT) or _coded(one) for one in reasons]
     return "; ".join(dict.fromkeys(filter(None, told)))[:MOST_TEXT]
 
 
 def _coded(concept: Json) -> str:
-    codings = _objects(concept.get("coding"))
+    codings = objects(concept.get("coding"))
     return next((text for one in codings if (text := _text(one.get("display")) or _text(one.get("code")))), "")
 
 
@@ -201,7 +201,3 @@ def _text(told: Any, most: int = 0) -> str:
 
 def _object(told: Any) -> Json:
     return told if isinstance(told, dict) else {}
-
-
-def _objects(told: Any) -> list[Json]:
-    return [one for one in told if isinstance(one, dict)] if isinstance(told, list) else []

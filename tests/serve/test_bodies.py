@@ -192,6 +192,25 @@ def test_connections_are_counted(node: Node, monkeypatch: pytest.MonkeyPatch) ->
             assert ended(more)
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/studies/%00",
+        "/alerts/1%002",
+        "/dicomweb/studies/%00/metadata",
+        "/dicomweb/workitems?ProcedureStepState=%00",
+        "/dicomweb/subscribers/%00",
+    ],
+)
+def test_an_address_with_a_nul_is_refused(node: Node, path: str) -> None:
+    """PostgreSQL cannot be asked for one: it was told as a failure of the index."""
+    asks = "Upgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+    more = asks + "Connection: Upgrade" if "subscribers" in path else "Connection: close"
+    with socket.create_connection(("127.0.0.1", node.http_port), timeout=10) as sock:
+        sock.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{more}\r\n\r\n".encode())
+        assert rest(sock).startswith(b"HTTP/1.1 400")
+
+
 def test_a_websocket_stays_open(node: Node) -> None:
     with connect(f"ws://127.0.0.1:{node.http_port}/dicomweb/subscribers/WATCH", proxy=None) as channel:
         with pytest.raises(TimeoutError):

@@ -116,6 +116,7 @@ ACCEPT = {"decision": "accept", "reviewer": PERSON}
         ({**ACCEPT, "decision": "maybe"}, "expected decision"),
         ({**ACCEPT, "reviewer": {**PERSON, "identifier": ""}}, "expected name, identifier"),
         ({**ACCEPT, "reviewer": {**PERSON, "name": 7}}, "expected text in name"),
+        ({**ACCEPT, "decision": "correct", "segmentation": "1.2\0"}, "expected text in segmentation"),
         ({**ACCEPT, "decision": "correct", "findings": {FINDING: "no"}}, "expected findings as code"),
         ({**ACCEPT, "decision": "correct", "findings": {"4711": True}}, "expected findings of the report"),
         ({**ACCEPT, "report": "1.2.3"}, "expected one report"),

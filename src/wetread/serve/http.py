@@ -10,9 +10,12 @@ from functools import partial
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from wetread.errors import SettingsError, StoreError
 from wetread.jobs.store import Store
@@ -92,8 +95,26 @@ def application(
             *([Mount(PREFIX, web)] if web is not None else []),
             *viewer,
         ],
+        middleware=[Middleware(_Sound)],
         exception_handlers={StoreError: _busy},
     )
+
+
+class _Sound:
+    """Refuses addresses with a NUL, which nothing is called and PostgreSQL cannot be asked for."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if "\0" not in scope["path"] and b"%00" not in scope["query_string"]:
+            await self._app(scope, receive, send)
+            return
+        answer = JSONResponse({"error": "expected an address without NUL (%00), got one"}, 400)
+        if scope["type"] == "websocket":
+            await WebSocket(scope, receive, send).send_denial_response(answer)
+        else:
+            await answer(scope, receive, send)
 
 
 def _busy(_request: Request, error: Exception) -> Response:

@@ -27,7 +27,7 @@ from wetread.settings import Settings
 from wetread.wire.web import WebAccess
 
 MOST_BODY = 1 << 16  # bytes
-_SURROGATE = re.compile("[\ud800-\udfff]")  # half of a pair, which JSON can escape
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")  # NUL, or half of a pair, which JSON can escape
 _KNOWN = {"decision", "reviewer", "report", "text", "findings", "segmentation"}
 _PERSON = {"name", "identifier", "system", "organization"}
 
@@ -123,7 +123,7 @@ def parse(data: bytes) -> tuple[Review, str]:
 
 def _text(made: dict[str, Any], name: str) -> str:
     value = made.get(name, "")
-    if not isinstance(value, str) or _SURROGATE.search(value):
+    if not isinstance(value, str) or _NO_TEXT.search(value):
         raise BadInput(f"review: expected text in {name}, got something else")
     return value
 

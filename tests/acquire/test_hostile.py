@@ -200,6 +200,15 @@ def bad_vr() -> bytes:
     return SEEDS["explicit"]().replace(b"\2\0\2\0UI", b"\2\0\2\0U\2")
 
 
+def doubled(keyword: str, value: bytes) -> bytes:
+    """An element once more, among those of the image: some readers take the first, others the last."""
+    tag, vr = phantoms.tag_of(keyword), "UI" if keyword.endswith("UID") else "LO"
+    return phantoms.insert(SEEDS["explicit"](), 0x00280002, phantoms.element(tag >> 16, tag & 0xFFFF, vr, value))
+
+
+HOSTILE["two patients"] = ("DAMAGED-FILE", lambda: doubled("PatientID", b"OTHER "))
+HOSTILE["two studies"] = ("DAMAGED-FILE", lambda: doubled("StudyInstanceUID", b"1.2.3\0"))
+HOSTILE["two instances"] = ("DAMAGED-FILE", lambda: doubled("SOPInstanceUID", b"1.2.3\0"))
 HOSTILE["many items"] = ("DAMAGED-FILE", lambda: many_items(defined=True))
 HOSTILE["many items, undefined length"] = ("DAMAGED-FILE", lambda: many_items(defined=False))
 
@@ -219,6 +228,11 @@ def test_hostile_files_are_refused_at_once(name: str, capfd: pytest.CaptureFixtu
     assert study.images == ()
     assert study.rejected[0].refusal.code == code
     assert capfd.readouterr() == ("", "")
+
+
+def test_an_element_that_says_the_same_twice_is_read() -> None:
+    (study,) = decode([("film", doubled("PatientID", phantoms.SECRETS[1].encode()))], SETTINGS)
+    assert [image.header.PatientID for image in study.images] == [phantoms.SECRETS[1]]
 
 
 def test_a_deflate_bomb_is_not_inflated() -> None:

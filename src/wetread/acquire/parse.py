@@ -148,6 +148,7 @@ def _read_plainly(
     """Let pydicom read, element by element."""
     stream.seek(start)
     count, end = 0, start
+    places: dict[int, tuple[int, int]] = {}
 
     def guard(tag: int, vr: str | None, length: int) -> bool:
         nonlocal count, end
@@ -155,15 +156,17 @@ def _read_plainly(
         if stop(tag):
             end = len(data)
             return True
+        at, name = stream.tell(), f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
         if count > MAX_ELEMENTS:
             raise NotRead("DAMAGED-FILE", f"The data set has more than {MAX_ELEMENTS} elements.")
-        if length not in (UNDEFINED, 0) and stream.tell() + length > len(data):
-            name = f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+        if length not in (UNDEFINED, 0) and at + length > len(data):
             raise NotRead(
-                "DAMAGED-FILE",
-                f"Element {name} declares {length} bytes, the file has {len(data) - stream.tell()} left.",
+                "DAMAGED-FILE", f"Element {name} declares {length} bytes, the file has {len(data) - at} left."
             )
-        end = len(data) if length == UNDEFINED else stream.tell() + length
+        end = len(data) if length == UNDEFINED else at + length
+        first, last = places.setdefault(tag, (at, end))
+        if first != at and data[first:last] != data[at:end]:  # some take the first, others the last
+            raise NotRead("DAMAGED-FILE", f"Element {name} is there twice, with different values (PS3.5 Section 7.1).")
         return False
 
     try:

@@ -105,11 +105,13 @@ class Walk:
             vr, long = _VRS[data[at + 4 : at + 6]]
             (length,) = (_LONG if long else _SHORT).unpack_from(data, begin if long else at + 6)
             begin += 4 * long
+        if tag in self._elements:
+            raise Unusual
         if length == UNDEFINED:
             self._leave_to_pydicom()
             return True
         self.end = begin + length
-        if self.end > len(data) or group == 0xFFFE or tag in self._elements:
+        if self.end > len(data) or group == 0xFFFE:
             raise Unusual
         self._take(tag, vr, begin, length)
         return True

@@ -186,6 +186,17 @@ def test_what_looks_like_markup_is_text(run: Run, tmp_path: Path, capsys: pytest
     assert all(word in out for word in ("[/m]", "[/d]", "[/a]", "[/p]", "[/s]", "[/what]"))
 
 
+def test_what_steers_a_terminal_is_text(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "\x1b[2Jfilm.dcm"
+    path.write_bytes(b"none")
+    assert r"\x1b[2Jfilm.dcm" in run("read", path)[1]
+    show_pulled([Pulled("1.2.3", "20261128", "\x9b2J", "a\r\nb")], dry_run=True)
+    show_steps([Step("1.2.3", "A\x1b[", "", "", "", "", "20261128", "101500", "CR", "", "", "\x07")])
+    out = capsys.readouterr().out
+    assert all(word in out for word in (r"\x9b2J", r"a\x0d\x0ab", r"A\x1b[", r"\x07"))
+    assert not set("\x1b\x9b\x07\r") & set(out)
+
+
 def test_a_file_name_need_not_be_utf_8(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "odd"
     folder.mkdir()

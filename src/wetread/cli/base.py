@@ -63,6 +63,16 @@ def console(to_error: bool = False) -> Console:
     return Console(highlight=False, stderr=to_error)
 
 
+_CONTROL = re.compile("[\0-\x1f\x7f-\x9f]")
+
+
+def plain(text: str) -> str:
+    """Return a text of others for a table: neither markup nor control characters in it do anything to the terminal."""
+    from rich.markup import escape
+
+    return escape(_CONTROL.sub(lambda found: rf"\x{ord(found[0]):02x}", text))
+
+
 #: What stands in a text for bytes of a file's name that are no UTF-8, and cannot be encoded.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 

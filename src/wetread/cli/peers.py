@@ -21,6 +21,7 @@ from wetread.cli.base import (
     emit,
     files_of,
     json_option,
+    plain,
     settings_of,
 )
 from wetread.errors import BadInput, SettingsError
@@ -169,7 +170,6 @@ def pull(
     Into the node by C-MOVE: the archive must know its AE title, host and port.  Into a folder by C-GET.  From a
     URL by WADO-RS, into the node through its HTTP port.
     """
-    from rich.markup import escape
     from rich.progress import Progress
 
     from wetread.acquire import SYNTAXES
@@ -186,7 +186,7 @@ def pull(
     studies = matching(peer, keys, given["most"])
     with Progress(console=console(to_error=True), disable=as_json or dry_run, transient=True) as bar:
         for study in () if dry_run else studies:
-            task = bar.add_task(escape(f"{study.study_date} {study.modalities}"), total=study.expected or None)
+            task = bar.add_task(plain(f"{study.study_date} {study.modalities}"), total=study.expected or None)
 
             def tell(now: Pulled, task: Any = task) -> None:
                 bar.update(task, completed=now.completed + now.failed, total=now.expected or None)
@@ -202,7 +202,6 @@ def pull(
 
 def show_pulled(studies: list[Pulled], dry_run: bool) -> None:
     """A table for people: what came of each study, or would come."""
-    from rich.markup import escape
     from rich.table import Column, Table
 
     if not studies:
@@ -213,8 +212,8 @@ def show_pulled(studies: list[Pulled], dry_run: bool) -> None:
     table = Table("date", "modalities", "description", "objects", *columns, study)
     for one in studies:
         came = () if dry_run else (str(one.completed), f"[red]{one.failed}" if one.failed else "0")
-        told = map(escape, (one.study_date, one.modalities, one.description, str(one.expected or "?")))
-        table.add_row(*told, *came, escape(one.study_uid))
+        told = map(plain, (one.study_date, one.modalities, one.description, str(one.expected or "?")))
+        table.add_row(*told, *came, plain(one.study_uid))
     console().print(table)
 
 
@@ -268,7 +267,6 @@ def worklist(context: click.Context, /, archive: str, most: int, as_json: bool, 
 
 def show_steps(steps: list[Step]) -> None:
     """A table for people: what is scheduled."""
-    from rich.markup import escape
     from rich.table import Column, Table
 
     if not steps:
@@ -277,10 +275,10 @@ def show_steps(steps: list[Step]) -> None:
     study = Column("study", overflow="fold")
     table = Table("date", "time", "modality", "station", "priority", "accession", "step", study)
     for one in steps:
-        urgent = f"[red]{one.priority}" if one.priority in ("STAT", "HIGH") else escape(one.priority)
+        urgent = f"[red]{one.priority}" if one.priority in ("STAT", "HIGH") else plain(one.priority)
         what = one.description or one.procedure
-        told = map(escape, (one.date, one.time[:4], one.modality, one.station_ae))
-        table.add_row(*told, urgent, *map(escape, (one.accession, what, one.study_uid)))
+        told = map(plain, (one.date, one.time[:4], one.modality, one.station_ae))
+        table.add_row(*told, urgent, *map(plain, (one.accession, what, one.study_uid)))
     console().print(table)
 
 

@@ -22,6 +22,7 @@ from wetread.cli.base import (
     emit,
     extra,
     json_option,
+    plain,
     settings_of,
     write_whole,
 )
@@ -93,17 +94,16 @@ def show_readings(readings: list[Reading], places: dict[int, list[Path]]) -> Non
 
 def show_reading(reading: Reading, places: list[Path]) -> None:
     """One reading: what was found, or why nothing is said, and the time of each stage."""
-    from rich.markup import escape
     from rich.table import Column, Table
 
     from wetread.report.words import apart
 
     screen, result = console(), reading.result
     columns = Column(overflow="fold"), Column(overflow="fold")  # codes and names are of use only as a whole
-    table = Table(*columns, title=escape(result.source), title_justify="left", title_style="bold", show_header=False)
+    table = Table(*columns, title=plain(result.source), title_justify="left", title_style="bold", show_header=False)
     if result.refusal:
         table.add_row("[bold yellow]NOT READ", f"{result.refusal.code}: {result.refusal.sentence}")
-        table.add_row("", escape(result.refusal.detail))
+        table.add_row("", plain(result.refusal.detail))
     for finding in result.findings:
         word = "[bold red]present" if finding.present else "[green]not found"
         shown, bound = apart(finding.probability, finding.threshold, least=0)
@@ -113,19 +113,19 @@ def show_reading(reading: Reading, places: list[Path]) -> None:
             if finding.slices and result.image
             else ""
         )
-        table.add_row(escape(finding.code.meaning), f"{word}[/]  probability {chance}{slices}")
+        table.add_row(plain(finding.code.meaning), f"{word}[/]  probability {chance}{slices}")
     for unread in result.not_read:
         names, why = ", ".join(code.meaning for code in unread.about), unread.refusal
-        told = escape(f"{why.code}: {why.sentence} {why.detail}")
-        table.add_row(escape(names), f"[bold yellow]not read[/]  {told}")
+        told = plain(f"{why.code}: {why.sentence} {why.detail}")
+        table.add_row(plain(names), f"[bold yellow]not read[/]  {told}")
     for region in result.regions:
         sizes = ", ".join(f"{m.value:.1f} {m.unit.value}" for m in region.measurements)
-        table.add_row(escape(region.label), escape(sizes))
+        table.add_row(plain(region.label), plain(sizes))
     for explanation in result.explanations:
-        table.add_row("Heat map", escape(explanation.sentence))
+        table.add_row("Heat map", plain(explanation.sentence))
     for model in result.models:
         name = f"{model.id} {model.version}+{model.build}"
-        table.add_row("Model", escape(f"{name} on {model.engine} {model.engine_version}"))
+        table.add_row("Model", plain(f"{name} on {model.engine} {model.engine_version}"))
     table.add_row("Time", "  ".join(f"{timing.stage} {timing.ms:.1f} ms" for timing in reading.timings))
     screen.print(table)
     for place in places:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wetread.cli.base import JOB, commands, console, desk_of, emit, extra, json_option, settings_of
+from wetread.cli.base import JOB, commands, console, desk_of, emit, extra, json_option, plain, settings_of
 
 if TYPE_CHECKING:
     pass
@@ -62,30 +62,29 @@ def route(
 
 def show_route(row: dict[str, Any], explain: bool) -> None:
     """A table for people: what is decided for one film or series, by which rule, and on demand why."""
-    from rich.markup import escape
     from rich.table import Column, Table
 
     def by(*said: str) -> str:
         rules = dict.fromkeys(row["decided"][one] for one in said if one in row["decided"])
-        return escape(f"  by {', '.join(rules)}" if rules else "")
+        return plain(f"  by {', '.join(rules)}" if rules else "")
 
     columns = Column(overflow="fold"), Column(overflow="fold")
-    table = Table(*columns, title=escape(row["source"]), title_justify="left", title_style="bold", show_header=False)
+    table = Table(*columns, title=plain(row["source"]), title_justify="left", title_style="bold", show_header=False)
     if row["refusal"]:
         told = "{code}: {sentence} {detail}".format(**row["refusal"])
-        table.add_row("[bold yellow]not read", escape(told) + by("models"))
+        table.add_row("[bold yellow]not read", plain(told) + by("models"))
     else:
-        table.add_row("read by", escape(", ".join(row["models"])) + by("models"))
+        table.add_row("read by", plain(", ".join(row["models"])) + by("models"))
     for told in row["not_read"]:
-        table.add_row(f"[bold yellow]not by {escape(told['model'])}", escape(f"{told['code']}: {told['detail']}"))
+        table.add_row(f"[bold yellow]not by {plain(told['model'])}", plain(f"{told['code']}: {told['detail']}"))
     table.add_row("lane", row["lane"] + by("lane"))
     for one in row["destinations"] or [{"name": "no destination", "documents": []}]:
         name, title = one["name"], one["name"].partition("@")[0]
         documents = ", ".join(one["documents"]) + by(f"documents {name}", f"documents {title}")
-        table.add_row("to", escape(name) + by("destinations"))
+        table.add_row("to", plain(name) + by("destinations"))
         table.add_row("", documents)
     for rule in row["rules"] if explain else ():
-        table.add_row(escape(rule["rule"]), escape(why(rule)))
+        table.add_row(plain(rule["rule"]), plain(why(rule)))
     console().print(table)
 
 

@@ -52,6 +52,14 @@ def test_map_that_looks_elsewhere_is_not_trusted() -> None:
     assert explain(FINDING, heat, organ(), WHOLE, 0.6).trustworthy
 
 
+def test_share_just_below_its_bound_reads_as_below() -> None:
+    """Both would be 92 % without a decimal: a map that is not trusted as it has what was expected."""
+    heat = np.zeros((200, 160), np.uint16)
+    heat[60:64, 30:70], heat[0, :14] = FULL_SCALE, FULL_SCALE
+    said = explain(FINDING, heat, organ(), WHOLE, 0.925).sentence
+    assert "only 92.0% of the heat map lies inside the lungs (at least 92.5% expected)" in said
+
+
 def test_map_no_better_than_chance_is_not_trusted() -> None:
     """A map that is nearly the same everywhere, on a crop that is nearly all lung."""
     seen, heat = Box(50, 20, 150, 80), np.zeros((200, 160), np.uint16)

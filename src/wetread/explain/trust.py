@@ -42,11 +42,14 @@ def sentence(share: float, bound: float, by_chance: float, organ: str) -> str:
     """What to tell a clinician about a map."""
     if share <= 0.0:
         return "The map holds no evidence for this finding."
-    where = f"{share:.0%} of the heat map lies inside the {organ}"
     if share >= bound:
         verb = "are" if organ.endswith("s") else "is"
-        return f"{where}, which {verb} {by_chance:.0%} of what the model saw."
+        return (
+            f"{share:.0%} of the heat map lies inside the {organ}, which {verb} {by_chance:.0%} of what the model saw."
+        )
+    digits = next((n for n in range(3) if f"{share:.{n}%}" != f"{bound:.{n}%}"), 3)
     return (
-        f"Do not trust this explanation: only {where} (at least {bound:.0%} expected). "
+        f"Do not trust this explanation: only {share:.{digits}%} of the heat map lies inside the {organ} "
+        f"(at least {bound:.{digits}%} expected). "
         f"The answer may rest on something else than the {organ}, such as a marker, a device or the border."
     )

@@ -28,14 +28,19 @@ from click.testing import CliRunner
 from pydicom.data import get_testdata_file
 
 from tests import phantoms, toy
+from tests.report import series
 from tests.wire.ehr import ehr
 from wetread import acquire, cli, infer
 from wetread.cli.base import write_whole
 from wetread.cli.peers import show_pulled, show_steps
+from wetread.cli.read import show_reading
 from wetread.evidence.film import real_film
 from wetread.infer import Measured
+from wetread.infer.regions import PERCENT, SHARE
 from wetread.jobs.instances import Arrival
 from wetread.jobs.store import Store
+from wetread.records import Reading
+from wetread.report.page import html
 from wetread.serve import demo, doctor
 from wetread.serve.pull import Pulled
 from wetread.settings import Destination, Settings, load
@@ -77,6 +82,20 @@ def test_read_for_people(run: Run, tmp_path: Path) -> None:
         assert word in out
     written = sorted(path.suffix for path in (tmp_path / "out").rglob("*") if path.is_file())
     assert written == [".dcm"] * 4 + [".html", ".json"]
+
+
+def test_a_size_is_told_as_on_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+    """A lesion of 0.043 ml is not one of 0.0 ml, and a share of the image no probability."""
+    result = series.result("ct")
+    region = result.regions[0]
+    small = dataclasses.replace(region.measurements[0], value=0.0432)
+    share = dataclasses.replace(small, code=SHARE, unit=PERCENT, value=35.487)
+    result = dataclasses.replace(result, regions=(dataclasses.replace(region, measurements=(small, share)),))
+    show_reading(Reading(result, ()), [])
+    assert "volume 0.0432 ml, share of the image area 35.49 %" in capsys.readouterr().out
+    page = html(result).decode()
+    assert "0.0432 ml" in page
+    assert "35.49 %" in page
 
 
 @pytest.mark.parametrize("verb", ["read", "route"])

@@ -96,7 +96,7 @@ def show_reading(reading: Reading, places: list[Path]) -> None:
     """One reading: what was found, or why nothing is said, and the time of each stage."""
     from rich.table import Column, Table
 
-    from wetread.report.words import apart
+    from wetread.report.words import apart, measured, name
 
     screen, result = console(), reading.result
     columns = Column(overflow="fold"), Column(overflow="fold")  # codes and names are of use only as a whole
@@ -119,13 +119,13 @@ def show_reading(reading: Reading, places: list[Path]) -> None:
         told = plain(f"{why.code}: {why.sentence} {why.detail}")
         table.add_row(plain(names), f"[bold yellow]not read[/]  {told}")
     for region in result.regions:
-        sizes = ", ".join(f"{m.value:.1f} {m.unit.value}" for m in region.measurements)
+        sizes = ", ".join(f"{name(one.code.meaning).lower()} {measured(one)}" for one in region.measurements)
         table.add_row(plain(region.label), plain(sizes))
     for explanation in result.explanations:
         table.add_row("Heat map", plain(explanation.sentence))
     for model in result.models:
-        name = f"{model.id} {model.version}+{model.build}"
-        table.add_row("Model", plain(f"{name} on {model.engine} {model.engine_version}"))
+        build = f"{model.id} {model.version}+{model.build}"
+        table.add_row("Model", plain(f"{build} on {model.engine} {model.engine_version}"))
     table.add_row("Time", "  ".join(f"{timing.stage} {timing.ms:.1f} ms" for timing in reading.timings))
     screen.print(table)
     for place in places:

@@ -215,11 +215,14 @@ def test_absent_body_part_and_view_are_read(reader: pipeline.Reader) -> None:
 def test_without_orientation_nobody_knows_which_lung_is_the_right_one(reader: pipeline.Reader) -> None:
     reading = read_one(reader, edited(PatientOrientation=None))
     assert [(r.label, r.laterality) for r in reading.result.regions] == [("Lung", None)]
+    assert reading.result.pictures[0].caption == "The film, stretched for display"
 
 
 def test_mirrored_film_swaps_the_sides(reader: pipeline.Reader) -> None:
     straight = read_one(reader, real_film().read_bytes()).result.regions
-    mirrored = read_one(reader, edited(PatientOrientation=["R", "F"])).result.regions
+    result = read_one(reader, edited(PatientOrientation=["R", "F"])).result
+    mirrored = result.regions
+    assert result.pictures[0].caption.endswith("The picture's right is the patient's right")
     assert [r.label for r in mirrored] == ["Right lung", "Left lung"]
     assert (straight[0].mask == mirrored[1].mask).all()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import io
 import json
 from collections.abc import Sequence
@@ -284,14 +285,34 @@ def test_slices_are_named_as_the_pacs_counts_them(reader: pipeline.Reader, kept:
     image = json.loads(told)["image"]
     if kept:
         assert b"On images 2 to 7<" in page
-        assert captions[0] == "Image 5, stretched for display"
+        assert captions[0] == "Image 5, stretched for display. The picture's right is the patient's left"
         assert captions[-1] == "Images 7, 6, 5, 4, 3, 2"
         assert image["instance_numbers"] == list(range(12, 0, -1))
     else:
         assert b"On slices 6 to 11 of 12, counted from the feet<" in page
-        assert captions[0] == "Slice 8 of 12, counted from the feet, stretched for display"
+        told_at = "Slice 8 of 12, counted from the feet, stretched for display."
+        assert captions[0] == f"{told_at} The picture's right is the patient's left"
         assert captions[-1] == "Slices 6, 7, 8, 9, 10, 11 of 12, counted from the feet"
         assert "instance_numbers" not in image
+
+
+@pytest.mark.parametrize(
+    ("across", "down", "side", "letters"),
+    [
+        ((1, 0, 0), (0, 1, 0), "left", ["L", "P"]),
+        ((-1, 0, 0), (0, -1, 0), "right", ["R", "A"]),  # scanned prone
+        ((-1, 0, 0), (0, 0.8, -0.6), "right", ["R", "PF"]),
+    ],
+)
+def test_pictures_of_slices_say_which_side_is_where(
+    reader: pipeline.Reader, across: Any, down: Any, side: str, letters: list[str]
+) -> None:
+    """A viewer marks the sides of the SC by Patient Orientation; the page has no such marks."""
+    frame = replace(slices.AXIAL, across=np.array(across, float), down=np.array(down, float))
+    reading = read(reader, slices.series(ball(), frame))
+    made = {one.kind: one.data for one in reading.documents}
+    assert f"The picture's right is the patient's {side}" in html.unescape(made["HTML"].decode())
+    assert pydicom.dcmread(io.BytesIO(made["SC"])).PatientOrientation == letters
 
 
 def test_enhanced_object_gives_the_same_outline(reader: pipeline.Reader) -> None:

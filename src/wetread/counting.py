@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wetread.records import Image
+from wetread.records import Image, Vector
 
-#: Axis of the patient (x, y, z) -> where counting begins when slices go along it, and against it.
+#: Axis of the patient (x, y, z) -> where a direction against it runs to, and one along it.
 _ENDS = (("right", "left"), ("front", "back"), ("feet", "head"))
 
 
@@ -55,6 +55,11 @@ def _end(image: Image) -> str:
         return ""
     if image.directions is None or len(image.pixels) == 1:
         return f" of {len(image.pixels)}"
-    along = image.directions[0]
-    axis = max(range(3), key=lambda one: abs(along[one]))
-    return f" of {len(image.pixels)}, counted from the {_ENDS[axis][along[axis] < 0]}"
+    x, y, z = image.directions[0]
+    return f" of {len(image.pixels)}, counted from the {towards((-x, -y, -z))}"
+
+
+def towards(direction: Vector) -> str:
+    """Name where in the patient a direction runs to most: "left", "back", "head"."""
+    axis = max(range(3), key=lambda one: abs(direction[one]))
+    return _ENDS[axis][direction[axis] > 0]

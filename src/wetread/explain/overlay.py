@@ -93,15 +93,15 @@ def pictures(
     masks: Sequence[Mask],
     heat: Levels | None,
     strength: float,
-    what: str = "The film",
+    what: str = "The film, stretched for display",
     organ: str = "the lungs",
 ) -> tuple[Picture, ...]:
     """The film, the film with contours, and with the heat of the first finding if there is one.
 
-    `what` and `organ` name in the captions what is displayed and what is outlined.
+    `what` is the caption of the film; `organ` names what is outlined.
     """
     plain = np.asarray(cv2.cvtColor(film, cv2.COLOR_GRAY2RGB), np.uint8)
-    made, drawn = [Picture("film", f"{what}, stretched for display", plain)], plain
+    made, drawn = [Picture("film", what, plain)], plain
     if masks:
         drawn = contours(film, masks)
         made.append(Picture("contours", f"Outline of {organ}", drawn))

@@ -7,12 +7,14 @@ from functools import partial
 
 import numpy as np
 
-from wetread.counting import listed, named
+from wetread.counting import listed, named, towards
 from wetread.explain.overlay import LARGEST, contours, display, ends, pictures
 from wetread.records import Image, Mask, Picture, Pixels, Region, Result
 
 #: Rows and columns of slices on a montage.
 SIDE = 3
+#: Where the rows of a film run to (`Image.row_direction`), in words.
+_TOWARDS = {"L": "left", "R": "right", "A": "front", "P": "back"}
 
 
 def drawn(image: Image, result: Result, window: tuple[float, float] | None = None) -> tuple[Picture, ...]:
@@ -38,13 +40,19 @@ def drawn(image: Image, result: Result, window: tuple[float, float] | None = Non
     sure = 0.0 if first is None else 1.0 if first.present else first.probability / first.threshold
     strength, count = 0.25 + 0.5 * sure, len(image.pixels)
     if not enlarge and count == 1:
-        return pictures(film, masks, heat, strength)
+        return pictures(film, masks, heat, strength, _shown("The film", image))
     names = ", ".join(region.label.lower() for region in result.regions)
-    made = pictures(film, masks, heat, strength, named(image, [at]).capitalize(), names)
+    made = pictures(film, masks, heat, strength, _shown(named(image, [at]).capitalize(), image), names)
     if count == 1:
         return made
     masks = [one.mask for one in result.regions]
     return (*made, montage(image.pixels, image.pixel_aspect, masks, window, partial(listed, image)))
+
+
+def _shown(what: str, image: Image) -> str:
+    """Say what is displayed, and which side of the patient is on the right, where that is known."""
+    end = towards(image.directions[2]) if image.directions is not None else _TOWARDS.get(image.row_direction)
+    return f"{what}, stretched for display" + (f". The picture's right is the patient's {end}" if end else "")
 
 
 def _fullest(regions: Sequence[Region]) -> int:

@@ -175,7 +175,7 @@ def body_part(source: Source, sided: bool = False) -> Item:
 
 
 def orientation(source: Source) -> Item:
-    """Make Patient Orientation (2C): a projection has no plane orientation, so it is there."""
+    """Make Patient Orientation (2C): by it a viewer marks the sides of a picture, which has no plane orientation."""
     return item(PatientOrientation=fitting("PatientOrientation", source.orientation))
 
 

@@ -8,7 +8,7 @@ C.7.1.3 (clinical trial), C.12.1 (SOP common).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,12 @@ from wetread.report.elements import (
     walk,
 )
 
+#: Axis of the patient (x, y, z) -> where a direction against it runs to, and one along it.
+_ENDS = ("RL", "AP", "FH")
+#: Direction cosines up to this are not named: 6 degrees.
+_ALONG = 0.1
+#: Modalities whose images are slices; of a film only Patient Orientation counts.
+_SLICES = ("CT", "MR", "PT")
 #: Type 2 attributes: always there, empty when the source has none.
 REQUIRED = (
     "PatientName",
@@ -144,7 +150,7 @@ class Source:
     modality: str
     body_part: str
     laterality: str
-    orientation: str  # Patient Orientation, as it travels
+    orientation: str  # Patient Orientation, as it travels; of a slice by its Image Orientation (Patient)
     frame_of_reference: str
     position_reference: str  # Position Reference Indicator
     procedures: tuple[Item, ...]  # valid items of the source's Procedure Code Sequence
@@ -293,6 +299,26 @@ def _valid_code(code: Item) -> bool:
     return bool(get(code, "CodeValue")) and not any(values.problems(item(ProcedureCodeSequence=code), {}))
 
 
+def _turned(header: Any) -> str:
+    r"""Give the Patient Orientation of a slice by its Image Orientation (Patient): ``L\PF``, "" of a film.
+
+    References
+    ----------
+    DICOM PS3.3 Section C.7.6.1.1.1.
+    """
+    cosines = values.numbers(text_of(header, "ImageOrientationPatient")).split("\\")
+    if text_of(header, "Modality") not in _SLICES or len(cosines) != 6:
+        return ""
+    row, column = (_letters([float(one) for one in part]) for part in (cosines[:3], cosines[3:]))
+    return f"{row}\\{column}" if row and column else ""
+
+
+def _letters(direction: Sequence[float]) -> str:
+    """Name where a direction runs to, what it runs to most first."""
+    along = sorted(range(3), key=lambda axis: -abs(direction[axis]))
+    return "".join(_ENDS[axis][direction[axis] > 0] for axis in along if abs(direction[axis]) > _ALONG)
+
+
 def bare(header: Any) -> Dataset:
     """Leave of a header what names patient, study and image, and nothing that describes them."""
     made = Dataset()
@@ -343,7 +369,7 @@ def identify(header: Any, study_uid: str = "", texts: Iterable[str] = ()) -> Sou
         modality=text_of(header, "Modality"),
         body_part=values.fitting("BodyPartExamined", text_of(header, "BodyPartExamined")),
         laterality=text_of(header, "Laterality") or text_of(header, "ImageLaterality"),
-        orientation=text_of(header, "PatientOrientation"),
+        orientation=_turned(header) or text_of(header, "PatientOrientation"),
         frame_of_reference=frame if frame.isascii() else "",
         position_reference=position,
         procedures=tuple(one for one in sequence(modules, "ProcedureCodeSequence") if _valid_code(one)),

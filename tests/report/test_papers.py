@@ -19,7 +19,7 @@ from tests.report import phantom, series
 from tests.report.conftest import WANTED
 from wetread import acquire, report
 from wetread.errors import DocumentError
-from wetread.records import Document, Result, Shown, Timing
+from wetread.records import Document, Picture, Result, Shown, Timing
 from wetread.report import page, pdf
 from wetread.report.outlines import MOST_LINES, MOST_VERTICES, polylines
 from wetread.report.sc import WARNING
@@ -241,6 +241,7 @@ def test_the_pdf_has_the_words_and_pictures_of_the_page(kind: str, result_of: Re
     assert [one for one in words if one.replace(":", "") not in said and "&" not in one] == []
     assert len([one for one in parts if one.jpeg]) == len(result.pictures)
     assert html.count("<img") == len(result.pictures)
+    assert "trustworthyWhere" not in said
 
 
 def test_the_pdf_is_the_same_whenever_the_image_was_read(result_of: Results) -> None:
@@ -261,6 +262,24 @@ def test_the_pdf_holds_its_fonts_and_says_so(documents_of: Documents) -> None:
     assert inside.count(b"/FontFile2") >= 2
     assert data.PatientName == "Wang^XiaoDong=王^小东"
     assert b"Wang" not in inside
+
+
+def test_pictures_of_the_pdf_leave_room_for_their_captions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Captions of three lines and more were set across the next picture, and a long film ran off its page."""
+    block = pdf.Block("img", "Slice 8 of 12, counted from the feet, stretched for display. " * 3)
+    shown = page.jpeg(Picture("film", "", np.full((660, 100, 3), 128, np.uint8)))
+    with pdf._sheet(("20240131", "120000"), "title") as sheet:
+        ends, cell = [0.0], sheet.multi_cell
+
+        def spied(*given: Any, **named: Any) -> Any:
+            made = cell(*given, **named)
+            ends.append(sheet.get_y() if "dry_run" not in named else 0.0)
+            return made
+
+        monkeypatch.setattr(sheet, "multi_cell", spied)
+        pdf._show(sheet, [replace(block, jpeg=shown)] * 3)
+        assert sheet.page == 1
+        assert max(ends) < sheet.get_y() <= sheet.page_break_trigger + 2
 
 
 def test_a_page_that_cannot_be_set_is_a_document_error(result_of: Results, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,7 +85,7 @@ class _Blocks(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         if tag in _BLOCKS:
             self._flush()
-        self._text += ": " if tag == "th" else " " if tag in ("span", "td") else ""
+        self._text += ": " if tag == "th" else " " if tag in ("span", "td", "b") else ""
         self._open.pop()
 
     def handle_data(self, data: str) -> None:
@@ -165,18 +165,19 @@ def _write(sheet: Any, part: Block) -> None:
 
 def _show(sheet: Any, row: list[Block]) -> None:
     width = (sheet.epw - (_ACROSS - 1) * _GAP_MM) / _ACROSS
-    sizes = [Image.open(io.BytesIO(one.jpeg)).size for one in row]
-    height = max(width * rows / columns for columns, rows in sizes)
-    if sheet.will_page_break(height + 8):
+    tall = [rows / columns for columns, rows in (Image.open(io.BytesIO(one.jpeg)).size for one in row)]
+    sheet.set_font("DejaVu", "", _TYPE["figcaption"][0])
+    below = 2 + max(sheet.multi_cell(width, 4, one.text, align="L", dry_run=True, output="HEIGHT") for one in row)
+    height = min(width * max(tall), sheet.eph - below)
+    if sheet.will_page_break(height + below):
         sheet.add_page()
     top = sheet.get_y()
     for number, part in enumerate(row):
         left = _MARGIN_MM + number * (width + _GAP_MM)
-        sheet.image(io.BytesIO(part.jpeg), left, top, width, alt_text=part.text)
+        sheet.image(io.BytesIO(part.jpeg), left, top, min(width, height / tall[number]), alt_text=part.text)
         sheet.set_xy(left, top + height + 1)
-        sheet.set_font("DejaVu", "", 8)
         sheet.multi_cell(width, 4, part.text, align="L")
-    sheet.set_xy(_MARGIN_MM, top + height + 8)
+    sheet.set_xy(_MARGIN_MM, top + height + below)
 
 
 def written(result: Result, moment: tuple[str, str], title: str) -> bytes:

@@ -15,15 +15,17 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import FileMetaDataset
 from pydicom.errors import InvalidDicomError
 
-from tests.report import phantom
+from tests.report import phantom, series
 from tests.report.conftest import HEADERS
 from wetread import report
 from wetread.errors import REFUSALS, DocumentError
-from wetread.records import Code, Document, Result, Timing
+from wetread.records import Code, Document, Picture, Result, Timing
 from wetread.report import checker
 from wetread.report.elements import item
 from wetread.report.identity import UNKNOWN_MOMENT, identify, moment
 from wetread.report.planes import axes
+from wetread.report.sc import captioned
+from wetread.report.words import captions, statements
 
 Documents = Callable[[str], dict[str, Document]]
 Results = Callable[[str], Result]
@@ -281,6 +283,20 @@ def test_pictures_say_what_is_there_however_many_findings_there_are(count: int) 
     assert f"number {count} of the chest: present" in lines[1]
     assert (len(lines) == count + 1) == (count == 3)
     assert lines[-1].endswith("in the report") == (count > 3)
+
+
+def test_words_on_pictures_can_be_read() -> None:
+    """Many slices that are not side by side are counted: named, they made letters of two pixels, and left the GSPS."""
+    base = series.result("ct")
+    assert base.image is not None
+    many = replace(base.findings[0], slices=tuple(range(0, 1200, 2)))
+    result = replace(base, image=replace(base.image, numbers=tuple(range(1, 1201))), findings=(many,))
+    (line,) = captions(result)
+    assert line == "Hemorrhage: present, probability 91.0 % (threshold 50.0 %) on 600 images"
+    assert "on images 1, 3, 5, " in statements(result)[0].line
+    narrow = captioned(Picture("film", "", np.full((400, 100, 3), 128, np.uint8)), [line])
+    assert narrow.shape[1] >= 480
+    assert (narrow[:400].max((0, 2)) > 0).sum() == 100
 
 
 def test_json_holds_the_result_and_no_patient(documents_of: Documents, result_of: Results) -> None:

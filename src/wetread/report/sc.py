@@ -20,6 +20,7 @@ from wetread.report.words import MOST_LINES, captions, fitted
 
 WARNING = "AI result, not for primary diagnosis"
 MOST_ROWS = 640
+_LEAST_COLUMNS = 480  # so that the words have room beside a narrow film
 _LINE = 24  # height of a line of text, pixels
 _PREFERRED = ("heat", "montage", "contours", "film")
 
@@ -36,7 +37,7 @@ def _lines(result: Result) -> list[str]:
 
 
 def captioned(picture: Picture, lines: list[str]) -> npt.NDArray[np.uint8]:
-    """Give the picture, at most 640 rows high, with lines of text on a band below it."""
+    """Give the picture, at most 640 rows high and at least 480 columns wide, with lines of text on a band below it."""
     band = 10 + _LINE * len(lines)
     rgb, most = picture.rgb, MOST_ROWS - band
     if rgb.shape[0] > most:
@@ -44,9 +45,10 @@ def captioned(picture: Picture, lines: list[str]) -> npt.NDArray[np.uint8]:
         # Down to a half no pixel is passed over, in a fifth of the time.
         way = cv2.INTER_LINEAR if 2 * most >= rgb.shape[0] else cv2.INTER_AREA
         rgb = np.asarray(cv2.resize(rgb, (columns, most), interpolation=way), np.uint8)
-    height, width = rgb.shape[:2]
+    height, width = rgb.shape[0], max(rgb.shape[1], _LEAST_COLUMNS)
     drawn = np.zeros((height + band, width, 3), dtype=np.uint8)
-    drawn[:height] = rgb
+    left = (width - rgb.shape[1]) // 2
+    drawn[:height, left : left + rgb.shape[1]] = rgb
     for number, line in enumerate(lines):
         text = line.encode("ascii", "replace").decode()
         size = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)[0][0]

@@ -18,6 +18,7 @@ from wetread.report import codes
 
 #: Lines of words on a picture; more would leave too little of the picture.
 MOST_LINES = 12
+_MOST_SLICES = 60  # characters of the numbers of the slices that show a finding
 _MOST_NAMES = 120  # characters of the names of what one model did not read
 
 
@@ -81,9 +82,17 @@ def statements(result: Result) -> tuple[Statement, ...]:
 def captions(result: Result) -> list[str]:
     """Say a result on a picture, the gravest first: what is there, what was not read, what was not seen."""
     said = statements(result)
-    present = [one.line for one in said if one.finding.present]
+    present = [_brief(one) for one in said if one.finding.present]
     unread = [f"{codes.shortened(names(one), _MOST_NAMES)}: NOT READ ({one.refusal.code})" for one in result.not_read]
     return [*circumstances(result), *present, *unread, *(one.line for one in said if not one.finding.present)]
+
+
+def _brief(said: Statement) -> str:
+    """Count slices that would take too much room to name: the line could not be read, or not be shown at all."""
+    if len(said.slices) <= _MOST_SLICES:
+        return said.line
+    counted = said.slices.split()[1]
+    return f"{said.line.removesuffix(said.slices)}on {len(said.finding.slices)} {counted}"
 
 
 def fitted(lines: Sequence[str], most: int, characters: int = sys.maxsize) -> list[str]:

@@ -175,6 +175,7 @@ def _result(number: int, header: Dataset, spacing: tuple[float, float] | None, s
     heat = np.where(masks[0, -1], FULL_SCALE - number, number).astype(np.uint16)
     sentence = f"What was checked in {number}."
     map_ = Explanation(what, f"method {number}", heat, 0.9, 0.5, True, sentence, classifier, slices - 1)
+    picture = Picture("heat", f"Heat {number}", np.full((100 + 8 * number, 500 + 8 * number, 3), 9 * number, np.uint8))
     return Result(
         image.study_uid,
         "specimen",
@@ -184,6 +185,6 @@ def _result(number: int, header: Dataset, spacing: tuple[float, float] | None, s
         findings=(finding,),
         regions=tuple(_region(number, which, mask, outliner) for which, mask in enumerate(masks)),
         explanations=(map_,),
-        pictures=(Picture("heat", f"Heat {number}", np.full((100 + 8 * number, 160, 3), 9 * number, np.uint8)),),
+        pictures=(picture,),
         models=(outliner, classifier),
     )

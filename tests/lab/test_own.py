@@ -17,6 +17,7 @@ from wetread import acquire, infer
 from wetread.errors import BadInput
 from wetread.lab import commands
 from wetread.lab.audit.adapters import Row
+from wetread.lab.audit.looks import look
 from wetread.lab.cases import Cases
 from wetread.lab.crossed import tensors
 from wetread.lab.gridded import lay_cases
@@ -288,3 +289,32 @@ def test_a_mask_that_nobody_can_read_is_refused(
         cv2.imwrite(str(tmp_path / name), picture.astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 60])
     with pytest.raises(BadInput, match=f"mine row 1: .*{said}"):
         own(tmp_path / "a.png", tmp_path / f"m.{suffix}", {"grid": [32, 32]}, labels=labels)
+
+
+def test_a_mask_that_lies_elsewhere_is_refused(tmp_path: Path) -> None:
+    """Each file is turned by its own header: a mask without the image's would mark another place."""
+    image, mask = ball(np.random.default_rng(0))
+    files = as_nifti(tmp_path / "a.nii", image, slices.AXIAL), as_nifti(tmp_path / "m.nii", mask, slices.AXIAL)
+    assert own(*files, {"grid": [32, 32]}).masks[0].any()
+    bare = nibabel.Nifti1Image(mask.transpose(), np.eye(4))  # type: ignore[no-untyped-call]
+    nibabel.save(bare, tmp_path / "m.nii")
+    with pytest.raises(BadInput, match=r"mine row 1: expected a mask that lies in the patient where its image does"):
+        own(*files, {"grid": [32, 32]})
+    with pytest.raises(BadInput, match=r"mine row 1: expected a mask that lies in the patient where its image does"):
+        look([Row("mine row 1", *files, "p", "")])
+    turned = nibabel.load(files[0]).affine[:, [1, 0, 2, 3]]  # the same place, stored in another order
+    stored = nibabel.Nifti1Image(mask.transpose(2, 1, 0).swapaxes(0, 1), turned)  # type: ignore[no-untyped-call]
+    nibabel.save(stored, tmp_path / "m.nii")
+    np.testing.assert_array_equal(own(*files, {"grid": [32, 32]}).masks[0] > 0, mask > 0)
+
+
+@pytest.mark.parametrize("labels", [1, 2])
+def test_a_mask_between_two_labels_is_refused(tmp_path: Path, labels: int) -> None:
+    """The rim of an interpolated label 2 would be label 1."""
+    image, mask = ball(np.random.default_rng(0))
+    files = as_nifti(tmp_path / "a.nii", image, slices.AXIAL), tmp_path / "m.nii"
+    as_nifti(files[1], np.stack([cv2.blur(one.astype(np.float32) * 2, (3, 3)) for one in mask]), slices.AXIAL)
+    with pytest.raises(BadInput, match=r"mine row 1: expected whole numbers in its mask, got 0\.\d+; resample it"):
+        own(*files, {"grid": [32, 32]}, labels=labels)
+    as_nifti(files[1], mask * np.float32(0.9999), slices.AXIAL)  # as a file scales its numbers
+    np.testing.assert_array_equal(own(*files, {"grid": [32, 32]}, labels=labels).masks[0], mask)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import zlib
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
-from nibabel.orientations import OrientationError
+from nibabel.orientations import OrientationError, inv_ornt_aff, io_orientation
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
@@ -19,7 +20,7 @@ from wetread.lab.cases import Directions
 from wetread.lab.pictures import finite
 from wetread.prepare.turn import LETTERS
 
-__all__ = ["PLANES", "directions_of", "plane_of", "read_nifti", "read_voxels"]
+__all__ = ["PLANES", "check_place", "directions_of", "plane_of", "read_nifti", "read_voxels"]
 
 #: Plane of slices -> where (z, y, x) run to, as scanners lay them; z as `wetread.acquire` sorts slices: to the side
 #: that rows and columns point to by the right-hand rule.
@@ -29,6 +30,8 @@ THICK = 1.5
 #: Larger volumes are refused before their voxels are read.
 MOST_VOXELS = 1 << 28
 NUMBERS = {3: "three", 4: "four"}
+#: A mask lies elsewhere than its image where a voxel of it stands so far from the image's, in voxels.
+ELSEWHERE = 0.5
 #: What reading a file raises that was cut off or has fallen over.
 DAMAGED = (OSError, EOFError, ValueError, zlib.error, HeaderDataError, OrientationError)
 
@@ -113,3 +116,29 @@ def read_voxels(
         raise BadInput(f"{place}: expected a NIfTI volume, got {type(error).__name__}; fetch the file again") from error
     x, y, z = (float(step) for step in image.header.get_zooms()[:3])
     return finite(voxels, place), (x, y, z)
+
+
+def check_place(image: Path, mask: Path, place: str) -> None:
+    """See that a mask lies in the patient where its image does, by the headers of two NIfTI files that can be read.
+
+    Raises
+    ------
+    BadInput
+        It lies elsewhere: each is turned by its own header, so the mask would mark something else.
+    """
+    theirs, ours = _affine(mask), _affine(image)
+    corners = np.array([(*corner, 1) for corner in product(*((0, size - 1) for size in nibabel.load(mask).shape[:3]))])
+    apart = float(np.abs(corners @ (np.linalg.inv(ours) @ theirs - np.eye(4)).T).max())
+    if not apart <= ELSEWHERE:
+        raise BadInput(
+            f"{place}: expected a mask that lies in the patient where its image does, got a header that puts it up to "
+            f"{apart:.4g} voxels away; resample it to the image, or write it with the image's affine if they are of "
+            "the same voxels"
+        )
+
+
+def _affine(path: Path) -> NDArray[np.float64]:
+    """Return where the voxels of a file stand that is turned as `read_voxels` turns it, homogeneous, mm."""
+    image = nibabel.load(path)
+    turn = inv_ornt_aff(io_orientation(image.affine), image.shape[:3])  # type: ignore[attr-defined]
+    return np.asarray(image.affine @ turn, np.float64)  # type: ignore[attr-defined]

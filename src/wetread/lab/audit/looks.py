@@ -93,6 +93,7 @@ def _one(row: Row, decode: Decoder | None) -> tuple[Any, ...] | None:
         row = replace(row, patient=row.patient or decoded.patient.casefold(), facts={**decoded.facts, **row.facts})
     else:
         pixels = _pixels(row.image, row.place)
+        _check_mask(row)
     plane = _plane(pixels)
     mask = None if mask is None else _plane(_foreground(mask, row))
     return (
@@ -131,6 +132,14 @@ def _volume(path: Path, place: str) -> NDArray[Any]:
     voxels, _ = read_voxels(path, place, (3, 4), np.float32)
     # NIfTI's order is x, y, z; of several channels the first is looked at.
     return np.asarray(voxels[..., 0].T if voxels.ndim == 4 else voxels.T)
+
+
+def _check_mask(row: Row) -> None:
+    """See that a mask in NIfTI lies where its image does."""
+    if row.mask is not None and all(one.name.lower().endswith(NIFTI) for one in (row.image, row.mask)):
+        from wetread.lab.nifti import check_place
+
+        check_place(row.image, row.mask, row.place)
 
 
 def _plane(pixels: NDArray[Any]) -> NDArray[np.float32]:

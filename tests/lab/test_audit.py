@@ -234,6 +234,21 @@ def test_class_of_interest_joins_the_others(tmp_path: Path) -> None:
         audit([folder], Columns(positive="plague"))
 
 
+@pytest.mark.parametrize("blank", ["", "  "])
+def test_an_image_without_a_class_is_of_no_class(tmp_path: Path, blank: str) -> None:
+    """One empty cell kept all questions about classes from being asked; training took it for a negative."""
+    rows = clean()
+    for row in rows:
+        row["site"] = f"site of {row['label']}"
+    rows[7]["label"] = blank
+    found = audit([save(tmp_path / "data", rows)], Columns())
+    assert failed(found) == ["images without a class"]
+    assert "row 7 of split.csv" in found.checks[-1].found
+    assert "Leave out the images whose class nobody knows" in found.sentence
+    rows[7]["label"] = f"{rows[9]['label']} "
+    assert failed(audit([save(tmp_path / "other", rows)], Columns())) == ["label tied to site"]
+
+
 def class_folders(folder: Path) -> Path:
     for at, row in enumerate(clean()):
         file = folder / row["split"] / row["label"] / f"{row['patient']}_{at}.png"

@@ -147,6 +147,14 @@ def test_pictures_of_two_classes(tmp_path: Path, recipe: Path) -> None:
         load(load_plan(recipe), tmp_path)
 
 
+def test_an_image_without_a_class_is_no_negative(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.eye(32, dtype=np.uint8))
+    rows = [Row(f"mine row {at}", tmp_path / "a.png", None, "p", label) for at, label in enumerate(("ball", ""), 1)]
+    table = {"task": "classification", "recipe": {"grid": [32, 32]}, "ship": {"label": [{"name": "ball"}]}}
+    with pytest.raises(BadInput, match="mine row 2: expected a class, found none"):
+        cases_of(rows, table, "")
+
+
 def test_the_recipe_of_the_how_to_page_is_one(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs/how-to/bring-your-own.md").read_text(encoding="utf-8")
     (told,) = [one for block in page.split("```toml\n")[1:] if "[folds]" in (one := block.split("```")[0])]

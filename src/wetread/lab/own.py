@@ -59,14 +59,16 @@ def cases_of(rows: Sequence[Row], table: Mapping[str, Any], positive: str) -> Ca
     Raises
     ------
     BadInput
-        A file cannot be read or its slices lie in another plane, a mask is missing or does not fit, or no class bears
-        a label's name.
+        A file cannot be read or its slices lie in another plane, a mask is missing or does not fit, the class of an
+        image is not known, or no class bears a label's name.
     """
     labels = [str(label["name"]) for label in table["ship"]["label"]]
     images, drawn, spacing, directions = zip(*(_read(row, table, len(labels)) for row in rows), strict=True)
     masks = tuple(mask for mask in drawn if mask is not None)
     present: tuple[NDArray[np.int64], ...] = ()
     if table["task"] == "classification":
+        if nameless := next((row.place for row in rows if not row.label), ""):
+            raise BadInput(f"{nameless}: expected a class, found none; leave out the images whose class nobody knows")
         truth = _truth([row.label for row in rows], labels, positive)
         present = tuple(np.repeat(one[None], len(image), 0) for one, image in zip(truth, images, strict=True))
     # Whose image it is, is not always known: then it stands for itself.

@@ -127,7 +127,7 @@ def _manifest(folder: Path, columns: Columns) -> Iterator[Row]:
             image=file,
             mask=_found(folder, "labels", row[mask]) if mask else None,
             patient=_patient(row.get(patient) or "", file.relative_to(folder), columns),
-            label=row.get(label) or "",
+            label=(row.get(label) or "").strip(),
             facts={name: value for name, value in facts.items() if value} | _all_columns(row),
         )
 

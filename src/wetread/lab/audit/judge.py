@@ -72,6 +72,8 @@ class Audit:
         if self.accepted:
             return f"{told} Accepted, and recorded in audit.json: {self.accepted}"
         way = "Split by patient (--split patients:5)"
+        if "images without a class" in failed:
+            way = "Leave out the images whose class nobody knows"
         if not all(row.patient for row in self.rows):
             way = "Say whose each image is (--patient, --patient-from)"
         return f"{told} {way}, or say why it may be used: --accept-leakage REASON."
@@ -147,6 +149,7 @@ def audit(
     if looks.masked.any():
         rivals += mask_rivals(looks, split, group)
     checks = [_patients(patient, split), *_copies(twins, split, patient, label), _blank(looks)]
+    checks += [] if looks.masked.any() else _unlabelled(label)
     if several or ((label != "").all() and 1 < len(np.unique(label)) <= MOST_CLASSES):
         checks += [*_sources(known, label), *(_shortcut(rivals) if several else [])]
     told = "\n".join(map("|".join, zip(looks.digest, label, patient, split.part, strict=True)))
@@ -202,6 +205,15 @@ def _copies(twins: Sequence[Pair], split: Split, patient: NDArray[np.str_], labe
 def _blank(looks: Looks) -> Check:
     count = int(looks.blank.sum())
     return Check("blank images", "warn" if count else "pass", f"{count} of {len(looks.blank)} are of one grey")
+
+
+def _unlabelled(label: NDArray[np.str_]) -> list[Check]:
+    """Of images of which some have a class all must have one: none is no class, and nothing else can be asked."""
+    unknown = np.flatnonzero(label == "")
+    if len(unknown) in (0, len(label)):
+        return []
+    told = f"the class of {len(unknown)} of {len(label)} images is not known, first that of row {unknown[0]}"
+    return [Check("images without a class", "fail", f"{told} of split.csv; leave them out")]
 
 
 def _sources(known: Mapping[str, NDArray[Any]], label: NDArray[np.str_]) -> list[Check]:

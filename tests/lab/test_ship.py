@@ -278,6 +278,19 @@ def folder(tmp_path: Path, passed: bool, gate: str = "") -> Path:
     return write_folder(tmp_path / "cxr-lungs", table, files, document("cxr-lungs", PARENT, ["a toy"], rows, {}))
 
 
+def test_where_no_build_passes_the_folder_stays(tmp_path: Path) -> None:
+    """A model.toml whose graphs were deleted keeps all models of the folder from loading."""
+    made = tmp_path / "cxr-lungs"
+    made.mkdir()
+    for name in ("fp32.onnx", "model.toml", "certificate.json"):
+        (made / name).write_text("as it was")
+    row = {"build": "fp32", "engine": "onnxruntime", "metric": "dice", "difference": -0.25, "patients": 9}
+    with pytest.raises(BadInput, match=r"got none: fp32 on onnxruntime \(dice -0.2500, 9 patients\); the folder stays"):
+        write_folder(made, load_plan("cxr-lungs"), {}, {"builds": [row | {"passed": False}]})
+    assert {file.read_text() for file in made.iterdir()} == {"as it was"}
+    assert len(list(made.iterdir())) == 3
+
+
 def test_folder_loads_with_every_build_on_every_engine(tmp_path: Path) -> None:
     model = infer.read(folder(tmp_path, passed=True))
     choices = infer.candidates(model)

@@ -176,6 +176,18 @@ def read(folder: Path) -> Model:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ModelError(f"{path}: expected a model declaration in TOML, got {error}") from error
+    return declared(folder, table)
+
+
+def declared(folder: Path, table: Mapping[str, Any]) -> Model:
+    """What the table of a `model.toml` in a folder declares; no file but a certificate is looked for.
+
+    Raises
+    ------
+    ModelError
+        It lacks or misnames a key, or has a value that a model cannot have.
+    """
+    path = folder / "model.toml"
     try:
         return _model(folder, table)
     except (KeyError, TypeError) as error:

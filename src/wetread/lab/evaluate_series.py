@@ -155,7 +155,7 @@ def _crossed_labels(ground: Ground, logits: NDArray[np.float64]) -> Figures:
     """Return figures by slice and by series; temperature and threshold of a fold come from the others."""
     table, folds, used = ground.table, ground.folds, used_folds(ground.table["folds"], ground.folds)
     series, truth = ground.gridded.series[ground.rows], ground.gridded.present[ground.rows, 0]
-    scores = Scores(truth, logits, series, table["ship"]["pool"])
+    scores = Scores(truth, logits, series, table["ship"].get("pool", "max"))
     by_fold = {
         fold: operating_point(told_by_others(table, ground.cases, scores, folds, fold), table["operating_point"])
         for fold in used
@@ -190,7 +190,7 @@ def _build_figures(
         figures["masks"] = mask_figures(overlap, cases, names_of(table))
     if found.logits is not None:
         logits, series = found.logits[:, 0].astype(np.float64), gridded.series[rows]
-        scores = Scores(gridded.present[rows, 0], logits, series, table["ship"]["pool"])
+        scores = Scores(gridded.present[rows, 0], logits, series, table["ship"].get("pool", "max"))
         point = (model.temperature, model.labels[0].threshold)
         figures |= score_figures(scores, dict.fromkeys(np.unique(series).tolist(), point), cases.patient)
     return figures

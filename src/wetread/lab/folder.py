@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wetread.errors import BadInput
 from wetread.infer import Build, Model, engine
 from wetread.lab.phantom import LUNGS, chest
 from wetread.lab.plan import recipe_of
@@ -98,7 +99,22 @@ def write_folder(
     Returns
     -------
     The folder.
+
+    Raises
+    ------
+    BadInput
+        There is no build; the folder stays as it is.
     """
+    if not builds:
+        lost = [
+            f"{row['build']} on {row['engine']} ({row['metric']} {row['difference']:+.4f}, {row['patients']} patients)"
+            for row in certificate["builds"]
+            if not row["passed"]
+        ]
+        raise BadInput(
+            f"{folder}: expected a build that passes its certificate, got none: {', '.join(lost)}; the folder stays as "
+            "it is"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     before = _declared(folder / "model.toml")
     kept = _kept_golden(folder, before, builds)

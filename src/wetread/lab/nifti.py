@@ -126,8 +126,8 @@ def check_place(image: Path, mask: Path, place: str) -> None:
     BadInput
         It lies elsewhere: each is turned by its own header, so the mask would mark something else.
     """
-    theirs, ours = _affine(mask), _affine(image)
-    corners = np.array([(*corner, 1) for corner in product(*((0, size - 1) for size in nibabel.load(mask).shape[:3]))])
+    (theirs, shape), (ours, _) = _affine(mask), _affine(image)
+    corners = np.array([(*corner, 1) for corner in product(*((0, size - 1) for size in shape))])
     apart = float(np.abs(corners @ (np.linalg.inv(ours) @ theirs - np.eye(4)).T).max())
     if not apart <= ELSEWHERE:
         raise BadInput(
@@ -137,8 +137,10 @@ def check_place(image: Path, mask: Path, place: str) -> None:
         )
 
 
-def _affine(path: Path) -> NDArray[np.float64]:
-    """Return where the voxels of a file stand that is turned as `read_voxels` turns it, homogeneous, mm."""
-    image = nibabel.load(path)
-    turn = inv_ornt_aff(io_orientation(image.affine), image.shape[:3])  # type: ignore[attr-defined]
-    return np.asarray(image.affine @ turn, np.float64)  # type: ignore[attr-defined]
+def _affine(path: Path) -> tuple[NDArray[np.float64], tuple[int, ...]]:
+    """Return where the voxels of a file stand that is turned as `read_voxels` turns it, homogeneous, mm; its shape."""
+    image: Any = nibabel.load(path)
+    order = io_orientation(image.affine)  # type: ignore[no-untyped-call]
+    shape = image.shape[:3]
+    affine = np.asarray(image.affine @ inv_ornt_aff(order, shape), np.float64)  # type: ignore[no-untyped-call]
+    return affine, tuple(shape[int(axis)] for axis in np.argsort(order[:, 0]))

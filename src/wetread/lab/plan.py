@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from wetread.errors import BadInput, ModelError
+from wetread.infer.model import declared
 from wetread.infer.recipe import parse as recipe_of
 from wetread.lab.points import rule_words
 
@@ -34,6 +35,11 @@ KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "boo
 USUAL = {"rivals": [], "published": [], "faults": [], "remarks": "", "operating_point": {"balanced_accuracy": 1}}
 #: The tables that weights depend on, besides how long and how fast they learn.
 LEARNT_BY = ("data", "model", "recipe", "augment", "labels")
+
+#: What builds must not lose, by the task.
+METRICS = {"segmentation": {"dice"}, "classification": {"auc"}, "segmentation+classification": {"dice", "auc"}}
+#: Keys of ``[ship]`` that a declaration does not hold.
+OURS = ("fold", "withheld", "margins", "metric", "margin")
 
 Record = TypeVar("Record")
 
@@ -94,6 +100,34 @@ def _check(table: Mapping[str, Any], name: str) -> None:
         recipe_of(table["recipe"])
     except ModelError as error:
         raise BadInput(f"{name}, {error}") from error
+    if "model" in table and "withheld" not in table.get("ship", {"withheld": ""}):
+        _check_ship(table, name)
+
+
+def _check_ship(table: Mapping[str, Any], name: str) -> None:
+    """See that a node could read what is declared: a folder that it cannot read keeps all others from loading."""
+    ship, wanted = table["ship"], METRICS[table["task"]]
+    needed = ["summary", "label", *(["fold", "margins"] if "folds" in table else ["metric", "margin"])]
+    if missing := [key for key in needed if key not in ship]:
+        raise BadInput(f"{name}, [ship]: expected {', '.join(needed)}, found no {', '.join(missing)}")
+    margins = ship["margins"] if "folds" in table else {ship["metric"]: ship["margin"]}
+    if not (
+        isinstance(margins, dict)
+        and set(margins) == wanted
+        and all(type(one) in (int, float) and 0 < one <= 1 for one in margins.values())
+    ):
+        told = " and ".join(sorted(wanted))
+        raise BadInput(
+            f"{name}, [ship.margins]: expected {told} of a {table['task']}, above 0 and at most 1, got {margins!r}"
+        )
+    whole = {key: value for key, value in ship.items() if key not in OURS}
+    whole |= {key: table[key] for key in ("id", "task", "recipe")}
+    folder = Path(name)
+    try:
+        declared(folder, whole | {"build": [], "golden": {"file": "golden.npz", "sha256": "", "tolerance": 0}})
+    except ModelError as error:
+        said = str(error).removeprefix(f"{folder / 'model.toml'}: ")
+        raise BadInput(f"{name}, [ship]: {said}; see docs/reference/model-folder.md") from error
 
 
 def digest_of(table: Mapping[str, Any], **more: Any) -> str:

@@ -139,7 +139,7 @@ def _fixed_point(
     """Fix temperature and threshold, by what the other folds' networks say; return them and the rule."""
     ship, rule = table["ship"], table["operating_point"]
     rows, answered = held_out(table, gridded, folds, out)
-    scores = Scores(gridded.present[rows, 0], _logits(answered), gridded.series[rows], ship["pool"])
+    scores = Scores(gridded.present[rows, 0], _logits(answered), gridded.series[rows], ship.get("pool", "max"))
     others = told_by_others(table, cases, scores, folds, int(ship["fold"]))
     temperature, threshold = operating_point(others, rule)
     words = (

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import nibabel
 import numpy as np
 import onnx
 import pytest
@@ -14,8 +15,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from wetread import infer
 from wetread.errors import BadInput
+from wetread.infer.answers import calibrated, pooled
 from wetread.lab import commands
 from wetread.lab.intake.take import take_in
+from wetread.lab.nifti import read_nifti
+from wetread.prepare import prepare
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 SIDE, PEOPLE = 32, 40
@@ -167,3 +171,32 @@ def test_classes_that_the_model_does_not_know_are_named(tmp_path: Path) -> None:
 def test_a_segmenter_needs_masks(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="expected images with masks"):
         prove(imported(tmp_path, "segmentation"), drawn(tmp_path, False))
+
+
+def test_what_is_judged_of_a_volume_is_what_a_node_says(tmp_path: Path) -> None:
+    """The three surest slices are averaged after calibration: before, thresholds were fixed on other values."""
+    source, description, data = tmp_path / "theirs.onnx", tmp_path / "theirs.toml", tmp_path / "mine"
+    source.write_bytes(graph("classification", -1.0, gain=3.0))
+    told = DESCRIPTION.format(task="classification").replace("views = []", 'views = []\npool = "mean-top-3"')
+    description.write_text(told)
+    model = take_in(source, description, tmp_path / "models")
+    rng, lines = np.random.default_rng(0), ["image,label,patient,split"]
+    data.mkdir()
+    for at in range(40):
+        bright = rng.uniform(0, 0.3, (5, 1, 1)) * (at % 2) + rng.uniform(0, 0.12, (5, 1, 1))
+        voxels = np.where(rng.random((5, SIDE, SIDE)) < bright, 200, rng.normal(60, 5, (5, SIDE, SIDE)))
+        image = nibabel.Nifti1Image(voxels.astype(np.int16).transpose(), np.eye(4))  # type: ignore[no-untyped-call]
+        nibabel.save(image, data / f"{at}.nii")
+        lines.append(f"{at}.nii,{'ball' if at % 2 else 'none'},p{at},{'train' if at < 20 else 'test'}")
+    (data / "manifest.csv").write_text("\n".join(lines) + "\n")
+    found = prove(model, data, sensitivity=0.9, accepted="drawn")["figures"]["fp32"]["ball"]
+    declared = infer.read(model)
+    assert declared.temperature != 1
+    loaded = infer.load(declared, infer.Choice("fp32", "onnxruntime"), threads=1)
+    threshold, said = declared.labels[0].threshold, []
+    for at in range(21, 40, 2):
+        pixels, spacing = read_nifti(data / f"{at}.nii")
+        answer = loaded.predict(prepare(pixels, 1.0, declared.recipe, None, spacing))
+        slices = calibrated(np.asarray(answer.outputs["logits"], np.float64)[:, 0], declared.temperature)
+        said.append(pooled(slices, "mean-top-3") >= threshold)
+    assert found["sensitivity"]["value"] == pytest.approx(np.mean(said))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wetread.errors import BadInput
-from wetread.infer import read
+from wetread.infer import calibrated, read
 from wetread.lab.audit.judge import Audit
 from wetread.lab.cases import Cases
 from wetread.lab.certify import PARENT, document, fit_temperature, verdict
@@ -143,14 +143,31 @@ class Subject:
         which = np.arange(self.aside) if aside else np.arange(self.aside, len(self.cases))
         return np.array([self.cases.present[one][0] for one in which]), self.cases.patient[which]
 
-    def logits(self, answered: Answers, aside: bool = False) -> Floats:
-        """Return (n, k) logits of images: of several slices, pooled as the model declares."""
+    def told(self, answered: Answers, aside: bool = False) -> Slices:
+        """Return the logits of the images set aside, or of the others, slice by slice."""
         assert answered.logits is not None
         series = np.unique(self.gridded.series[self.rows(aside)], return_inverse=True)[1]
-        pool, count = str(self.table["ship"].get("pool", "max")), int(series.max()) + 1
         given = np.clip(answered.logits.astype(np.float64), -30, 30)
-        columns = [pooled(1 / (1 + np.exp(-column)), series, pool, count) for column in given.T]
-        share = np.stack(columns, 1)
+        return Slices(given, series, str(self.table["ship"].get("pool", "max")))
+
+
+@dataclass(frozen=True, slots=True)
+class Slices:
+    """What a classifier says of the slices of images."""
+
+    logits: Floats  # (slices, k)
+    series: NDArray[np.int64]  # (slices,) the image of each
+    pool: str
+
+    def probability(self, temperature: float) -> Floats:
+        """Return (n, k) of images, as a node pools them: from the calibrated probabilities of their slices."""
+        count = int(self.series.max()) + 1
+        columns = [pooled(one, self.series, self.pool, count) for one in calibrated(self.logits, temperature).T]
+        return np.stack(columns, 1)
+
+    def whole(self) -> Floats:
+        """Return (n, k) logits of images, uncalibrated."""
+        share = self.probability(1.0)
         return np.asarray(np.log(share) - np.log1p(-share), np.float64)
 
 
@@ -181,14 +198,14 @@ def _fix_point(subject: Subject, parent: Predictor, sensitivity: float) -> None:
     if not sensitivity or subject.table["task"] == "segmentation":
         return
     (truth, _), ship = subject.truth(True), subject.table["ship"]
-    logits = subject.logits(subject.answers(parent, True), True)
+    told = subject.told(subject.answers(parent, True), True)
     for label, here in zip(subject.labels, truth.T, strict=True):
         if here.min() == here.max():
             raise BadInput(
                 f"expected images with and without {label!r} among those set aside, got {int(here.sum())} with"
             )
-    ship["temperature"] = round(fit_temperature(truth.ravel(), logits.ravel()), 4)
-    probability = 1 / (1 + np.exp(-logits / ship["temperature"]))
+    ship["temperature"] = round(fit_temperature(truth.ravel(), told.whole().ravel()), 4)
+    probability = told.probability(ship["temperature"])
     for label, here, given in zip(ship["label"], truth.T, probability.T, strict=True):
         label["threshold"] = float(np.floor(threshold_at_sensitivity(here, given, sensitivity) * 1e4) / 1e4)
         label["threshold_rule"] = f"the highest that keeps sensitivity {sensitivity:g} on {len(here)} images set aside"
@@ -221,7 +238,7 @@ def _scores(subject: Subject, answered: Answers) -> list[tuple[str, Scored]]:
         overlap = measure_answers(answered, subject.cases, subject.gridded, subject.rows(False), subject.table)
         patient = subject.cases.patient[overlap.series]
         return [("dice", (np.zeros(len(patient), np.int64), overlap.dice.mean(1), patient))]
-    (truth, patient), logits = subject.truth(), subject.logits(answered)
+    (truth, patient), logits = subject.truth(), subject.told(answered).whole()
     several = len(subject.labels) > 1
     return [
         (f"auc, {label}" if several else "auc", (truth[:, at], logits[:, at], patient))
@@ -234,8 +251,8 @@ def _figures(subject: Subject, answered: Answers) -> Figures:
     if subject.table["task"] == "segmentation":
         overlap = measure_answers(answered, subject.cases, subject.gridded, subject.rows(False), subject.table)
         return mask_figures(overlap, subject.cases, subject.labels)
-    (truth, patient), logits = subject.truth(), subject.logits(answered)
-    probability = 1 / (1 + np.exp(-logits / float(subject.table["ship"].get("temperature", 1.0))))
+    truth, patient = subject.truth()
+    probability = subject.told(answered).probability(float(subject.table["ship"].get("temperature", 1.0)))
     return {
         str(label["name"]): label_figures(here, given, float(label.get("threshold", 0.5)), patient)
         for label, here, given in zip(subject.table["ship"]["label"], truth.T, probability.T, strict=True)

@@ -356,6 +356,24 @@ def test_graph_that_fills_the_memory_when_it_runs_does_so_elsewhere(tmp_path: Pa
         take_in(tmp_path / "net.onnx", told, tmp_path / "models")
 
 
+@pytest.mark.parametrize("kept", [[-1, 3], [1, 3]])
+def test_graph_that_answers_one_image_alone_is_refused(tmp_path: Path, kept: list[int]) -> None:
+    """A node reads the slices of a series together: it could not read one, though each image alone was judged."""
+    nodes = [
+        helper.make_node("ReduceMean", ["input"], ["mean"], axes=[1, 2], keepdims=0),
+        helper.make_node("Concat", ["mean", "mean", "mean"], ["three"], axis=1),
+        helper.make_node("Reshape", ["three", "size"], ["dense"]),
+    ]
+    made = graph(nodes, [numpy_helper.from_array(np.array(kept, np.int64), "size")], shape=[1, 64, 64, 1])
+    onnx.save_model(made, str(tmp_path / "net.onnx"))
+    told = describe(tmp_path / "told.toml", "classification", GRAPH)
+    if kept[0] < 0:
+        assert take_in(tmp_path / "net.onnx", told, tmp_path / "models").is_dir()
+        return
+    with pytest.raises(ModelError, match="expected of two images the logits of each, got another or none"):
+        take_in(tmp_path / "net.onnx", told, tmp_path / "models")
+
+
 def test_nothing_of_the_current_folder_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     onnx.save_model(graph(), str(tmp_path / "net.onnx"))
     (tmp_path / "numpy.py").write_text("raise SystemExit(7)")

@@ -1,4 +1,4 @@
-"""Run a foreign graph once, in a process of its own that may use only so much memory and time.
+"""Run a foreign graph, in a process of its own that may use only so much memory and time.
 
 What a graph would allocate cannot always be inferred; this is where it shows.
 """
@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from wetread.errors import EngineError, ModelError
 from wetread.infer import engine
+from wetread.records import Tensor
 
 __all__ = ["try_once"]
 
@@ -30,7 +32,8 @@ def try_once(what: str, file: Path, shape: tuple[int, ...]) -> dict[str, tuple[i
     Raises
     ------
     ModelError
-        It fails, takes too much memory or time, or answers with what is no finite number.
+        It fails, takes too much memory or time, answers with what is no finite number, or answers two images otherwise
+        together than each alone.
     """
     command = [sys.executable, "-P", "-m", __name__, str(file), *map(str, shape)]
     try:
@@ -45,11 +48,16 @@ def try_once(what: str, file: Path, shape: tuple[int, ...]) -> dict[str, tuple[i
     told = json.loads(done.stdout)
     if odd := [name for name, one in told.items() if not one["finite"]]:
         raise ModelError(f"{what}: expected a finite {odd[0]}, got another")
+    if odd := [name for name, one in told.items() if not one["together"]]:
+        raise ModelError(
+            f"{what}: expected of two images the {odd[0]} of each, got another or none: a node reads the slices of a "
+            "series together; export it with a free batch size (torch: dynamic_axes), without 1 in a Reshape"
+        )
     return {name: tuple(one["shape"]) for name, one in told.items()}
 
 
 def main() -> None:
-    """Answer one random image: the shape of each output, and whether all of it is finite."""
+    """Answer random images: the shape of each output, and whether all of it is finite and the same in a batch."""
     try:
         import resource
 
@@ -58,13 +66,31 @@ def main() -> None:
     except ImportError:  # Windows has no such limits
         pass
     shape = tuple(map(int, sys.argv[2:]))
-    image = np.random.default_rng(0).random((1, *shape), np.float32)
+    images = np.random.default_rng(0).random((2, *shape), np.float32)
     try:
-        found = engine.loader("onnxruntime")(Path(sys.argv[1]).read_bytes(), "fp32", 1, None).run(image)
+        loaded = engine.loader("onnxruntime")(Path(sys.argv[1]).read_bytes(), "fp32", 1, None)
+        found, other = loaded.run(images[:1]), loaded.run(images[1:])
     except EngineError as error:
         sys.exit(" ".join(str(error).split()))
-    told = {name: {"shape": one.shape, "finite": bool(np.isfinite(one).all())} for name, one in found.items()}
+    both: dict[str, Tensor] = {}
+    with suppress(EngineError):
+        both = loaded.run(images)
+    told = {
+        name: {
+            "shape": one.shape,
+            "finite": bool(np.isfinite(one).all()),
+            "together": _same(both.get(name), one, other[name]),
+        }
+        for name, one in found.items()
+    }
     sys.stdout.write(json.dumps(told))
+
+
+def _same(both: Tensor | None, one: Tensor, other: Tensor) -> bool:
+    """Whether the answer to two images is that to each."""
+    if both is None or not one.shape == other.shape == (1, *both.shape[1:]) or len(both) != 2:
+        return False
+    return np.allclose(both, np.concatenate([one, other]), 1e-3, 1e-3)
 
 
 if __name__ == "__main__":

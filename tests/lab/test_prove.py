@@ -173,10 +173,12 @@ def test_a_segmenter_needs_masks(tmp_path: Path) -> None:
         prove(imported(tmp_path, "segmentation"), drawn(tmp_path, False))
 
 
-def test_what_is_judged_of_a_volume_is_what_a_node_says(tmp_path: Path) -> None:
+def test_what_is_judged_of_a_volume_is_what_a_node_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The three surest slices are averaged after calibration: before, thresholds were fixed on other values."""
     source, description, data = tmp_path / "theirs.onnx", tmp_path / "theirs.toml", tmp_path / "mine"
     source.write_bytes(graph("classification", -1.0, gain=3.0))
+    same = lambda parent, samples, path: path.write_bytes(parent.read_bytes())  # noqa: E731
+    monkeypatch.setattr("wetread.lab.intake.prove.quantize_onnx", same)
     told = DESCRIPTION.format(task="classification").replace("views = []", 'views = []\npool = "mean-top-3"')
     description.write_text(told)
     model = take_in(source, description, tmp_path / "models")
@@ -189,14 +191,14 @@ def test_what_is_judged_of_a_volume_is_what_a_node_says(tmp_path: Path) -> None:
         nibabel.save(image, data / f"{at}.nii")
         lines.append(f"{at}.nii,{'ball' if at % 2 else 'none'},p{at},{'train' if at < 20 else 'test'}")
     (data / "manifest.csv").write_text("\n".join(lines) + "\n")
-    found = prove(model, data, sensitivity=0.9, accepted="drawn")["figures"]["fp32"]["ball"]
+    prove(model, data, sensitivity=0.9, accepted="drawn")
     declared = infer.read(model)
     assert declared.temperature != 1
     loaded = infer.load(declared, infer.Choice("fp32", "onnxruntime"), threads=1)
-    threshold, said = declared.labels[0].threshold, []
-    for at in range(21, 40, 2):
+    said = []
+    for at in range(1, 20, 2):
         pixels, spacing = read_nifti(data / f"{at}.nii")
         answer = loaded.predict(prepare(pixels, 1.0, declared.recipe, None, spacing))
         slices = calibrated(np.asarray(answer.outputs["logits"], np.float64)[:, 0], declared.temperature)
-        said.append(pooled(slices, "mean-top-3") >= threshold)
-    assert found["sensitivity"]["value"] == pytest.approx(np.mean(said))
+        said.append(pooled(slices, "mean-top-3"))
+    assert declared.labels[0].threshold == pytest.approx(sorted(said)[1], abs=2e-4), "nine of the ten set aside"

@@ -310,7 +310,8 @@ def test_a_mask_that_lies_elsewhere_is_refused(tmp_path: Path) -> None:
         own(*files, {"grid": [32, 32]})
     with pytest.raises(BadInput, match=r"mine row 1: expected a mask that lies in the patient where its image does"):
         look([Row("mine row 1", *files, "p", "")])
-    turned = nibabel.load(files[0]).affine[:, [1, 0, 2, 3]]  # the same place, stored in another order
+    as_stored: Any = nibabel.load(files[0])
+    turned = as_stored.affine[:, [1, 0, 2, 3]]  # the same place, stored in another order
     stored = nibabel.Nifti1Image(mask.transpose(2, 1, 0).swapaxes(0, 1), turned)  # type: ignore[no-untyped-call]
     nibabel.save(stored, tmp_path / "m.nii")
     np.testing.assert_array_equal(own(*files, {"grid": [32, 32]}).masks[0] > 0, mask > 0)

@@ -206,7 +206,7 @@ def doubled(keyword: str, value: bytes) -> bytes:
     return phantoms.insert(SEEDS["explicit"](), 0x00280002, phantoms.element(tag >> 16, tag & 0xFFFF, vr, value))
 
 
-HOSTILE["two patients"] = ("DAMAGED-FILE", lambda: doubled("PatientID", b"OTHER "))
+HOSTILE["two Patient IDs"] = ("DAMAGED-FILE", lambda: doubled("PatientID", b"OTHER "))
 HOSTILE["two studies"] = ("DAMAGED-FILE", lambda: doubled("StudyInstanceUID", b"1.2.3\0"))
 HOSTILE["two instances"] = ("DAMAGED-FILE", lambda: doubled("SOPInstanceUID", b"1.2.3\0"))
 HOSTILE["many items"] = ("DAMAGED-FILE", lambda: many_items(defined=True))

@@ -307,9 +307,10 @@ def test_one_volume_in_two_orders_is_a_copy(tmp_path: Path) -> None:
     from nibabel import nifti1
 
     folder = volumes(tmp_path / "data", "images", "labels")
-    voxels = np.asarray(nifti1.load(folder / "images/case_0.nii.gz").dataobj)  # type: ignore[no-untyped-call]
-    turned = nifti1.Nifti1Image(voxels[::-1, ::-1].swapaxes(0, 2), np.eye(4)[[2, 1, 0, 3]] * [1, -1, -1, 1])  # type: ignore[no-untyped-call]
-    turned.to_filename(folder / "images/case_7.nii.gz")
+    for kind in ("images", "labels"):
+        voxels = np.asarray(nifti1.load(folder / kind / "case_0.nii.gz").dataobj)  # type: ignore[no-untyped-call]
+        turned = voxels[::-1, ::-1].swapaxes(0, 2), np.eye(4)[[2, 1, 0, 3]] * [1, -1, -1, 1]
+        nifti1.Nifti1Image(*turned).to_filename(folder / kind / "case_7.nii.gz")  # type: ignore[no-untyped-call]
     assert verdicts(audit([folder], Columns(), "images:4"))["exact duplicates"] == "fail"
 
 

@@ -54,6 +54,8 @@ def read(tmp_path: Path, old: str, new: str) -> dict[str, Any]:
         ("[ship.margins]\ndice = 0.5\n", "", r"\[ship\]: expected .* found no margins"),
         ("dice = 0.5", "auc = 0.5", r"\[ship.margins\]: expected dice of a segmentation, above 0 .* got {'auc': 0.5}"),
         ("dice = 0.5", "dice = -1", r"\[ship.margins\]: expected dice of a segmentation, above 0 .* got {'dice': -1}"),
+        ("fold = 0", 'fold = 0\nwithout = ["fp32"]', r"\[ship\] without: expected some of bf16, .*, got \['fp32'\]"),
+        ("fold = 0", 'fold = 0\nwithout = "int8"', r"\[ship\] without: expected some of bf16, .*, got 'int8'"),
         ("fold = 0", 'fold = "first"', r"\[ship\] fold: expected the number of a fold"),
         ("grid = [32, 32]", "grid = 32", r"\[recipe\] grid: expected numbers"),
         ("grid = [32, 32]", 'grid = ["32", "32"]', r"\[recipe\] grid: expected numbers"),

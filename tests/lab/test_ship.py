@@ -339,6 +339,18 @@ def test_a_build_that_was_not_compared_does_not_pass() -> None:
     assert list(passing(files, rows)) == ["fp32"]
 
 
+def test_a_build_that_the_recipe_leaves_out_stays_in_the_lab(tmp_path: Path) -> None:
+    made = folder(tmp_path, passed=True)
+    certificate = json.loads((made / "certificate.json").read_text())
+    table = load_plan("cxr-lungs") | {
+        "recipe": {"grid": [64, 96], "percentiles": [1, 99], "mean": [0.5], "std": [0.25]}
+    }
+    table["ship"]["without"] = ["int8"]
+    write_folder(made, table, {name: tmp_path / f"{name}.onnx" for name in ("fp32", "int8")}, certificate)
+    assert [build.name for build in infer.read(made).builds] == ["fp32"]
+    assert [path.name for path in made.glob("*.onnx")] == ["fp32.onnx"]
+
+
 def test_what_nothing_runs_here_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As bf16 on a host that has none; here int8 stands for it."""
     made = folder(tmp_path, passed=True)

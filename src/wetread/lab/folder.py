@@ -92,7 +92,8 @@ def write_folder(
         The recipe of training; its ``[ship]`` table says what the model is, with
         threshold and temperature filled in.
     builds
-        Name -> ONNX file, the fp32 parent first; several may run one file.
+        Name -> ONNX file, the fp32 parent first; several may run one file.  Those that ``[ship]`` is
+        `without` stay in the lab.
     certificate
         What `certify` found.
 
@@ -117,6 +118,7 @@ def write_folder(
         )
     folder.mkdir(parents=True, exist_ok=True)
     before = _declared(folder / "model.toml")
+    builds = {name: path for name, path in builds.items() if name not in table["ship"].get("without", ())}
     kept = _kept_golden(folder, before, builds)
     for old in folder.glob("*.onnx"):
         old.unlink()

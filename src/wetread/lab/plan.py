@@ -39,7 +39,9 @@ LEARNT_BY = ("data", "model", "recipe", "augment", "labels")
 #: What builds must not lose, by the task.
 METRICS = {"segmentation": {"dice"}, "classification": {"auc"}, "segmentation+classification": {"dice", "auc"}}
 #: Keys of ``[ship]`` that a declaration does not hold.
-OURS = ("fold", "withheld", "margins", "metric", "margin")
+OURS = ("fold", "withheld", "without", "margins", "metric", "margin")
+#: Builds that may stay in the lab though they pass; all are certified against fp32.
+LEFT_OUT = ("bf16", "int8", "pruned-fp32", "pruned-bf16", "pruned-int8")
 
 Record = TypeVar("Record")
 
@@ -67,6 +69,8 @@ def load_plan(name: str | Path) -> dict[str, Any]:
     table = USUAL | {"labels": [one["name"] for one in table.get("ship", {}).get("label", [])]} | table
     if "folds" not in table and "model" in table and table["data"] != FILMS:
         raise BadInput(f"{path.name}: expected [folds], as only {FILMS} is split without; got data {table['data']!r}")
+    if "model" in table and "withheld" not in table.get("ship", {"withheld": ""}):
+        _check_ship(table, path.name)
     return table
 
 
@@ -100,8 +104,6 @@ def _check(table: Mapping[str, Any], name: str) -> None:
         recipe_of(table["recipe"])
     except ModelError as error:
         raise BadInput(f"{name}, {error}") from error
-    if "model" in table and "withheld" not in table.get("ship", {"withheld": ""}):
-        _check_ship(table, name)
 
 
 def _check_ship(table: Mapping[str, Any], name: str) -> None:
@@ -120,6 +122,9 @@ def _check_ship(table: Mapping[str, Any], name: str) -> None:
         raise BadInput(
             f"{name}, [ship.margins]: expected {told} of a {table['task']}, above 0 and at most 1, got {margins!r}"
         )
+    without = ship.get("without", [])
+    if not isinstance(without, list) or not set(without) <= set(LEFT_OUT):
+        raise BadInput(f"{name}, [ship] without: expected some of {', '.join(LEFT_OUT)}, got {without!r}")
     whole = {key: value for key, value in ship.items() if key not in OURS}
     whole |= {key: table[key] for key in ("id", "task", "recipe")}
     folder = Path(name)

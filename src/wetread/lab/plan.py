@@ -123,7 +123,7 @@ def _check_ship(table: Mapping[str, Any], name: str) -> None:
             f"{name}, [ship.margins]: expected {told} of a {table['task']}, above 0 and at most 1, got {margins!r}"
         )
     without = ship.get("without", [])
-    if not isinstance(without, list) or not set(without) <= set(LEFT_OUT):
+    if not isinstance(without, list) or any(one not in LEFT_OUT for one in without):
         raise BadInput(f"{name}, [ship] without: expected some of {', '.join(LEFT_OUT)}, got {without!r}")
     whole = {key: value for key, value in ship.items() if key not in OURS}
     whole |= {key: table[key] for key in ("id", "task", "recipe")}

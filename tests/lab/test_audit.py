@@ -279,6 +279,14 @@ def test_class_folders_need_to_know_the_patient(tmp_path: Path) -> None:
     assert set(found.split.part) == {"train", "test"}
 
 
+def test_a_class_behind_a_link_is_not_left_out_without_a_word(tmp_path: Path) -> None:
+    folder = class_folders(tmp_path / "data")
+    (folder / "train" / "ill").rename(tmp_path / "elsewhere")
+    (folder / "train" / "ill").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BadInput, match="expected folders, got a link to one"):
+        audit([folder], Columns())
+
+
 def volumes(folder: Path, images: str, labels: str) -> Path:
     from nibabel import nifti1
 

@@ -101,8 +101,11 @@ def test_a_patient_is_tested_in_one_fold() -> None:
 
 def test_the_same_pixels_under_two_names_stay_together() -> None:
     cases = drawn_cases(40)
-    folds = fold_of(cases, {"by": "patient", "n": 5, "together": [["p3", "p7", "p9"]]})
+    folds = fold_of(cases, {"by": "patient", "n": 5, "together": [["P3", "p7", "p9"]]})
     assert len(set(folds[np.isin(cases.patient, ["p3", "p7", "p9"])])) == 1
+    for nobody in (["p3", "p70"], "p3"):
+        with pytest.raises(BadInput, match=r"\[folds\] together: expected groups of patients of the data, got '"):
+            fold_of(cases, {"by": "patient", "n": 5, "together": [nobody]})
 
 
 def test_strata_are_dealt_evenly() -> None:

@@ -80,7 +80,7 @@ def fold_of(cases: Cases, settings: Mapping[str, Any]) -> NDArray[np.int64]:
     Raises
     ------
     BadInput
-        ``by`` is something else, there are fewer than two folds, sites or patients, or no such trait.
+        ``by`` is something else, there are fewer than two folds, sites or patients, or no such trait; or see `owners`.
     """
     told = made_of(Folds, settings, "folds")
     names = np.unique(cases.site if told.by == "site" else owners(cases, settings))
@@ -100,9 +100,17 @@ def fold_of(cases: Cases, settings: Mapping[str, Any]) -> NDArray[np.int64]:
 
 
 def owners(cases: Cases, settings: Mapping[str, Any]) -> Strings:
-    """Return of each series (n,) the patient, or the first of those that ``together`` of ``[folds]`` keeps together."""
-    leader = {name: group[0] for group in settings.get("together", ()) for name in group}
-    return np.array([leader.get(str(name), str(name)) for name in cases.patient])
+    """Return of each series (n,) the patient, or the first of those that ``together`` of ``[folds]`` keeps together.
+
+    Raises
+    ------
+    BadInput
+        It names a patient that there is not: one who is written otherwise would lie in two folds.
+    """
+    leader = {str(name).casefold(): str(group[0]) for group in settings.get("together", ()) for name in group}
+    if unknown := sorted(set(leader) - {str(name).casefold() for name in cases.patient}):
+        raise BadInput(f"[folds] together: expected groups of patients of the data, got {unknown[0]!r}")
+    return np.array([leader.get(str(name).casefold(), str(name)) for name in cases.patient])
 
 
 def deal(owner: Strings, stratum: Strings, salt: str, count: int) -> NDArray[np.int64]:

@@ -209,6 +209,8 @@ def _pairs(folder: Path, columns: Columns) -> Iterator[Row]:
 
 
 def _classes(folder: Path, columns: Columns) -> Iterator[Row]:
+    if any(one.is_symlink() and one.is_dir() for one in folder.rglob("*")):
+        raise BadInput(f"{folder}: expected folders, got a link to one, whose files would be left out; copy it there")
     files = sorted(file for file in folder.rglob("*") if file.name.lower().endswith((*PICTURES, *NIFTI, *DICOM)))
     for number, file in enumerate(files, 1):
         above = file.relative_to(folder).parts[:-1]

@@ -143,6 +143,11 @@ DECODER_ENDS: dict[str, str] = {
 class StoreError(WetreadError):
     """The durable store cannot promise durability."""
 
+    @property
+    def told(self) -> str:
+        """What a peer is told of it."""
+        return str(self)
+
 
 class WireError(WetreadError):
     """A peer on the network did not do what was asked."""

@@ -31,6 +31,7 @@ from wetread.acquire.layout import Layout
 from wetread.acquire.parse import Parsed
 from wetread.acquire.pixels import decode_pixels
 from wetread.errors import ModelError, SettingsError, StoreError
+from wetread.jobs.index import UnusableIndex
 from wetread.jobs.states import State
 from wetread.jobs.store import Store
 from wetread.jobs.worker import Reader
@@ -250,6 +251,17 @@ def test_an_index_that_cannot_be_read_now_is_said(start: Start, monkeypatch: pyt
     for path in ("/studies/1.2", "/alerts/token"):
         status, body = get(node.http_port, path)
         assert (status, json.loads(body)) == (503, {"error": "index: is busy"}), path
+
+
+def test_nobody_is_told_where_the_database_is(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away() -> None:
+        raise UnusableIndex('index: cannot be used now (OperationalError: server at "db.inside", user "wetread")')
+
+    node = start(fhir="R4")
+    monkeypatch.setattr(node.store._index, "reading", away)
+    for path in ("/studies/1.2", "/dicomweb/studies", "/fhir/DiagnosticReport?status=final"):
+        status, body = get(node.http_port, path)
+        assert (status, "cannot be used now" in body, "inside" in body) == (503, True, False), (path, body)
 
 
 def test_other_bytes_under_one_uid_are_answered_with_a_warning(start: Start) -> None:

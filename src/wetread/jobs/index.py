@@ -179,6 +179,11 @@ def _demand_fsync(connection: Any, _record: Any) -> None:
 class UnusableIndex(StoreError):
     """The database does not answer, is busy or full, whoever asks and for whatever."""
 
+    @property
+    def told(self) -> str:
+        """Nothing of where the database is, and who calls it: its own words may say so."""
+        return "index: cannot be used now; nothing was changed; ask again later"
+
 
 class CorruptIndex(StoreError):
     """The index's file is damaged; the blobs are not."""

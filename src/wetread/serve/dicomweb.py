@@ -257,8 +257,9 @@ def _bad(_request: Request, error: Exception) -> Response:
 
 
 def _busy(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, StoreError)
     log.error("store failed", extra={"reason": str(error)})
-    return PlainTextResponse(f"{error}\n", 503, RETRY_AFTER)
+    return PlainTextResponse(f"{error.told}\n", 503, RETRY_AFTER)
 
 
 def _died(_request: Request, error: Exception) -> Response:

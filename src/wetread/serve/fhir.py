@@ -245,5 +245,6 @@ def _refused(_request: Request, error: Exception) -> Response:
 
 
 def _busy(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, StoreError)
     log.error("store failed", extra={"reason": str(error)})
-    return _outcome("transient", str(error), 503, RETRY_AFTER)
+    return _outcome("transient", error.told, 503, RETRY_AFTER)

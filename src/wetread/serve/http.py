@@ -118,8 +118,9 @@ class _Sound:
 
 
 def _busy(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, StoreError)
     log.error("store failed", extra={"reason": str(error)})
-    return JSONResponse({"error": str(error)}, 503, RETRY_AFTER)
+    return JSONResponse({"error": error.told}, 503, RETRY_AFTER)
 
 
 class HttpServer:

@@ -6,6 +6,7 @@ Who may use it is who may use DICOMweb; the body names the person, and the progr
 from __future__ import annotations
 
 import json
+import logging
 import re
 import time
 from typing import Any
@@ -25,6 +26,8 @@ from wetread.serve.dicomweb import Guard
 from wetread.serve.stow import RETRY_AFTER
 from wetread.settings import Settings
 from wetread.wire.web import WebAccess
+
+log = logging.getLogger("wetread.serve")
 
 MOST_BODY = 1 << 16  # bytes
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")  # NUL, or half of a pair, which JSON can escape
@@ -89,7 +92,8 @@ def _reviewed(reviews: Reviews, viewer: Viewer, study_uid: str, data: bytes) -> 
     except DocumentError as error:
         return _error(500, str(error))
     except StoreError as error:
-        return _error(503, str(error), RETRY_AFTER)
+        log.error("store failed", extra={"reason": str(error)})
+        return _error(503, error.told, RETRY_AFTER)
     body = {"report": made.report, "successor": made.successor, "documents": list(made.made)}
     return JSONResponse(body, status_code=201 if made.made else 200)
 

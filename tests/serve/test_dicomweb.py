@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import http.client
 import io
@@ -30,6 +29,7 @@ from pydicom.encaps import generate_frames
 from pydicom.uid import UID, EncapsulatedPDFStorage, ExplicitVRBigEndian
 
 from tests import peers, phantoms, slices, toy
+from tests.contain.test_decoder import no_process
 from tests.jobs import fake
 from tests.serve.stage import get, until
 from tests.wire.objects import CR, data_set, element, film
@@ -658,10 +658,6 @@ def test_what_no_process_can_decode_now_is_asked_for_later(start: Start, monkeyp
     node = start()
     one = ct()
     give(node, to_bytes(one))
-
-    def no_process(*_: Any, **__: Any) -> Any:
-        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
-
     with monkeypatch.context() as patch:
         patch.setattr(subprocess, "Popen", no_process)
         status, headers, body = ask(node, f"{address(one)}/rendered")

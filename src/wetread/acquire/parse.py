@@ -142,6 +142,10 @@ def _read(
     return dataset, end, None
 
 
+def _name(tag: int) -> str:
+    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+
+
 def _read_plainly(
     stream: Counted, data: Content, start: int, implicit: bool, little: bool, stop: Callable[[int], bool]
 ) -> tuple[Dataset, int]:
@@ -156,17 +160,17 @@ def _read_plainly(
         if stop(tag):
             end = len(data)
             return True
-        at, name = stream.tell(), f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+        at = stream.tell()
         if count > MAX_ELEMENTS:
             raise NotRead("DAMAGED-FILE", f"The data set has more than {MAX_ELEMENTS} elements.")
         if length not in (UNDEFINED, 0) and at + length > len(data):
-            raise NotRead(
-                "DAMAGED-FILE", f"Element {name} declares {length} bytes, the file has {len(data) - at} left."
-            )
+            told = f"declares {length} bytes, the file has {len(data) - at} left."
+            raise NotRead("DAMAGED-FILE", f"Element {_name(tag)} {told}")
         end = len(data) if length == UNDEFINED else at + length
         first, last = places.setdefault(tag, (at, end))
         if first != at and data[first:last] != data[at:end]:  # some take the first, others the last
-            raise NotRead("DAMAGED-FILE", f"Element {name} is there twice, with different values (PS3.5 Section 7.1).")
+            told = "is there twice, with different values (PS3.5 Section 7.1)."
+            raise NotRead("DAMAGED-FILE", f"Element {_name(tag)} {told}")
         return False
 
     try:

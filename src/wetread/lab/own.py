@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from wetread.errors import BadInput
 from wetread.lab.audit.adapters import DICOM, NIFTI, Columns, Row, rows_of
+from wetread.lab.audit.looks import check_mask
 from wetread.lab.cases import Cases, Directions, by_size
-from wetread.lab.nifti import PLANES, check_place, directions_of, plane_of, read_nifti
+from wetread.lab.nifti import PLANES, directions_of, plane_of, read_nifti
 from wetread.lab.pictures import marked, read_picture
 from wetread.lab.plan import made_of
 from wetread.prepare import turn_to, turned
@@ -140,14 +141,12 @@ def _mask(row: Row, image: NDArray[Any], labels: int) -> NDArray[np.uint8]:
     if mask.shape != image.shape:
         raise BadInput(f"{row.place}: expected a mask of the image's shape {image.shape}, got {mask.shape}")
     name = row.mask.name.lower()
-    if name.endswith(NIFTI):
-        if row.image.name.lower().endswith(NIFTI):
-            check_place(row.image, row.mask, row.place)
-        if (between := np.abs(mask - np.round(mask)) > WHOLE).any():
-            raise BadInput(
-                f"{row.place}: expected whole numbers in its mask, got {mask[between][0]:g}; resample it by the "
-                "nearest neighbour: a mean of two labels is another label"
-            )
+    check_mask(row)
+    if name.endswith(NIFTI) and (between := np.abs(mask - np.round(mask)) > WHOLE).any():
+        raise BadInput(
+            f"{row.place}: expected whole numbers in its mask, got {mask[between][0]:g}; resample it by the "
+            "nearest neighbour: a mean of two labels is another label"
+        )
     if labels > 1:
         if name.endswith((".jpg", ".jpeg")):
             raise BadInput(

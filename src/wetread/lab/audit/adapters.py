@@ -209,9 +209,10 @@ def _pairs(folder: Path, columns: Columns) -> Iterator[Row]:
 
 
 def _classes(folder: Path, columns: Columns) -> Iterator[Row]:
-    if any(one.is_symlink() and one.is_dir() for one in folder.rglob("*")):
+    below_it = sorted(folder.rglob("*"))
+    if any(one.is_symlink() and one.is_dir() for one in below_it):
         raise BadInput(f"{folder}: expected folders, got a link to one, whose files would be left out; copy it there")
-    files = sorted(file for file in folder.rglob("*") if file.name.lower().endswith((*PICTURES, *NIFTI, *DICOM)))
+    files = [file for file in below_it if file.name.lower().endswith((*PICTURES, *NIFTI, *DICOM))]
     for number, file in enumerate(files, 1):
         above = file.relative_to(folder).parts[:-1]
         split = above[0] if above and above[0].lower() in SPLITS else ""

@@ -20,7 +20,7 @@ from wetread.errors import BadInput
 from wetread.lab.audit.adapters import DICOM, NIFTI, Row
 from wetread.lab.pictures import marked, read_picture
 
-__all__ = ["SIDE", "Decoded", "Decoder", "Looks", "look", "picture", "small"]
+__all__ = ["SIDE", "Decoded", "Decoder", "Looks", "check_mask", "look", "picture", "small"]
 
 #: Rows and columns of a thumbnail, pixels.
 SIDE = 64
@@ -93,7 +93,7 @@ def _one(row: Row, decode: Decoder | None) -> tuple[Any, ...] | None:
         row = replace(row, patient=row.patient or decoded.patient.casefold(), facts={**decoded.facts, **row.facts})
     else:
         pixels = _pixels(row.image, row.place)
-        _check_mask(row)
+        check_mask(row)
     plane = _plane(pixels)
     mask = None if mask is None else _plane(_foreground(mask, row))
     return (
@@ -134,8 +134,8 @@ def _volume(path: Path, place: str) -> NDArray[Any]:
     return np.asarray(voxels[..., 0].T if voxels.ndim == 4 else voxels.T)
 
 
-def _check_mask(row: Row) -> None:
-    """See that a mask in NIfTI lies where its image does."""
+def check_mask(row: Row) -> None:
+    """See that a mask in NIfTI lies where its image does; raises `BadInput` as `wetread.lab.nifti.check_place`."""
     if row.mask is not None and all(one.name.lower().endswith(NIFTI) for one in (row.image, row.mask)):
         from wetread.lab.nifti import check_place
 

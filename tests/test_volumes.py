@@ -21,7 +21,9 @@ from pydicom.dataset import Dataset
 
 from tests import phantoms, slices, toy
 from tests.infer.faulty import Faulty
-from wetread import pipeline
+from wetread import acquire, pipeline
+from wetread.acquire.series import loose
+from wetread.acquire.studies import read_each
 from wetread.errors import NotRead
 from wetread.infer.gate import Gate
 from wetread.infer.host import Rest
@@ -72,6 +74,49 @@ def overlap(mask: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> float:
 def read(reader: pipeline.Reader, parts: Sequence[Dataset]) -> Reading:
     (reading,) = reader.read_blobs(slices.blobs(parts))
     return reading
+
+
+def counting(reader: pipeline.Reader) -> tuple[pipeline.Reader, Faulty]:
+    """The reader with an engine below the hearts in CT that counts."""
+    (one,) = [item for item in reader.models if item.model.id == "ct-heart"]
+    engine = Faulty(one.engine, "")
+    return replace(reader, models=(replace(one, engine=engine),)), engine
+
+
+@pytest.mark.parametrize(
+    "frame", [slices.AXIAL, slices.random_frame(np.random.default_rng(3))], ids=["axial", "oblique"]
+)
+def test_slices_that_were_looked_at_are_not_asked_again(reader: pipeline.Reader, frame: slices.Frame) -> None:
+    """In whatever order they came, and the documents are the same."""
+    reader, engine = counting(reader)
+    parts = slices.series(ball(frame), frame)
+    expected = read(reader, parts)
+    coming = np.random.default_rng(1).permutation(len(parts))
+    for some in np.array_split(coming, 4):
+        given = ((name, "", data) for name, data in slices.blobs([parts[number] for number in some]))
+        reader.foresee(loose(list(read_each(given, reader.settings, acquire.Assumption()))))
+    assert engine.calls > 1
+    asked = engine.calls
+    found = read(reader, parts)
+    assert engine.calls == asked
+    for one, other in zip(found.result.regions, expected.result.regions, strict=True):
+        assert np.array_equal(one.mask, other.mask)
+    assert [one.kind for one in found.documents] == [one.kind for one in expected.documents]
+    read(reader, parts)
+    assert engine.calls == asked + 1  # nothing is kept for a second reading
+
+
+def test_what_no_model_reads_is_not_looked_at(reader: pipeline.Reader) -> None:
+    reader, engine = counting(reader)
+    study = acquire.decode(slices.blobs(slices.series(ball(), modality="MR")), reader.settings)[0]
+    reader.foresee(study.images)
+    ct = acquire.decode(slices.blobs(slices.series(ball())), reader.settings)[0]
+    with reader.turns.first():
+        reader.foresee(ct.images)  # somebody is in a hurry
+    assert not engine.calls
+    broken = Faulty(engine, "lost", after=0)
+    replace(reader, models=(replace(reader.models[0], engine=broken),)).foresee(ct.images)
+    assert broken.calls == 1
 
 
 def test_a_longer_series_gets_documents_of_its_own(reader: pipeline.Reader) -> None:

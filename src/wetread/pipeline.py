@@ -32,6 +32,7 @@ from wetread.records import (
     ModelIdentity,
     Picture,
     Prediction,
+    Prepared,
     Reading,
     Recipe,
     Refusal,
@@ -46,7 +47,7 @@ from wetread.records import (
 from wetread.routes import UNROUTED, Decision, decide, named_models
 from wetread.settings import Settings
 from wetread.threads import share
-from wetread.turns import Turns
+from wetread.turns import Turns, Work
 
 log = logging.getLogger("wetread.pipeline")
 
@@ -114,6 +115,7 @@ class Reader:
     turns: Turns = field(default_factory=Turns)
     decoder: Decoder = acquire
     known: tuple[infer.Model, ...] = ()
+    foreseen: infer.Foreseen = field(default_factory=infer.Foreseen)
 
     def read_blobs(
         self, blobs: Sequence[tuple[str, bytes | Stored]], given: Circumstances = USUAL
@@ -132,14 +134,28 @@ class Reader:
         -------
         One reading an image or rejected instance; none of what was made of images (`wetread.acquire.is_made`).
         """
-        start = time.perf_counter()
-        studies = self.decoder.decode(blobs, self.settings)
-        decoded = Timing("acquire", (time.perf_counter() - start) * 1e3)
-        return tuple(
-            reading
-            for study in studies
-            for reading in self.read(replace(study, rejected=_of_images(study.rejected)), decoded, given=given)
-        )
+        with self.turns.at(Work.READING):
+            start = time.perf_counter()
+            studies = self.decoder.decode(blobs, self.settings)
+            decoded = Timing("acquire", (time.perf_counter() - start) * 1e3)
+            return tuple(
+                reading
+                for study in studies
+                for reading in self.read(replace(study, rejected=_of_images(study.rejected)), decoded, given=given)
+            )
+
+    def foresee(self, images: Iterable[Image]) -> None:
+        """Let models answer slices of studies of which more are to come, while there is time to spare.
+
+        A reading that asks a model exactly the same does not ask again.  Whatever goes wrong, it will meet itself.
+        """
+        for image in images:
+            with suppress(NotRead, EngineError):
+                for item in self._asked(image, False, UNROUTED):
+                    if item.foresees and not self.turns.hurried:
+                        prepared = _prepared(item, image, None)
+                        outputs = item.foresee(prepared)
+                        self.foreseen.add(image.study_uid, item.identity, prepared.tensor, outputs)
 
     def read(self, study: Study, *before: Timing, given: Circumstances = USUAL) -> tuple[Reading, ...]:
         """Read every image of a study; `before` are the times of earlier stages.
@@ -149,7 +165,8 @@ class Reader:
         One reading an image or rejected instance, each with its checked documents.
         """
         said, known = tuple(report.earlier(given.earlier)), tuple(report.reported(given.priors))
-        readings = [self._reading(image, before, said, known, given) for image in study.images]
+        foreseen = self.foreseen.take(study.study_uid)
+        readings = [self._reading(image, before, said, known, given, foreseen) for image in study.images]
         return (*readings, *(self._refused(study.study_uid, item, before, said, given) for item in study.rejected))
 
     def set_aside(
@@ -195,6 +212,7 @@ class Reader:
         said: Sequence[report.Earlier],
         known: Sequence[report.Reported],
         given: Circumstances,
+        foreseen: infer.Answers,
     ) -> Reading:
         decision = _decided(image, given)
         clock = Clock({timing.stage: timing.ms for timing in before}, self.turns.pause)
@@ -204,7 +222,7 @@ class Reader:
         try:
             if image.positions_mm and image.series_uid in given.lost:
                 raise NotRead("MISSING-SLICES", "Slices that came before were deleted when their result was delivered.")
-            result = self._row(image, replace(blank, reduced=given.reduced), clock, decision)
+            result = self._row(image, replace(blank, reduced=given.reduced), clock, decision, foreseen)
             result = replace(result, priors=report.priors(result, known, decision.priors, decision.priors_days))
             if "pictures" not in given.reduced:
                 illustrate = _illustrator(image, result, self._window(result), clock)
@@ -277,7 +295,14 @@ class Reader:
             log.error("document did not pass our checker, the others leave", extra={"where": kind, "reason": reason})
         return made
 
-    def _row(self, image: Image, blank: Result, clock: Clock, decision: Decision = UNROUTED) -> Result:
+    def _row(
+        self,
+        image: Image,
+        blank: Result,
+        clock: Clock,
+        decision: Decision = UNROUTED,
+        foreseen: infer.Answers = infer.NONE,
+    ) -> Result:
         """Outlines first, then the classifiers on what they bound; film and volume go the same way.
 
         A model that must not read the image, finds no plausible organ or fails is left out
@@ -289,7 +314,7 @@ class Reader:
             who, organ = item, next((one.organ for one in said if one.organ), None)
             try:
                 infer.check_fit(item.model, image)
-                prediction = _ask(item, image, organ, clock)
+                prediction = _ask(item, image, organ, clock, foreseen)
                 who = item.answering(prediction)
                 said.append(_said(who, image, prediction, organ, clock))
             except infer.StoodIn as error:
@@ -365,14 +390,18 @@ def _unread(loaded: infer.Loaded, error: NotRead | EngineError) -> Unread:
     return Unread(loaded.identity, about, Refusal(why.code, why.sentence, why.detail))
 
 
-def _ask(loaded: infer.Loaded, image: Image, organ: Organ | None, clock: Clock) -> Prediction:
+def _ask(loaded: infer.Loaded, image: Image, organ: Organ | None, clock: Clock, foreseen: infer.Answers) -> Prediction:
     """Let one model read one image."""
-    recipe = loaded.model.recipe
     with clock.stage("prepare"):
-        box = _box(recipe, organ)
-        prepared = prepare.prepare(image.pixels, image.pixel_aspect, recipe, box, image.spacing_mm, image.directions)
+        prepared = _prepared(loaded, image, organ)
     with clock.stage("infer"):
-        return loaded.predict(prepared, clock.pause)
+        return loaded.predict(prepared, clock.pause, foreseen)
+
+
+def _prepared(loaded: infer.Loaded, image: Image, organ: Organ | None) -> Prepared:
+    recipe = loaded.model.recipe
+    box = _box(recipe, organ)
+    return prepare.prepare(image.pixels, image.pixel_aspect, recipe, box, image.spacing_mm, image.directions)
 
 
 def _said(loaded: infer.Loaded, image: Image, prediction: Prediction, organ: Organ | None, clock: Clock) -> Said:

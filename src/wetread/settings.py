@@ -346,7 +346,10 @@ class Settings:
         0, "processes that parse and decode what came from outside; 0: one more than `readers`", "1", most=256
     )
     decode_ahead: int = _setting(
-        1, "studies of slices that are decoded while they arrive, each in a process of its own; 0: none", "1", most=256
+        1,
+        "studies of slices decoded, with time also read, while they come, each in its own process; 0: none",
+        "1",
+        most=256,
     )
     decoder_memory_bytes: int = _setting(
         1 << 32, "most memory of one of them; what needs more is not read", "byte", least=1 << 27

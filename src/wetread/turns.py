@@ -7,6 +7,8 @@ is ever starved.
 
 What is urgent passes through several hands: received, read, sent.  Who hands it on lingers for a moment, so that
 nobody else begins something in between; the next hand of the same thing goes on with the same turn.
+
+What need not be done yet is done only while there is time to `spare`.
 """
 
 from __future__ import annotations
@@ -15,9 +17,11 @@ import itertools
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum, auto
 
 #: Nobody's thread: that of a turn whose next hand has not come yet.
 _NOBODY = 0
@@ -30,6 +34,13 @@ class _Turn:
     until: float  # monotonic seconds; afterwards nobody waits for it
 
 
+class Work(Enum):
+    """What keeps a node from what need not be done yet."""
+
+    RECEIVING = auto()
+    READING = auto()
+
+
 class Turns:
     """The turns of the threads of one process."""
 
@@ -37,6 +48,7 @@ class Turns:
         self._tickets = itertools.count()
         self._hurry: dict[int, _Turn] = {}  # by ticket
         self._changed = threading.Condition()
+        self._work: Counter[Work] = Counter()  # hands at each
 
     @contextmanager
     def first(self, of: str = "", most_s: float = math.inf, linger_s: float = 0.0) -> Iterator[None]:
@@ -93,6 +105,22 @@ class Turns:
             present = set(self._hurry)
             while (left_s := min(end, self._until(present)) - time.monotonic()) > 0:
                 self._changed.wait(None if left_s == math.inf else left_s)
+
+    @contextmanager
+    def at(self, work: Work) -> Iterator[None]:
+        """Do some work inside."""
+        with self._changed:
+            self._work[work] += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._work[work] -= 1
+
+    @property
+    def spare(self) -> bool:
+        """Whether there is time to spare: nobody hurries, nothing is read, and nothing is on its way in."""
+        return not (any(self._work.values()) or self.hurried)
 
     def _until(self, tickets: set[int]) -> float:
         return max((turn.until for ticket, turn in self._hurry.items() if ticket in tickets), default=-math.inf)

@@ -182,6 +182,7 @@ WORDS: dict[str, Callable[[], Any]] = {
     "ready again": lambda: say(SOCK, Said.READY),
     "an endless head": lambda: say(SOCK, Said.DONE, 0xFFFFFFFF),
     "no head": lambda: say(SOCK, Said.DONE, 0),
+    "a part that nobody asked for": lambda: say(SOCK, Said.PART, answer([IMAGE])),
 }
 
 

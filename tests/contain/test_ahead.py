@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
 
@@ -16,11 +18,11 @@ from tests.serve.stage import until
 from wetread import acquire
 from wetread.acquire.tomography import CLASSIC
 from wetread.contain import ahead as module
-from wetread.contain.ahead import Ahead
+from wetread.contain.ahead import Ahead, Early
 from wetread.contain.children import Children
 from wetread.contain.decoder import Contained, decoded
 from wetread.errors import DecoderDied
-from wetread.records import Stored
+from wetread.records import Image, Stored
 from wetread.settings import Settings
 
 SETTINGS = Settings(decoders=1)
@@ -84,7 +86,7 @@ def test_a_study_that_nobody_takes_yet_is_decoded_anew(children: Children, tmp_p
     files = series(tmp_path)
     with Ahead(1) as ahead:
         ahead.take("1.2.3", SLICE, *files[0])  # no model is loaded yet
-        ahead.decode_with(lambda files, held: (), CLASSIC)
+        ahead.decode_with(lambda files, held, foresee: (), CLASSIC)
         for name, file in files:
             ahead.take("1.2.3", SLICE, name, file)
         assert ahead.studies(files) is None
@@ -119,10 +121,11 @@ def test_a_study_that_kills_its_child_is_decoded_anew(tmp_path: Path) -> None:
     files = [(name, file) for name, file in decoder.stored(blobs, tmp_path) if isinstance(file, Stored)]
     with closing(Children(SETTINGS, ends.append, "tests.contain.victim")) as children, Ahead(1) as ahead:
         ahead.decode_with(partial(decoded, children, SETTINGS), CLASSIC)
-        arrive(ahead, files)
+        ahead.take("1.2.3", SLICE, *files[0])
+        until(lambda: not ahead._arriving, 60.0)
         with pytest.raises(DecoderDied, match="SIGSEGV"):  # which counts as a try, as ever
             Contained(children, ahead).decode(files, SETTINGS)
-    assert ends in (["SIGNAL"], ["SIGNAL", "SIGNAL"])
+    assert ends == ["SIGNAL", "SIGNAL"]
 
 
 def test_a_file_that_is_gone_and_a_study_that_nobody_asks_for(
@@ -145,3 +148,62 @@ def test_it_ends_while_a_study_arrives(tmp_path: Path) -> None:
         arrive(ahead, files)
     ahead.take("1.2.3", SLICE, *files[0])
     assert not ahead._arriving
+
+
+def looked_at(ahead: Ahead, files: Files, seconds: float, monkeypatch: pytest.MonkeyPatch) -> list[Image]:
+    """What was seen of files that came so far apart, by a clock of their own, before they were complete."""
+    now, seen = [0.0], list[Image]()
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(module, "PART", 2)
+    ahead.look_with(Early(seen.extend, lambda: True))
+    for count, (name, file) in enumerate(files, 1):
+        now[0] += seconds
+        ahead.take("1.2.3", SLICE, name, file)
+        until(lambda count=count: _looked(ahead._arriving["1.2.3"], count), 60.0)
+    return seen
+
+
+def _looked(one: module._Arriving, count: int) -> bool:
+    """Whether a child has all files that came, and what should be seen of them was."""
+    due = count - count % 2 if one._leisurely() and count > 1 else 0
+    return one.begun and one.waiting.empty() and len(one.given) == count and one.seen >= due
+
+
+@pytest.mark.parametrize("name", ["a series", "a series of which one slice is compressed", "a series with a fraction"])
+def test_slices_are_seen_before_their_study_is_complete(
+    ahead: Ahead, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    files = series(tmp_path, name)
+    coming = random.Random(2).sample(files, len(files))
+    seen = looked_at(ahead, coming, 1.0, monkeypatch)
+    made = ahead.studies(files)
+    assert made is not None
+    decoder.check_same(made, acquire.decode(files, SETTINGS))
+    (whole,) = made[0].images
+    shown = [plane for image in seen for plane in image.pixels]
+    assert len(shown) == len(files) - len(files) % 2
+    assert {image.series_uid for image in seen} == {whole.series_uid}
+    for plane in shown:
+        assert plane.dtype == whole.pixels.dtype
+        assert any(np.array_equal(plane, other) for other in whole.pixels)
+
+
+def test_nothing_is_looked_at_while_a_sender_is_in_a_hurry(
+    ahead: Ahead, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = series(tmp_path)
+    assert not looked_at(ahead, files, 0.001, monkeypatch)
+    assert ahead.studies(files) is not None
+
+
+def test_whoever_looks_and_fails_hurts_nobody(ahead: Ahead, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(images: tuple[Image, ...]) -> None:
+        raise DecoderDied("LIE")
+
+    files = series(tmp_path)
+    monkeypatch.setattr(module, "EVERY_S", 0.0)
+    monkeypatch.setattr(module, "PART", 1)
+    ahead.look_with(Early(fail, lambda: True))
+    ahead.take("1.2.3", SLICE, *files[0])
+    until(lambda: not ahead._arriving, 60.0)
+    assert ahead.studies(files) is None

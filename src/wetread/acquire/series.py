@@ -53,6 +53,24 @@ def fill(place: Pixels, stored: Pixels, rescale: Rescale | None) -> None:
         rescaled(stored, rescale, place)
 
 
+def loose(members: Sequence[Instance], stack: Stack = stacked) -> list[Image]:
+    """Put slices of which more are to come into one image a series and kind of pixels, in the order of `members`.
+
+    What depends on all slices is not known yet: nobody has looked whether they are in order, and whole.
+    """
+    groups: dict[tuple[Any, ...], list[Instance]] = {}
+    for member in members:
+        image = member.outcome
+        if isinstance(image, Image) and is_slice(member.header) and len(image.pixels) == 1:
+            alike = image.series_uid, image.pixels.shape, image.pixels.dtype, image.spacing_mm, image.directions
+            groups.setdefault(alike, []).append(member)
+    found = []
+    for group in groups.values():
+        images = [member.outcome for member in group if isinstance(member.outcome, Image)]
+        found.append(replace(images[0], pixels=stack(images, group)))
+    return found
+
+
 def joined(members: Sequence[Instance], max_pixels: int, stack: Stack = stacked) -> list[Image | Rejected]:
     """Join the slices of each series, and leave everything else as it is.
 

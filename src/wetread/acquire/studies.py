@@ -80,7 +80,9 @@ def read_each(
     seen: set[str] = set()
     with quiet(), run() as shared:
         asked = ((name, data, partial(str, told) if told else shared.digest(data)) for name, told, data in blobs)
-        for number, (source, data, digest) in enumerate(_ahead(asked, DIGESTS)):
+        for number, (source, data, digest) in enumerate(
+            _ahead(asked, DIGESTS, lambda one: isinstance(one[2], partial))
+        ):
             begin(number)
             instance = read_instance(source, data, settings, assume, shared.known, digest)
             if instance.outcome.digest not in seen:
@@ -88,12 +90,12 @@ def read_each(
                 yield replace(instance, file=number)
 
 
-def _ahead(items: Iterable[Item], count: int) -> Iterator[Item]:
-    """Yield items, each when so many more were taken."""
+def _ahead(items: Iterable[Item], count: int, known: Callable[[Item], bool]) -> Iterator[Item]:
+    """Yield items, each when so many more were taken; what is known already, at once."""
     waiting: deque[Item] = deque()
     for item in items:
         waiting.append(item)
-        if len(waiting) > count:
+        while waiting and (len(waiting) > count or known(waiting[0])):
             yield waiting.popleft()
     yield from waiting
 

@@ -2,6 +2,8 @@
 
 A child takes the files of a job one by one; here it gets each as it comes.  What it makes counts only if the study
 turns out to be of exactly these files.  Whatever goes wrong, the study is decoded as if nothing had been begun.
+
+Where time is to spare, the slices that are decoded go on at once, a part at a time, to whoever looks at them early.
 """
 
 from __future__ import annotations
@@ -9,14 +11,17 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
+from functools import partial
+from queue import SimpleQueue
 
 from wetread.contain.process import POSSIBLE, Files
 from wetread.errors import WetreadError
-from wetread.records import Stored, Study
+from wetread.records import Image, Stored, Study
 
 log = logging.getLogger("wetread.contain")
 
@@ -24,9 +29,24 @@ log = logging.getLogger("wetread.contain")
 IDLE_S = 60.0
 #: Larger studies are decoded when they are complete.
 MOST_FILES = 8192
+#: Slices that go on at a time, where they come no faster than one in so long, s.
+PART, EVERY_S = 8, 0.01
 
+#: Takes slices of a study of which more are to come, in the order in which they came.
+Foresee = Callable[[tuple[Image, ...]], None]
 #: Decodes files as they come; the list is of those that were given so far, in this order.
-Decode = Callable[[Files, list[bytes | Stored]], tuple[Study, ...]]
+Decode = Callable[[Files, list[bytes | Stored], Foresee], tuple[Study, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Early:
+    """Who looks at slices before their study is complete."""
+
+    look: Foresee
+    spare: Callable[[], bool]  # whether there is time for it now
+
+
+_NOBODY = Early(lambda images: None, lambda: False)
 
 
 class _Dropped(WetreadError):
@@ -40,21 +60,34 @@ class _Arriving:
     waiting: SimpleQueue[tuple[str, Stored] | list[int] | None] = field(default_factory=SimpleQueue)
     taken: list[str] = field(default_factory=list)  # digests, in the order in which the child gets their files
     given: list[bytes | Stored] = field(default_factory=list)
+    came: deque[float] = field(default_factory=partial(deque, maxlen=PART))  # when the last of them did, s
     begun: bool = False  # a child takes files
     dropped: bool = False  # nobody wants what is made
+    seen: int = 0  # slices that went on
     made: Future[tuple[Study, ...]] = field(default_factory=Future)
 
     def take(self, name: str, file: Stored) -> None:
         """Let a child have a file."""
         self.taken.append(file.digest)
+        self.came.append(time.monotonic())
         self.waiting.put((name, file))
 
-    def files(self) -> Files:
-        """Yield files as they come, and at the end the place of each among all."""
+    def files(self, spare: Callable[[], bool]) -> Files:
+        """Yield files as they come, and at the end the place of each among all.
+
+        Parameters
+        ----------
+        spare
+            Whether slices that are decoded may go on now.
+        """
         self.begun = True
         while True:
             if self.waiting.empty():
                 yield None
+                if len(self.given) >= self.seen + PART and self._leisurely() and spare():
+                    yield {"part": [self.seen, self.seen + PART]}, b""
+                    self.seen += PART
+                    yield None  # the child waits until that was taken
             what = self.waiting.get(timeout=IDLE_S)
             if self.dropped and self.given:
                 raise _Dropped("the study is another, or the node ends")
@@ -66,6 +99,10 @@ class _Arriving:
             name, file = what
             self.given.append(file)
             yield {"name": name, "digest": file.digest}, os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def _leisurely(self) -> bool:
+        """Whether whoever sends leaves time between slices: one in a hurry needs the cores itself."""
+        return self.came[-1] - self.came[0] >= EVERY_S * (len(self.came) - 1)
 
     def drop(self) -> None:
         """Want it no more."""
@@ -93,6 +130,7 @@ class Ahead:
         self._arriving: dict[str, _Arriving] = {}
         self._decode: Decode | None = None
         self._classes: Collection[str] = ()
+        self._early = _NOBODY
 
     def __enter__(self) -> Ahead:
         return self
@@ -104,6 +142,11 @@ class Ahead:
         """Begin with studies whose first object is of one of these SOP Classes."""
         with self._lock:
             self._decode, self._classes = decode, classes
+
+    def look_with(self, early: Early) -> None:
+        """Let somebody look at slices before their study is complete."""
+        with self._lock:
+            self._early = early
 
     def close(self) -> None:
         """Drop whatever arrives; nothing is taken any more."""
@@ -122,12 +165,12 @@ class Ahead:
                 if len(self._arriving) >= self._most or sop_class_uid not in self._classes:
                     return
                 self._arriving[study_uid] = _Arriving()
-                self._threads.submit(self._run, study_uid, self._arriving[study_uid], self._decode)
+                self._threads.submit(self._run, study_uid, self._arriving[study_uid], self._decode, self._early)
             self._arriving[study_uid].take(name, file)
 
-    def _run(self, study_uid: str, one: _Arriving, decode: Decode) -> None:
+    def _run(self, study_uid: str, one: _Arriving, decode: Decode, early: Early) -> None:
         try:
-            one.made.set_result(decode(one.files(), one.given))
+            one.made.set_result(decode(one.files(early.spare), one.given, early.look))
         except Exception as error:  # noqa: BLE001 - the thread's door: the study is decoded anew
             one.made.set_exception(error)
         finally:
@@ -156,6 +199,6 @@ class Ahead:
         one.end(files)
         try:
             return one.made.result()
-        except (WetreadError, OSError, Empty) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it was, decoding anew meets it or does not
             log.warning("decoded anew", extra={"reason": type(error).__name__})
             return None

@@ -22,7 +22,9 @@ from typing import Any
 import numpy as np
 
 from wetread.acquire.content import Content
+from wetread.acquire.instances import Instance
 from wetread.acquire.picture import Assumption
+from wetread.acquire.series import loose
 from wetread.acquire.source import File, read_files
 from wetread.acquire.studies import gather, given_up, read_each
 from wetread.contain.handover import Shelf, pack
@@ -32,6 +34,7 @@ from wetread.contain.talk import HANDLE, OUT_OF_MEMORY, PAGE, Said, say, take, w
 from wetread.contain.volumes import light
 from wetread.errors import NotRead
 from wetread.memory import keep_freed
+from wetread.records import Image
 from wetread.settings import Settings
 
 
@@ -102,13 +105,21 @@ class Service:
         self.limits.begin()
 
     def done(self, value: Any) -> None:
-        """Lay an answer into its memory, the head first, and say so."""
-        head = pack(value, self.shelf)
+        """Lay an answer into its memory, and say so."""
+        self._laid(value, self.shelf, Said.DONE)
+
+    def part(self, images: list[Image], shelf: Shelf) -> None:
+        """Lay what was made so far into the memory of the answer, and say so."""
+        self._laid(images, shelf, Said.PART)
+
+    def _laid(self, value: Any, shelf: Shelf, word: Said) -> None:
+        """Lay records into the memory, the head first."""
+        head = pack(value, shelf)
         write(self.answer_memory, head)
         start = -(-len(head) // PAGE) * PAGE
-        for offset, pixels in self.shelf.arrays:
+        for offset, pixels in shelf.arrays:
             write(self.answer_memory, np.ascontiguousarray(pixels).reshape(-1).view(np.uint8).data, start + offset)
-        say(self.sock, Said.DONE, len(head))
+        say(self.sock, word, len(head))
 
     def remarks(self, number: int) -> None:
         """Say how many remarks libraries had about the files."""
@@ -125,16 +136,21 @@ class Service:
 
 def _decode(job: dict[str, Any], service: Service) -> Any:
     order: list[int] = []  # the place of each file, where they come as they arrive
+    read: list[Instance] = []
 
     def blobs() -> Iterator[tuple[str, str, Content]]:
         for about, data in service.files(_mapped):
             if "order" in about:
                 order.extend(about["order"])
+            elif "part" in about:
+                shelf = Shelf()
+                service.part(loose(read[slice(*about["part"])], shelf.piles.stack), shelf)
             else:
                 yield about["name"], about["digest"], data
 
     settings = Settings(**job["settings"])
-    read = list(map(light, read_each(blobs(), settings, Assumption(**job["assume"]), service.begin)))
+    for instance in read_each(blobs(), settings, Assumption(**job["assume"]), service.begin):
+        read.append(light(instance))
     if order:
         read.sort(key=lambda instance: order[instance.file])
     return gather(read, settings, service.shelf.piles.stack)

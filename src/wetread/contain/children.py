@@ -76,7 +76,7 @@ class Children:
             while self._idle:
                 self._ended(self._idle.pop())
 
-    def ask(self, job: Mapping[str, Any], files: Files, read: Read[Made]) -> Made:
+    def ask(self, job: Mapping[str, Any], files: Files, read: Read[Made], part: Read[None] | None = None) -> Made:
         """Have a job done by the next child that is free; see `wetread.contain.process.Process.ask`.
 
         Raises
@@ -87,7 +87,7 @@ class Children:
         with self._turn:
             process = self._taken()
             try:
-                made = process.ask(job, files, read)
+                made = process.ask(job, files, read, part)
             except BaseException as error:
                 self._buried(process)
                 if self._closed and isinstance(error, DecoderDied):

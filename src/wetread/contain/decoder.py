@@ -17,14 +17,14 @@ from wetread import acquire
 from wetread.acquire import Assumption
 from wetread.acquire.instances import max_file_bytes
 from wetread.acquire.source import File, check_found, named, opened
-from wetread.contain.ahead import Ahead
+from wetread.contain.ahead import Ahead, Foresee
 from wetread.contain.children import Children, job
 from wetread.contain.handover import read
 from wetread.contain.process import POSSIBLE, Files
 from wetread.contain.talk import Body
 from wetread.contain.volumes import Files as Given
 from wetread.errors import DecoderDied, NotRead
-from wetread.records import Rejected, Stored, Study
+from wetread.records import Image, Rejected, Stored, Study
 from wetread.settings import Settings
 
 log = logging.getLogger("wetread.contain")
@@ -79,7 +79,7 @@ class Contained:
         """As `wetread.acquire.decode`."""
         if self._ahead is not None and (made := self._ahead.studies(blobs)) is not None:
             return made
-        return decoded(self._children, settings, _held(blobs), [held for _, held in blobs], assume)
+        return decoded(self._children, settings, _held(blobs), [held for _, held in blobs], assume=assume)
 
     def given_up(
         self, files: Iterable[tuple[str, str, bytes]], refusal: NotRead, settings: Settings
@@ -120,6 +120,7 @@ def decoded(
     settings: Settings,
     files: Files,
     held: list[bytes | Stored],
+    foresee: Foresee | None = None,
     assume: Assumption = _ASSUMPTION,
 ) -> tuple[Study, ...]:
     """Decode files in a child.
@@ -130,8 +131,13 @@ def decoded(
         Taken one by one.
     held
         The same files, in this order, when the last one was taken.
+    foresee
+        Takes slices as they are decoded, where the files ask for that.
     """
-    return children.ask(job("decode", settings, assume=asdict(assume)), files, partial(_studies, held))
+    given, made = job("decode", settings, assume=asdict(assume)), partial(_studies, held)
+    if foresee is None:
+        return children.ask(given, files, made)
+    return children.ask(given, files, made, lambda head, body: foresee(_slices(held, head, body)))
 
 
 def decoder(children: Children, ahead: Ahead | None = None) -> Decoder:
@@ -166,6 +172,11 @@ def _given_up(file: File, death: DecoderDied) -> File:
 
 def _studies(held: Sequence[bytes | Stored], head: bytes, body: Body) -> tuple[Study, ...]:
     made: tuple[Study, ...] = read(head, tuple[Study, ...], body, Given(held))
+    return made
+
+
+def _slices(held: Sequence[bytes | Stored], head: bytes, body: Body) -> tuple[Image, ...]:
+    made: tuple[Image, ...] = read(head, tuple[Image, ...], body, Given(held))
     return made
 
 

@@ -115,7 +115,7 @@ class Process:
             os.close(memory)
         self._memories = ()
 
-    def ask(self, job: Mapping[str, Any], files: Files, read: Read[Made]) -> Made:
+    def ask(self, job: Mapping[str, Any], files: Files, read: Read[Made], part: Read[None] | None = None) -> Made:
         """Have a job done.
 
         Parameters
@@ -126,6 +126,8 @@ class Process:
             With what; taken one by one.
         read
             Makes records of the answer; its `ValueError` is the child's fault.
+        part
+            Takes what was made so far, where the files ask for that.
 
         Raises
         ------
@@ -138,7 +140,7 @@ class Process:
                 self._expect_ready()
             self._give(job, self._memories[1:] if self._new else ())
             self._new = False
-            made = self._made(self._wait(files), read)
+            made = self._made(self._wait(files, part), read)
         except ValueError as error:
             raise DecoderDied("LIE", self._at) from error
         if os.fstat(self._memories[0]).st_size > KEPT_BYTES:
@@ -155,7 +157,7 @@ class Process:
             raise ValueError("expected READY")
         self._listens = True
 
-    def _wait(self, files: Files) -> int:
+    def _wait(self, files: Files, part: Read[None] | None) -> int:
         """Give files until the answer is there; return the size of its head, negative if it tells of an error."""
         given = words = 0
         while True:
@@ -167,6 +169,9 @@ class Process:
                 self._at = number
             elif said is Said.REMARKS and words <= 3 * given + 3:
                 log.info("remarks of libraries", extra={"count": number})
+            elif said is Said.PART and part is not None and words <= 3 * given + 2:
+                head, start, whole = self._answer(number)
+                part(head, Body(self._memories[1], start, whole))
             elif said in (Said.DONE, Said.FAILED):
                 return number if said is Said.DONE else -number
             else:
@@ -224,20 +229,24 @@ class Process:
     def _made(self, size: int, read: Read[Made]) -> Made:
         """Make records of an answer."""
         answers = self._memories[1]
-        whole = os.fstat(answers).st_size
-        if not 0 < abs(size) <= min(MAX_HEAD_BYTES, whole) or whole > self._largest:
-            raise ValueError("expected an answer of another size")
-        head = bytearray(abs(size))
-        read_into(answers, head)
+        head, start, whole = self._answer(abs(size))
         if size < 0:
             raise DecoderDied("ERROR", self._at, head.decode() if _FAILURE.fullmatch(head) else "")
-        start = -(-size // PAGE) * PAGE
         if whole <= KEPT_BYTES:
-            return read(bytes(head), Body(answers, start, whole))
+            return read(head, Body(answers, start, whole))
         body = Body(sealed(answers, whole), start, whole)
         self._memories, self._new = (self._memories[0], _memory("answers")), True
         os.close(answers)
-        return read(bytes(head), body)
+        return read(head, body)
+
+    def _answer(self, size: int) -> tuple[bytes, int, int]:
+        """The head of what lies in the memory, where its arrays begin, and where it ends."""
+        whole = os.fstat(self._memories[1]).st_size
+        if not 0 < size <= min(MAX_HEAD_BYTES, whole) or whole > self._largest:
+            raise ValueError("expected an answer of another size")
+        head = bytearray(size)
+        read_into(self._memories[1], head)
+        return bytes(head), -(-size // PAGE) * PAGE, whole
 
     def _died(self) -> DecoderDied:
         """Say what ended a child that is gone."""

@@ -9,6 +9,8 @@
     files (JSON), perhaps handles       -->                  [] when there are no more
                                         <--   BEGIN number   that file is read from now on
                                         <--   REMARKS number libraries had so many remarks about the files
+                                        <--   PART bytes     asked for among the files: what it made so far lies in the
+                                                             memory as an answer would; the child waits for more
                                         <--   DONE bytes     the answer lies in the memory: its head has so many,
                                                              and from the next page on lie its arrays
                                         <--   FAILED bytes   what went wrong lies there instead
@@ -58,6 +60,7 @@ class Said(IntEnum):
     DONE = 4
     FAILED = 5
     REMARKS = 6
+    PART = 7
 
 
 def say(sock: socket.socket, word: Said, number: int = 0) -> None:

@@ -22,7 +22,7 @@ from wetread.evidence.node import Served, serving
 from wetread.settings import Destination
 from wetread.wire import dimse
 
-SLICES = 200
+SLICES, SLICES_A_SECOND = 200, 50
 FILM_GOAL_MS, SERIES_GOAL = 250, 1.3
 #: A study that is not back after this time is lost, s; how often Orthanc is asked, s.
 PATIENCE_S, EVERY_S = 120.0, 0.003
@@ -113,10 +113,16 @@ class Row:
     template: Template
     sent: int = 0
 
-    def milliseconds(self, documents: int) -> float:
-        """Send a copy; return the time from its last acknowledgement until so many documents are in Orthanc."""
+    def milliseconds(self, documents: int, gap_s: float = 0.0) -> float:
+        """Send a copy; return the time from its last acknowledgement until so many documents are in Orthanc.
+
+        Parameters
+        ----------
+        gap_s
+            Waits so long between two objects.
+        """
         target = self.pacs.stored() + documents
-        self._send()
+        self._send(gap_s)
         start = time.monotonic()
         while self.pacs.stored() < target:
             if time.monotonic() - start > PATIENCE_S:
@@ -145,10 +151,12 @@ class Row:
                 found[told["stage"] or "reading"] = 1e3 * float(told["seconds"])
         return found
 
-    def _send(self) -> None:
+    def _send(self, gap_s: float = 0.0) -> None:
         _, files = self.template.copy(self.sent)
         self.sent += 1
-        statuses = dimse.send(self.served.address, files, timeout_s=60.0)
+        statuses = dimse.send(
+            self.served.address, files, timeout_s=60.0, on_status=lambda _index, _status: time.sleep(gap_s)
+        )
         if set(statuses) - set(dimse.STORED):
             raise RuntimeError(f"{self.template.kind}: expected every object to be taken, got {sorted(set(statuses))}")
 
@@ -175,34 +183,41 @@ def film(models: Path, runs: int) -> Figure:
     )
 
 
-def series(models: Path, runs: int) -> Figure:
-    """A CT of 200 slices into a node with every model, and its results into Orthanc."""
+def series(models: Path, runs: int) -> Iterator[Figure]:
+    """A CT of 200 slices into a node with every model, and its results into Orthanc: in a rush, and slice by slice."""
     template = templates(SLICES, 1)[1]
     with _row(models, template) as row:
-        documents = row.documents()
-        found, spent = [], []
-        for _ in range(runs):
-            before = row.stages_ms()
-            found.append(row.milliseconds(documents))
-            time.sleep(SETTLE_S)
-            spent.append({name: ms - before.get(name, 0.0) for name, ms in row.stages_ms().items()})
-    stages = {name: statistics.median(one[name] for one in spent) for name in spent[-1]}
-    reading, model = stages.pop("reading"), stages["infer"]
-    ratio = statistics.median(found) / model
+        documents, model = row.documents(), 0.0
+        for gap_s in (0.0, 1.0 / SLICES_A_SECOND):
+            found, spent = [], []
+            for _ in range(runs):
+                before = row.stages_ms()
+                found.append(row.milliseconds(documents, gap_s))
+                time.sleep(SETTLE_S)
+                spent.append({name: ms - before.get(name, 0.0) for name, ms in row.stages_ms().items()})
+            stages = {name: statistics.median(one[name] for one in spent) for name in spent[-1]}
+            model = model or stages["infer"]
+            yield _series(documents, gap_s, found, stages, model)
+
+
+def _series(documents: int, gap_s: float, found: list[float], stages: dict[str, float], model: float) -> Figure:
+    took, reading = statistics.median(found), stages.pop("reading")
+    how = f"a slice every {gap_s * 1e3:.0f} ms" if gap_s else "as fast as they are taken"
+    early = "; the time of the model is that of the row above, as here most slices are answered before" if gap_s else ""
     return Figure(
-        f"CT of {SLICES} slices of 512 x 512, last slice taken to its {documents} documents in Orthanc",
+        f"CT of {SLICES} slices of 512 x 512, {how}: last slice taken to its {documents} documents in Orthanc",
         f"at most {SERIES_GOAL:g} times the time of the model",
-        f"{statistics.median(found):.0f} ms, slowest {max(found):.0f} ms; the model {model:.0f} ms: {ratio:.2f} times",
-        ratio <= SERIES_GOAL,
-        runs,
-        f"a phantom; {UNFAIR}",
-        {**stages, "store and deliver": max(0.0, statistics.median(found) - reading)},
+        f"{took:.0f} ms, slowest {max(found):.0f} ms; the model {model:.0f} ms: {took / model:.2f} times",
+        took <= SERIES_GOAL * model,
+        len(found),
+        f"a phantom; {UNFAIR}{early}",
+        {**stages, "store and deliver": max(0.0, took - reading)},
     )
 
 
 def figures(models: Path, runs: int) -> list[Figure]:
     """Every row about results in a PACS; none where Orthanc is not installed."""
     try:
-        return [film(models, 4 * runs), series(models, max(3, runs // 5))]
+        return [film(models, 4 * runs), *series(models, max(3, runs // 5))]
     except FileNotFoundError as error:
         return [Figure("results in Orthanc", "every row", str(error), False, 0, "no figure is claimed")]

@@ -9,6 +9,7 @@ from wetread.infer.answers import calibrated, findings
 from wetread.infer.choice import NEARLY, PREFERENCE, Choice, candidates, check_build, choose, shape
 from wetread.infer.engine import DEVICES, natively
 from wetread.infer.fit import check_fit
+from wetread.infer.foreseen import NONE, Answers, Foreseen
 from wetread.infer.gate import Gate
 from wetread.infer.host import Loaded, StoodIn, chosen_by, golden, holding, load, missed, open_all
 from wetread.infer.masks import is_pair, kept, lungs, outlines, soft
@@ -23,10 +24,13 @@ from wetread.infer.tuning import Trial, certify_here, merged, plan, trial
 __all__ = [
     "DEVICES",
     "NEARLY",
+    "NONE",
     "PREFERENCE",
+    "Answers",
     "Build",
     "Choice",
     "Failure",
+    "Foreseen",
     "Gate",
     "Intended",
     "Label",

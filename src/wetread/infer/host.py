@@ -17,6 +17,7 @@ import numpy.typing as npt
 from wetread.errors import EngineError, GoldenMismatch, ModelError, NotRead
 from wetread.infer.choice import Choice, candidates, certified, choose, lighter, unmeasured
 from wetread.infer.engine import DEVICES, Engine, finite, loader
+from wetread.infer.foreseen import NONE, Answer, Answers
 from wetread.infer.gate import refusal
 from wetread.infer.joining import Joining
 from wetread.infer.model import MOST_BYTES, Build, Model, read_graph, read_verified
@@ -25,6 +26,7 @@ from wetread.infer.recipe import digest
 from wetread.infer.signals import batches, signals
 from wetread.records import Code, ModelIdentity, Prediction, Prepared, Tensor
 from wetread.settings import Settings
+from wetread.threads import each
 
 log = logging.getLogger("wetread.infer")
 
@@ -76,10 +78,13 @@ class Loaded:
     lighter: Loaded | None = None  # answers where time is short
     rest: Rest = field(default_factory=Rest)
 
-    def predict(self, prepared: Prepared, pause: Callable[[], None] = lambda: None) -> Prediction:
+    def predict(
+        self, prepared: Prepared, pause: Callable[[], None] = lambda: None, known: Answers = NONE
+    ) -> Prediction:
         """Run a prepared tensor, the slices of a series in batches; several threads may ask at once.
 
         Before each batch `pause` is called: a reading that can wait stops there for one that cannot.
+        What `known` tells of a slice is not asked again.
 
         A segmenter whose gate asks for it is asked about the mirror image too.  Where the engine fails or
         answers with what is no number, the spare answers, an alarm is logged, and the
@@ -97,10 +102,10 @@ class Loaded:
         if prepared.recipe != self.model.recipe:
             raise EngineError(f"model {self.model.id}: the tensor was prepared by another recipe")
         if self.spare is None:
-            return self._predict(prepared, pause)
+            return self._predict(prepared, pause, known)
         if not self.rest.on:
             try:
-                return self._predict(prepared, pause)
+                return self._predict(prepared, pause, known)
             except EngineError as error:
                 return self._stand_in(self.spare, prepared, pause, error.code, alarm=True)
         return self._stand_in(self.spare, prepared, pause, self.rest.code)
@@ -126,9 +131,27 @@ class Loaded:
         """The same model under the identity of who answered."""
         return replace(self, identity=answer.model)
 
-    def _predict(self, prepared: Prepared, pause: Callable[[], None]) -> Prediction:
+    @property
+    def foresees(self) -> bool:
+        """Whether its answer to a slice needs no other slice, so that it may be had before they are here."""
+        recipe = self.model.recipe
+        alone = recipe.window is not None or recipe.percentiles_of == "slice"
+        others = recipe.depth or recipe.beside or recipe.region != "image" or self.model.gate.mirrored
+        return alone and not others
+
+    def foresee(self, prepared: Prepared) -> dict[str, Tensor]:
+        """Answer slices of which nobody knows yet whether they belong to a series that may be read.
+
+        Raises
+        ------
+        EngineError
+            The engine failed, or an answer is not a finite number.
+        """
+        return self._answers(prepared.tensor, lambda: None)
+
+    def _predict(self, prepared: Prepared, pause: Callable[[], None], known: Answers) -> Prediction:
         gate = self.model.gate
-        outputs = self._answers(prepared.tensor, pause)
+        outputs = self._answers(prepared.tensor, pause, known)
         refused = refusal(self.model.id, gate, signals(self.model, prepared, outputs, gate.least))
         if refused is not None:
             raise refused
@@ -136,14 +159,16 @@ class Loaded:
             outputs = {name: values[: len(prepared.tensor)] for name, values in outputs.items()}
         return Prediction(self.identity, outputs, prepared.grid)
 
-    def _answers(self, tensor: Tensor, pause: Callable[[], None]) -> dict[str, Tensor]:
+    def _answers(self, tensor: Tensor, pause: Callable[[], None], known: Answers = NONE) -> dict[str, Tensor]:
         """What the engine says of images, and of their mirror images where the gate asks for them."""
         mirrored = bool(self.model.gate.mirrored)
+        told = known.to(self.identity, tensor) if self.foresees else []
+        if any(told):
+            return self._completed(told, tensor, pause)
         count, at = 2 * len(tensor) if mirrored else len(tensor), 0
         outputs: dict[str, Tensor] = {}
         for images in batches(tensor, mirrored, self.batch):
-            pause()
-            run = finite(self.engine.run(images), f"model {self.model.id}")
+            run = self._run(images, pause)
             if len(images) == count:
                 return run
             for name, values in run.items():
@@ -152,6 +177,27 @@ class Loaded:
                 outputs[name][at : at + len(images)] = values
             at += len(images)
         return outputs
+
+    def _completed(self, told: Sequence[Answer | None], tensor: Tensor, pause: Callable[[], None]) -> dict[str, Tensor]:
+        """What was told of images, and what the engine says of the others."""
+        first = next(answer for answer in told if answer is not None)
+        outputs = {name: np.empty((len(tensor), *values.shape), values.dtype) for name, values in first.items()}
+
+        def lay(row: int) -> None:
+            for name, value in (told[row] or {}).items():
+                outputs[name][row] = value
+
+        each(len(told), lay)
+        left = [row for row, answer in enumerate(told) if answer is None]
+        for at in range(0, len(left), self.batch):
+            rows = left[at : at + self.batch]
+            for name, values in self._run(tensor[rows], pause).items():
+                outputs[name][rows] = values
+        return outputs
+
+    def _run(self, images: Tensor, pause: Callable[[], None]) -> dict[str, Tensor]:
+        pause()
+        return finite(self.engine.run(images), f"model {self.model.id}")
 
 
 def load(

@@ -46,7 +46,7 @@ from wetread.records import Sender, Stored
 from wetread.routes import Facts
 from wetread.settings import Destination, Settings
 from wetread.trace import following, trace_id
-from wetread.turns import Turns
+from wetread.turns import Turns, Work
 from wetread.wire.deliver import deliver as deliver_to
 from wetread.wire.dimse import Commitment, Notice, Received, Request, Status
 from wetread.wire.glance import glance, series_of
@@ -278,6 +278,10 @@ class Runner:
         StoreError, OSError
             It is not durable; the peer must keep it.
         """
+        with self._turns.at(Work.RECEIVING):
+            return self._receive(received)
+
+    def _receive(self, received: Received) -> int:
         if (back := self._returned.take(received)) is not None:
             return back
         seen = glance(memoryview(received.data)[meta(received.data).offset :], received.transfer_syntax)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from wetread import infer
 from wetread.acquire.syntaxes import SYNTAXES
 from wetread.acquire.tomography import CLASSIC
-from wetread.contain.ahead import Ahead
+from wetread.contain.ahead import Ahead, Early, Foresee
 from wetread.contain.children import Children
 from wetread.contain.decoder import decoded, decoder
 from wetread.contain.process import Files
@@ -49,12 +49,13 @@ def run(settings: Settings, on_start: Callable[[Node], None] = lambda node: None
 
     def load() -> Reader:
         reader = open_reader(settings, turns, decoder(children, ahead))
+        ahead.look_with(Early(reader.foresee, lambda: turns.spare))
         children.start(children.most)  # the first one started with the node; no more while models load
         return reader
 
-    def early(files: Files, held: list[bytes | Stored]) -> tuple[Study, ...]:
+    def early(files: Files, held: list[bytes | Stored], foresee: Foresee) -> tuple[Study, ...]:
         arriving.start(settings.decode_ahead)  # from the first slices on they stay ready
-        return decoded(arriving, settings, files, held)
+        return decoded(arriving, settings, files, held, foresee)
 
     def ended(why: str) -> None:
         node.metrics.decoder_ended(why)

@@ -121,6 +121,26 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return write
 
 
+def _judged_again(name: str, data: Path, out: Path, models: Path, gate: dict[str, Any]) -> None:
+    """Each build has its row; on another host only those that run there are made anew, and no bound moves."""
+    path, declared = models / "mr-toy" / "gate.json", (models / "mr-toy" / "model.toml").read_bytes()
+    rows, real = {row["build"]: row for row in gate["builds"]}, infer.candidates
+    assert set(rows) == {choice.build for choice in real(infer.read(models / "mr-toy"))}
+    older = rows["int8"] | {"date": "1999-12-31"}
+    path.write_text(json.dumps(gate | {"builds": [older]}))
+    with pytest.MonkeyPatch.context() as host:
+        host.setattr(infer, "candidates", lambda model: [one for one in real(model) if one.build in ("fp32", "bf16")])
+        again = commands.gate(name, data, out, models, data / "evidence", keep=True)
+    assert again["builds"] == [rows["fp32"], older]
+    assert {**again, "builds": []} == json.loads(json.dumps({**gate, "builds": []}))
+    assert "| 1999-12-31 |" in (data / "evidence" / "gate.md").read_text()
+    assert (models / "mr-toy" / "model.toml").read_bytes() == declared
+    path.write_text(json.dumps(gate | {"data": {"folder": "other"}}))
+    with pytest.raises(BadInput, match="fixed on these data"):
+        commands.gate(name, data, out, models, data / "evidence", keep=True)
+    path.write_text(json.dumps(gate))
+
+
 @pytest.mark.parametrize("kind", [JOINT, VOLUME], ids=["joint", "volume"])
 def test_folds_become_a_folder_with_a_card(kind: dict[str, Any], recipe: Any, tmp_path: Path) -> None:
     name, out, models = recipe(**kind), tmp_path / "run", tmp_path / "models"
@@ -142,6 +162,7 @@ def test_folds_become_a_folder_with_a_card(kind: dict[str, Any], recipe: Any, tm
     assert gate["sha256"] in {row["sha256"] for row in certificate["builds"]}
     model = infer.read(models / "mr-toy")
     assert model.gate.mirrored == gate["bounds"]["mirrored"]
+    _judged_again(name, tmp_path, out, models, gate)
     for choice in infer.candidates(model):
         assert infer.load(model, choice, threads=1).identity.build == choice.build
     found = commands.sweep(name, out, models, tmp_path / "evidence")

@@ -422,8 +422,9 @@ def test_gate_stays_with_the_bytes_that_it_was_fixed_on(of: str, bound: float, t
     made = folder(tmp_path, True, f'mirrored = 0.9\nsha256 = "{of}"\nrule = "a toy"')
     assert infer.read(made).gate.mirrored == bound
     assert kept_gate(made) is None, "nothing tells what was tried on these bytes: certify fixes the gate again"
-    (made / "gate.json").write_text(json.dumps({"sha256": infer.read(made).builds[0].sha256}))
-    assert kept_gate(made) is not None
+    own = infer.read(made).builds[0].sha256
+    (made / "gate.json").write_text(json.dumps({"sha256": own, "builds": [{"sha256": own}, {"sha256": "gone"}]}))
+    assert kept_gate(made) == {"sha256": own, "builds": [{"sha256": own}]}
 
 
 def test_build_that_lost_too_much_is_not_certified(tmp_path: Path) -> None:

@@ -192,11 +192,15 @@ def quantize(
 @data_option
 @run_option
 @evidence_option
+@click.option("--keep", is_flag=True, help="Leave the gate as it is; only judge every build by it.")
 @json_option
 @click.pass_context
-def gate(context: click.Context, model: str, data: Path, folder: Path, evidence: Path, as_json: bool) -> None:
+def gate(
+    context: click.Context, model: str, data: Path, folder: Path, evidence: Path, keep: bool, as_json: bool
+) -> None:
     """Try a certified model on damaged images, and fix the gate that is to refuse those it falls on."""
-    say(as_json, "gate", lab_commands().gate(model, data, folder, settings_of(context).models_dir, evidence))
+    models = settings_of(context).models_dir
+    say(as_json, "gate", lab_commands().gate(model, data, folder, models, evidence, keep=keep))
 
 
 @lab.command()

@@ -23,7 +23,7 @@ from wetread.lab.crossed import train_folds
 from wetread.lab.evaluate import Figures, evaluate_lungs, evaluate_pneumonia
 from wetread.lab.evaluate_series import evaluate_series
 from wetread.lab.evidence import write_evidence
-from wetread.lab.gate import kept_gate, make_gate
+from wetread.lab.gate import judge_builds, kept_gate, make_gate
 from wetread.lab.intake.prove import prove
 from wetread.lab.plan import digest_of, load_plan
 from wetread.lab.recover import recover as recovered
@@ -134,9 +134,12 @@ def recover(model: str, data: Path, out: Path, models: Path) -> list[Path]:
     return recovered(load_plan(model), data, out, models)
 
 
-def gate(model: str, data: Path, out: Path, models: Path, evidence: Path) -> dict[str, Any]:
-    """Try a model that ships on damaged images and fix its gate: see `wetread.lab.gate.make_gate`."""
-    return make_gate(load_plan(model), data, out, models, evidence)
+def gate(model: str, data: Path, out: Path, models: Path, evidence: Path, *, keep: bool = False) -> dict[str, Any]:
+    """Try a model that ships on damaged images and fix its gate, or judge its builds by the one that it has.
+
+    See `wetread.lab.gate.make_gate` and `wetread.lab.gate.judge_builds`.
+    """
+    return (judge_builds if keep else make_gate)(load_plan(model), data, out, models, evidence)
 
 
 def compare(

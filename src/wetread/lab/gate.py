@@ -1,7 +1,7 @@
 """How every model falls with corruption, and the gate that is to catch the fall.
 
 A gate belongs to the bytes that it was fixed on: `model.toml` names their SHA-256, and so does
-``gate.json`` beside it, which holds what every damage does.
+``gate.json`` beside it, which holds what every damage does, and what the same bounds do in every other build.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wetread import infer
 from wetread.errors import BadInput
 from wetread.infer import Gate
 from wetread.infer.signals import overall
@@ -26,6 +27,7 @@ from wetread.lab.falls import (
     NONE,
     SHARE,
     SOUND,
+    Tried,
     damage_rows,
     fallen,
     fix_bounds,
@@ -38,10 +40,10 @@ from wetread.lab.gate_page import write_page, write_section
 from wetread.lab.series import LOADERS, load
 from wetread.lab.steady import fit_steady
 from wetread.lab.train import Plan
-from wetread.lab.trials import Case, Subject, Told, damaged, film_cases, series_cases, subject_of, without
+from wetread.lab.trials import Case, Subject, Told, damaged, film_cases, rivals, series_cases, subject_of, without
 from wetread.lab.written import write_json
 
-__all__ = ["fitted", "halves", "kept_gate", "make_gate", "parts"]
+__all__ = ["fitted", "halves", "judge_builds", "kept_gate", "make_gate", "parts"]
 
 #: Cases on each side, at most: sound ones; those in every damage; images of something else.
 SOUND_ONES, TRIED, OTHERS = 200, 60, 30
@@ -103,20 +105,87 @@ def make_gate(table: Mapping[str, Any], data: Path, out: Path, models: Path, evi
         "outside": {
             key: row_of([subject.ask(one) for one in cases], cases, subject.model, gate) for key, cases in outside
         },
+        "builds": [],
     }
-    write_json(models / name / "gate.json", told)
+    told["builds"] = _builds(told, subject, judge, gate, {build.build: found})
     _put(models / name / "model.toml", gate, told, KEPT[subject.model.task])
-    write_section(models / name, told)
+    return _written(told, models / name, evidence)
+
+
+def judge_builds(
+    table: Mapping[str, Any], data: Path, out: Path, models: Path, evidence: Path | None = None
+) -> Figures:
+    """Say what the gate that stands does in every build that this host has the precision for.
+
+    Of the other builds stands what an earlier run found, on another host.
+
+    Returns
+    -------
+    As `make_gate`.
+
+    Raises
+    ------
+    BadInput
+        The model is not certified, or its gate was fixed on other data or on a file that is not there any more.
+    """
+    name = str(table["id"])
+    subject = subject_of(models, name)
+    told = kept_gate(models / name)
+    if told is None or told["data"] != data_of(table, data):
+        raise BadInput(
+            f"gate: expected that of {name} to be fixed on these data and on a file that lies there; "
+            f"fix it again with wetread lab gate {name}"
+        )
+    gate = subject.model.gate
+    _, _, judge, _ = _grounds(table, data, out / "cache")
+    told["builds"] = _builds(told, subject.behind(gate), judge, gate, {})
+    return _written(told, models / name, evidence)
+
+
+def _written(told: Figures, folder: Path, evidence: Path | None) -> Figures:
+    write_json(folder / "gate.json", told)
+    write_section(folder, told)
     if evidence is not None:
-        write_page(models, evidence)
+        write_page(folder.parent, evidence)
     return told
 
 
+def _builds(
+    told: Mapping[str, Any], subject: Subject, judge: Sequence[Case], gate: Gate, known: Mapping[str, Tried]
+) -> list[Figures]:
+    """Return what a gate does in every build, in the order in which `model.toml` has them.
+
+    Parameters
+    ----------
+    told
+        The figures of the gate, and of builds that an earlier run had.
+    known
+        Build -> what came of the cases that judge, where they were tried.
+    """
+    model = subject.model
+    bounds = gate.least or {rivals(model)[0]: 0.0}
+    rows = {one["build"]: one for one in told["builds"]}
+    for choice in {one.build: one for one in reversed(infer.candidates(model))}.values():
+        tried = known.get(choice.build) or _try(subject.running(infer.load(model, choice)), judge)
+        rows[choice.build] = {
+            "build": choice.build,
+            "sha256": model.build(choice.build).sha256,
+            "date": today(),
+            "sound_refused": row_of(tried[NONE], judge, model, gate)["refused"],
+            **separated(tried, bounds, gate),
+        }
+    files = {build.name: build.sha256 for build in model.builds}
+    return [rows[name] for name, sha256 in files.items() if name in rows and rows[name]["sha256"] == sha256]
+
+
 def kept_gate(folder: Path) -> Figures | None:
-    """Return the ``gate.json`` of a model folder, if it is of a file that lies there."""
+    """Return the ``gate.json`` of a model folder, if it is of a file that lies there; of its builds those that do."""
     path = folder / "gate.json"
     told: Figures = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"sha256": ""}
-    return told if told["sha256"] in {sha256_of(file) for file in folder.glob("*.onnx")} else None
+    files = {sha256_of(file) for file in folder.glob("*.onnx")}
+    if told["sha256"] not in files:
+        return None
+    return told | {"builds": [one for one in told["builds"] if one["sha256"] in files]}
 
 
 Grounds = tuple[list[Case], list[Case], list[Case], list[tuple[str, list[Case]]]]

@@ -139,6 +139,10 @@ class Subject:
         """Return the same subject whose signals are those of a gate."""
         return replace(self, loaded=replace(self.loaded, model=replace(self.model, gate=gate)))
 
+    def running(self, loaded: infer.Loaded) -> Subject:
+        """Return the same subject with another build of its model."""
+        return replace(self, loaded=replace(loaded, model=self.model))
+
     def ask(self, case: Case) -> Told:
         """Let the model read one case, with everything that deployment does before."""
         code, box = self._region(case)

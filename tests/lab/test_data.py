@@ -17,7 +17,7 @@ from tests.lab.films import drawn_films
 from wetread import cli
 from wetread.errors import BadInput
 from wetread.lab import commands
-from wetread.lab.augment import Augment
+from wetread.lab.augment import Augment, belly
 from wetread.lab.data import held_back, kermany
 from wetread.lab.plan import RECIPES, load_plan, recipe_of
 from wetread.lab.pneumonia import guided_loss
@@ -188,3 +188,29 @@ def test_several_weights_are_one_document(monkeypatch: pytest.MonkeyPatch, tmp_p
 def test_missing_data_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="--data"):
         kermany(tmp_path, tmp_path)
+
+
+def test_a_film_may_show_more_of_the_belly() -> None:
+    film = np.add.outer(np.arange(100), np.arange(80)).astype(np.uint8)
+    lungs = np.zeros_like(film)
+    lungs[20:60, 10:70] = 255
+    lungs[60:63, 10:70] = 127  # nobody knows
+    for seed in range(20):
+        longer, mask, flatter = belly(film, lungs, np.random.default_rng(seed), Augment(belly=1.0))
+        assert 110 <= len(longer) <= 170
+        assert longer.shape == mask.shape
+        assert 100 <= flatter * len(longer) + 1e-9 <= len(longer) + 1e-6
+        assert np.array_equal(longer[:60], film[:60])
+        assert np.array_equal(mask[:60], lungs[:60])
+        assert not mask[60:].any()
+        assert set(np.unique(longer[60:])) <= set(range(60, 179))  # nothing that was not below
+
+
+def test_a_film_without_a_belly_or_lungs_stays() -> None:
+    film, lungs = np.zeros((100, 80), np.uint8), np.zeros((100, 80), np.uint8)
+    rng = np.random.default_rng(0)
+    for end, share in ((0, 1.0), (98, 1.0), (60, 0.0)):
+        lungs[20:end] = 255
+        drawn = rng.bit_generator.state
+        assert belly(film, lungs, rng, Augment(belly=share)) == (film, lungs, 1.0)
+        assert share or rng.bit_generator.state == drawn, "who has none sees the same films as before"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from wetread.lab.plan import made_of
 
-__all__ = ["Augment", "affine_matrix", "appearance", "cutouts", "frame_matrix", "opacities"]
+__all__ = ["Augment", "affine_matrix", "appearance", "belly", "cutouts", "frame_matrix", "opacities"]
 
 Floats = NDArray[np.float32]
 
@@ -43,6 +43,7 @@ class Augment:
     opacity: float = 0.0
     crop: float = 0.0
     border: float = 0.0
+    belly: float = 0.0  # share of films that show more of what lies below the lungs
     outside: float = 0.0
     style: float = 0.0
     truncate: float = 0.0
@@ -172,6 +173,36 @@ def cutouts(image: Floats, rng: np.random.Generator, augment: Augment) -> Floats
         y, x = int(rng.integers(0, height - h)), int(rng.integers(0, width - w))
         image[y : y + h, x : x + w] = rng.random()
     return image
+
+
+def belly(
+    image: NDArray[np.uint8], mask: NDArray[np.uint8], rng: np.random.Generator, augment: Augment
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], float]:
+    """Return a film and its lungs with more rows below them, and how much flatter its pixels are: 1 as they were.
+
+    A film of somebody who lies shows half the belly, and of a shallow breath, or through an opacity, no dome of the
+    diaphragm.  What lies below the lungs is pulled longer, or mirrored over and over; then all is pressed together, by
+    as much at most as brings the film back to its height.
+
+    Parameters
+    ----------
+    image, mask
+        (y, x); lungs are 255 in the mask.
+    """
+    lungs = np.flatnonzero((mask == 255).any(1))
+    if not augment.belly or rng.random() >= augment.belly or not lungs.size:
+        return image, mask, 1.0
+    end, (height, width) = int(lungs[-1]) + 1, image.shape
+    below, more = image[end:], int(rng.uniform(0.1, 0.7) * height)
+    if len(below) < 0.04 * height:
+        return image, mask, 1.0
+    if rng.random() < 0.5:
+        longer = np.asarray(cv2.resize(below, (width, len(below) + more), interpolation=cv2.INTER_LINEAR), np.uint8)
+    else:
+        longer = np.pad(below, ((0, more), (0, 0)), "symmetric")
+    image = np.concatenate([image[:end], longer])
+    mask = np.concatenate([mask[:end], np.zeros_like(longer)])
+    return image, mask, float(rng.uniform(height / len(image), 1.0))
 
 
 def opacities(image: Floats, mask: Floats, rng: np.random.Generator, augment: Augment) -> Floats:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from wetread.lab.augment import Augment, affine_matrix, appearance, cutouts, frame_matrix, opacities
+from wetread.lab.augment import Augment, affine_matrix, appearance, belly, cutouts, frame_matrix, opacities
 from wetread.lab.data import Films
 from wetread.prepare import prepare
 from wetread.prepare.intensity import normalise, stretch
@@ -77,21 +77,21 @@ class Canvas:
 
 
 def _lay(
-    films: Films,
-    row: int,
+    film: NDArray[np.uint8],
+    aspect: float,
     box: tuple[float, float, float, float],
     recipe: Recipe,
     augment: Augment,
     rng: np.random.Generator,
 ) -> Canvas:
-    frame = np.vstack([frame_matrix(box, (float(films.aspect[row]), 1.0), recipe.grid), [0, 0, 1]])
+    frame = np.vstack([frame_matrix(box, (aspect, 1.0), recipe.grid), [0, 0, 1]])
     matrix = (affine_matrix(rng, augment, recipe.grid) @ frame)[:2]
     y0, x0, y1, x1 = box
-    limit_y, limit_x = films.images[row].shape
+    limit_y, limit_x = film.shape
     # Beyond the film lies a border of one grey only if the box asks for it.
     bordered = min(y0, x0, limit_y - y1, limit_x - x1) < 0
     image = cv2.warpAffine(
-        films.images[row].astype(np.float32) / 255,
+        film.astype(np.float32) / 255,
         matrix,
         recipe.grid[::-1],
         flags=cv2.INTER_LINEAR,
@@ -125,9 +125,11 @@ class LungSamples(Dataset[tuple[Tensor, Tensor]]):
         """Return the sample of one (epoch, row)."""
         epoch, row = key
         rng = np.random.default_rng([self.seed, epoch, row])
-        canvas = _lay(self.films, row, self._box(row, rng), self.recipe, self.augment, rng)
+        film, lungs, flatter = belly(self.films.images[row], self.films.masks[row], rng, self.augment)
+        aspect = flatter * float(self.films.aspect[row])
+        canvas = _lay(film, aspect, self._box(film.shape, rng), self.recipe, self.augment, rng)
         mask = cv2.warpAffine(
-            self.films.masks[row].astype(np.float32) / 255,
+            lungs.astype(np.float32) / 255,
             canvas.matrix,
             self.recipe.grid[::-1],
             flags=cv2.INTER_LINEAR,
@@ -137,9 +139,9 @@ class LungSamples(Dataset[tuple[Tensor, Tensor]]):
         image = cutouts(appearance(image, rng, self.augment), rng, self.augment)
         return torch.from_numpy(_finish(image, canvas.content, self.recipe)), torch.from_numpy(target[None])
 
-    def _box(self, row: int, rng: np.random.Generator) -> tuple[float, float, float, float]:
+    def _box(self, shape: tuple[int, ...], rng: np.random.Generator) -> tuple[float, float, float, float]:
         """Return the whole film, a crop of it, or the film inside a border."""
-        height, width = self.films.images[row].shape
+        height, width = shape
         cut = np.zeros(4)
         if rng.random() < self.augment.crop:
             cut = rng.uniform(0, 0.14, 4)
@@ -181,7 +183,8 @@ class PneumoniaSamples(Dataset[tuple[Tensor, Tensor]]):
         """Return the sample of one (epoch, row)."""
         epoch, row = key
         rng = np.random.default_rng([self.seed, epoch, row])
-        canvas = _lay(self.films, row, self._box(row, rng), self.recipe, self.augment, rng)
+        aspect = float(self.films.aspect[row])
+        canvas = _lay(self.films.images[row], aspect, self._box(row, rng), self.recipe, self.augment, rng)
         image = canvas.image
         if rng.random() < self.augment.style:
             image = self._restyle(image, canvas.content, rng)

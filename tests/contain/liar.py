@@ -162,6 +162,13 @@ def held() -> None:
         say(SOCK, Said.FAILED, len(text))
 
 
+def more() -> None:
+    """More slices than were asked for."""
+    say(SOCK, Said.NEXT)
+    take(SOCK)
+    say(SOCK, Said.PART, answer([[["<u2", [9, 4, 4], 0], *IMAGE[1:]]]))
+
+
 def error() -> None:
     """An error whose text names a patient."""
     text = b"KeyError: Canary^Patient"
@@ -183,6 +190,7 @@ WORDS: dict[str, Callable[[], Any]] = {
     "an endless head": lambda: say(SOCK, Said.DONE, 0xFFFFFFFF),
     "no head": lambda: say(SOCK, Said.DONE, 0),
     "a part that nobody asked for": lambda: say(SOCK, Said.PART, answer([IMAGE])),
+    "a part of more slices": more,
 }
 
 

@@ -207,3 +207,20 @@ def test_whoever_looks_and_fails_hurts_nobody(ahead: Ahead, tmp_path: Path, monk
     ahead.take("1.2.3", SLICE, *files[0])
     until(lambda: not ahead._arriving, 60.0)
     assert ahead.studies(files) is None
+
+
+@pytest.mark.parametrize("how", ["a part that nobody asked for", "a part of more slices"])
+def test_a_child_shows_no_more_than_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """Else one that was taken over could keep every model busy for as long as it likes."""
+    monkeypatch.setattr(module, "EVERY_S", 0.0)
+    monkeypatch.setattr(module, "PART", 1)
+    seen: list[Image] = []
+    ends: list[str] = []
+    (tmp_path / "file").write_bytes(bytes(40))
+    with closing(Children(SETTINGS, ends.append, "tests.contain.liar")) as children, Ahead(1) as ahead:
+        ahead.decode_with(partial(decoded, children, SETTINGS), CLASSIC)
+        ahead.look_with(Early(seen.extend, lambda: how == "a part of more slices"))
+        ahead.take("1.2.3", SLICE, how, Stored(tmp_path / "file", "0" * 64, 40))
+        until(lambda: ends or seen, 60.0)
+    assert not seen
+    assert ends == ["LIE"]

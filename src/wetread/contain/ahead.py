@@ -64,6 +64,7 @@ class _Arriving:
     begun: bool = False  # a child takes files
     dropped: bool = False  # nobody wants what is made
     seen: int = 0  # slices that went on
+    asked: bool = False  # for some that did not come yet
     made: Future[tuple[Study, ...]] = field(default_factory=Future)
 
     def take(self, name: str, file: Stored) -> None:
@@ -85,6 +86,7 @@ class _Arriving:
             if self.waiting.empty():
                 yield None
                 if len(self.given) >= self.seen + PART and self._leisurely() and spare():
+                    self.asked = True
                     yield {"part": [self.seen, self.seen + PART]}, b""
                     self.seen += PART
                     yield None  # the child waits until that was taken
@@ -99,6 +101,19 @@ class _Arriving:
             name, file = what
             self.given.append(file)
             yield {"name": name, "digest": file.digest}, os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def see(self, look: Foresee, images: tuple[Image, ...]) -> None:
+        """Let somebody look at a part, if it is what was asked for: a child that was taken over may show anything.
+
+        Raises
+        ------
+        ValueError
+            It is not.
+        """
+        if not self.asked or sum(len(image.pixels) for image in images) > PART:
+            raise ValueError("expected the slices that were asked for")
+        self.asked = False
+        look(images)
 
     def _leisurely(self) -> bool:
         """Whether whoever sends leaves time between slices: one in a hurry needs the cores itself."""
@@ -170,7 +185,7 @@ class Ahead:
 
     def _run(self, study_uid: str, one: _Arriving, decode: Decode, early: Early) -> None:
         try:
-            one.made.set_result(decode(one.files(early.spare), one.given, early.look))
+            one.made.set_result(decode(one.files(early.spare), one.given, partial(one.see, early.look)))
         except Exception as error:  # noqa: BLE001 - the thread's door: the study is decoded anew
             one.made.set_exception(error)
         finally:

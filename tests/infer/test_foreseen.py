@@ -137,3 +137,13 @@ def test_the_oldest_studies_give_way(loaded: infer.Loaded, monkeypatch: pytest.M
     for study in ("1", "2", "3", "4", "3"):
         foreseen.add(study, loaded.identity, tensor, outputs)
     assert [foreseen.take(study).bytes >> 20 for study in ("1", "2", "3", "4")] == [0, 0, 2, 1]
+
+
+def test_what_is_kept_is_what_is_counted(loaded: infer.Loaded) -> None:
+    """Of an answer to several threads at once, no more than the part that was asked for."""
+    known, together = Answers(), np.zeros((16, 1, 2, 2), np.float32)
+    known.add(loaded.identity, np.zeros((1, 1, 2, 2), np.float32), {"mask": together[:1]})
+    (answer,) = known.to(loaded.identity, np.zeros((1, 1, 2, 2), np.float32))
+    assert answer is not None
+    assert answer["mask"].base is None
+    assert known.bytes == answer["mask"].nbytes == 16

@@ -30,9 +30,12 @@ class Answers:
         self.bytes = 0
 
     def add(self, model: ModelIdentity, tensor: Tensor, outputs: Mapping[str, Tensor]) -> None:
-        """Keep what a model answers to images (n, c, y, x): output name -> (n, ...)."""
+        """Keep what a model answers to images (n, c, y, x): output name -> (n, ...).
+
+        Copies are kept: an engine that answered several threads together gave each a view of all of it.
+        """
         for row, digest in enumerate(_digests(tensor)):
-            self._known[model, digest] = {name: values[row] for name, values in outputs.items()}
+            self._known[model, digest] = {name: values[row].copy() for name, values in outputs.items()}
         self.bytes += sum(values.nbytes for values in outputs.values())
 
     def to(self, model: ModelIdentity, tensor: Tensor) -> list[Answer | None]:

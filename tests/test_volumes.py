@@ -25,11 +25,13 @@ from wetread import acquire, pipeline
 from wetread.acquire.series import loose
 from wetread.acquire.studies import read_each
 from wetread.errors import NotRead
+from wetread.infer import foreseen
 from wetread.infer.gate import Gate
 from wetread.infer.host import Rest
 from wetread.infer.model import Series
 from wetread.infer.regions import regions
 from wetread.records import Circumstances, Image, Reading, Result
+from wetread.routes import Route
 from wetread.settings import Settings
 
 SHAPE = (12, 48, 44)
@@ -117,6 +119,43 @@ def test_what_no_model_reads_is_not_looked_at(reader: pipeline.Reader) -> None:
     broken = Faulty(engine, "lost", after=0)
     replace(reader, models=(replace(reader.models[0], engine=broken),)).foresee(ct.images)
     assert broken.calls == 1
+
+
+def test_an_engine_that_failed_is_left_alone_by_early_slices(reader: pipeline.Reader) -> None:
+    reader, engine = counting(reader)
+    (model,) = reader.models
+    (image,) = acquire.decode(slices.blobs(slices.series(ball())), reader.settings)[0].images
+    rest = Rest()
+    rest.begin("ENGINE-FAILED")
+    replace(reader, models=(replace(model, rest=rest),)).foresee([image])
+    assert not engine.calls
+    reader.foresee([image])
+    assert engine.calls
+
+
+def test_models_that_a_rule_forbids_are_not_asked_early(reader: pipeline.Reader) -> None:
+    reader, engine = counting(reader)
+    (image,) = acquire.decode(slices.blobs(slices.series(ball())), reader.settings)[0].images
+    for rule in (Route(modality=("CT",), models=()), Route(modality=("CT",), models_not=("ct-heart",))):
+        replace(reader, settings=replace(reader.settings, routes=(rule,))).foresee([image])
+    assert not engine.calls
+    rules = (Route(modality=("MR",), models=()), Route(calling_ae=("ED",), models=()))
+    replace(reader, settings=replace(reader.settings, routes=rules)).foresee([image])
+    assert engine.calls
+
+
+def test_nothing_is_asked_early_of_which_the_answer_would_be_lost(
+    reader: pipeline.Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreseen, "MOST_BYTES", 1)
+    reader, engine = counting(replace(reader, foreseen=foreseen.Foreseen()))
+    (image,) = acquire.decode(slices.blobs(slices.series(ball())), reader.settings)[0].images
+    reader.foresee([image])
+    asked = engine.calls
+    reader.foresee([image])
+    assert engine.calls == asked > 0
+    reader.foresee([replace(image, study_uid="1.2.3")])
+    assert engine.calls == 2 * asked
 
 
 def test_a_longer_series_gets_documents_of_its_own(reader: pipeline.Reader) -> None:

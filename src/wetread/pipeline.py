@@ -149,10 +149,13 @@ class Reader:
 
         A reading that asks a model exactly the same does not ask again.  Whatever goes wrong, it will meet itself.
         """
+        site = Circumstances(routes=self.settings.routes)  # who sent them, and so what rules say of that, shows later
         for image in images:
             with suppress(NotRead, EngineError):
-                for item in self._asked(image, False, UNROUTED):
-                    if item.foresees and not self.turns.hurried:
+                for item in self._asked(image, False, _decided(image, site)):
+                    if item.foresees and not (
+                        item.rest.on or self.foreseen.full(image.study_uid) or self.turns.hurried
+                    ):
                         prepared = _prepared(item, image, None)
                         outputs = item.foresee(prepared)
                         self.foreseen.add(image.study_uid, item.identity, prepared.tensor, outputs)

@@ -28,6 +28,7 @@ class Answers:
     def __init__(self) -> None:
         self._known: dict[tuple[ModelIdentity, bytes], Answer] = {}
         self.bytes = 0
+        self.full = False  # there was no room for all
 
     def add(self, model: ModelIdentity, tensor: Tensor, outputs: Mapping[str, Tensor]) -> None:
         """Keep what a model answers to images (n, c, y, x): output name -> (n, ...).
@@ -66,6 +67,13 @@ class Foreseen:
             self._studies[study_uid] = answers
             if answers.bytes + more <= MOST_BYTES:
                 answers.add(model, tensor, outputs)
+            else:
+                answers.full = True
+
+    def full(self, study_uid: str) -> bool:
+        """Whether answers for a study were lost already, as there is no room for more of them."""
+        with self._lock:
+            return self._studies.get(study_uid, NONE).full
 
     def _bytes(self) -> int:
         return sum(answers.bytes for answers in self._studies.values())

@@ -128,6 +128,21 @@ def test_a_study_that_kills_its_child_is_decoded_anew(tmp_path: Path) -> None:
     assert ends == ["SIGNAL", "SIGNAL"]
 
 
+def test_a_study_that_killed_a_child_gets_no_other_while_it_arrives(tmp_path: Path) -> None:
+    """Else each of its files might end one, as fast as they start."""
+    ends: list[str] = []
+    blobs = [(str(number), decoder.order("SIGSEGV", number)) for number in range(1, 4)]
+    files = [(name, file) for name, file in decoder.stored(blobs, tmp_path) if isinstance(file, Stored)]
+    with closing(Children(SETTINGS, ends.append, "tests.contain.victim")) as children, Ahead(1) as ahead:
+        ahead.decode_with(partial(decoded, children, SETTINGS), CLASSIC)
+        for name, file in files:
+            ahead.take("1.2.3", SLICE, name, file)
+            until(lambda: not ahead._arriving, 60.0)
+        assert ends == ["SIGNAL"]
+        assert ahead.studies(files) is None
+        arrive(ahead, series(tmp_path), "1.2.4")  # others do
+
+
 def test_a_file_that_is_gone_and_a_study_that_nobody_asks_for(
     ahead: Ahead, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ from functools import partial
 from queue import SimpleQueue
 
 from wetread.contain.process import POSSIBLE, Files
-from wetread.errors import WetreadError
+from wetread.errors import DecoderDied, WetreadError
 from wetread.records import Image, Stored, Study
 
 log = logging.getLogger("wetread.contain")
@@ -29,6 +29,8 @@ log = logging.getLogger("wetread.contain")
 IDLE_S = 60.0
 #: Larger studies are decoded when they are complete.
 MOST_FILES = 8192
+#: So many studies are remembered that killed a child: no other begins with them.
+MOST_DEADLY = 64
 #: Slices that go on at a time, where they come no faster than one in so long, s.
 PART, EVERY_S = 8, 0.01
 
@@ -143,6 +145,7 @@ class Ahead:
         self._threads = ThreadPoolExecutor(max(1, self._most), "wetread-ahead")
         self._lock = threading.Lock()  # of what follows
         self._arriving: dict[str, _Arriving] = {}
+        self._deadly: deque[str] = deque(maxlen=MOST_DEADLY)
         self._decode: Decode | None = None
         self._classes: Collection[str] = ()
         self._early = _NOBODY
@@ -179,6 +182,8 @@ class Ahead:
             if study_uid not in self._arriving:
                 if len(self._arriving) >= self._most or sop_class_uid not in self._classes:
                     return
+                if study_uid in self._deadly:
+                    return
                 self._arriving[study_uid] = _Arriving()
                 self._threads.submit(self._run, study_uid, self._arriving[study_uid], self._decode, self._early)
             self._arriving[study_uid].take(name, file)
@@ -188,6 +193,9 @@ class Ahead:
             one.made.set_result(decode(one.files(early.spare), one.given, partial(one.see, early.look)))
         except Exception as error:  # noqa: BLE001 - the thread's door: the study is decoded anew
             one.made.set_exception(error)
+            if isinstance(error, DecoderDied):
+                with self._lock:
+                    self._deadly.append(study_uid)
         finally:
             with self._lock:
                 if self._arriving.get(study_uid) is one:

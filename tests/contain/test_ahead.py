@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -209,6 +210,29 @@ def test_nothing_is_looked_at_while_a_sender_is_in_a_hurry(
     files = series(tmp_path)
     assert not looked_at(ahead, files, 0.001, monkeypatch)
     assert ahead.studies(files) is not None
+
+
+def test_it_ends_though_slices_are_looked_at_for_ever(
+    children: Children, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, begun, end = series(tmp_path), threading.Event(), threading.Event()
+    monkeypatch.setattr(module, "EVERY_S", 0.0)
+    monkeypatch.setattr(module, "PART", 1)
+    monkeypatch.setattr(module, "END_S", 0.05, raising=False)
+
+    def look(images: tuple[Image, ...]) -> None:
+        begun.set()
+        end.wait(5.0)
+
+    with Ahead(1) as ahead:
+        ahead.decode_with(partial(decoded, children, SETTINGS), CLASSIC)
+        ahead.look_with(Early(look, lambda: True))
+        ahead.take("1.2.3", SLICE, *files[0])
+        assert begun.wait(60.0)
+        started = time.monotonic()
+    assert time.monotonic() - started < 3.0
+    end.set()
+    until(lambda: not ahead._arriving)
 
 
 def test_whoever_looks_and_fails_hurts_nobody(ahead: Ahead, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from queue import SimpleQueue
@@ -27,6 +27,8 @@ log = logging.getLogger("wetread.contain")
 
 #: A study of which nothing came for so long, and that nobody asked for, gives its place to another, s.
 IDLE_S = 60.0
+#: So long the end waits for slices that are being looked at, s.
+END_S = 5.0
 #: Larger studies are decoded when they are complete.
 MOST_FILES = 8192
 #: So many studies are remembered that killed a child: no other begins with them.
@@ -142,8 +144,8 @@ class Ahead:
 
     def __init__(self, studies: int) -> None:
         self._most = studies if POSSIBLE else 0
-        self._threads = ThreadPoolExecutor(max(1, self._most), "wetread-ahead")
         self._lock = threading.Lock()  # of what follows
+        self._threads: set[threading.Thread] = set()
         self._arriving: dict[str, _Arriving] = {}
         self._deadly: deque[str] = deque(maxlen=MOST_DEADLY)
         self._decode: Decode | None = None
@@ -167,12 +169,15 @@ class Ahead:
             self._early = early
 
     def close(self) -> None:
-        """Drop whatever arrives; nothing is taken any more."""
+        """Drop whatever arrives; nothing is taken any more.  A look that takes longer than `END_S` is cut off."""
         with self._lock:
             self._decode = None
             for one in self._arriving.values():
                 one.drop()
-        self._threads.shutdown()
+            left = tuple(self._threads)
+        end = time.monotonic() + END_S
+        for thread in left:
+            thread.join(max(0.0, end - time.monotonic()))
 
     def take(self, study_uid: str, sop_class_uid: str, name: str, file: Stored) -> None:
         """An object of a study is here, and more may come; returns at once."""
@@ -184,8 +189,12 @@ class Ahead:
                     return
                 if study_uid in self._deadly:
                     return
-                self._arriving[study_uid] = _Arriving()
-                self._threads.submit(self._run, study_uid, self._arriving[study_uid], self._decode, self._early)
+                one = _Arriving()
+                given = study_uid, one, self._decode, self._early
+                thread = threading.Thread(target=self._run, args=given, name="wetread-ahead", daemon=True)
+                thread.start()
+                self._threads.add(thread)
+                self._arriving[study_uid] = one
             self._arriving[study_uid].take(name, file)
 
     def _run(self, study_uid: str, one: _Arriving, decode: Decode, early: Early) -> None:
@@ -198,6 +207,7 @@ class Ahead:
                     self._deadly.append(study_uid)
         finally:
             with self._lock:
+                self._threads.discard(threading.current_thread())
                 if self._arriving.get(study_uid) is one:
                     del self._arriving[study_uid]
 

@@ -14,9 +14,10 @@ import torch
 from tests.lab.series import drawn_cases
 from tests.lab.test_own import RECIPE
 from wetread.errors import BadInput
-from wetread.lab import zoo
+from wetread.lab import commands, zoo
 from wetread.lab.cases import fold_of, used_folds
 from wetread.lab.courses import rows_digest, series_course
+from wetread.lab.fits import check_network
 from wetread.lab.gridded import lay_cases
 from wetread.lab.losses import mask_loss
 from wetread.lab.plan import load_plan, recipe_of
@@ -181,3 +182,51 @@ def test_weights_depend_on_whom_they_were_learnt_from() -> None:
     others = {of(FOLDED["folds"], 1), of(FOLDED["folds"] | {"seed": 1}, 0), of(FOLDED["folds"], 0, changed)}
     assert len(others | {told}) == 4
     assert rows_digest(gridded, np.arange(3)) != rows_digest(gridded, np.arange(1, 4))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"recipe": {"grid": [30, 30]}},
+            r"images of 1 x 30 x 30 \(channels, then \[recipe\] grid\), got one that",
+        ),
+        (
+            {"recipe": {"grid": [32, 32], "channels": 3}},
+            "images of 3 x 32 x 32 .* got one that fails",
+        ),
+        ({"recipe": {"grid": [8, 32, 32], "spacing_mm": [1, 1, 1]}}, "images of 1 x 8 x 32 x 32 .* got one"),
+        ({"model": {"architecture": "unet3d"}}, "images of 1 x 32 x 32 .* got one that fails on them: expected 5D"),
+        ({"task": "classification"}, "expected for a classification .* logits of 1, map, got outputs of 1 x 32 x 32"),
+        (
+            {"model": {"architecture": "hybrid-transformer"}},
+            "for a segmentation .* logits of 1 x 32 x 32, got outputs of 1 x 32 x 32, 1, 1 x 2 x 2; .* classify",
+        ),
+        (
+            {"augment": {"window": [48, 32]}},
+            r"\[augment\] window: expected sizes .*\(32, 32\), got \(48, 32\)",
+        ),
+        (
+            {"augment": {"window": [20, 20]}},
+            r"images of 1 x 20 x 20 \(.* \[augment\] window\), got one",
+        ),
+        ({"augment": {"window": ["a", "b"]}}, r"\[augment\] window: expected sizes"),
+    ],
+)
+def test_a_network_that_does_not_fit_its_recipe(changes: dict[str, Any], said: str) -> None:
+    """It ended in torch's words at the first step of the training, or after it, at the export."""
+    table: dict[str, Any] = {
+        "task": "segmentation",
+        "model": {"architecture": "unet", "widths": [8, 8, 8, 8]},
+        "recipe": {"grid": [32, 32]},
+    }
+    check_network(table)
+    with pytest.raises(BadInput, match=f"^recipe, .*{said}"):
+        check_network(table | changes)
+
+
+def test_a_network_is_asked_before_the_audit(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(TABLE.replace("grid = [32, 32]", "grid = [30, 30]"))
+    with pytest.raises(BadInput, match="expected a network for images of 1 x 30 x 30"):
+        commands.ask(str(path), tmp_path, tmp_path / "run")

@@ -23,6 +23,7 @@ from wetread.lab.crossed import train_folds
 from wetread.lab.evaluate import Figures, evaluate_lungs, evaluate_pneumonia
 from wetread.lab.evaluate_series import evaluate_series
 from wetread.lab.evidence import write_evidence
+from wetread.lab.fits import check_network
 from wetread.lab.gate import judge_builds, kept_gate, make_gate
 from wetread.lab.intake.prove import prove
 from wetread.lab.plan import digest_of, load_plan
@@ -61,8 +62,9 @@ def ask(recipe: str | Path, data: Path, out: Path, accepted: str = "", fold: int
 
 
 def _planned(recipe: str | Path, fold: int | None) -> dict[str, Any]:
-    """Return the table of a recipe of which a fold may be asked."""
+    """Return the table of a recipe whose network fits it, and of which a fold may be asked."""
     table = load_plan(recipe)
+    check_network(table)
     if fold is not None and "folds" not in table:
         raise BadInput(f"fold: expected none, as {recipe} has no table [folds]; got {fold}")
     return table
@@ -106,8 +108,8 @@ def train(
     Raises
     ------
     BadInput
-        The recipe, its fold or the data is not there, the split fails its audit, or a classifier comes before cxr-lungs
-        has shipped.
+        The recipe, its fold or the data is not there, its network does not fit, the split fails its audit, or a
+        classifier comes before cxr-lungs has shipped.
     """
     table = _planned(recipe, fold)
     cleared(table, data, out, accepted)

@@ -327,3 +327,13 @@ def test_a_mask_between_two_labels_is_refused(tmp_path: Path, labels: int) -> No
         own(*files, {"grid": [32, 32]}, labels=labels)
     as_nifti(files[1], mask * np.float32(0.9999), slices.AXIAL)  # as a file scales its numbers
     np.testing.assert_array_equal(own(*files, {"grid": [32, 32]}, labels=labels).masks[0], mask)
+
+
+def test_a_volume_that_does_not_say_how_it_lies_is_refused(tmp_path: Path) -> None:
+    volume = nibabel.Nifti1Image(np.zeros((16, 16, 3), np.int16), None)  # type: ignore[no-untyped-call]
+    nibabel.save(volume, tmp_path / "a.nii")
+    with pytest.raises(BadInput, match=r"mine row 1: expected a NIfTI header .* got neither qform nor sform"):
+        own(tmp_path / "a.nii", None, {"grid": [32, 32]})
+    volume.set_qform(np.diag([1.5, 1.5, 4.0, 1.0]), 1)  # type: ignore[no-untyped-call]
+    nibabel.save(volume, tmp_path / "a.nii")
+    assert own(tmp_path / "a.nii", None, {"grid": [32, 32]}).spacing_of(0) == (4.0, 1.5, 1.5)

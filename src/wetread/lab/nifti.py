@@ -96,7 +96,7 @@ def read_voxels(
     Raises
     ------
     BadInput
-        The file is damaged or no NIfTI, has other axes, is too large, or a voxel is no number.
+        The file is damaged or no NIfTI, has other axes, is too large, says not how it lies, or a voxel is no number.
     """
     try:
         image = nibabel.load(path)
@@ -108,6 +108,11 @@ def read_voxels(
             )
         if (kind := image.get_data_dtype()).kind not in "iuf":  # type: ignore[attr-defined]
             raise BadInput(f"{place}: expected one real number a voxel, got {kind}; write its size or a grey value")
+        if not any(image.header[code] for code in ("qform_code", "sform_code")):  # type: ignore[attr-defined]
+            raise BadInput(
+                f"{place}: expected a NIfTI header that says how the voxels lie in the patient, got neither qform nor "
+                "sform; write it anew with the affine of its source: nibabel.Nifti1Image(voxels, affine)"
+            )
         image = nibabel.as_closest_canonical(image)  # type: ignore[no-untyped-call]
         voxels = np.asarray(image.dataobj, dtype)
     except ImageFileError as error:

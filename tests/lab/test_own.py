@@ -337,3 +337,14 @@ def test_a_volume_that_does_not_say_how_it_lies_is_refused(tmp_path: Path) -> No
     volume.set_qform(np.diag([1.5, 1.5, 4.0, 1.0]), 1)  # type: ignore[no-untyped-call]
     nibabel.save(volume, tmp_path / "a.nii")
     assert own(tmp_path / "a.nii", None, {"grid": [32, 32]}).spacing_of(0) == (4.0, 1.5, 1.5)
+
+
+def test_a_picture_of_several_pages_is_refused(tmp_path: Path) -> None:
+    pages = [np.full((32, 32), value, np.uint8) for value in (10, 200)]
+    cv2.imwritemulti(str(tmp_path / "a.tiff"), pages)
+    with pytest.raises(BadInput, match=r"^mine row 1: expected a picture of one page, got several"):
+        own(tmp_path / "a.tiff", None, {"grid": [32, 32]})
+    with pytest.raises(BadInput, match=r"^mine row 1: expected a picture of one page, got several"):
+        look([Row("mine row 1", tmp_path / "a.tiff", None, "p", "")])
+    cv2.imwritemulti(str(tmp_path / "a.tiff"), pages[:1])
+    assert own(tmp_path / "a.tiff", None, {"grid": [32, 32]}).images[0].shape == (1, 32, 32)

@@ -22,11 +22,23 @@ def pixels_of(path: Path, how: int = cv2.IMREAD_UNCHANGED) -> NDArray[Any] | Non
 
     `cv2.imread` ends the process over a name that is not UTF-8.
     """
-    data = np.frombuffer(path.read_bytes() if path.is_file() else b"", np.uint8)
+    data = _bytes_of(path)
     try:
         return cv2.imdecode(data, how) if data.size else None
     except cv2.error:
         return None
+
+
+def _bytes_of(path: Path) -> NDArray[np.uint8]:
+    return np.frombuffer(path.read_bytes() if path.is_file() else b"", np.uint8)
+
+
+def _goes_on(data: NDArray[np.uint8]) -> bool:
+    """Return whether there is a second page, as in a TIFF of several; one that is too large is one too."""
+    try:
+        return cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED, range=(1, 2))[0]
+    except cv2.error:
+        return True
 
 
 def read_picture(path: Path, place: str) -> NDArray[Any]:
@@ -40,12 +52,17 @@ def read_picture(path: Path, place: str) -> NDArray[Any]:
     Raises
     ------
     BadInput
-        The file holds no picture, or as `finite`.
+        The file holds no picture, or several, or as `finite`.
     """
     image = pixels_of(path)
     if image is None:
         size = path.stat().st_size if path.is_file() else 0  # a link may lead nowhere
         raise BadInput(f"{place}: expected an image, got {size} bytes that are none")
+    if _goes_on(_bytes_of(path)):
+        raise BadInput(
+            f"{place}: expected a picture of one page, got several, of which only the first would be seen; write each "
+            "as a picture of its own, or a stack of slices as NIfTI"
+        )
     return finite(np.asarray(image if image.ndim == 2 else image[..., :3].mean(-1)), place)
 
 

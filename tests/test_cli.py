@@ -375,15 +375,23 @@ def test_models_and_tune(run: Run) -> None:
     assert "not measured" not in run("models")[1]
 
 
-def test_models_cuts_no_name_at_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_cuts_no_name_and_breaks_no_head_at_80_columns(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     out = CliRunner().invoke(cli.commands, ["models"]).output
-    assert "first" in out  # choice: nothing was proven
-    assert "chosen" not in out
+    assert "chosen" not in out  # nothing was proven
     assert "…" not in out
-    for model in infer.find(Settings().models_dir):
-        cells = [[cell.strip() for cell in line.split("│")] for line in out.splitlines() if model.id in line]
-        assert [row[4] for row in cells] == [build.name for build in model.builds]
+    before, *tables = out.split("┏")
+    titles = [before, *tables]
+    assert len(tables) == len(infer.find(Settings().models_dir))
+    heads = ["build", "certified", "fastest here, ms", "first choice"]
+    for model, title, table in zip(infer.find(Settings().models_dir), titles, tables, strict=False):
+        assert f"{model.id} {model.version} reads {'/'.join(model.modality)} " in title
+        rows = [[cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in table.splitlines()]
+        assert rows[1] == heads
+        assert [row[0] for row in rows[3:] if row] == [build.name for build in model.builds]
+    assert (
+        CliRunner().invoke(cli.commands, ["--models", str(tmp_path), "models"]).output == f"No models in {tmp_path}.\n"
+    )
 
 
 def test_tune_cuts_nothing_at_80_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

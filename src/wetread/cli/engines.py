@@ -14,7 +14,7 @@ from wetread.settings import Settings
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from wetread.infer import Profile, Trial
+    from wetread.infer import Model, Profile, Trial
 
 #: How long a shape may be measured.
 MOST_SECONDS = 3600
@@ -25,9 +25,6 @@ MOST_SECONDS = 3600
 @click.pass_context
 def models(context: click.Context, as_json: bool) -> None:
     """List the models: what each reads, its builds, and which of them hold a certificate."""
-    from rich.markup import escape
-    from rich.table import Column, Table
-
     from wetread import infer
 
     settings = settings_of(context)
@@ -36,24 +33,36 @@ def models(context: click.Context, as_json: bool) -> None:
         emit([dataclasses.asdict(model) for model in found])
         return
     profile = infer.read_profile(settings.profile_path)
-    # Names are never cut or broken, all else may be broken: people copy them into the settings.
-    heads = ("model", "version", "reads", "build", "certified", "fastest here, ms", "first choice")
-    table = Table(*(Column(head, no_wrap=head in ("model", "build"), overflow="fold") for head in heads))
     for model in found:
-        certified = any(build.certified for build in model.builds)
-        choice = infer.chosen_by(settings, model, profile) if certified else None
-        for build in model.builds:
-            times = [row.median_ms for row in profile.rows if row.device_uid == build.device_uid]
-            table.add_row(
-                escape(model.id),
-                escape(model.version),
-                escape(f"{'/'.join(model.modality)} {'/'.join(model.body_part[:1])}, {model.task}"),
-                escape(build.name),
-                "yes" if build.certified else "no: does not load",
-                f"{min(times):.1f}" if times else "not measured",
-                choice.engine if choice and choice.build == build.name else "",
-            )
-    console().print(table)
+        console().print(models_table(model, profile, settings))
+    if not found:
+        click.echo(f"No models in {settings.models_dir}.")
+
+
+def models_table(model: Model, profile: Profile, settings: Settings) -> Table:
+    """What a model reads, and its builds; narrow enough for 80 columns."""
+    from rich.markup import escape
+    from rich.table import Column, Table
+
+    from wetread import infer
+
+    reads = f"reads {'/'.join(model.modality)} {'/'.join(model.body_part[:1])}, {model.task}"
+    # A build's name is never cut or broken, all else may be broken: people copy it into the settings.
+    heads = ("build", "certified", "fastest here, ms", "first choice")
+    columns = (Column(head, no_wrap=head == "build", overflow="fold") for head in heads)
+    title = escape(f"{model.id} {model.version} {reads}")
+    table = Table(*columns, title=title, title_justify="left", title_style="bold")
+    certified = any(build.certified for build in model.builds)
+    choice = infer.chosen_by(settings, model, profile) if certified else None
+    for build in model.builds:
+        times = [row.median_ms for row in profile.rows if row.device_uid == build.device_uid]
+        table.add_row(
+            escape(build.name),
+            "yes" if build.certified else "no: does not load",
+            f"{min(times):.1f}" if times else "not measured",
+            choice.engine if choice and choice.build == build.name else "",
+        )
+    return table
 
 
 def seconds_of(_context: click.Context, _parameter: click.Parameter, seconds: float) -> float:

@@ -108,7 +108,7 @@ def read_voxels(
             )
         if (kind := image.get_data_dtype()).kind not in "iuf":  # type: ignore[attr-defined]
             raise BadInput(f"{place}: expected one real number a voxel, got {kind}; write its size or a grey value")
-        if not any(image.header[code] for code in ("qform_code", "sform_code")):  # type: ignore[attr-defined]
+        if not any(image.header[code] for code in ("qform_code", "sform_code")):  # type: ignore[index]
             raise BadInput(
                 f"{place}: expected a NIfTI header that says how the voxels lie in the patient, got neither qform nor "
                 "sform; write it anew with the affine of its source: nibabel.Nifti1Image(voxels, affine)"

@@ -62,10 +62,12 @@ def test_a_document_that_was_given_up_goes_again(store: Store, desk: Desk) -> No
     assert (row["procedure_step"], row["queued"], row["dead"]) == ("CANCELED", 0, 1)
     shown = desk.show(row["job"])
     assert {one["state"] for one in shown["deliveries"]} == {"SENT", "DEAD"}
-    assert "0xC000" in {one["status"] for one in shown["deliveries"]}
+    assert {one["status"] for one in shown["deliveries"]} == {"0x0000", "0xC000"}
     assert "delivery-failed" in shown["events"]
     pacs.status = lambda instance: 0
     assert desk.retry(row["job"]) is State.READ
+    (waits,) = [one for one in desk.show(row["job"])["deliveries"] if one["state"] == "QUEUED"]
+    assert waits["status"] == ""  # nobody has answered
     deliver(store, pacs, clock)
     assert [one["state"] for one in desk.jobs()] == ["DELIVERED"]
     assert sorted(pacs.stored) == sorted(fake.document_uids("1.1.1"))

@@ -319,7 +319,8 @@ class Desk:
 def _way(row: Any) -> Row:
     """How something fares on its way to a destination."""
     told = {key: getattr(row, key) for key in ("destination", "state", "tries", "reason")}
-    return told | {"status": f"0x{row.status:04X}"}
+    answered = row.status or row.state == Delivery.SENT  # 0 is success, and stands where nobody has answered
+    return told | {"status": f"0x{row.status:04X}" if answered else ""}
 
 
 def _followed() -> ColumnElement[bool]:

@@ -216,6 +216,21 @@ def test_what_steers_a_terminal_is_text(run: Run, tmp_path: Path, capsys: pytest
     assert not set("\x1b\x9b\x07\r") & set(out)
 
 
+@pytest.mark.parametrize("words", [("check",), ("send", "A@127.0.0.1:1"), ("deidentify", "--out", "copies")])
+@pytest.mark.parametrize("film", [True, False])
+def test_what_steers_a_terminal_is_text_in_lines_too(
+    run: Run, tmp_path: Path, words: tuple[str, ...], film: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "mine" / "\x1b[2Jnote.dcm"
+    path.parent.mkdir()
+    path.write_bytes(real_film().read_bytes() if film and words[0] == "check" else b"none")
+    shutil.copy(real_film(), path.parent / "film.dcm")
+    said = run(*words, path if words[0] == "check" or not film else path.parent)[1:]
+    assert r"\x1b[2Jnote.dcm" in "".join(said)
+    assert "\x1b" not in "".join(said)
+
+
 def test_a_file_name_need_not_be_utf_8(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "odd"
     folder.mkdir()

@@ -13,7 +13,7 @@ import sys
 import click
 
 from wetread.cli import copies, engines, jobs, lab, node, own, peers, read, route  # noqa: F401  # each adds its verbs
-from wetread.cli.base import BAD_INPUT, FAILED, NOT_READ, USAGE, commands
+from wetread.cli.base import BAD_INPUT, FAILED, NOT_READ, USAGE, commands, visible
 from wetread.errors import BadInput, NotRead, SettingsError, WetreadError
 
 __all__ = ["commands", "exit_code", "main"]
@@ -38,7 +38,7 @@ def main() -> None:
     except click.exceptions.Abort:
         sys.exit(130)
     except WetreadError as error:
-        click.echo(f"wetread: {error}", err=True)
+        click.echo(visible(f"wetread: {error}"), err=True)
         sys.exit(exit_code(error))
     except OSError as error:
         if error.filename is None and error.errno not in FULL:  # not about a file that a person named: ours to mend
@@ -46,7 +46,7 @@ def main() -> None:
         if error.filename is None:
             sys.stdout = io.StringIO()  # what could not be printed would be tried again at the end, and fail again
         where = "" if error.filename is None else f"{error.filename}: "
-        click.echo(f"wetread: {where}{error.strerror}", err=True)
+        click.echo(visible(f"wetread: {where}{error.strerror}"), err=True)
         sys.exit(FAILED)
 
 

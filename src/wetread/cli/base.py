@@ -66,11 +66,16 @@ def console(to_error: bool = False) -> Console:
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f]")
 
 
+def visible(text: str) -> str:
+    """Return a line in which others may have written: no control characters in it do anything to the terminal."""
+    return _CONTROL.sub(lambda found: rf"\x{ord(found[0]):02x}", text)
+
+
 def plain(text: str) -> str:
     """Return a text of others for a table: neither markup nor control characters in it do anything to the terminal."""
     from rich.markup import escape
 
-    return escape(_CONTROL.sub(lambda found: rf"\x{ord(found[0]):02x}", text))
+    return escape(visible(text))
 
 
 #: What stands in a text for bytes of a file's name that are no UTF-8, and cannot be encoded.
@@ -88,7 +93,7 @@ def say(as_json: bool, what: str, outcome: Any) -> None:
     if as_json or not isinstance(outcome, Path):
         emit(outcome)
     else:
-        click.echo(f"{what}: {outcome}")
+        click.echo(visible(f"{what}: {outcome}"))
 
 
 @contextmanager
@@ -131,7 +136,7 @@ def dicom_of(paths: Sequence[Path]) -> list[Path]:
         if file in paths or _begins_as_dicom(file):
             found.append(file)
         else:
-            click.echo(f"{file}: passed over: no DICOM file", err=True)
+            click.echo(visible(f"{file}: passed over: no DICOM file"), err=True)
     if not found:
         raise BadInput(f"{paths[0]}: expected DICOM files, found none")
     return found

@@ -19,6 +19,7 @@ from wetread.cli.base import (
     files_of,
     json_option,
     settings_of,
+    visible,
     write_whole,
 )
 from wetread.errors import BadInput
@@ -125,6 +126,6 @@ def told_rewritten(context: click.Context, rows: list[dict[str, str]], as_json: 
         emit(rows)
     else:
         for row in refused:
-            click.echo(f"{row['file']}: {row['refused']}", err=True)
+            click.echo(visible(f"{row['file']}: {row['refused']}"), err=True)
         click.echo(f"{len(rows) - len(refused)} written, {len(refused)} refused")
     context.exit(BAD_INPUT if refused else OK)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from wetread.cli.base import JOB, MOST, commands, desk_of, emit, json_option, say
+from wetread.cli.base import JOB, MOST, commands, desk_of, emit, json_option, say, visible
 
 
 @commands.group("jobs")
@@ -49,11 +49,11 @@ def show_job(context: click.Context, job: int, as_json: bool) -> None:
         return
     for key, value in found.items():
         if key != "deliveries":
-            click.echo(f"{key:15} {', '.join(value) if isinstance(value, list) else value}")
+            click.echo(visible(f"{key:15} {', '.join(value) if isinstance(value, list) else value}"))
     for row in found["deliveries"]:
         name = row["name"] if row["kind"] == "IMAGE" else row["kind"]
-        told = f"{row['tries']} rejections {row['status']} {row['reason']}".rstrip()
-        click.echo(f"  {row['state']:9} {name:5} to {row['destination']}, {told}")
+        told = " ".join(filter(None, (f"{row['tries']} rejections", row["status"], row["reason"])))
+        click.echo(visible(f"  {row['state']:9} {name:5} to {row['destination']}, {told}"))
 
 
 @job_verbs.command("retry")
@@ -92,7 +92,7 @@ def list_withheld(context: click.Context, as_json: bool) -> None:
         emit(rows)
     for row in () if as_json else rows:
         said = f"{row['documents']} documents of study {row['study_uid']}, order {row['placer']} {row['accession']}"
-        click.echo(f"{row['job']:>6} {row['reason']}  {said}, {row['age_s']:.0f} s ago")
+        click.echo(visible(f"{row['job']:>6} {row['reason']}  {said}, {row['age_s']:.0f} s ago"))
 
 
 @withheld_verbs.command("release")

@@ -23,6 +23,7 @@ from wetread.cli.base import (
     json_option,
     plain,
     settings_of,
+    visible,
 )
 from wetread.errors import BadInput, SettingsError
 from wetread.settings import Destination, Settings, parse_destination
@@ -95,7 +96,7 @@ def send(context: click.Context, destination: str, paths: tuple[Path, ...], as_j
         emit(rows)
     else:
         for row in rows:
-            click.echo(f"{row['status']}  {row['file']}")
+            click.echo(visible(f"{row['status']}  {row['file']}"))
     context.exit(OK if len(items) == len(files) and all(status in STORED for status in statuses) else FAILED)
 
 
@@ -118,7 +119,7 @@ def proven(place: Destination, files: Sequence[Path], named: Sequence[Path]) -> 
         except BadInput as error:
             if file in named or (file == files[-1] and not items):
                 raise BadInput(f"{file}: {error}") from error
-            click.echo(f"{file}: not sent: {error}", err=True)
+            click.echo(visible(f"{file}: not sent: {error}"), err=True)
     return items
 
 

@@ -24,6 +24,7 @@ from wetread.cli.base import (
     json_option,
     plain,
     settings_of,
+    visible,
     write_whole,
 )
 from wetread.errors import BadInput
@@ -129,7 +130,7 @@ def show_reading(reading: Reading, places: list[Path]) -> None:
     table.add_row("Time", "  ".join(f"{timing.stage} {timing.ms:.1f} ms" for timing in reading.timings))
     screen.print(table)
     for place in places:
-        click.echo(f"  {place}")
+        click.echo(visible(f"  {place}"))
 
 
 @commands.command()
@@ -168,9 +169,9 @@ def check(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> Non
     else:
         for path, problems in found.items():
             count = {0: "no problem", 1: "1 problem"}.get(len(problems), f"{len(problems)} problems")
-            click.echo(f"{path}: {count}")
+            click.echo(visible(f"{path}: {count}"))
             for problem in problems:
-                click.echo(f"  {problem['sentence']} [{problem['clause']}]")
+                click.echo(visible(f"  {problem['sentence']} [{problem['clause']}]"))
     context.exit(OK if not any(found.values()) else FAILED)
 
 

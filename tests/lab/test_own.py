@@ -18,6 +18,7 @@ from wetread.errors import BadInput
 from wetread.lab import commands
 from wetread.lab.audit.adapters import Row
 from wetread.lab.audit.looks import look
+from wetread.lab.builds import judged_builds, note_source
 from wetread.lab.cases import Cases
 from wetread.lab.crossed import tensors
 from wetread.lab.gridded import lay_cases
@@ -348,3 +349,25 @@ def test_a_picture_of_several_pages_is_refused(tmp_path: Path) -> None:
         look([Row("mine row 1", tmp_path / "a.tiff", None, "p", "")])
     cv2.imwritemulti(str(tmp_path / "a.tiff"), pages[:1])
     assert own(tmp_path / "a.tiff", None, {"grid": [32, 32]}).images[0].shape == (1, 32, 32)
+
+
+def test_builds_of_other_weights_are_not_certified(tmp_path: Path, recipe: Path) -> None:
+    """Those that were trained before, by folds dealt otherwise, learnt from the patients that they were judged on."""
+    table, builds = load_plan(recipe), tmp_path / "mr-mine" / "builds"
+    weights = [tmp_path / "mr-mine" / "fold0" / name for name in ("weights.pt", "weights-pruned.pt")]
+    made = [builds / f"{name}.onnx" for name in ("fp32", "int8", "pruned-fp32", "pruned-int8")]
+    for file in (*weights, *made):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{file} at first")
+    assert list(judged_builds(table, tmp_path)) == ["fp32", "bf16", "int8", "pruned-fp32", "pruned-bf16", "pruned-int8"]
+    chain = [(weights[1], weights[0]), (made[0], weights[0]), (made[2], weights[1]), (made[1], made[0])]
+    for file, source in (*chain, (made[3], made[2])):
+        note_source(file, source)
+    assert judged_builds(table, tmp_path)["int8"] == made[1]
+    for verb, (file, source) in zip(("prune", "export", "export", "quantize"), chain, strict=True):
+        source.write_text("anew")
+        with pytest.raises(
+            BadInput, match=rf"expected what was made of the {source.name} .* `wetread lab {verb}` again"
+        ):
+            judged_builds(table, tmp_path)
+        note_source(file, source)

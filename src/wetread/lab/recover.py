@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from wetread.errors import BadInput
 from wetread.infer import Model, read
 from wetread.lab import zoo
-from wetread.lab.builds import FLOAT_BUILDS, weights_folder
+from wetread.lab.builds import FLOAT_BUILDS, note_source, weights_folder
 from wetread.lab.cases import Cases, used_folds
 from wetread.lab.courses import read_cases, rows_digest, series_course
 from wetread.lab.crossed import OUTPUTS
@@ -91,7 +91,8 @@ def recover(plan: Mapping[str, Any], data: Path, out: Path, models: Path) -> lis
             _measure_norms(network, course, MEASURED["volumes" if recipe.depth else "slices"])
             _compare(network, graph, plan)
             save_weights(folder / file, {**plan, **apart, "recovered": sha256_of(graph)}, network)
-            files.append(folder / file)
+            note_source(graph, folder / file)
+            files.append(note_source(folder / file, folder / "weights.pt"))
     if seen:
         _same_fold(plan, data, seen, out, models / name)
     return files

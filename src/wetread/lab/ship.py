@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wetread.infer import calibrated
-from wetread.lab.builds import float_builds, int8_builds
+from wetread.lab.builds import float_builds, int8_builds, judged_builds
 from wetread.lab.certify import (
     PARENT,
     document,
@@ -23,7 +23,7 @@ from wetread.lab.certify import (
 )
 from wetread.lab.crossed import OUTPUTS
 from wetread.lab.data import Films, hannover, held_back, kermany, nih
-from wetread.lab.folder import PRECISION, REFERENCE, engines_for, exported, passing, write_folder
+from wetread.lab.folder import PRECISION, REFERENCE, engines_for, passing, write_folder
 from wetread.lab.plan import recipe_of
 from wetread.lab.points import rule_words, threshold_by
 from wetread.lab.predict import Predictor, built, eager, predict_logits, predict_shares
@@ -77,7 +77,7 @@ def certify(plan: Mapping[str, Any], data: Path, out: Path, models: Path) -> dic
     table, trained = load_weights(out / model / "weights.pt")
     parent = eager(trained, OUTPUTS[table["task"]], bf16=False)
     table["ship"] = plan["ship"]
-    files = exported(float_builds(table, out)[PARENT].parent)
+    files = judged_builds(table, out)
     films = kermany(data, out / "cache")
     operating: dict[str, Any] = {}
     if table["task"] == "classification":

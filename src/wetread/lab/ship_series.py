@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from wetread.errors import BadInput
 from wetread.infer import read
-from wetread.lab.builds import float_builds, int8_builds, weights_folder
+from wetread.lab.builds import float_builds, int8_builds, judged_builds, weights_folder
 from wetread.lab.cases import Cases
-from wetread.lab.certify import PARENT, document, network, standing, verdict
+from wetread.lab.certify import document, network, standing, verdict
 from wetread.lab.courses import read_cases
 from wetread.lab.crossed import Answers, answers, calibration
 from wetread.lab.evaluate_series import told_by_others
-from wetread.lab.folder import PRECISION, engines_for, exported, passing, write_folder
+from wetread.lab.folder import PRECISION, engines_for, passing, write_folder
 from wetread.lab.gridded import Gridded
 from wetread.lab.held_out import fold_answers, held_out, trained_network
 from wetread.lab.plan import recipe_of
@@ -61,6 +61,11 @@ def certify_series(table: dict[str, Any], data: Path, out: Path, models: Path) -
     Returns
     -------
     The certificate, also of the builds that did not pass and do not ship.
+
+    Raises
+    ------
+    BadInput
+        As `judged_builds`.
     """
     trained, predictor = trained_network(table, weights_folder(table, out))
     # The recipe at hand says what ships; the weights say how they were trained.
@@ -70,7 +75,7 @@ def certify_series(table: dict[str, Any], data: Path, out: Path, models: Path) -
     table = table | kept | {"recipe": preparation, "folds": dealt}
     cases, gridded, folds = read_cases(table, data)
     aside = np.flatnonzero(folds[gridded.series] == int(table["ship"]["fold"]))
-    files = exported(float_builds(table, out)[PARENT].parent)
+    files = judged_builds(table, out)
     notes: dict[str, Any] = {}
     if table["task"] != "segmentation":
         recovered = "recovered" in trained

@@ -8,7 +8,7 @@ from typing import Any
 
 from wetread.errors import BadInput
 from wetread.lab.aware import aware, plain
-from wetread.lab.builds import FLOAT_BUILDS, weights_folder
+from wetread.lab.builds import FLOAT_BUILDS, note_source, weights_folder
 from wetread.lab.certify import shipped_segmenter
 from wetread.lab.courses import read_cases, series_course
 from wetread.lab.folder import sha256_of
@@ -66,7 +66,7 @@ def prune(plan: Table, data: Path, out: Path, models: Path, *, resume: bool = Tr
     by = digest_of(table, parent=sha256_of(folder / "weights.pt"), prune=_settings(plan, "prune"))
     state = fit(child, course, _schedule(plan, "prune", table), folder / "pruned", learnt_by=by, resume=resume)
     save_weights(folder / "weights-pruned.pt", table, state.average)
-    return folder / "weights-pruned.pt"
+    return note_source(folder / "weights-pruned.pt", folder / "weights.pt")
 
 
 def learn_to_be_rounded(plan: Table, data: Path, out: Path, models: Path, *, resume: bool = True) -> list[Path]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 from pydicom.uid import UID
+from sqlalchemy import select
 
 from tests.jobs.test_flow import receive
 from tests.report import phantom
@@ -21,9 +22,11 @@ from wetread.acquire.deidentify import Ledger
 from wetread.errors import SettingsError
 from wetread.jobs import deidentified
 from wetread.jobs.delivery import Outbox
+from wetread.jobs.parcels import moved
 from wetread.jobs.returned import Returned
 from wetread.jobs.runner import Runner
 from wetread.jobs.store import Store
+from wetread.jobs.tables import outbox
 from wetread.jobs.watch import Watch
 from wetread.records import Document
 from wetread.settings import Destination, Settings, load
@@ -145,6 +148,34 @@ def test_a_destination_with_a_new_name_is_called_as_before(settings: Settings) -
     old = f"OLD@{web.url}"
     assert deidentified.left(old, settings.ledger_path, named) == replace(web, ae_title="OLD")
     assert deidentified.left(PACS.names[0], settings.ledger_path, named).tls is False
+
+
+@pytest.mark.parametrize("away", [True, False])
+def test_what_waits_goes_where_a_destination_moved_to(away: bool, store: Store, settings: Settings) -> None:
+    """But not one that got de-identified copies, and gets no others now."""
+    deidentified.remember(settings.destinations, settings.ledger_path)
+    new = replace(CLOUD, host="new.invalid", deidentify=away, documents=()), replace(PACS, host="new.invalid")
+    runner = Runner(store, replace(settings, destinations=new), deliver=Cloud())
+    runner.start()
+    runner.stop()
+    with store._index.reading() as connection:
+        ways = set(connection.scalars(select(outbox.c.destination)))
+    assert ways == {new[1].names[0], new[0].names[0] if away else CLOUD.names[0]}
+
+
+@pytest.mark.parametrize(
+    ("named", "found"),
+    [
+        ([replace(PACS, host="new.invalid")], 0),
+        ([replace(PACS, ae_title="NEW", port=105), replace(PACS, ae_title="NEW")], 1),
+        ([Destination("PACS", url="https://new.invalid/dicom-web")], 0),
+        ([Destination("PACS", url="mllp://pacs.invalid:2575")], None),
+        ([replace(PACS, port=105), replace(PACS, port=106)], None),
+        ([replace(PACS, ae_title="NEW", host="new.invalid")], None),
+    ],
+)
+def test_what_took_the_place_of_a_destination(named: list[Destination], found: int | None) -> None:
+    assert moved(PACS.names[0], named) == (None if found is None else named[found])
 
 
 def test_a_destination_that_is_gone_gets_what_it_was_to_get_last(settings: Settings) -> None:

@@ -751,6 +751,21 @@ def test_a_review_of_what_an_order_contradicts_waits_for_a_person(then: str, lef
             bench.store.reviews.review("1.1", replace(accept, decision="reject"))
 
 
+def test_a_review_goes_where_the_pacs_moved_to(bench: Bench) -> None:
+    bench.send("1.1", "A1", "124")
+    bench.store.studies.complete("1.1")
+    job = bench.store.studies.take()
+    assert job is not None
+    made = [one for one in report.documents(phantom.result("real")) if one.kind == "SR"]
+    bench.store.studies.finish(job.id, [(one, {PACS.names[0]: ("SR",)}) for one in made], "")
+    bench.deliver()
+    accept = Review("accept", "Doe^Jane", "1234567", "", "Hospital", "2026-11-30T01:02:03Z")
+    new = replace(PACS, host="new.invalid")
+    for decision, named in (("accept", [PACS, new]), ("reject", [new])):
+        bench.store.reviews.review("1.1", replace(accept, decision=decision), named=named)
+    assert set(bench.store.parcels.destinations()) == {PACS.names[0], new.names[0]}
+
+
 @pytest.mark.parametrize(
     ("then", "left"), [("release", ["SENT"]), ("discard", ["CANCELED"]), ("correct", ["SENT"]), ("", ["WITHHELD"])]
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -16,7 +16,7 @@ from wetread.jobs.moves import note, settle
 from wetread.jobs.states import Delivery, State
 from wetread.jobs.tables import documents, instances, jobs, outbox
 from wetread.records import Document, Filed
-from wetread.settings import IMAGE
+from wetread.settings import IMAGE, Destination, parse_destination
 from wetread.wire.glance import glance, series_of
 from wetread.wire.part10 import meta
 
@@ -43,6 +43,18 @@ class Parcel:
     instance: str = ""  # SOP Instance UID of a received object; "" of a document
     lane: Lane = Lane.ROUTINE
     study_uid: str = ""
+
+
+def moved(name: str, destinations: Iterable[Destination]) -> Destination | None:
+    """Return what the settings name in place of a destination that they name no more, by its name in the outbox.
+
+    That is the one with its title, else the one at its address; None if there is none, or more than one.
+    """
+    was = parse_destination(name)
+    alike = [one for one in destinations if {*one.carries} & {*was.carries}]
+    titled = [one for one in alike if one.ae_title == was.ae_title]
+    found = titled or [one for one in alike if (one.host, one.port, one.url) == (was.host, was.port, was.url)]
+    return found[0] if len(found) == 1 else None
 
 
 def enclose(
@@ -242,3 +254,12 @@ class Parcels:
         with self._index.reading() as connection:
             waits = select(outbox.c.destination).where(outbox.c.state.in_(states)).distinct()
             return list(connection.scalars(waits))
+
+    def readdress(self, destination: str, to: str, states: Sequence[Delivery]) -> None:
+        """Let what is in some of these states go to another destination, but for what is on its way there already."""
+        there = outbox.alias()
+        same = or_(there.c.document == outbox.c.document, there.c.instance == outbox.c.instance)
+        mine = (outbox.c.destination == destination) & outbox.c.state.in_(states)
+        known = exists().where(there.c.destination == to, same)
+        with self._index.writing() as connection:
+            connection.execute(update(outbox).where(mine, ~known).values(destination=to))

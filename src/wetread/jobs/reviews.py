@@ -17,7 +17,7 @@ from sqlalchemy import Connection, func, insert, select
 from wetread.errors import BadInput
 from wetread.jobs.index import Index
 from wetread.jobs.moves import note
-from wetread.jobs.parcels import enclose
+from wetread.jobs.parcels import enclose, moved
 from wetread.jobs.spool import Spool
 from wetread.jobs.states import Delivery
 from wetread.jobs.tables import documents, instances, jobs, outbox, removed, reviews, withheld
@@ -27,6 +27,7 @@ from wetread.report.fhir.signed import signed as signed_bundle
 from wetread.report.redrawn import Redrawn, redrawn
 from wetread.report.reviewed import Review, Verdict, filed, is_read, verdicts, verified
 from wetread.report.signed import signed as signed_message
+from wetread.settings import Destination
 
 _STAYS = "review: expected a result that may leave; this one is withheld or discarded, as its order is of another"
 SIGNED = ("FHIR", "ORU", "ORU-PDF")  # kinds that a review makes anew, beside the SR
@@ -91,7 +92,14 @@ class Reviews:
             )
         return self._spool.get(digest)
 
-    def review(self, study_uid: str, review: Review, report: str = "", drawn: Segmentation | None = None) -> Reviewed:
+    def review(
+        self,
+        study_uid: str,
+        review: Review,
+        report: str = "",
+        drawn: Segmentation | None = None,
+        named: Sequence[Destination] = (),
+    ) -> Reviewed:
         """Keep a review, make its documents and queue them for whoever got those of the result.
 
         Where an order contradicts what was delivered, they wait until a person released them.
@@ -102,6 +110,8 @@ class Reviews:
             SOP Instance UID of the SR; "": the only one of the study.
         drawn
             The segmentation that the review names.
+        named
+            Destinations of the settings: who moved gets it at the new address.
 
         Raises
         ------
@@ -122,7 +132,7 @@ class Reviews:
             before = _last(connection, row.sop_instance_uid)
             if before is not None and before.said == said:
                 return Reviewed(row.sop_instance_uid, before.successor, ())
-            sources = _sources(connection, row, drawn is not None)
+            sources = _sources(connection, row, drawn is not None, named)
         made, judged = self._documents(row, sources, review, before, drawn)
         digests = self._made.put_all(document.data for document, _ in made)
         with self._index.writing() as connection:
@@ -239,7 +249,7 @@ def _last(connection: Connection, report: str) -> Any:
     return connection.execute(select(reviews).where(reviews.c.report == report).order_by(reviews.c.id.desc())).first()
 
 
-def _sources(connection: Connection, row: Any, masks: bool) -> list[_Source]:
+def _sources(connection: Connection, row: Any, masks: bool, named: Sequence[Destination]) -> list[_Source]:
     """The report and what else was made of the same result: names of one result begin alike.
 
     The segmentation only where its `masks` are corrected.
@@ -265,5 +275,12 @@ def _sources(connection: Connection, row: Any, masks: bool) -> list[_Source]:
             raise Conflict(_STAYS)
         patient = next((way.patient for way in went), "")
         about = Filed(one.identity, patient, one.about)
-        found.append(_Source(one.kind, one.name, one.digest, about, sorted({way.destination for way in went})))
+        ways_now = sorted({_now(way.destination, named) for way in went})
+        found.append(_Source(one.kind, one.name, one.digest, about, ways_now))
     return found
+
+
+def _now(name: str, named: Sequence[Destination]) -> str:
+    """The name under which the outbox knows a destination now."""
+    place = None if any(name == one.names[0] for one in named) else moved(name, named)
+    return name if place is None else place.names[0]

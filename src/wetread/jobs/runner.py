@@ -27,6 +27,7 @@ from wetread.jobs.managed import Managed
 from wetread.jobs.matching import identity_of
 from wetread.jobs.ordering import Ordering
 from wetread.jobs.orders import Orders
+from wetread.jobs.parcels import moved
 from wetread.jobs.performer import Manager, OwnList, Performer, codes_of
 from wetread.jobs.priors import Priors
 from wetread.jobs.receipt import Receipts
@@ -149,8 +150,13 @@ class Runner:
         path = self._settings.ledger_path
         remember(configured.values(), path)
         gone = [name for name in self._store.parcels.destinations(LEFT) if name not in configured]
-        places = {**configured, **{name: left(name, path, configured.values()) for name in gone}}
-        for name, destination in places.items():
+        places = {name: left(name, path, configured.values()) for name in gone}
+        for name, place in tuple(places.items()):
+            now = moved(name, configured.values())
+            if now is not None and now.ae_title == place.ae_title and (now.deidentify or not place.deidentify):
+                self._store.parcels.readdress(name, destination_name(now), LEFT)
+                log.warning("destination moved", extra={"destination": name, "to": destination_name(now)})
+        for name, destination in {**configured, **places}.items():
             common = (self._store, self._deliver, self._settings, self._watch, self._clock)
             outbox = Outbox(name, destination, *common, turns=self._turns)
             self._outboxes.append(Loop(f"wetread-outbox-{name}", outbox.step))

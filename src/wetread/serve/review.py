@@ -9,6 +9,7 @@ import json
 import logging
 import re
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -24,7 +25,7 @@ from wetread.report.reviewed import Review
 from wetread.serve.bodies import whole
 from wetread.serve.dicomweb import Guard
 from wetread.serve.stow import RETRY_AFTER
-from wetread.settings import Settings
+from wetread.settings import Destination, Settings
 from wetread.wire.web import WebAccess
 
 log = logging.getLogger("wetread.serve")
@@ -65,7 +66,8 @@ def routes(reviews: Reviews, viewer: Viewer, settings: Settings) -> list[Route]:
             data = await whole(request, MOST_BODY, settings.idle_timeout_s)
         except HTTPException as error:
             return _error(error.status_code, error.detail, error.headers)
-        return await run_in_threadpool(_reviewed, reviews, viewer, request.path_params["uid"], data)
+        told = (settings.destinations, request.path_params["uid"], data)
+        return await run_in_threadpool(_reviewed, reviews, viewer, *told)
 
     path, guard = "/studies/{uid}/review", [Middleware(Guard, WebAccess(settings))]
     return [
@@ -74,12 +76,14 @@ def routes(reviews: Reviews, viewer: Viewer, settings: Settings) -> list[Route]:
     ]
 
 
-def _reviewed(reviews: Reviews, viewer: Viewer, study_uid: str, data: bytes) -> Response:
+def _reviewed(
+    reviews: Reviews, viewer: Viewer, destinations: Sequence[Destination], study_uid: str, data: bytes
+) -> Response:
     try:
         review, report = parse(data)
         named = review.segmentation
         drawn = viewer.segmentation(reviews.drawn(study_uid, named)) if named else None
-        made = reviews.review(study_uid, review, report, drawn)
+        made = reviews.review(study_uid, review, report, drawn, destinations)
     except Conflict as error:
         return _error(409, str(error))
     except BadInput as error:

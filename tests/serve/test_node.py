@@ -330,6 +330,22 @@ def test_a_port_in_use_leaves_nothing_open(start: Start) -> None:
     start()  # the store was closed each time
 
 
+def test_a_start_that_fails_says_so_while_models_load(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    said: list[str] = []
+
+    def load() -> Reader:
+        until(lambda: bool(caplog.records))
+        said.extend(record.message for record in caplog.records)
+        return fake.READER
+
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(SettingsError, match="cannot be bound"),
+    ):
+        start(load, port=taken.getsockname()[1])
+    assert said == ["not started"]
+
+
 def test_sigterm_ends_in_order(tmp_path: Path, pacs: Receiver) -> None:
     with process(tmp_path / "state", pacs.port) as node:
         sender = threading.Thread(target=acknowledged, args=(node.destination, [film(size=1 << 20)] * 3))

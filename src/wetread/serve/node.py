@@ -13,7 +13,7 @@ from pathlib import Path
 from starlette.routing import BaseRoute
 
 from wetread.contain.viewer import Viewer
-from wetread.errors import SettingsError, StoreError
+from wetread.errors import SettingsError, StoreError, WetreadError
 from wetread.jobs import failpoints
 from wetread.jobs.lanes import deadlines_s
 from wetread.jobs.runner import Arrived, Runner
@@ -89,7 +89,8 @@ class Node:
     def start(self) -> None:
         """Begin to load the models, open the store, then both ports; does not wait for the models.
 
-        A start that fails does: an engine that still compiles a model while the interpreter ends aborts the process.
+        A start that fails does, once it has said so: an engine that still compiles a model while the interpreter ends
+        aborts the process.
 
         Raises
         ------
@@ -102,7 +103,9 @@ class Node:
         self._loading.start()
         try:
             self._open()
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, WetreadError):  # said now: the models may still load for long
+                log.error("not started", extra={"reason": str(error)})
             self._end()
             self._opened.set()
             self._loading.join(LOADING_S)

@@ -23,7 +23,7 @@ from tests.wire.objects import CR, film
 from wetread.jobs import tables
 from wetread.jobs.delivery import HURRY_S, Outbox
 from wetread.jobs.instances import Arrival
-from wetread.jobs.lanes import Lane, deadlines_s, facts_of, lane_of
+from wetread.jobs.lanes import STREAMS_S, Lane, deadlines_s, facts_of, lane_of
 from wetread.jobs.moves import Job
 from wetread.jobs.runner import Runner
 from wetread.jobs.states import State
@@ -578,6 +578,36 @@ def test_who_pauses_goes_on_between_stat_studies_of_one_association(tmp_path: Pa
                 worker = Worker(store, fake.Fake(read), SETTINGS, Watch(), turns=turns)
                 assert [worker.step(), worker.step()] == [True, True]
                 assert [store.overview.versions(one)[0].state for one in ("1.0", "1.1")] == ["READ", "READ"]
+    finally:
+        runner.stop()
+        store.close()
+
+
+def test_others_go_on_between_the_objects_of_a_stat_study_that_comes_slowly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wetread.jobs.runner.LINGER_S", 30.0)
+    store, turns, clock = Store(tmp_path), Turns(), Clock()
+    runner = Runner(store, Settings(routes=(Route(calling_ae=("ED",), lane="STAT"),)), clock=clock, turns=turns)
+    went_on = threading.Event()
+
+    def pausing() -> None:
+        turns.pause()
+        went_on.set()
+
+    def receive_one(number: int) -> None:
+        data = film("1.1", f"1.1.{number}")
+        runner.receive(Received(CR, f"1.1.{number}", "1.1", "1.2.840.10008.1.2.1", data, "ED", 1))
+
+    runner.start()
+    try:
+        receive_one(1)
+        threading.Thread(target=pausing, daemon=True).start()
+        receive_one(2)
+        assert not went_on.wait(0.1)
+        clock.now += STREAMS_S
+        receive_one(3)
+        assert went_on.wait(10.0)
     finally:
         runner.stop()
         store.close()

@@ -39,6 +39,9 @@ class Lane(IntEnum):
 
 #: So long others pause after a hand that had a STAT study, until the next one has it, s: received, read, sent.
 LINGER_S = 0.1
+#: From here on, s, a STAT study is one that comes bit by bit: between its objects others pause for `SHORTLY_S` only.
+STREAMS_S = 2.0
+SHORTLY_S = 0.02
 #: The deadline of what is never late, s.
 NEVER_S = 1e9
 #: The standard's term -> our lane; any other, or none, is routine.

@@ -21,7 +21,7 @@ from wetread.jobs.delivery import Outbox, Send
 from wetread.jobs.expecting import Expecting
 from wetread.jobs.fetching import Fetching
 from wetread.jobs.instances import Arrival, Effect
-from wetread.jobs.lanes import LINGER_S, Lane, facts_of, lane_of, local
+from wetread.jobs.lanes import LINGER_S, SHORTLY_S, STREAMS_S, Lane, facts_of, lane_of, local
 from wetread.jobs.loop import Loop
 from wetread.jobs.managed import Managed
 from wetread.jobs.matching import identity_of
@@ -111,7 +111,7 @@ class Runner:
         self._expecting = Expecting(store.announced, self._completion, settings)
         self.strain = Strain(store.overview, settings, self._watch, clock)
         self._asking = Asking(store.announced, self._answered, settings, self._watch, ask, clock)
-        self._urgent: dict[int, str] = {}  # association -> the STAT study of which it brought an object last
+        self._urgent: dict[int, tuple[str, float]] = {}  # association -> the STAT study that it brings, and since when
         self._reading: list[Loop] = []
         self._arrived: Arrived | None = None
         self._outboxes: list[Loop] = []
@@ -295,14 +295,21 @@ class Runner:
         facts = facts_of(seen, sender)
         prior = self._priors.comes(received.study_uid) and received.calling_ae in self._archive_titles
         lane = Lane.PRIOR if prior else lane_of(facts, self._settings.routes)
-        if lane is Lane.STAT:
-            self._urgent[received.association] = received.study_uid
-        with self._turns.taken(lane is Lane.STAT, received.study_uid, KEEPING_WAITS_S, LINGER_S):
+        lingers_s = self._hurries(received) if lane is Lane.STAT else 0.0
+        with self._turns.taken(lane is Lane.STAT, received.study_uid, KEEPING_WAITS_S, lingers_s):
             status, short = self._kept(received, lane, seen, facts)
         if short:
             self._watch.no_room(lane, short)
             self._turns.pause(REFUSAL_WAITS_S)
         return status
+
+    def _hurries(self, received: Received) -> float:
+        """An association brings an object of a STAT study: return how long others wait for the next one."""
+        study_uid, since = self._urgent.get(received.association, ("", 0.0))
+        if study_uid != received.study_uid:
+            since = self._clock()
+            self._urgent[received.association] = received.study_uid, since
+        return LINGER_S if self._clock() < since + STREAMS_S else SHORTLY_S
 
     def _kept(self, received: Received, lane: Lane, seen: Mapping[int, str], facts: Facts) -> tuple[Status, str]:
         """Keep an object if there is room for it; return its status, and what is short."""
@@ -393,7 +400,7 @@ class Runner:
 
     def association_ended(self, number: int, released: bool) -> None:
         """Complete the studies that only waited for the release of this association."""
-        urgent = self._urgent.pop(number, "")
+        urgent, _ = self._urgent.pop(number, ("", 0.0))
         with self._turns.taken(bool(urgent), urgent, KEEPING_WAITS_S, LINGER_S):
             if self._receiving is not None:
                 self._receiving.ended(number)

@@ -12,7 +12,7 @@ from tests.jobs import fake
 from tests.jobs.test_flow import PACS, Clock, Pacs
 from tests.wire.objects import CR, data_set, element
 from wetread.errors import StoreError
-from wetread.jobs.announced import Outlook, Source
+from wetread.jobs.announced import Announced, Known, Outlook, Source
 from wetread.jobs.delivery import Outbox
 from wetread.jobs.expecting import SHARE
 from wetread.jobs.runner import Runner
@@ -220,6 +220,23 @@ def test_a_study_that_was_whole_before_a_stop_is_complete_after_it(start: Start)
     world.store.announced.number("1.1", "", Source.HEADER, 2)  # the process ends before it acts
     world = start()
     assert world.states("1.1") == ["COMPLETE"]
+
+
+def test_only_what_was_announced_is_asked_for_at_a_start(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of studies may wait; each would cost the start some queries."""
+    world = start()
+    for study, number in (("1.1", 0), ("1.2", 3), ("1.3", 0)):
+        world.send(study, 1, of_study=number)
+    asked: list[str] = []
+
+    class Asked(Announced):
+        def known(self, study_uid: str) -> Known:
+            asked.append(study_uid)
+            return super().known(study_uid)
+
+    monkeypatch.setattr("wetread.jobs.store.Announced", Asked)
+    start()
+    assert asked == ["1.2"]
 
 
 def test_an_index_that_cannot_be_read_leaves_it_to_the_release(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, union, update
 
 from wetread.jobs.index import Index
 from wetread.jobs.lanes import Lane
@@ -145,6 +145,19 @@ class Announced:
         with self._index.reading() as connection:
             named = select(notices.c.study_uid).where(notices.c.sop_instance_uid == notice.sop_instance_uid)
             return str(connection.execute(named).scalar_one())
+
+    def studies(self) -> set[str]:
+        """Return the studies that still take objects and of which anything was announced.
+
+        Raises
+        ------
+        StoreError
+            The index cannot be read now.
+        """
+        arriving = select(jobs.c.study_uid).where(jobs.c.state == State.RECEIVED)
+        told = (select(one.c.study_uid).where(one.c.study_uid.in_(arriving)) for one in (expected, notices))
+        with self._index.reading() as connection:
+            return set(connection.scalars(union(*told)))
 
     def known(self, study_uid: str) -> Known:
         """Return what is here of a study, and what was announced.

@@ -175,7 +175,7 @@ class Runner:
                 self._watch.ended(state)
         for study_uid in self._store.studies.incomplete():
             self._completion.adopt(study_uid, patient=self._store.shared)
-            self._look_at([study_uid])
+        self._look_at(self._store.announced.studies())  # of the others nothing is to be held against what is here
 
     def _elsewhere(self, study_uid: str) -> bool:
         """Whether another node may be receiving a study: it gets the time of an association that stays open."""

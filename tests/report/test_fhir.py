@@ -13,6 +13,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from pydicom import config
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import DataElement
 
 from tests import peers
 from tests.report import phantom
@@ -261,6 +264,17 @@ def test_without_the_time_of_its_reading_nothing_leaves() -> None:
 def test_an_image_that_names_no_study_has_no_bundle() -> None:
     refused = phantom.refused(with_header=False)
     assert "FHIR" not in {one.kind for one in report.documents(refused, kinds=("FHIR",))}
+
+
+@pytest.mark.parametrize("uid", ["1.2.03.4", "00.1", "9.8.7"])
+def test_a_uid_that_is_not_quite_one_stays_as_it_is(uid: str) -> None:
+    result = phantom.result("spacing")
+    header = copy.deepcopy(result.header)
+    assert header is not None
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
+        header[keyword] = DataElement(tag_for_keyword(keyword) or 0, "UI", uid, validation_mode=config.IGNORE)
+    made = bundle(replace(result, header=header, study_uid=uid))
+    assert resources(made, "ImagingStudy")[0]["identifier"] == [{"system": "urn:dicom:uid", "value": f"urn:oid:{uid}"}]
 
 
 def _lacks(made: dict[str, Any]) -> None:

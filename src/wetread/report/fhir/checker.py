@@ -25,7 +25,7 @@ _CLOCK = r"T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})"
 _DATE_TIME = re.compile(f"{_DATE}({_CLOCK})?")
 _INSTANT = re.compile(f"{_DATE}{_CLOCK}")
 _URI = re.compile(r"(https?://|urn:)\S+")
-_OID = re.compile(r"urn:oid:[0-2](\.(0|[1-9]\d*))+")
+_OID = re.compile(r"urn:oid:\d+(\.\d+)+")  # UIDs of the source are repeated right or wrong, as in DICOM documents
 #: The form of what stands under these names, wherever it stands.
 _FORMS = {
     "effectiveDateTime": _DATE_TIME,

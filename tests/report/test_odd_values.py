@@ -73,7 +73,7 @@ def by(value: str, scheme: str, meaning: str) -> Change:
     return lambda header: setattr(header, "ProcedureCodeSequence", items(code))
 
 
-def under(keyword: str, vr: str, value: str) -> Change:
+def under(keyword: str, vr: str, value: str | int) -> Change:
     return lambda header: put(header, keyword, value, vr)
 
 
@@ -120,6 +120,7 @@ ODD = {
     "February 30": having(ContentDate="20230230", StudyDate="20230230"),
     "text under another VR": under("StudyDescription", "ST", "Thorax"),
     "name under another VR": under("PatientName", "LO", "Doe^Jane"),
+    "ID that is a number": under("PatientID", "US", 4711),
     "text that 16 bits cannot count": having(PatientComments="x" * 70_000),
 }
 
@@ -139,6 +140,7 @@ IN_REFUSALS = (
     *("private scheme", "backslash in a code", "a meaning of our own scheme", "another code of a known meaning"),
     *("equal requests", "long accession number", "long accession number of a request", "long procedure ID"),
     *("long procedure description", "broken characters", "text under another VR", "name under another VR"),
+    "ID that is a number",
     "text that 16 bits cannot count",
 )
 
@@ -316,6 +318,9 @@ def test_a_text_under_another_vr_is_copied_under_its_own() -> None:
     report_ = read(made["SR"])
     assert (report_["StudyDescription"].VR, report_.StudyDescription) == ("LO", "Thorax")
     assert (report_["PatientName"].VR, report_.PatientName.family_name) == ("PN", "Doe")
+    made = written(odd(ODD["ID that is a number"]))
+    assert (read(made["SR"])["PatientID"].VR, read(made["SR"]).PatientID) == ("LO", "4711")
+    assert b"|4711" in made["ORU"].data
     assert "PatientComments" not in read(written(odd(ODD["text that 16 bits cannot count"]))["SR"])
 
 

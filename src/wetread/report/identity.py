@@ -242,7 +242,7 @@ def _taken(header: Any, keywords: Iterable[str]) -> Item:
 
 
 def _copied(element: Any) -> Item:
-    """Copy an attribute; a text under another VR of text than its own gets its own, as our documents must have it."""
+    """Copy an attribute; one of text under another VR, as an ID that was stored as a number, gets its own."""
     vr = str(element.VR)
     allowed = values.vrs_of(int(element.tag)) or (vr,)
     if vr == "SQ" and "SQ" in allowed:
@@ -254,9 +254,11 @@ def _copied(element: Any) -> Item:
             children.append(copied)
         return {int(element.tag): ("SQ", children)}
     own = vr if vr in allowed else allowed[0]
-    if element.tag.is_private or not {vr, own} <= _TEXTS:
+    if element.tag.is_private or vr == "SQ" or not (own in CHARACTER_VRS or {vr, own} <= _TEXTS):
         return {}
     text = _plain(element.value)
+    if not text and not {vr, own} <= _TEXTS:
+        return {}
     if len(text) > _LONGEST or not (own in CHARACTER_VRS or text.isascii()):
         return {}
     return {int(element.tag): (own, text)}

@@ -1,4 +1,4 @@
-"""How slices are named to people: as a PACS counts them, else by their place and from which end.
+"""How slices and sides are named to people: slices as a PACS counts them, else by their place and from which end.
 
 Inside, slices are counted from 0 in the order of their place; no viewer shows that number.
 """
@@ -11,6 +11,8 @@ from wetread.records import Image, Vector
 
 #: Axis of the patient (x, y, z) -> where a direction against it runs to, and one along it.
 _ENDS = (("right", "left"), ("front", "back"), ("feet", "head"))
+#: Where the rows of a film run to (`Image.row_direction`), in words.
+_TOWARDS = {"L": "left", "R": "right", "A": "front", "P": "back"}
 
 
 def named(image: Image, slices: Sequence[int]) -> str:
@@ -57,6 +59,12 @@ def _end(image: Image) -> str:
         return f" of {len(image.pixels)}"
     x, y, z = image.directions[0]
     return f" of {len(image.pixels)}, counted from the {towards((-x, -y, -z))}"
+
+
+def facing(image: Image) -> str:
+    """Say which side of the patient is on the right of the pictures, "" where that is not known."""
+    end = towards(image.directions[2]) if image.directions is not None else _TOWARDS.get(image.row_direction)
+    return f"The picture's right is the patient's {end}" if end else ""
 
 
 def towards(direction: Vector) -> str:

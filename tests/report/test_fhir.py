@@ -277,6 +277,19 @@ def test_a_uid_that_is_not_quite_one_stays_as_it_is(uid: str) -> None:
     assert resources(made, "ImagingStudy")[0]["identifier"] == [{"system": "urn:dicom:uid", "value": f"urn:oid:{uid}"}]
 
 
+@pytest.mark.parametrize("version", ["R4", "R5"])
+def test_pictures_say_which_side_is_on_their_right(version: str) -> None:
+    result = phantom.result("spacing")
+    assert result.image is not None
+    for direction, side in (("L", "The picture's right is the patient's left"), ("", "")):
+        made = bundle(
+            replace(result, image=replace(result.image, row_direction=direction)), replace(HERE, version=version)
+        )
+        pictures = resources(made, "Media") or resources(made, "DocumentReference")
+        said = [one.get("description", "") or "".join(note["text"] for note in one.get("note", ())) for one in pictures]
+        assert said == [side, side]
+
+
 def _lacks(made: dict[str, Any]) -> None:
     resources(made, "Observation")[0].pop("device")
 

@@ -7,14 +7,12 @@ from functools import partial
 
 import numpy as np
 
-from wetread.counting import listed, named, towards
+from wetread.counting import facing, listed, named
 from wetread.explain.overlay import LARGEST, contours, display, ends, pictures
 from wetread.records import Image, Mask, Picture, Pixels, Region, Result
 
 #: Rows and columns of slices on a montage.
 SIDE = 3
-#: Where the rows of a film run to (`Image.row_direction`), in words.
-_TOWARDS = {"L": "left", "R": "right", "A": "front", "P": "back"}
 
 
 def drawn(image: Image, result: Result, window: tuple[float, float] | None = None) -> tuple[Picture, ...]:
@@ -51,8 +49,7 @@ def drawn(image: Image, result: Result, window: tuple[float, float] | None = Non
 
 def _shown(what: str, image: Image) -> str:
     """Say what is displayed, and which side of the patient is on the right, where that is known."""
-    end = towards(image.directions[2]) if image.directions is not None else _TOWARDS.get(image.row_direction)
-    return f"{what}, stretched for display" + (f". The picture's right is the patient's {end}" if end else "")
+    return ". ".join(one for one in (f"{what}, stretched for display", facing(image)) if one)
 
 
 def _fullest(regions: Sequence[Region]) -> int:

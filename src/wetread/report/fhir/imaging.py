@@ -11,6 +11,7 @@ import base64
 import hashlib
 from collections.abc import Iterator
 
+from wetread.counting import facing
 from wetread.records import Picture
 from wetread.report.codes import MODALITIES
 from wetread.report.context import KINDS
@@ -120,6 +121,8 @@ def _picture(shared: Shared, picture: Picture) -> Json:
     uid = shared.uid("picture", picture.name)
     content = attachment(shared, jpeg(picture), "image/jpeg", title)
     height, width = picture.rgb.shape[:2]
+    image = shared.context.result.image
+    side = facing(image) if image is not None else ""
     if shared.site.r5:
         made: Json = {
             "resourceType": "DocumentReference",
@@ -130,6 +133,7 @@ def _picture(shared: Shared, picture: Picture) -> Json:
             "subject": shared.subject,
             "date": shared.issued,
             "author": [shared.device(software())],
+            "description": side,
             "content": [{"attachment": content | {"height": height, "width": width}}],
         }
     else:
@@ -147,5 +151,6 @@ def _picture(shared: Shared, picture: Picture) -> Json:
             "height": height,
             "width": width,
             "content": content,
+            "note": [{"text": side}] if side else [],
         }
     return entry(made, full_url(made["resourceType"], uid), oid(uid))

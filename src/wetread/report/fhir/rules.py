@@ -51,7 +51,7 @@ R4 = _BOTH | {
     "Device": _rule(f"{_DEVICE} deviceName", "parent"),
     "BodyStructure": _rule("identifier patient", "description morphology location locationQualifier"),
     "Media": _rule(
-        "identifier partOf status type subject issued device content", "createdDateTime basedOn height width"
+        "identifier partOf status type subject issued device content", "createdDateTime basedOn height width note"
     ),
     "AuditEvent": _rule("meta type recorded agent source", "action outcome entity"),
 }
@@ -62,7 +62,7 @@ R5 = _BOTH | {
     "Endpoint": _rule("identifier status connectionType payload address"),
     "Device": _rule(f"{_DEVICE} name", "parent"),
     "BodyStructure": _rule("identifier patient includedStructure", "description morphology"),
-    "DocumentReference": _rule("identifier status docStatus type subject date author content"),
+    "DocumentReference": _rule("identifier status docStatus type subject date author content", "description"),
     "AuditEvent": _rule("meta code recorded agent source", "action outcome entity"),
 }
 #: What a required code may be for us, by resource and element.

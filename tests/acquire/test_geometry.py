@@ -36,6 +36,9 @@ def image_with(**attributes: Any) -> Image:
         ({"PixelSpacing": [-0.2, 0.2]}, None),
         ({"PixelSpacing": [200, 200]}, None),
         ({"PixelSpacing": [0.1, 1]}, None),
+        ({"PixelSpacing": [19.0, 19.0]}, None),  # a film of meters
+        ({"PixelSpacing": [19.0, 19.0], "ImagerPixelSpacing": [0.3, 0.3]}, (1.0, 0.3, 0.3)),
+        ({"PixelSpacing": [19.0, 19.0], "modality": "MR"}, (1.0, 19.0, 19.0)),
         ({"PixelSpacing": ["0.2"]}, None),
         ({"PixelSpacing": [0.7, 0.7], "SliceThickness": "2.5", "modality": "MR"}, (2.5, 0.7, 0.7)),
     ],

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pydicom.dataset import Dataset
 
 from wetread.acquire.attributes import as_float, text, values
+from wetread.acquire.layout import FILM_MODALITIES
 
 #: Detector elements and CT, MR or ultrasound pixels lie well inside, in millimetres.
 SMALLEST_MM, LARGEST_MM = 0.005, 20.0
+#: No detector and no film is so large in both directions, mm: the widest have 430.
+_WIDEST_MM = 500.0
 _MOST_ASPECT = 5.0
 
 
@@ -24,7 +27,7 @@ def spacing_mm(header: Dataset) -> tuple[float, float, float] | None:
     tuple or None
         Pixel Spacing, else Imager Pixel Spacing divided by the magnification, else
         Nominal Scanned Pixel Spacing.  z is the slice thickness, 1.0 for a film.
-        Values that no detector has (0 among them) count as missing.
+        Values that no detector has (0 among them), or that make a film larger than there are, count as missing.
 
     References
     ----------
@@ -39,7 +42,7 @@ def spacing_mm(header: Dataset) -> tuple[float, float, float] | None:
         ("NominalScannedPixelSpacing", 1.0),
     ):
         pair = _pair(header, keyword, SMALLEST_MM, LARGEST_MM)
-        if pair is not None:
+        if pair is not None and not _too_large(header, pair):
             return (_slice_mm(header), pair[0] * scale, pair[1] * scale)
     return None
 
@@ -109,6 +112,13 @@ def _pair(header: Dataset, keyword: str, low: float, high: float) -> tuple[float
     if first is None or second is None or not (low <= first <= high and low <= second <= high):
         return None
     return (first, second) if 1 / _MOST_ASPECT <= first / second <= _MOST_ASPECT else None
+
+
+def _too_large(header: Dataset, pixel_mm: tuple[float, float]) -> bool:
+    """Whether no film is as large as that: what was measured on it would be of nobody."""
+    sides = (as_float((values(header, keyword) or [0])[0]) or 0.0 for keyword in ("Rows", "Columns"))
+    narrow = min(count * mm for count, mm in zip(sides, pixel_mm, strict=True))
+    return text(header, "Modality") in FILM_MODALITIES and narrow > _WIDEST_MM
 
 
 def _slice_mm(header: Dataset) -> float:

@@ -766,6 +766,16 @@ def test_a_review_goes_where_the_pacs_moved_to(bench: Bench) -> None:
     assert set(bench.store.parcels.destinations()) == {PACS.names[0], new.names[0]}
 
 
+def test_what_comes_back_goes_where_the_pacs_moved_to(bench: Bench) -> None:
+    bench.send("1.1", "A1", "124")
+    assert bench.read("1.1") is State.READ
+    new, other = replace(PACS, host="new.invalid"), Destination("OTHER", "other.invalid", 104)
+    back = Document("SR", "returned-sr.dcm", b"x", "1.2.840.10008.5.1.4.1.1.88.33", "2.25.99")
+    ways = {one.names[0]: ("SR",) for one in (new, other)}
+    assert bench.store.studies.file_returned("1.1", back, ways, (new, other)) == 0
+    assert set(bench.store.parcels.destinations()) == {PACS.names[0], new.names[0]}
+
+
 @pytest.mark.parametrize(
     ("then", "left"), [("release", ["SENT"]), ("discard", ["CANCELED"]), ("correct", ["SENT"]), ("", ["WITHHELD"])]
 )

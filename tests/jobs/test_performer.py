@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -247,6 +248,28 @@ def test_who_loses_stays_quiet(tmp_path: Path) -> None:
         assert manager.asked == 1
         assert store.tasks.all() == []
     store.close()
+
+
+def test_a_task_goes_on_where_its_manager_moved_to(tmp_path: Path) -> None:
+    old, new = (Destination("UPS", url=f"{scheme}://ups.invalid/rs") for scheme in ("http", "https"))
+    gone, other = "GONE@https://gone.invalid/rs", Destination("OTHER", url="https://other.invalid/rs")
+    with closing(Store(tmp_path)) as store:
+        for manager, uid in (
+            (old.names[0], "1.1"),
+            (new.names[0], "1.2"),
+            (old.names[0], "1.2"),
+            (gone, "1.3"),
+            ("", "1.4"),
+        ):
+            assert store.tasks.begin(manager, uid, {})
+        store.tasks.follow((new, other))
+        assert {(one.manager, one.uid) for one in store.tasks.all()} == {
+            (new.names[0], "1.1"),
+            (new.names[0], "1.2"),
+            (old.names[0], "1.2"),
+            (gone, "1.3"),
+            ("", "1.4"),
+        }
 
 
 def test_an_index_that_knew_no_tasks_is_brought_up(tmp_path: Path) -> None:

@@ -57,6 +57,13 @@ def moved(name: str, destinations: Iterable[Destination]) -> Destination | None:
     return found[0] if len(found) == 1 else None
 
 
+def present(names: Iterable[str], named: Iterable[Destination]) -> set[str]:
+    """Return the names by which the outbox knows destinations now; of one that is gone without a trace the old one."""
+    known = {one.names[0]: one for one in named}
+    places = {name: None if name in known else moved(name, known.values()) for name in names}
+    return {name if place is None else place.names[0] for name, place in places.items()}
+
+
 def enclose(
     connection: Connection,
     job: int,

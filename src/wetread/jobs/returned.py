@@ -38,6 +38,7 @@ class Returned:
         self._titles = frozenset(one.ae_title for one in away if one.protocol == "dimse")
         named = {one.names[0] for one in settings.destinations if not one.deidentify}
         self._ways = {name: kinds for name, kinds in destination_kinds(settings).items() if name in named}
+        self._named = settings.destinations
         self._path = settings.ledger_path
         self._store = store
         self._queued = queued
@@ -90,6 +91,6 @@ class Returned:
             except BadInput:
                 return Status.CANNOT_UNDERSTAND
         document = Document(kind, f"{RETURNED}{kind.lower()}.dcm", data, received.sop_class_uid, instance_uid)
-        status = self._store.studies.file_returned(study_uid, document, self._ways)
+        status = self._store.studies.file_returned(study_uid, document, self._ways, self._named)
         self._queued()
         return status

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, func, insert, select
 from wetread.errors import BadInput
 from wetread.jobs.index import Index
 from wetread.jobs.moves import note
-from wetread.jobs.parcels import enclose, moved
+from wetread.jobs.parcels import enclose, present
 from wetread.jobs.spool import Spool
 from wetread.jobs.states import Delivery
 from wetread.jobs.tables import documents, instances, jobs, outbox, removed, reviews, withheld
@@ -273,14 +273,7 @@ def _sources(connection: Connection, row: Any, masks: bool, named: Sequence[Dest
         went = connection.execute(ways).all()
         if any(way.state == Delivery.WITHHELD for way in went):
             raise Conflict(_STAYS)
-        patient = next((way.patient for way in went), "")
+        patient, went_to = next((way.patient for way in went), ""), [way.destination for way in went]
         about = Filed(one.identity, patient, one.about)
-        ways_now = sorted({_now(way.destination, named) for way in went})
-        found.append(_Source(one.kind, one.name, one.digest, about, ways_now))
+        found.append(_Source(one.kind, one.name, one.digest, about, sorted(present(went_to, named))))
     return found
-
-
-def _now(name: str, named: Sequence[Destination]) -> str:
-    """The name under which the outbox knows a destination now."""
-    place = None if any(name == one.names[0] for one in named) else moved(name, named)
-    return name if place is None else place.names[0]

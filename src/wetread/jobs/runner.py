@@ -146,6 +146,7 @@ class Runner:
     def start(self) -> None:
         """Take up what an earlier process left, and start; studies are read once `read_with` is called."""
         self._take_over()
+        self._store.tasks.follow(self._settings.managers)
         configured = {destination_name(one): one for one in self._settings.destinations}
         path = self._settings.ledger_path
         remember(configured.values(), path)

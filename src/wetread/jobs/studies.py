@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any
@@ -29,12 +29,13 @@ from wetread.jobs.index import Index
 from wetread.jobs.lanes import Lane, due, local
 from wetread.jobs.leases import Leases
 from wetread.jobs.moves import Job, job_of, move, note, settle
-from wetread.jobs.parcels import Addressed, Destinations, Images, enclose, enclose_images
+from wetread.jobs.parcels import Addressed, Destinations, Images, enclose, enclose_images, present
 from wetread.jobs.spool import Spool
 from wetread.jobs.states import TERMINAL, Delivery, State
 from wetread.jobs.tables import aside, documents, instances, jobs, outbox, removed
 from wetread.jobs.withholding import KEPT_BACK, Withholding
 from wetread.records import Alarm, Document, Sender
+from wetread.settings import Destination
 from wetread.wire.command import Status
 
 NO_IMAGES: Images = {}
@@ -398,10 +399,17 @@ class Studies:
             if job is not None and connection.execute(here).first() is None:
                 enclose(connection, job, report, digest, {}, self._index.now())
 
-    def file_returned(self, study_uid: str, document: Document, destinations: Destinations) -> Status:
+    def file_returned(
+        self, study_uid: str, document: Document, destinations: Destinations, named: Iterable[Destination] = ()
+    ) -> Status:
         """File what others made of a copy with the latest version of its study, and queue it.
 
         It goes where results of that version went; where none went yet, to all of the destinations.
+
+        Parameters
+        ----------
+        named
+            Destinations of the settings: who moved gets it at the new address.
 
         Returns
         -------
@@ -419,7 +427,8 @@ class Studies:
                 return Status.DATA_SET_MISMATCH
             if known := set(connection.scalars(here)):
                 return Status.SUCCESS if digest in known else Status.COERCED
-            went = destinations.keys() & connection.scalars(select(outbox.c.destination).where(outbox.c.job == job))
+            went_to = connection.scalars(select(outbox.c.destination).where(outbox.c.job == job)).unique()
+            went = destinations.keys() & present(went_to, named)
             ways = {name: kinds for name, kinds in destinations.items() if not went or name in went}
             now = self._index.now()
             state = self._withholding.returned(connection, job, now)

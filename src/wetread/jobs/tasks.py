@@ -16,9 +16,11 @@ from sqlalchemy import Connection, Row, delete, exists, insert, select, update
 
 from wetread.jobs.index import Index
 from wetread.jobs.moves import Job, job_of
+from wetread.jobs.parcels import present
 from wetread.jobs.states import Delivery
 from wetread.jobs.tables import aside, documents, jobs, outbox, performing
 from wetread.jobs.withholding import KEPT_BACK
+from wetread.settings import Destination
 from wetread.uids import new_uid
 from wetread.wire.dicomjson import DataSet
 from wetread.wire.performing import Output
@@ -80,6 +82,23 @@ class Tasks:
         """Note in a transaction of its own that somebody wants a task canceled; return whether it is one of ours."""
         with self._index.writing() as connection:
             return self.ask_to_cancel(connection, manager, uid, reason)
+
+    def follow(self, managers: Sequence[Destination]) -> None:
+        """Take what is noted of a manager that moved for that of where it is now.
+
+        Parameters
+        ----------
+        managers
+            Those of the settings.
+        """
+        with self._index.writing() as connection:
+            for name in connection.scalars(
+                select(performing.c.manager).where(performing.c.manager != "").distinct()
+            ).all():
+                (now,) = present([name], managers)
+                there = select(performing.c.workitem).where(performing.c.manager == now)
+                mine = (performing.c.manager == name) & performing.c.workitem.not_in(there)
+                connection.execute(update(performing).where(mine).values(manager=now))
 
     def _set(self, task: Task, **row: Any) -> None:
         with self._index.writing() as connection:

@@ -163,6 +163,16 @@ def test_what_waits_goes_where_a_destination_moved_to(away: bool, store: Store, 
     assert ways == {new[1].names[0], new[0].names[0] if away else CLOUD.names[0]}
 
 
+def test_a_destination_that_moved_commits_itself_where_it_is(store: Store, settings: Settings) -> None:
+    peer, asked = Cloud(), replace(PACS, commitment=True)
+    Outbox(PACS.names[0], asked, store, peer, settings, Watch()).step()
+    assert len(store.commitments.due(PACS.names[0], frozenset(), 9)) == len(peer.got)
+    new = replace(asked, host="new.invalid")
+    runner = Runner(store, replace(settings, destinations=(new,)), deliver=Cloud())
+    runner._follow({new.names[0]: new})
+    assert len(store.commitments.due(new.names[0], frozenset(), 9)) == len(peer.got)
+
+
 @pytest.mark.parametrize(
     ("named", "found"),
     [

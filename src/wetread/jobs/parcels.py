@@ -262,11 +262,11 @@ class Parcels:
             waits = select(outbox.c.destination).where(outbox.c.state.in_(states)).distinct()
             return list(connection.scalars(waits))
 
-    def readdress(self, destination: str, to: str, states: Sequence[Delivery]) -> None:
-        """Let what is in some of these states go to another destination, but for what is on its way there already."""
+    def readdress(self, destination: str, to: str, states: Sequence[Delivery]) -> int:
+        """Make what is in some of these states another destination's, but for what it has already; return how much."""
         there = outbox.alias()
         same = or_(there.c.document == outbox.c.document, there.c.instance == outbox.c.instance)
         mine = (outbox.c.destination == destination) & outbox.c.state.in_(states)
         known = exists().where(there.c.destination == to, same)
         with self._index.writing() as connection:
-            connection.execute(update(outbox).where(mine, ~known).values(destination=to))
+            return connection.execute(update(outbox).where(mine, ~known).values(destination=to)).rowcount

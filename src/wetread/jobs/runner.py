@@ -150,14 +150,10 @@ class Runner:
         configured = {destination_name(one): one for one in self._settings.destinations}
         path = self._settings.ledger_path
         remember(configured.values(), path)
+        self._follow(configured)
         gone = [name for name in self._store.parcels.destinations(LEFT) if name not in configured]
-        places = {name: left(name, path, configured.values()) for name in gone}
-        for name, place in tuple(places.items()):
-            now = moved(name, configured.values())
-            if now is not None and now.ae_title == place.ae_title and (now.deidentify or not place.deidentify):
-                self._store.parcels.readdress(name, destination_name(now), LEFT)
-                log.warning("destination moved", extra={"destination": name, "to": destination_name(now)})
-        for name, destination in {**configured, **places}.items():
+        places = {**configured, **{name: left(name, path, configured.values()) for name in gone}}
+        for name, destination in places.items():
             common = (self._store, self._deliver, self._settings, self._watch, self._clock)
             outbox = Outbox(name, destination, *common, turns=self._turns)
             self._outboxes.append(Loop(f"wetread-outbox-{name}", outbox.step))
@@ -166,6 +162,18 @@ class Runner:
         self._completion.start()
         for loop in (*self._outboxes, *self._loops):
             loop.start()
+
+    def _follow(self, configured: Mapping[str, Destination]) -> None:
+        """Let what waits for a destination that moved go where it is now; there it is asked to commit itself, too."""
+        sent = any(one.commitment for one in configured.values())
+        for name in self._store.parcels.destinations((*LEFT, Delivery.SENT) if sent else LEFT):
+            now = None if name in configured else moved(name, configured.values())
+            was = now and left(name, self._settings.ledger_path, configured.values())
+            if now and was and now.ae_title == was.ae_title and (now.deidentify or not was.deidentify):
+                states = (*LEFT, Delivery.SENT) if now.commitment else LEFT
+                if number := self._store.parcels.readdress(name, destination_name(now), states):
+                    about = {"destination": name, "to": destination_name(now), "count": number}
+                    log.warning("destination moved", extra=about)
 
     def _take_over(self) -> None:
         """Go on with what another process had begun and will not end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from wetread.jobs.instances import Arrival
 from wetread.jobs.lanes import Lane
 from wetread.jobs.matching import Verdict, identity_of, verdict
 from wetread.jobs.ordering import Ordering
+from wetread.jobs.parcels import Addressed
 from wetread.jobs.resources import Wanted
 from wetread.jobs.retention import Retention
 from wetread.jobs.reviews import Conflict
@@ -31,7 +33,7 @@ from wetread.jobs.states import State
 from wetread.jobs.store import Store
 from wetread.jobs.tables import documents, orders, outbox
 from wetread.jobs.worker import Worker
-from wetread.records import Circumstances, Document, Identifier, Order, Reading, Stored
+from wetread.records import Circumstances, Document, Identifier, Order, Reading, Result, Stored
 from wetread.report.reviewed import Review
 from wetread.settings import Destination, Settings
 from wetread.wire.acknowledge import acknowledgement
@@ -673,10 +675,10 @@ def test_an_order_that_comes_after_a_failure_stops_the_next_try(
     assert len(bench.deliver()) == 2
 
 
-def came_back(bench: Bench) -> list[str]:
-    """Let a result of others come back for study 1.1; return the states of its deliveries."""
-    document = Document("SR", "returned-sr.dcm", film("1.1", "1.7.7", 40, SR), SR, "1.7.7")
-    assert bench.store.studies.file_returned("1.1", document, {PACS.names[0]: ("SR", "SEG")}) == 0
+def came_back(bench: Bench, study: str = "1.1") -> list[str]:
+    """Let a result of others come back for a study; return the states of its deliveries."""
+    document = Document("SR", "returned-sr.dcm", film(study, "1.7.7", 40, SR), SR, "1.7.7")
+    assert bench.store.studies.file_returned(study, document, {PACS.names[0]: ("SR", "SEG")}) == 0
     return returned(bench)
 
 
@@ -764,6 +766,37 @@ def test_a_review_goes_where_the_pacs_moved_to(bench: Bench) -> None:
     for decision, named in (("accept", [PACS, new]), ("reject", [new])):
         bench.store.reviews.review("1.1", replace(accept, decision=decision), named=named)
     assert set(bench.store.parcels.destinations()) == {PACS.names[0], new.names[0]}
+
+
+def test_a_report_can_be_reviewed_until_another_is_about_its_images(bench: Bench) -> None:
+    """The lateral film of an examination mostly comes by an association of its own, and is another version."""
+    film_ = phantom.result("spacing")
+    study = film_.study_uid
+
+    def version(number: int, result: Result, **changes: str) -> str:
+        source = copy.deepcopy(result.header)
+        assert source is not None
+        for keyword, value in changes.items():
+            setattr(source, keyword, value)
+        bench.send(study, "", "124", number=number)
+        bench.store.studies.complete(study)
+        job = bench.store.studies.take()
+        assert job is not None
+        image = result.image and replace(result.image, sop_uids=(source.SOPInstanceUID,))
+        said = report.documents(replace(result, header=source, image=image))
+        made: list[Addressed] = [(one, {}) for one in said if one.kind == "SR"]
+        bench.store.studies.finish(job.id, made, "")
+        return made[0][0].sop_instance_uid
+
+    first = version(1, film_)
+    other = {"SOPInstanceUID": "1.2.3.4", "SeriesInstanceUID": "1.2.3.5"}
+    version(2, phantom.refused("spacing", "WRONG-VIEW"), **other)
+    assert came_back(bench, study) == ["QUEUED"]
+    assert bench.store.reviews.open(study) == [first]
+    second = version(3, film_, **other)
+    assert set(bench.store.reviews.open(study)) == {first, second}
+    third = version(4, phantom.result("spacing", probability=0.1))
+    assert set(bench.store.reviews.open(study)) == {second, third}
 
 
 def test_what_comes_back_goes_where_the_pacs_moved_to(bench: Bench) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, func, insert, select
 from wetread.errors import BadInput
 from wetread.jobs.index import Index
 from wetread.jobs.moves import note
-from wetread.jobs.parcels import enclose, present
+from wetread.jobs.parcels import RETURNED, enclose, present
 from wetread.jobs.spool import Spool
 from wetread.jobs.states import Delivery
 from wetread.jobs.tables import documents, instances, jobs, outbox, removed, reviews, withheld
@@ -26,6 +26,7 @@ from wetread.records import Document, Filed, Segmentation
 from wetread.report.fhir.signed import signed as signed_bundle
 from wetread.report.redrawn import Redrawn, redrawn
 from wetread.report.reviewed import Review, Verdict, filed, is_read, verdicts, verified
+from wetread.report.revision import earlier
 from wetread.report.signed import signed as signed_message
 from wetread.settings import Destination
 
@@ -66,7 +67,7 @@ class Reviews:
         self._withholding = withholding
 
     def open(self, study_uid: str) -> list[str]:
-        """Return the SOP Instance UIDs of the reports of a study that can be reviewed: those of its last version."""
+        """Return the SOP Instance UIDs of the reports of a study that can be reviewed: the last about each image."""
         with self._index.reading() as connection:
             rows = _reports(connection, study_uid)
         return [row.sop_instance_uid for row in self._read(rows)]
@@ -155,8 +156,14 @@ class Reviews:
         return Reviewed(row.sop_instance_uid, successor, tuple(document.kind for document, _ in made))
 
     def _read(self, rows: list[Any]) -> list[Any]:
-        """Leave out what says only that something was not read, such as a mask that came, if anything was."""
-        return [row for row in rows if is_read(self._made.get(row.digest))] or rows
+        """Leave out what was said anew in a later version, which is about some of the same images.
+
+        So is what says only that something was not read, such as a mask that came, if anything was.
+        """
+        files = {row.id: self._made.get(row.digest) for row in rows}
+        about = {row.id: next(earlier([files[row.id]])).sources for row in rows}
+        last = [row for row in rows if not any(one.job > row.job and about[one.id] & about[row.id] for one in rows)]
+        return [row for row in last if is_read(files[row.id])] or last
 
     def _documents(
         self, row: Any, sources: Sequence[_Source], review: Review, before: Any, drawn: Segmentation | None
@@ -222,7 +229,7 @@ def _digest(review: Review) -> str:
 
 
 def _reports(connection: Connection, study_uid: str) -> list[Any]:
-    """The reports of the last version of a study that made any, but for those that a review made."""
+    """The reports of a study, but for those that a review or others made."""
     made = (
         select(documents)
         .join(jobs)
@@ -230,11 +237,11 @@ def _reports(connection: Connection, study_uid: str) -> list[Any]:
             jobs.c.study_uid == study_uid,
             documents.c.kind == "SR",
             documents.c.digest != "",
+            documents.c.name.not_like(f"{RETURNED}%"),
             documents.c.sop_instance_uid.not_in(select(reviews.c.successor)),
         )
     )
-    rows = connection.execute(made.order_by(jobs.c.version.desc(), documents.c.id)).all()
-    return [row for row in rows if row.job == rows[0].job]
+    return list(connection.execute(made.order_by(jobs.c.version.desc(), documents.c.id)))
 
 
 def _chosen(rows: Sequence[Any], report: str) -> Any:

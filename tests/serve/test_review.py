@@ -85,6 +85,21 @@ def test_a_review_closes_the_loop(tmp_path: Path, pacs: Receiver) -> None:
             assert last["report"] == first
 
 
+def test_a_search_finds_what_a_person_signed_by_its_new_status(tmp_path: Path) -> None:
+    """A worklist asks for what is preliminary, so that somebody reviews it."""
+    with node(tmp_path, destinations=(Destination("EHR", url="fhir+http://127.0.0.1:1"),)) as made:
+        send(Destination("WETREAD", "127.0.0.1", made.port), [film(READ.study_uid, "1.2.1")])
+        until(lambda: made.store.overview.counts()["READ"] == 1)
+
+        def found(status: str) -> list[str]:
+            url = f"http://127.0.0.1:{made.http_port}/fhir/DiagnosticReport?status={status}"
+            return [one["resource"]["status"] for one in ask(url)[1].get("entry", ())]
+
+        assert (found("preliminary"), found("final")) == (["preliminary"], [])
+        assert told(made, {"decision": "accept", "reviewer": PERSON})[0] == 201
+        assert (found("preliminary"), found("final"), found("preliminary,final")) == ([], ["final"], ["final"])
+
+
 def report(port: int) -> dict[str, Any]:
     (one,) = ask(f"http://127.0.0.1:{port}/DiagnosticReport")[1]["entry"]
     return dict(one["resource"])

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, false, func, insert, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Select, and_, cast, exists, false, func, insert, or_, select
 
 from wetread.jobs.index import Index
 from wetread.jobs.spool import DamagedBlob, Spool, UnreadableBlob
@@ -40,6 +40,9 @@ _STATUSES = {
 PREFIXES = ("eq", "ge", "le", "gt", "lt")
 
 Json = dict[str, Any]
+
+_HELD = and_(documents.c.digest == resources.c.digest, documents.c.job.not_in(KEPT_BACK))
+_SIGNED = 1 << 40  # more than there are documents: what a person signed stays the last
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +80,7 @@ class Resources:
             Index or blobs cannot be read now.
         """
         self._look()
-        conditions = list(_conditions(wanted))
-        page = select(resources.c.id).where(_here(), *conditions).group_by(resources.c.id)
+        page = _newest(wanted).where(*_conditions(wanted)).group_by(resources.c.id)
         newest = func.max(resources.c.date).desc()
         with self._index.reading() as connection:
             total = int(connection.execute(select(func.count()).select_from(page.subquery())).scalar_one())
@@ -172,9 +174,14 @@ class Resources:
             }
 
 
-def _here() -> ColumnElement[bool]:
-    """What is held, of what was ever looked into, and not withheld."""
-    return exists().where(documents.c.digest == resources.c.digest, documents.c.job.not_in(KEPT_BACK))
+def _newest(wanted: Wanted) -> Select[Any]:
+    """The ids of what is held and not withheld, each as the newest bundle has it: so `Resources.read` gives it."""
+    turn = cast(documents.c.signed, BigInteger) * _SIGNED + documents.c.id
+    of_type = [resources.c.type == wanted.type, *([resources.c.id.in_(wanted.ids)] if wanted.ids else [])]
+    held = select(resources.c.id, func.max(turn).label("turn")).select_from(resources.join(documents, _HELD))
+    last = held.where(*of_type).group_by(resources.c.id).subquery()
+    same = and_(last.c.id == resources.c.id, last.c.turn == turn)
+    return select(resources.c.id).select_from(resources.join(documents, _HELD).join(last, same))
 
 
 def _id(entry: Json) -> str:

@@ -92,7 +92,9 @@ def recover(plan: Mapping[str, Any], data: Path, out: Path, models: Path) -> lis
             _compare(network, graph, plan)
             save_weights(folder / file, {**plan, **apart, "recovered": sha256_of(graph)}, network)
             note_source(graph, folder / file)
-            files.append(note_source(folder / file, folder / "weights.pt"))
+            files.append(folder / file)
+    for pruned in files[1:]:
+        note_source(pruned, files[0])
     if seen:
         _same_fold(plan, data, seen, out, models / name)
     return files

@@ -64,9 +64,9 @@ def ask(recipe: str | Path, data: Path, out: Path, accepted: str = "", fold: int
 def _planned(recipe: str | Path, fold: int | None) -> dict[str, Any]:
     """Return the table of a recipe whose network fits it, and of which a fold may be asked."""
     table = load_plan(recipe)
-    check_network(table)
     if fold is not None and "folds" not in table:
         raise BadInput(f"fold: expected none, as {recipe} has no table [folds]; got {fold}")
+    check_network(table)
     return table
 
 

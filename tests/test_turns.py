@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 
-from wetread.turns import Turns, Work
+from wetread.turns import Turns
 
 
 def test_nobody_in_hurry_costs_nothing() -> None:
@@ -131,12 +131,12 @@ def test_an_error_ends_the_hurry() -> None:
 
 def test_there_is_time_to_spare_while_nobody_works() -> None:
     turns = Turns()
-    for work in (turns.first(), turns.at(Work.READING), turns.at(Work.RECEIVING)):
+    for work in (turns.first(), turns.busy()):
         assert turns.spare
         with work:
             assert not turns.spare
-    with turns.at(Work.READING):
-        with turns.at(Work.READING):
+    with turns.busy():
+        with turns.busy():
             pass
         assert not turns.spare
     assert turns.spare

@@ -47,7 +47,7 @@ from wetread.records import (
 from wetread.routes import UNROUTED, Decision, decide, named_models
 from wetread.settings import Settings
 from wetread.threads import share
-from wetread.turns import Turns, Work
+from wetread.turns import Turns
 
 log = logging.getLogger("wetread.pipeline")
 
@@ -134,7 +134,7 @@ class Reader:
         -------
         One reading an image or rejected instance; none of what was made of images (`wetread.acquire.is_made`).
         """
-        with self.turns.at(Work.READING):
+        with self.turns.busy():
             start = time.perf_counter()
             studies = self.decoder.decode(blobs, self.settings)
             decoded = Timing("acquire", (time.perf_counter() - start) * 1e3)

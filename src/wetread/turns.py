@@ -17,11 +17,9 @@ import itertools
 import math
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import Enum, auto
 
 #: Nobody's thread: that of a turn whose next hand has not come yet.
 _NOBODY = 0
@@ -34,13 +32,6 @@ class _Turn:
     until: float  # monotonic seconds; afterwards nobody waits for it
 
 
-class Work(Enum):
-    """What keeps a node from what need not be done yet."""
-
-    RECEIVING = auto()
-    READING = auto()
-
-
 class Turns:
     """The turns of the threads of one process."""
 
@@ -48,7 +39,7 @@ class Turns:
         self._tickets = itertools.count()
         self._hurry: dict[int, _Turn] = {}  # by ticket
         self._changed = threading.Condition()
-        self._work: Counter[Work] = Counter()  # hands at each
+        self._busy = 0  # hands at work
 
     @contextmanager
     def first(self, of: str = "", most_s: float = math.inf, linger_s: float = 0.0) -> Iterator[None]:
@@ -107,20 +98,20 @@ class Turns:
                 self._changed.wait(None if left_s == math.inf else left_s)
 
     @contextmanager
-    def at(self, work: Work) -> Iterator[None]:
-        """Do some work inside."""
+    def busy(self) -> Iterator[None]:
+        """Receive or read inside: what need not be done yet waits for that."""
         with self._changed:
-            self._work[work] += 1
+            self._busy += 1
         try:
             yield
         finally:
             with self._changed:
-                self._work[work] -= 1
+                self._busy -= 1
 
     @property
     def spare(self) -> bool:
         """Whether there is time to spare: nobody hurries, nothing is read, and nothing is on its way in."""
-        return not (any(self._work.values()) or self.hurried)
+        return not (self._busy or self.hurried)
 
     def _until(self, tickets: set[int]) -> float:
         return max((turn.until for ticket, turn in self._hurry.items() if ticket in tickets), default=-math.inf)

@@ -47,7 +47,7 @@ from wetread.records import Sender, Stored
 from wetread.routes import Facts
 from wetread.settings import Destination, Settings
 from wetread.trace import following, trace_id
-from wetread.turns import Turns, Work
+from wetread.turns import Turns
 from wetread.wire.deliver import deliver as deliver_to
 from wetread.wire.dimse import Commitment, Notice, Received, Request, Status
 from wetread.wire.glance import glance, series_of
@@ -293,7 +293,7 @@ class Runner:
         StoreError, OSError
             It is not durable; the peer must keep it.
         """
-        with self._turns.at(Work.RECEIVING):
+        with self._turns.busy():
             return self._receive(received)
 
     def _receive(self, received: Received) -> int:

@@ -721,14 +721,20 @@ def test_what_comes_back_after_a_person_discarded_follows(stopped: Bench) -> Non
     assert stopped.deliver() == []
 
 
-@pytest.mark.parametrize(("then", "left"), [("release", "SENT"), ("discard", "CANCELED"), ("correct", "SENT")])
-def test_a_review_of_what_an_order_contradicts_waits_for_a_person(then: str, left: str, bench: Bench) -> None:
+def reported(bench: Bench) -> list[Document]:
+    """The reports of study 1.1, which wait for the PACS."""
     bench.send("1.1", "A1", "124")
     bench.store.studies.complete("1.1")
     job = bench.store.studies.take()
     assert job is not None
     made = [one for one in report.documents(phantom.result("real")) if one.kind == "SR"]
     bench.store.studies.finish(job.id, [(one, {PACS.names[0]: ("SR",)}) for one in made], "")
+    return made
+
+
+@pytest.mark.parametrize(("then", "left"), [("release", "SENT"), ("discard", "CANCELED"), ("correct", "SENT")])
+def test_a_review_of_what_an_order_contradicts_waits_for_a_person(then: str, left: str, bench: Bench) -> None:
+    made = reported(bench)
     assert len(bench.deliver()) == 1
     bench.order("A1", "123")
     bench.settle()
@@ -754,12 +760,7 @@ def test_a_review_of_what_an_order_contradicts_waits_for_a_person(then: str, lef
 
 
 def test_a_review_goes_where_the_pacs_moved_to(bench: Bench) -> None:
-    bench.send("1.1", "A1", "124")
-    bench.store.studies.complete("1.1")
-    job = bench.store.studies.take()
-    assert job is not None
-    made = [one for one in report.documents(phantom.result("real")) if one.kind == "SR"]
-    bench.store.studies.finish(job.id, [(one, {PACS.names[0]: ("SR",)}) for one in made], "")
+    reported(bench)
     bench.deliver()
     accept = Review("accept", "Doe^Jane", "1234567", "", "Hospital", "2026-11-30T01:02:03Z")
     new = replace(PACS, host="new.invalid")

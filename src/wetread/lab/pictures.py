@@ -22,15 +22,18 @@ def pixels_of(path: Path, how: int = cv2.IMREAD_UNCHANGED) -> NDArray[Any] | Non
 
     `cv2.imread` ends the process over a name that is not UTF-8.
     """
-    data = _bytes_of(path)
-    try:
-        return cv2.imdecode(data, how) if data.size else None
-    except cv2.error:
-        return None
+    return _decoded(_bytes_of(path), how)
 
 
 def _bytes_of(path: Path) -> NDArray[np.uint8]:
     return np.frombuffer(path.read_bytes() if path.is_file() else b"", np.uint8)
+
+
+def _decoded(data: NDArray[np.uint8], how: int = cv2.IMREAD_UNCHANGED) -> NDArray[Any] | None:
+    try:
+        return cv2.imdecode(data, how) if data.size else None
+    except cv2.error:
+        return None
 
 
 def _goes_on(data: NDArray[np.uint8]) -> bool:
@@ -54,11 +57,11 @@ def read_picture(path: Path, place: str) -> NDArray[Any]:
     BadInput
         The file holds no picture, or several, or as `finite`.
     """
-    image = pixels_of(path)
+    data = _bytes_of(path)  # none where a link leads nowhere
+    image = _decoded(data)
     if image is None:
-        size = path.stat().st_size if path.is_file() else 0  # a link may lead nowhere
-        raise BadInput(f"{place}: expected an image, got {size} bytes that are none")
-    if _goes_on(_bytes_of(path)):
+        raise BadInput(f"{place}: expected an image, got {data.size} bytes that are none")
+    if _goes_on(data):
         raise BadInput(
             f"{place}: expected a picture of one page, got several, of which only the first would be seen; write each "
             "as a picture of its own, or a stack of slices as NIfTI"

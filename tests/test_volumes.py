@@ -104,7 +104,8 @@ def test_slices_that_were_looked_at_are_not_asked_again(reader: pipeline.Reader,
     for one, other in zip(found.result.regions, expected.result.regions, strict=True):
         assert np.array_equal(one.mask, other.mask)
     assert [one.kind for one in found.documents] == [one.kind for one in expected.documents]
-    read(reader, parts)
+    assert (expected.foreseen, found.foreseen) == (0, len(parts))
+    assert read(reader, parts).foreseen == 0
     assert engine.calls == asked + 1  # nothing is kept for a second reading
 
 

@@ -217,7 +217,7 @@ class Reader:
         given: Circumstances,
         foreseen: infer.Answers,
     ) -> Reading:
-        decision = _decided(image, given)
+        decision, used = _decided(image, given), foreseen.used
         clock = Clock({timing.stage: timing.ms for timing in before}, self.turns.pause)
         blank = Result(image.study_uid, image.source, image.digest, image.header, image)
         blank = replace(blank, revision=report.revision(blank, said), order=given.order)
@@ -231,7 +231,7 @@ class Reader:
                 illustrate = _illustrator(image, result, self._window(result), clock)
         except NotRead as error:
             result = replace(blank, refusal=Refusal(error.code, error.sentence, error.detail))
-        return replace(self._documented(result, clock, illustrate), decision=decision)
+        return replace(self._documented(result, clock, illustrate), decision=decision, foreseen=foreseen.used - used)
 
     def _window(self, result: Result) -> tuple[float, float] | None:
         """The values between which the models look, for display."""

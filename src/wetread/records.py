@@ -486,3 +486,4 @@ class Reading:
     documents: tuple[Document, ...]
     timings: tuple[Timing, ...] = field(default=())
     decision: Decision = UNROUTED  # of the site's rules
+    foreseen: int = 0  # slices of which a model had answered before the study was complete

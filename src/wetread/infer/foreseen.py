@@ -29,6 +29,7 @@ class Answers:
         self._known: dict[tuple[ModelIdentity, bytes], Answer] = {}
         self.bytes = 0
         self.full = False  # there was no room for all
+        self.used = 0  # answers that nobody needed to ask for again
 
     def add(self, model: ModelIdentity, tensor: Tensor, outputs: Mapping[str, Tensor]) -> None:
         """Keep what a model answers to images (n, c, y, x): output name -> (n, ...).
@@ -43,7 +44,9 @@ class Answers:
         """What a model answered to each of the images (n, c, y, x); None to those that it was not asked about."""
         if not any(who == model for who, _ in self._known):
             return [None] * len(tensor)
-        return [self._known.get((model, digest)) for digest in _digests(tensor)]
+        found = [self._known.get((model, digest)) for digest in _digests(tensor)]
+        self.used += sum(answer is not None for answer in found)
+        return found
 
 
 #: Nothing was asked before.

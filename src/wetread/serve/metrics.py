@@ -59,6 +59,11 @@ class Metrics(Watch):
         self._readings = Histogram(
             "wetread_reading_seconds", "Wall time of the reading of a study", buckets=BUCKETS_S, registry=registry
         )
+        self._foreseen = Counter(
+            "wetread_slices_foreseen",
+            "Slices that a model had answered before their study was complete",
+            registry=registry,
+        )
         self._lanes = Histogram(
             "wetread_result_seconds",
             "From the first object of a study to its result, by lane",
@@ -170,6 +175,7 @@ class Metrics(Watch):
         self._readings.observe(seconds)
         self._count(readings)
         for reading in readings:
+            self._foreseen.inc(reading.foreseen)
             for timing in reading.timings:
                 self._stages.labels(timing.stage).observe(timing.ms / 1000.0)
 

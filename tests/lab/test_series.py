@@ -21,7 +21,7 @@ from wetread.lab.crossed import Answers, tensors
 from wetread.lab.gridded import GridSamples, lay_cases
 from wetread.lab.held_out import found_masks
 from wetread.lab.losses import joint_loss, label_loss, mask_loss
-from wetread.lab.nifti import directions_of, read_nifti
+from wetread.lab.nifti import check_place, directions_of, read_nifti
 from wetread.lab.rivals import threshold_lungs
 from wetread.lab.series import LOADERS, load
 from wetread.prepare import prepare
@@ -57,6 +57,17 @@ def test_reversed_axes_are_turned_back(tmp_path: Path) -> None:
     plain, _ = read_nifti(nifti(tmp_path / "a.nii", [1.0, 1.0, 1.0]))
     turned, _ = read_nifti(nifti(tmp_path / "b.nii", [-1.0, 1.0, -1.0]))
     np.testing.assert_array_equal(turned, plain[::-1, :, ::-1])
+
+
+@pytest.mark.parametrize(("unit", "mm"), [("meter", 1e3), ("mm", 1.0), ("micron", 1e-3), ("unknown", 1.0)])
+def test_lengths_are_in_the_unit_of_the_header(tmp_path: Path, unit: str, mm: float) -> None:
+    for name, scale in (("own", mm), ("mm", 1.0)):
+        path = nifti(tmp_path / f"{name}.nii", [0.5 / scale, 0.75 / scale, 2.0 / scale])
+        image: Any = nibabel.load(path)
+        image.header.set_xyzt_units(unit if name == "own" else "mm")
+        nibabel.save(image, path)
+    assert read_nifti(tmp_path / "own.nii")[1] == pytest.approx((2.0, 0.75, 0.5))
+    check_place(tmp_path / "own.nii", tmp_path / "mm.nii", "row 1")
 
 
 def test_other_files_are_no_volume(tmp_path: Path) -> None:

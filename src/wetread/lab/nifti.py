@@ -29,6 +29,8 @@ PLANES = {"axial": "HPL", "coronal": "PFL", "sagittal": "RFP"}
 THICK = 1.5
 #: Larger volumes are refused before their voxels are read.
 MOST_VOXELS = 1 << 28
+#: Units of length by their codes in xyzt_units, mm; where there is none it is taken as mm, as everybody writes it.
+UNITS_MM = {1: 1e3, 2: 1.0, 3: 1e-3}
 NUMBERS = {3: "three", 4: "four"}
 #: A mask lies elsewhere than its image where a voxel of it stands so far from the image's, in voxels.
 ELSEWHERE = 0.5
@@ -119,8 +121,13 @@ def read_voxels(
         raise BadInput(f"{place}: expected a NIfTI volume, got another file") from error
     except DAMAGED as error:
         raise BadInput(f"{place}: expected a NIfTI volume, got {type(error).__name__}; fetch the file again") from error
-    x, y, z = (float(step) for step in image.header.get_zooms()[:3])
+    x, y, z = (float(step) * _unit_mm(image) for step in image.header.get_zooms()[:3])
     return finite(voxels, place), (x, y, z)
+
+
+def _unit_mm(image: Any) -> float:
+    """Return the unit of lengths in a header."""
+    return UNITS_MM.get(int(image.header["xyzt_units"]) & 7, 1.0)
 
 
 def check_place(image: Path, mask: Path, place: str) -> None:
@@ -148,4 +155,5 @@ def _affine(path: Path) -> tuple[NDArray[np.float64], tuple[int, ...]]:
     order = io_orientation(image.affine)  # type: ignore[no-untyped-call]
     shape = image.shape[:3]
     affine = np.asarray(image.affine @ inv_ornt_aff(order, shape), np.float64)  # type: ignore[no-untyped-call]
+    affine[:3] *= _unit_mm(image)
     return affine, tuple(shape[int(axis)] for axis in np.argsort(order[:, 0]))

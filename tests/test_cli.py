@@ -24,6 +24,7 @@ import click
 import cv2
 import pydicom
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 from pydicom.data import get_testdata_file
 
@@ -628,6 +629,11 @@ def test_settings_lists_every_one(run: Run) -> None:
         assert f"WETREAD_{field.name.upper()}" in out
     values = {row["name"]: row["value"] for row in json.loads(run("settings", "--json")[1])}
     assert values["viewer"] == values["tls_key"] == ""  # not ".": set to that it would name this folder
+
+
+def test_recipes_are_completed() -> None:
+    found = ShellComplete(cli.commands, {}, "wetread", "_WETREAD_COMPLETE").get_completions(["lab", "train"], "ct-l")
+    assert [(one.type, one.value) for one in found] == [("plain", "ct-lungs"), ("file", "ct-l")]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from wetread.cli.base import commands, console, emit, extra, json_option, say, settings_of
 from wetread.errors import BadInput
@@ -81,8 +82,14 @@ def recipe_of(_context: click.Context, _parameter: click.Parameter | None, name:
     return name
 
 
+def recipes_like(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """The names of recipes that a shell may complete, and files; the lab is not imported: each Tab would wait."""
+    known = sorted(file.stem for file in Path(__file__).parents[1].glob("lab/recipes/*.toml"))
+    return [CompletionItem(name) for name in known if name.startswith(begun)] + [CompletionItem(begun, type="file")]
+
+
 @lab.command()
-@click.argument("recipe", callback=recipe_of)
+@click.argument("recipe", callback=recipe_of, shell_complete=recipes_like)
 @click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's number.")
 @click.option("--fold", type=int, help="Train only this fold, of a recipe with folds; all of them by default.")
 @fresh_option
@@ -115,7 +122,7 @@ def train(
 
 
 @lab.command()
-@click.argument("model", callback=recipe_of)
+@click.argument("model", callback=recipe_of, shell_complete=recipes_like)
 @fresh_option
 @data_option
 @run_option
@@ -151,7 +158,7 @@ def compare(
 
 
 @lab.command()
-@click.argument("model", callback=recipe_of)
+@click.argument("model", callback=recipe_of, shell_complete=recipes_like)
 @data_option
 @run_option
 @json_option
@@ -163,7 +170,7 @@ def recover(context: click.Context, model: str, data: Path, folder: Path, as_jso
 
 
 @lab.command()
-@click.argument("model", callback=recipe_of)
+@click.argument("model", callback=recipe_of, shell_complete=recipes_like)
 @run_option
 @json_option
 def export(model: str, folder: Path, as_json: bool) -> None:
@@ -172,7 +179,7 @@ def export(model: str, folder: Path, as_json: bool) -> None:
 
 
 @lab.command()
-@click.argument("model", callback=recipe_of)
+@click.argument("model", callback=recipe_of, shell_complete=recipes_like)
 @click.option("--aware", is_flag=True, help="Train it to be rounded first: for a build that failed its certificate.")
 @fresh_option
 @data_option
@@ -188,7 +195,7 @@ def quantize(
 
 
 @lab.command()
-@click.argument("model", callback=recipe_of)
+@click.argument("model", callback=recipe_of, shell_complete=recipes_like)
 @data_option
 @run_option
 @evidence_option
@@ -204,7 +211,7 @@ def gate(
 
 
 @lab.command()
-@click.argument("model", callback=recipe_of)
+@click.argument("model", callback=recipe_of, shell_complete=recipes_like)
 @run_option
 @evidence_option
 @json_option
@@ -227,7 +234,7 @@ def sweep(context: click.Context, model: str, folder: Path, evidence: Path, as_j
 
 
 @lab.command()
-@click.argument("model", callback=recipe_of)
+@click.argument("model", callback=recipe_of, shell_complete=recipes_like)
 @data_option
 @run_option
 @evidence_option

@@ -58,6 +58,12 @@ def read(tmp_path: Path, old: str, new: str) -> dict[str, Any]:
         ("fold = 0", 'fold = 0\nwithout = ["fp32"]', r"\[ship\] without: expected some of bf16, .*, got \['fp32'\]"),
         ("fold = 0", 'fold = 0\nwithout = "int8"', r"\[ship\] without: expected some of bf16, .*, got 'int8'"),
         ("fold = 0", 'fold = "first"', r"\[ship\] fold: expected the number of a fold"),
+        (
+            TABLE[TABLE.index("[ship]") :],
+            "",
+            r"expected a \[\[ship.label\]\] for each label .* found no table \[ship\]",
+        ),
+        ("[model]", '[[architecture]]\nname = "A"\n[other]', "expected .*, train, model, found no model"),
         ("grid = [32, 32]", "grid = 32", r"\[recipe\] grid: expected numbers"),
         ("grid = [32, 32]", 'grid = ["32", "32"]', r"\[recipe\] grid: expected numbers"),
         ("mean = [0.5]", "mean = 0.5", r"\[recipe\] mean: expected numbers"),
@@ -230,3 +236,8 @@ def test_a_network_is_asked_before_the_audit(tmp_path: Path) -> None:
     path.write_text(TABLE.replace("grid = [32, 32]", "grid = [30, 30]"))
     with pytest.raises(BadInput, match="expected a network for images of 1 x 30 x 30"):
         commands.ask(str(path), tmp_path, tmp_path / "run")
+
+
+def test_a_recipe_of_a_model_in_the_lab_need_not_say_which_fold_ships(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"mr-cardiac, \[ship\]: expected fold, whose network is to become builds"):
+        commands.export("mr-cardiac", tmp_path)

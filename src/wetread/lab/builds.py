@@ -25,9 +25,19 @@ FLOAT_BUILDS = {"weights.pt": "fp32", "weights-pruned.pt": "pruned-fp32"}
 
 
 def weights_folder(table: Mapping[str, Any], out: Path) -> Path:
-    """Return where the weights lie that ship: of a recipe with folds, those of one of them."""
+    """Return where the weights lie that ship: of a recipe with folds, those of one of them.
+
+    Raises
+    ------
+    BadInput
+        The recipe, of a model that does not ship, does not say which.
+    """
     model = str(table["id"])
-    return fold_folder(out, model, int(table["ship"]["fold"])) if "folds" in table else out / model
+    if "folds" not in table:
+        return out / model
+    if "fold" not in table["ship"]:
+        raise BadInput(f"{model}, [ship]: expected fold, whose network is to become builds, found none")
+    return fold_folder(out, model, int(table["ship"]["fold"]))
 
 
 def export_builds(table: Mapping[str, Any], out: Path) -> dict[str, Path]:

@@ -155,7 +155,7 @@ def compare(
         There is no such comparison, its split fails its audit, or the models folder has no cxr-lungs, which the
         comparison on films needs.
     """
-    tables = {name: load_plan(f"compare/{name}") for name in names or COMPARISONS}
+    tables = {name: load_plan(f"compare/{name}", several=True) for name in names or COMPARISONS}
     for table in tables.values():
         cleared(table, data, out)
     found = compare_architectures(tables, data, out, models, resume=resume)

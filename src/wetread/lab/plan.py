@@ -46,8 +46,13 @@ LEFT_OUT = ("bf16", "int8", "pruned-fp32", "pruned-bf16", "pruned-int8")
 Record = TypeVar("Record")
 
 
-def load_plan(name: str | Path) -> dict[str, Any]:
+def load_plan(name: str | Path, several: bool = False) -> dict[str, Any]:
     """Return a training recipe by its name, or from a TOML file.
+
+    Parameters
+    ----------
+    several
+        It compares several networks, and ships none.
 
     Raises
     ------
@@ -62,14 +67,13 @@ def load_plan(name: str | Path) -> dict[str, Any]:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise BadInput(f"{path.name}: expected TOML: {error}") from error
-    needed = (*NEEDED, "architecture" if "architecture" in table else "model")
+    needed = (*NEEDED, "architecture" if several else "model")
     if missing := [key for key in needed if key not in table]:
         raise BadInput(f"{path.name}: expected {', '.join(needed)}, found no {', '.join(missing)}")
     _check(table, path.name)
     table = USUAL | {"labels": [one["name"] for one in table.get("ship", {}).get("label", [])]} | table
-    if "folds" not in table and "model" in table and table["data"] != FILMS:
-        raise BadInput(f"{path.name}: expected [folds], as only {FILMS} is split without; got data {table['data']!r}")
-    if "model" in table and "withheld" not in table.get("ship", {"withheld": ""}):
+    if not several:
+        _check_split(table, path.name)
         _check_ship(table, path.name)
     return table
 
@@ -106,10 +110,22 @@ def _check(table: Mapping[str, Any], name: str) -> None:
         raise BadInput(f"{name}, {error}") from error
 
 
+def _check_split(table: Mapping[str, Any], name: str) -> None:
+    """See that data that are split without folds are films."""
+    if "folds" in table:
+        return
+    if table["data"] != FILMS:
+        raise BadInput(f"{name}: expected [folds], as only {FILMS} is split without; got data {table['data']!r}")
+
+
 def _check_ship(table: Mapping[str, Any], name: str) -> None:
     """See that a node could read what is declared: a folder that it cannot read keeps all others from loading."""
+    if "ship" not in table:
+        raise BadInput(f"{name}: expected a [[ship.label]] for each label of the network, found no table [ship]")
     ship, wanted = table["ship"], METRICS[table["task"]]
     needed = ["summary", "label", *(["fold", "margins"] if "folds" in table else ["metric", "margin"])]
+    if "withheld" in ship:
+        return
     if missing := [key for key in needed if key not in ship]:
         raise BadInput(f"{name}, [ship]: expected {', '.join(needed)}, found no {', '.join(missing)}")
     margins = ship["margins"] if "folds" in table else {ship["metric"]: ship["margin"]}

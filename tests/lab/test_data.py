@@ -20,7 +20,7 @@ from wetread.lab import commands
 from wetread.lab.augment import Augment, belly
 from wetread.lab.data import held_back, kermany
 from wetread.lab.plan import RECIPES, load_plan, recipe_of
-from wetread.lab.pneumonia import guided_loss
+from wetread.lab.pneumonia import guided_loss, stride_of
 from wetread.lab.samples import Batches, LungSamples, PneumoniaSamples, exact
 from wetread.lab.train import Plan
 from wetread.lab.zoo import build
@@ -94,6 +94,19 @@ def test_target_says_where_the_lungs_are() -> None:
     assert label == films.label[3]
     assert (cells[0] < 0.2).all()
     assert cells[1:3, 1].min() > 0.5
+
+
+@pytest.mark.parametrize(
+    ("model", "pixels"),
+    [
+        ({"architecture": "efficientnet-lite0"}, 32),
+        ({"architecture": "efficientnet-lite0", "stride": 16}, 16),
+        ({"architecture": "unet", "widths": [8, 8, 8], "outline": False}, 8),
+        ({"architecture": "hybrid-transformer", "width": 16, "heads": 2, "depth": 0, "outline": False}, 16),
+    ],
+)
+def test_a_cell_of_the_target_is_one_of_the_map(model: dict[str, Any], pixels: int) -> None:
+    assert stride_of(model, Recipe(grid=(64, 96))) == pixels
 
 
 def test_evidence_from_elsewhere_costs() -> None:

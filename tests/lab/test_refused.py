@@ -80,6 +80,26 @@ def test_a_recipe_that_cannot_be_meant(tmp_path: Path, old: str, new: str, said:
         read(tmp_path, old, new)
 
 
+FILMS = 'data = "xray/kermany"\n[model]'
+FOLDS = '[folds]\nby = "patient"\nn = 2\n'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("segmentation", "segmentation+classification", "task: expected one of segmentation, classification of xray"),
+        ("segmentation", "classification", "region: expected 'lungs', in which a classification of xray/kermany is"),
+        ("[recipe]", '[recipe]\nregion = "lungs"', "region: expected 'image', in which a segmentation of xray/kermany"),
+    ],
+)
+def test_a_recipe_of_films_lays_them_as_a_node_will(tmp_path: Path, old: str, new: str, said: str) -> None:
+    told = TABLE.replace('data = "mine/balls"\n[model]', FILMS).replace(FOLDS, "")
+    path = tmp_path / "mine.toml"
+    path.write_text(told.replace(old, new, 1))
+    with pytest.raises(BadInput, match=said):
+        load_plan(path)
+
+
 @pytest.mark.parametrize("task", ["classification", "segmentation+classification"])
 def test_a_classifier_of_several_labels_is_not_trained(tmp_path: Path, task: str) -> None:
     """Its threshold and figures would be those of the first."""

@@ -24,6 +24,8 @@ TASKS = ("classification", "segmentation", "segmentation+classification")
 NEEDED = ("id", "task", "data", "recipe", "train")
 #: The films that have a split of their own, and outside films beside them.
 FILMS = "xray/kermany"
+#: What of them is trained on, by the task.
+REGIONS = {"segmentation": "image", "classification": "lungs"}
 #: What a model may be called: it is a folder's name too.
 ID = r"[a-z0-9][a-z0-9-]{0,63}"
 #: What is a table where a recipe has it.
@@ -111,11 +113,19 @@ def _check(table: Mapping[str, Any], name: str) -> None:
 
 
 def _check_split(table: Mapping[str, Any], name: str) -> None:
-    """See that data that are split without folds are films."""
+    """See that data that are split without folds are films, and laid in training as a node will lay them."""
     if "folds" in table:
         return
     if table["data"] != FILMS:
         raise BadInput(f"{name}: expected [folds], as only {FILMS} is split without; got data {table['data']!r}")
+    if table["task"] not in REGIONS:
+        raise BadInput(f"{name}, task: expected one of {', '.join(REGIONS)} of {FILMS}, got {table['task']!r}")
+    wanted, got = REGIONS[table["task"]], recipe_of(table["recipe"]).region
+    if got != wanted:
+        raise BadInput(
+            f"{name}, [recipe] region: expected {wanted!r}, in which a {table['task']} of {FILMS} is trained, got "
+            f"{got!r}"
+        )
 
 
 def _check_ship(table: Mapping[str, Any], name: str) -> None:

@@ -8,10 +8,12 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wetread.lab import zoo
 from wetread.lab.augment import Augment
 from wetread.lab.data import held_back, kermany
 from wetread.lab.plan import recipe_of
@@ -21,7 +23,7 @@ from wetread.lab.train import Answer, Aside, Course, Plan, logits
 from wetread.measures import auroc, specificity, threshold_at_sensitivity
 from wetread.records import Recipe
 
-__all__ = ["damages", "guided_loss", "pneumonia_course"]
+__all__ = ["damages", "guided_loss", "pneumonia_course", "stride_of"]
 
 
 def guided_loss(share: float, smoothing: float, guidance: float) -> Callable[[Answer, Tensor], Tensor]:
@@ -105,7 +107,7 @@ def pneumonia_course(
         ]
         return figures | {"auc_damaged": float(np.mean(damaged)), "auc_worst": float(np.min(damaged))}
 
-    stride = int(table["model"].get("stride", 16))
+    stride = stride_of(table["model"], recipe)
     samples, untouched = (
         PneumoniaSamples(films, boxes, masks, train_rows, recipe, one, plan.seed, stride)
         for one in (Augment.from_table(table.get("augment", {})), Augment.none())
@@ -113,3 +115,11 @@ def pneumonia_course(
     loss = guided_loss(float(films.label[train_rows].mean()), plan.label_smoothing, plan.guidance)
     stop = Aside(untouched, np.flatnonzero(learning & asked)) if plan.patience else None
     return Course(samples, train_rows, loss, validate, aside=stop)
+
+
+def stride_of(model: Mapping[str, Any], recipe: Recipe) -> int:
+    """Return the pixels of the grid a cell of the map of a ``[model]`` table's network."""
+    network = zoo.build({key: value for key, value in model.items() if key != "pretrained"}).eval()
+    with torch.no_grad():
+        _, heat = network(torch.zeros(1, recipe.channels, *recipe.grid))
+    return recipe.grid[0] // int(heat.shape[-2])

@@ -18,6 +18,7 @@ from wetread import cli
 from wetread.errors import BadInput
 from wetread.lab import commands
 from wetread.lab.augment import Augment, belly
+from wetread.lab.certify import certified
 from wetread.lab.data import held_back, kermany
 from wetread.lab.plan import RECIPES, load_plan, recipe_of
 from wetread.lab.pneumonia import guided_loss, stride_of
@@ -187,6 +188,13 @@ def test_another_recipe_than_there_is_is_wrong_usage(
                 cli.main()
             assert stop.value.code == expected, verb
             assert "or a .toml file" in capsys.readouterr().err
+
+
+def test_a_folder_without_a_model_says_what_to_run(tmp_path: Path) -> None:
+    found = CliRunner().invoke(cli.commands, ["lab", "certify", str(tmp_path)])
+    assert "expected model.toml in it, found none; run `wetread lab import` first" in str(found.exception)
+    with pytest.raises(BadInput, match="run `wetread lab certify` first"):
+        certified(tmp_path, "ct-lungs")
 
 
 @pytest.mark.parametrize("verb", ["train", "recover"])

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wetread.cli.base import NOT_READ, OK, console, emit, extra, json_option, say, settings_of
-from wetread.cli.lab import accept_option, lab, lab_commands, recipe_of, run_option
+from wetread.cli.lab import accept_option, lab, lab_commands, recipe_of, recipes_like, run_option
+from wetread.errors import BadInput
 
 if TYPE_CHECKING:
     from wetread.lab.audit import Decoded
@@ -77,7 +78,7 @@ def take_in(context: click.Context, source: Path, description: Path, as_json: bo
 
 
 @lab.command()
-@click.argument("model")
+@click.argument("model", shell_complete=recipes_like)
 @click.option(
     "--data",
     "folders",
@@ -111,7 +112,14 @@ def certify(
     MODEL is a recipe, or the folder of an imported model, which is judged on your own images.
     """
     if not (Path(model) / "model.toml").is_file():
-        recipe_of(context, None, model)
+        try:
+            recipe_of(context, None, model)
+        except click.UsageError as error:
+            if not Path(model).is_dir():
+                raise
+            raise BadInput(
+                f"{model}: expected model.toml in it, found none; run `wetread lab import` first, or name a recipe"
+            ) from error
         say(True, "certificate", lab_commands().certify(model, folders[0], folder, settings_of(context).models_dir))
         return
     certificate = lab_commands().certify_imported(Path(model), folders, **given)

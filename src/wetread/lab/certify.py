@@ -20,7 +20,7 @@ from wetread.lab.subgroups import DRAWS, FACTOR, SEED, SMALLEST, Paired, subgrou
 from wetread.records import Recipe
 
 __all__ = [
-    *("PARENT", "document", "film_scores", "fit_temperature", "network", "shipped_boxes"),
+    *("PARENT", "certified", "document", "film_scores", "fit_temperature", "network", "shipped_boxes"),
     *("shipped_segmenter", "standing", "verdict"),
 ]
 
@@ -90,6 +90,22 @@ def fit_temperature(truth: NDArray[Any], logits: Scores) -> float:
     return float(candidates[int(np.argmin([loss(float(value)) for value in candidates]))])
 
 
+def certified(models: Path, name: str) -> Model:
+    """Return the declaration of a model that was certified.
+
+    Raises
+    ------
+    BadInput
+        It is not there.
+    """
+    if not (models / name / "model.toml").is_file():
+        raise BadInput(
+            f"expected a certified {name} in {models}, found none; run `wetread lab certify` first, or name its folder "
+            "of models by --models"
+        )
+    return read(models / name)
+
+
 def shipped_segmenter(models: Path, forked: bool = False) -> tuple[Model, Predictor]:
     """Return the segmenter as this host would choose it before it has measured.
 
@@ -103,10 +119,7 @@ def shipped_segmenter(models: Path, forked: bool = False) -> tuple[Model, Predic
     BadInput
         No segmenter has shipped yet.
     """
-    folder = models / "cxr-lungs"
-    if not (folder / "model.toml").is_file():
-        raise BadInput(f"expected a certified cxr-lungs in {models}, found none; certify it first")
-    model = read(folder)
+    model = certified(models, "cxr-lungs")
     if forked:
         return model, built(model.build("fp32").path, "fp32", "onnxruntime", threads=1)
     choice = candidates(model)[0]

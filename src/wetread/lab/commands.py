@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 from wetread.errors import BadInput
-from wetread.infer import read
 from wetread.lab import zoo
 from wetread.lab.audit import Columns, audit
 from wetread.lab.builds import export_builds
 from wetread.lab.card import card
 from wetread.lab.card_series import card_series
+from wetread.lab.certify import certified
 from wetread.lab.clearance import audit_of, cleared
 from wetread.lab.compare import COMPARISONS, compare_architectures
 from wetread.lab.compare_page import write_comparisons
@@ -279,7 +279,7 @@ def evaluate(model: str, data: Path, out: Path, models: Path, evidence: Path) ->
     audited = {"audit": audit_of(cleared(table, data, out)), "gate": kept_gate(models / name)}
     if "folds" in table:
         return _evaluate_series(table, data, out, audited, evidence if "withheld" in table["ship"] else models)
-    declared = read(models / name)
+    declared = certified(models, name)
     if declared.task == "segmentation":
         figures = evaluate_lungs(declared, data, cache)
     else:
@@ -299,7 +299,7 @@ def _evaluate_series(table: dict[str, Any], data: Path, out: Path, audited: Figu
     pages = (place / f"{name}.md", place / f"{name}.json", place / f"{name}-roc.svg")
     if "withheld" not in table["ship"]:
         pages = (place / name / "card.md", place / name / "figures.json", place / name / "roc.svg")
-        declared = read(place / name)
+        declared = certified(place, name)
         certificate = json.loads((place / name / "certificate.json").read_text(encoding="utf-8"))
     standing = None if declared is None else standing_figures(table, out, place / name)
     figures = evaluate_series(table, declared, data, out, standing) | audited

@@ -26,10 +26,11 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from wetread.errors import BadInput
-from wetread.infer import Model, read
+from wetread.infer import Model
 from wetread.lab import zoo
 from wetread.lab.builds import FLOAT_BUILDS, note_source, weights_folder
 from wetread.lab.cases import Cases, used_folds
+from wetread.lab.certify import certified
 from wetread.lab.courses import read_cases, rows_digest, series_course
 from wetread.lab.crossed import OUTPUTS
 from wetread.lab.evaluate_series import names_of
@@ -74,7 +75,7 @@ def recover(plan: Mapping[str, Any], data: Path, out: Path, models: Path) -> lis
         The folder is that of another recipe, architecture or data, or a network does not answer as its graph does.
     """
     name = str(plan["id"])
-    model, recipe = read(models / name), recipe_of(plan["recipe"])
+    model, recipe = certified(models, name), recipe_of(plan["recipe"])
     if model.recipe != recipe:
         raise BadInput(f"{name}: expected a model of the recipe at hand, got one whose images are prepared otherwise")
     seen = read_cases(plan, data) if "folds" in plan else None
@@ -108,7 +109,7 @@ def standing_figures(table: Mapping[str, Any], out: Path, folder: Path) -> Figur
     trained, _ = load_weights(weights_folder(table, out) / "weights.pt")
     if "recovered" not in trained:
         return None
-    note = json.loads((folder / "figures.json").read_text(encoding="utf-8"))
+    note = _note(folder)
     kept = {key: note["figures"][key] for key in ("folds", "crossed", "rivals")}
     return kept | {"told": note["figures"].get("told", note["date"])}
 
@@ -126,6 +127,15 @@ def with_standing_builds(figures: Figures, model: Model, folder: Path) -> Figure
     builds = {one.name: found.get(one.name, known.get(one.name)) for one in model.builds}
     builds = {name: one for name, one in builds.items() if one is not None}
     return figures | {"builds": builds} | ({"not run here": kept} if kept else {})
+
+
+def _note(folder: Path) -> Figures:
+    """Return a model folder's ``figures.json``; raises `BadInput` where it has none."""
+    path = folder / "figures.json"
+    if not path.is_file():
+        raise BadInput(f"expected {path}, found none; run `wetread lab evaluate` with the run folder of its training")
+    note: Figures = json.loads(path.read_text(encoding="utf-8"))
+    return note
 
 
 def _place(folder: Path) -> Path:
@@ -228,7 +238,7 @@ def _compare(network: nn.Module, graph: Path, plan: Mapping[str, Any]) -> None:
 
 def _same_fold(plan: Mapping[str, Any], data: Path, seen: Seen, out: Path, folder: Path) -> None:
     """See that the fold which the recipe leaves out is the one that the network was judged on before."""
-    note = json.loads((folder / "figures.json").read_text(encoding="utf-8"))
+    note = _note(folder)
     if note["data"] != data_of(plan, data):
         raise BadInput(f"{plan['id']}: expected the data of its figures.json, got others in {plan['data']}")
     cases, gridded, folds = seen

@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wetread.errors import BadInput
-from wetread.infer import read
 from wetread.lab.builds import float_builds, int8_builds, judged_builds, weights_folder
 from wetread.lab.cases import Cases
-from wetread.lab.certify import document, network, standing, verdict
+from wetread.lab.certify import certified, document, network, standing, verdict
 from wetread.lab.courses import read_cases
 from wetread.lab.crossed import Answers, answers, calibration
 from wetread.lab.evaluate_series import told_by_others
@@ -156,7 +155,7 @@ def _fixed_point(
 
 def _kept_point(table: Mapping[str, Any], models: Path) -> tuple[float, float, str]:
     """Return temperature, threshold and rule of the model that ships: the other folds' networks are gone."""
-    model = read(models / str(table["id"]))
+    model = certified(models, str(table["id"]))
     return model.temperature, model.labels[0].threshold, model.labels[0].threshold_rule
 
 

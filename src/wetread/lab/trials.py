@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wetread import infer
-from wetread.errors import BadInput, NotRead
+from wetread.errors import NotRead
 from wetread.infer.gate import Signals, refusal
 from wetread.infer.signals import chances, measured, signals, with_mirror
 from wetread.lab.cases import Cases, Directions
+from wetread.lab.certify import certified
 from wetread.lab.damage import Damage, Span
 from wetread.lab.data import Films
 from wetread.measures import dice
@@ -231,8 +232,6 @@ def subject_of(models: Path, name: str) -> Subject:
     BadInput
         It is not there: it was not certified.
     """
-    if not (models / name / "model.toml").is_file():
-        raise BadInput(f"expected a certified {name} in {models}, found none; certify it first")
-    model = infer.read(models / name)
+    model = certified(models, name)
     loaded = infer.load(model, infer.candidates(model)[0])
     return Subject(loaded, subject_of(models, "cxr-lungs") if model.recipe.region == "lungs" else None)

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from tests import slices
+from tests.toy import lungs_graph, make_model
 from wetread import acquire, infer
 from wetread.errors import BadInput
-from wetread.lab import commands
+from wetread.lab import commands, zoo
 from wetread.lab.audit.adapters import Row
 from wetread.lab.audit.looks import look
 from wetread.lab.builds import judged_builds, note_source
@@ -24,9 +25,12 @@ from wetread.lab.crossed import tensors
 from wetread.lab.gridded import lay_cases
 from wetread.lab.own import cases_of
 from wetread.lab.plan import load_plan, recipe_of
+from wetread.lab.predict import eager
+from wetread.lab.recover import standing_figures
 from wetread.lab.series import load
 from wetread.lab.train import Plan
 from wetread.lab.trials import series_cases
+from wetread.lab.weights import save_weights
 from wetread.prepare import prepare
 from wetread.prepare.turn import LETTERS
 from wetread.settings import Settings
@@ -371,3 +375,22 @@ def test_builds_of_other_weights_are_not_certified(tmp_path: Path, recipe: Path)
         ):
             judged_builds(table, tmp_path)
         note_source(file, source)
+
+
+def test_a_card_tells_of_what_ships(tmp_path: Path, recipe: Path) -> None:
+    """After a new training, before the new network is certified, its figures are not those of the builds."""
+    table, weights = load_plan(recipe), tmp_path / "mr-mine" / "fold0" / "weights.pt"
+    folder = make_model(tmp_path / "models" / "mr-mine", "segmentation", {"fp32": lungs_graph()})
+    path, network = folder / "certificate.json", zoo.build(table["model"])
+    weights.parent.mkdir(parents=True)
+    save_weights(weights, table, network)
+    told = {"parent": {"sha256": eager(network, bf16=False).digest}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | told))
+    model = infer.read(folder)
+    assert standing_figures(table, tmp_path, model) is None
+    save_weights(weights, table, zoo.build(table["model"]))
+    with pytest.raises(BadInput, match=r"expected builds of the network in .* run `wetread lab export`"):
+        standing_figures(table, tmp_path, model)
+    save_weights(weights, table | {"recovered": model.build("fp32").sha256}, zoo.build(table["model"]))
+    with pytest.raises(BadInput, match="run `wetread lab evaluate` with the run folder of its training"):
+        standing_figures(table, tmp_path, model)

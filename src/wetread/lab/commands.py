@@ -301,7 +301,7 @@ def _evaluate_series(table: dict[str, Any], data: Path, out: Path, audited: Figu
         pages = (place / name / "card.md", place / name / "figures.json", place / name / "roc.svg")
         declared = certified(place, name)
         certificate = json.loads((place / name / "certificate.json").read_text(encoding="utf-8"))
-    standing = None if declared is None else standing_figures(table, out, place / name)
+    standing = None if declared is None else standing_figures(table, out, declared)
     figures = evaluate_series(table, declared, data, out, standing) | audited
     if declared is not None:
         figures = with_standing_builds(figures, declared, place / name)

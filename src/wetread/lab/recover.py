@@ -38,13 +38,13 @@ from wetread.lab.evidence import data_of
 from wetread.lab.folder import REFERENCE, golden_input, sha256_of
 from wetread.lab.gridded import Gridded
 from wetread.lab.half import whole
-from wetread.lab.held_out import fold_answers
+from wetread.lab.held_out import fold_answers, trained_network
 from wetread.lab.plan import recipe_of
 from wetread.lab.predict import built, eager
 from wetread.lab.taught import course_of
 from wetread.lab.train import Course
 from wetread.lab.verdicts import mask_figures, measure_answers
-from wetread.lab.weights import fit_shapes, load_weights, save_weights
+from wetread.lab.weights import fit_shapes, save_weights
 
 __all__ = ["recover", "standing_figures", "with_standing_builds"]
 
@@ -101,15 +101,27 @@ def recover(plan: Mapping[str, Any], data: Path, out: Path, models: Path) -> lis
     return files
 
 
-def standing_figures(table: Mapping[str, Any], out: Path, folder: Path) -> Figures | None:
+def standing_figures(table: Mapping[str, Any], out: Path, model: Model) -> Figures | None:
     """Return what ``figures.json`` says of all folds, if the network at hand is one that was recovered.
 
     The other folds' networks are gone then. `told` is the date of those figures.
+
+    Raises
+    ------
+    BadInput
+        The network at hand is not that of which the model's builds were made: its figures are not theirs.
     """
-    trained, _ = load_weights(weights_folder(table, out) / "weights.pt")
+    trained, network = trained_network(table, weights_folder(table, out))
+    parent = json.loads((model.folder / "certificate.json").read_text(encoding="utf-8"))["parent"]["sha256"]
+    if network.digest != parent and trained.get("recovered") not in {build.sha256 for build in model.builds}:
+        raise BadInput(
+            f"{model.folder}: expected builds of the network in {weights_folder(table, out)}, got those of another; "
+            "the card tells of what ships: run `wetread lab export`, `quantize` and `certify` first, or name the run "
+            "folder of what ships by --run"
+        )
     if "recovered" not in trained:
         return None
-    note = _note(folder)
+    note = _note(model.folder)
     kept = {key: note["figures"][key] for key in ("folds", "crossed", "rivals")}
     return kept | {"told": note["figures"].get("told", note["date"])}
 

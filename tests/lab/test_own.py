@@ -394,3 +394,14 @@ def test_a_card_tells_of_what_ships(tmp_path: Path, recipe: Path) -> None:
     save_weights(weights, table | {"recovered": model.build("fp32").sha256}, zoo.build(table["model"]))
     with pytest.raises(BadInput, match="run `wetread lab evaluate` with the run folder of its training"):
         standing_figures(table, tmp_path, model)
+
+
+def test_a_label_that_is_marked_nowhere_is_refused(tmp_path: Path, recipe: Path) -> None:
+    """Two empty masks agree: a network that finds nothing would have a Dice of 1."""
+    volumes(tmp_path / "mine" / "balls", 2)
+    for file in (tmp_path / "mine" / "balls" / "labels").iterdir():
+        image: Any = nibabel.load(file)
+        empty = nibabel.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine)  # type: ignore[no-untyped-call]
+        nibabel.save(empty, file)
+    with pytest.raises(BadInput, match="expected masks in which 'ball' is marked, as 1 of 1, got 2 without"):
+        load(load_plan(recipe), tmp_path)

@@ -34,7 +34,7 @@ def load_own(table: Mapping[str, Any], folder: Path) -> Cases:
     ------
     BadInput
         The folder is none that `wetread lab data` knows, the patient of an image is not known, the recipe names no
-        labels, or as `cases_of`.
+        labels or one that is marked nowhere, or as `cases_of`.
     """
     if not table.get("ship", {}).get("label"):
         raise BadInput("recipe: expected a [[ship.label]] for each label of the network, found none")
@@ -44,7 +44,19 @@ def load_own(table: Mapping[str, Any], folder: Path) -> Cases:
         raise BadInput(
             f"{unknown}: expected a patient; name the column, or a pattern of the path, in the recipe's [audit]"
         )
-    return cases_of(rows, table, columns.positive)
+    cases = cases_of(rows, table, columns.positive)
+    _check_marked(cases.masks, [str(label["name"]) for label in table["ship"]["label"]])
+    return cases
+
+
+def _check_marked(masks: Sequence[NDArray[np.uint8]], labels: Sequence[str]) -> None:
+    """See that each label is marked somewhere: who finds nothing where there is nothing agrees, with a Dice of 1."""
+    for number, name in enumerate(labels, 1):
+        if masks and not any((mask == number).any() for mask in masks):
+            raise BadInput(
+                f"expected masks in which {name!r} is marked, as {number} of {len(labels)}, got {len(masks)} without; "
+                "see that the masks were written in full, or leave that label out"
+            )
 
 
 def cases_of(rows: Sequence[Row], table: Mapping[str, Any], positive: str) -> Cases:

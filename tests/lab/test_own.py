@@ -405,3 +405,11 @@ def test_a_label_that_is_marked_nowhere_is_refused(tmp_path: Path, recipe: Path)
         nibabel.save(empty, file)
     with pytest.raises(BadInput, match="expected masks in which 'ball' is marked, as 1 of 1, got 2 without"):
         load(load_plan(recipe), tmp_path)
+
+
+def test_volumes_in_capitals_are_volumes(tmp_path: Path, recipe: Path) -> None:
+    folder = tmp_path / "mine" / "balls"
+    volumes(folder, 3)
+    for name in ("images", "labels"):
+        (folder / name / "case1.nii.gz").rename(folder / name / "CASE1.NII.GZ")
+    assert sorted(load(load_plan(recipe), tmp_path).patient) == ["case0", "case1", "case2"]

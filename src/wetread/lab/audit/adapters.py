@@ -191,7 +191,7 @@ def _decathlon(folder: Path, columns: Columns) -> Iterator[Row]:
 
 def _pairs(folder: Path, columns: Columns) -> Iterator[Row]:
     for images, labels in (("images", "labels"), ("imagesTr", "labelsTr")):
-        files = sorted(file for file in (folder / images).glob("*") if file.name.endswith(NIFTI))
+        files = sorted(file for file in (folder / images).glob("*") if file.name.lower().endswith(NIFTI))
         for number, file in enumerate(files, 1):
             mask = folder / labels / file.name
             if not mask.is_file():
@@ -231,7 +231,7 @@ def _classes(folder: Path, columns: Columns) -> Iterator[Row]:
 
 def _volume(file: Path, columns: Columns, folder: Path) -> str:
     """A volume is one patient, unless the file's name says otherwise."""
-    return _patient(file.name.split(".nii")[0], file.relative_to(folder), columns)
+    return _patient(file.name.lower().split(".nii")[0], file.relative_to(folder), columns)
 
 
 def _patient(given: str, file: Path, columns: Columns) -> str:

@@ -279,6 +279,15 @@ def test_class_folders_need_to_know_the_patient(tmp_path: Path) -> None:
     assert set(found.split.part) == {"train", "test"}
 
 
+@pytest.mark.parametrize("masks", ["labels", "masks"])
+def test_pictures_and_their_masks_are_no_classes(tmp_path: Path, masks: str) -> None:
+    for name in ("images", masks):
+        (tmp_path / name).mkdir()
+        cv2.imwrite(str(tmp_path / name / "a.png"), drawn(1))
+    with pytest.raises(BadInput, match=rf"got pictures in images/ and {masks}/; name pictures and their"):
+        audit([tmp_path], Columns(patient_pattern="([a-z])"))
+
+
 def test_a_class_behind_a_link_is_not_left_out_without_a_word(tmp_path: Path) -> None:
     folder = class_folders(tmp_path / "data")
     (folder / "train" / "ill").rename(tmp_path / "elsewhere")

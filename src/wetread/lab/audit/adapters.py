@@ -26,6 +26,8 @@ __all__ = ["Columns", "Row", "rows_of"]
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 NIFTI = (".nii", ".nii.gz")
 DICOM = (".dcm",)
+#: Folders of images and of their masks.
+PAIRS = (("images", "labels"), ("imagesTr", "labelsTr"))
 SPLITS = ("train", "training", "val", "valid", "validation", "test", "testing")
 #: What a column may be called, the likeliest first.
 IMAGE = ("image", "file", "filename", "path", "case")
@@ -190,7 +192,7 @@ def _decathlon(folder: Path, columns: Columns) -> Iterator[Row]:
 
 
 def _pairs(folder: Path, columns: Columns) -> Iterator[Row]:
-    for images, labels in (("images", "labels"), ("imagesTr", "labelsTr")):
+    for images, labels in PAIRS:
         files = sorted(file for file in (folder / images).glob("*") if file.name.lower().endswith(NIFTI))
         for number, file in enumerate(files, 1):
             mask = folder / labels / file.name
@@ -212,6 +214,12 @@ def _classes(folder: Path, columns: Columns) -> Iterator[Row]:
     below_it = sorted(folder.rglob("*"))
     if any(one.is_symlink() and one.is_dir() for one in below_it):
         raise BadInput(f"{folder}: expected folders, got a link to one, whose files would be left out; copy it there")
+    for pair in (*PAIRS, ("images", "masks")):
+        if all(any(one.name.lower().endswith(PICTURES) for one in (folder / part).glob("*")) for part in pair):
+            raise BadInput(
+                f"{folder}: expected NIfTI, or a folder a class, got pictures in {pair[0]}/ and {pair[1]}/; name "
+                "pictures and their masks in a manifest.csv with the columns image, mask and patient_id"
+            )
     files = [file for file in below_it if file.name.lower().endswith((*PICTURES, *NIFTI, *DICOM))]
     for number, file in enumerate(files, 1):
         above = file.relative_to(folder).parts[:-1]

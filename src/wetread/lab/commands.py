@@ -24,6 +24,7 @@ from wetread.lab.evaluate import Figures, evaluate_lungs, evaluate_pneumonia
 from wetread.lab.evaluate_series import evaluate_series
 from wetread.lab.evidence import write_evidence
 from wetread.lab.fits import check_network
+from wetread.lab.folder import IDENTITY
 from wetread.lab.gate import judge_builds, kept_gate, make_gate
 from wetread.lab.intake.prove import prove
 from wetread.lab.plan import digest_of, load_plan
@@ -300,6 +301,8 @@ def _evaluate_series(table: dict[str, Any], data: Path, out: Path, audited: Figu
     if "withheld" not in table["ship"]:
         pages = (place / name / "card.md", place / name / "figures.json", place / name / "roc.svg")
         declared = certified(place, name)
+        # The recipe may have moved on since; the card tells of what ships.
+        table["ship"] |= {key: getattr(declared, key) for key in IDENTITY}
         certificate = json.loads((place / name / "certificate.json").read_text(encoding="utf-8"))
     standing = None if declared is None else standing_figures(table, out, declared)
     figures = evaluate_series(table, declared, data, out, standing) | audited

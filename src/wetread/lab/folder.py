@@ -23,7 +23,7 @@ from wetread.records import Pixels, Recipe, Tensor
 from wetread.uids import derive
 
 __all__ = [
-    *("BUILDS", "PRECISION", "REFERENCE", "engines_for", "exported", "golden_input", "passing", "runnable"),
+    *("BUILDS", "IDENTITY", "PRECISION", "REFERENCE", "engines_for", "exported", "golden_input", "passing", "runnable"),
     *("sha256_of", "write_folder"),
 ]
 

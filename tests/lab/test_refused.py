@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from tests.lab.series import drawn_cases
-from tests.lab.test_own import RECIPE
+from tests.lab.test_own import RECIPE, volumes
 from wetread.errors import BadInput
 from wetread.lab import commands, zoo
 from wetread.lab.cases import fold_of, used_folds
 from wetread.lab.courses import rows_digest, series_course
+from wetread.lab.crossed import train_folds
 from wetread.lab.fits import check_network
 from wetread.lab.gridded import lay_cases
 from wetread.lab.losses import mask_loss
@@ -261,3 +262,11 @@ def test_a_network_is_asked_before_the_audit(tmp_path: Path) -> None:
 def test_a_recipe_of_a_model_in_the_lab_need_not_say_which_fold_ships(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"mr-cardiac, \[ship\]: expected fold, whose network is to become builds"):
         commands.export("mr-cardiac", tmp_path)
+
+
+def test_a_fold_that_there_is_not_cannot_ship(tmp_path: Path) -> None:
+    """It was found out after the training, where export said to train the model first."""
+    volumes(tmp_path / "mine" / "balls", 3)
+    table = read(tmp_path, "fold = 0", "fold = 5")
+    with pytest.raises(BadInput, match=r"\[ship\] fold: expected one of 0, 1, got 5"):
+        train_folds(table, tmp_path, tmp_path / "run")

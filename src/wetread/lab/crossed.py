@@ -50,13 +50,15 @@ def train_folds(
     Raises
     ------
     BadInput
-        There is no such fold.
+        There is no such fold, or none that `[ship]` names.
     """
     cases, gridded, folds = read_cases(table, data)
     plan, views, files = Plan.from_table(table["train"]), None, []
     known = used_folds(table["folds"], folds)
     if fold is not None and fold not in known:
         raise BadInput(f"fold: expected one of {', '.join(map(str, known))}, got {fold}")
+    if (ships := table["ship"].get("fold", known[0])) not in known:
+        raise BadInput(f"recipe, [ship] fold: expected one of {', '.join(map(str, known))}, got {ships}")
     for one in known if fold is None else [fold]:
         folder = fold_folder(out, str(table["id"]), one)
         course = series_course(table, cases, gridded, folds, one)

@@ -438,3 +438,14 @@ def test_stopping_lets_an_object_end(answering: Callable[..., Bench]) -> None:
     sender.join()
     assert statuses == [0]
     assert bench.ends == [(1, True)]
+
+
+def test_stopping_does_not_wait_for_an_association_that_brings_nothing(bench: Bench) -> None:
+    with bench.associate() as open_for_long:
+        open_for_long.sendall(store_pdus(data_set("1.2.3", "1.2.3.9")))
+        assert status_of(open_for_long) == 0
+        begin = time.monotonic()
+        bench.listener.stop(30.0)
+        assert time.monotonic() - begin < 15.0
+        assert read_pdu(open_for_long)[0] == 0
+    assert bench.ends == [(1, False)]

@@ -151,6 +151,11 @@ class Association:
             self._reports.end()
         return False
 
+    @property
+    def idle_s(self) -> float:
+        """Seconds since anything went either way; 0 while an object or a question is dealt with."""
+        return 0.0 if self.busy else time.monotonic() - self.transport.last
+
     def ended(self, released: bool) -> Span | None:
         """Say in the log what came, and return it as a span; None if no object did."""
         if not self._objects:

@@ -42,6 +42,8 @@ __all__ = ["STORED", "Commitment", "Listener", "Notice", "Received", "Refusal", 
 
 log = logging.getLogger("wetread.wire")
 
+SILENT_S = 1.0  # an association on which nothing came for so long holds no stop up
+
 
 def echo(destination: Destination, calling_ae: str = "WETREAD", timeout_s: float = 10.0) -> float:
     """Send a C-ECHO.
@@ -243,7 +245,7 @@ class Listener:
         self._guard.start()
 
     def stop(self, grace_s: float = 5.0) -> None:
-        """Accept no more, let associations end for `grace_s`, then cut them off."""
+        """Accept no more, let associations end for `grace_s`, then cut them off; at once those that bring nothing."""
         if self._guard is None:
             return
         self._guard.stop()
@@ -251,9 +253,9 @@ class Listener:
         end = time.monotonic() + grace_s
         with self._lock:
             active = dict(self._active)
-        for thread in active.values():
-            thread.join(max(0.0, end - time.monotonic()))
         for association, thread in active.items():
+            while thread.is_alive() and time.monotonic() < end and association.idle_s < SILENT_S:
+                thread.join(0.05)
             association.transport.interrupt()
             thread.join()
 
@@ -309,8 +311,8 @@ class Listener:
             most = self._settings.max_associations
             if len(self._active) < most or own < min(RESERVE, most):
                 return False
-            idle = min((one for one in self._active if not one.busy), key=lambda one: one.transport.last, default=None)
-        if idle is not None and time.monotonic() - idle.transport.last > self._settings.peer_timeout_s:
+            idle = max(self._active, key=lambda one: one.idle_s, default=None)
+        if idle is not None and idle.idle_s > self._settings.peer_timeout_s:
             idle.transport.interrupt()
         return True
 

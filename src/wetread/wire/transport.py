@@ -102,7 +102,7 @@ class Transport:
         self._limit = limit
         self._buffer = bytearray(BUFFER_BYTES)
         self._begin = self._end = 0  # what was received and not read yet lies between
-        self.last = time.monotonic()  # when the last PDU was read
+        self.last = time.monotonic()  # when the last PDU was read or written
         sock.setblocking(False)  # what is there is taken at once; only for what is not do we ask the kernel to wait
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -196,6 +196,7 @@ class Transport:
             raise PeerUnreachable(f"the peer did not take our data within {seconds:.1f} s") from error
         except OSError as error:
             raise PeerUnreachable(f"the connection broke: {reason(error)}") from error
+        self.last = time.monotonic()
 
     def _wait(self, why: OSError, event: int, end: float) -> None:
         """Sleep until the socket may do what it could not do, or raise TimeoutError at `end`."""

@@ -21,6 +21,7 @@ MAX_EPILOGUE = 1024  # bytes behind the last boundary
 MOST_BOUNDARY = 128
 
 _BOUNDARY = re.compile(rf"[\w'()+,./:=? -]{{0,{MOST_BOUNDARY - 1}}}[\w'()+,./:=?-]", re.ASCII)
+_FIRST = "expected the body to begin with the boundary that Content-Type names"
 _PADDING = re.compile(rb"[ \t]*\r\n")
 
 
@@ -86,6 +87,8 @@ class Multipart:
             at = self._buffer.find(self._delimiter, self._searched)
             end = self._behind(at) if at >= 0 else None
             if (at if at >= 0 else len(self._buffer) - len(self._delimiter)) > self._limit():
+                if not self._inside:
+                    raise BadInput(f"multipart: {_FIRST} within {MAX_HEADERS} bytes, got none")
                 raise TooLarge(f"multipart: a part has more than {self._limit()} bytes")
             if end is None:
                 self._searched = at if at >= 0 else max(0, len(self._buffer) - len(self._delimiter) + 1)
@@ -100,10 +103,11 @@ class Multipart:
         Raises
         ------
         BadInput
-            The last boundary has not come.
+            The first or the last boundary has not come.
         """
         if not self._ended:
-            raise BadInput("multipart: expected the last boundary (-- behind it), the body ends before")
+            expected = "expected the last boundary (-- behind it)" if self._inside else _FIRST
+            raise BadInput(f"multipart: {expected}, the body ends before")
 
     def _limit(self) -> int:
         return self._most if self._inside else MAX_HEADERS

@@ -237,6 +237,9 @@ def test_an_answer_that_never_comes_is_asked_for_again(world: Committed) -> None
     world.look()
     (one, _), (two, _) = world.asked
     assert one != two
+    world.now -= DAY_S  # it was asked in the future: the clock was set back
+    world.look()
+    assert len(world.asked) == 3
 
 
 def test_a_destination_that_is_away_is_asked_later(world: Committed) -> None:

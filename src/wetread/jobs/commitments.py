@@ -53,8 +53,10 @@ class Commitments:
 
     def due(self, destination: str, but: frozenset[int], limit: int) -> list[Stored]:
         """Return what a destination is to be asked for now, the oldest first, except parcels in `but`."""
+        now = self._index.now()
+        waits = commitments.c.at.between(now - AGAIN_S, now + AGAIN_S)  # else the clock jumped
         asked = commitments.c.state == Promise.ASKED
-        due = or_(commitments.c.parcel.is_(None), asked & (commitments.c.at <= self._index.now() - AGAIN_S))
+        due = or_(commitments.c.parcel.is_(None), asked & ~waits)
         digest = func.coalesce(documents.c.digest, instances.c.digest)
         here = select(outbox.c.id, digest.label("digest"), outbox.c.instance)
         here = here.outerjoin(documents, documents.c.id == outbox.c.document)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 
 import pytest
 
 from tests.wire.objects import element
 from wetread.wire.glance import Tag, glance, series_of
-from wetread.wire.part10 import DEFLATED_LITTLE, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from wetread.wire.part10 import DEFLATED_LITTLE, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, header, meta
+from wetread.wire.queryable import described
 
 ROWS = (
     (0x00080060, "CS", b"CT"),
@@ -99,3 +101,11 @@ def test_a_description_of_64_letters_is_seen_whole() -> None:
 def test_a_series_that_no_index_can_hold_is_not_known(uid: str, series: str) -> None:
     assert series_of({Tag.SERIES: uid}) == series
     assert series_of({}) == ""
+
+
+@pytest.mark.parametrize(("syntax", "order"), [(EXPLICIT_LITTLE, "<"), (EXPLICIT_BIG, ">")])
+def test_an_identifier_that_came_as_a_number_is_its_digits(syntax: str, order: str) -> None:
+    numbers = element(0x00100020, "US", struct.pack(f"{order}H", 12345), order)  # as text it would be 90, or 09
+    assert glance(numbers, syntax) == {Tag.PATIENT: "12345"}
+    assert described(header("1.2", "1.3", syntax) + numbers, meta(header("1.2", "1.3", syntax)))["PatientID"] == "12345"
+    assert glance(element(0x00100020, "UL", b"no"), EXPLICIT_LITTLE)[Tag.PATIENT] == ""

@@ -11,6 +11,7 @@ PS3.5 Sections 6.1.2, 7.1 and 7.5; PS3.3 Tables C.4-11, C.7-1, C.7-3 and C.30.1-
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from enum import IntEnum
 
@@ -18,7 +19,7 @@ from pydicom.charset import decode_bytes, python_encoding
 from pydicom.valuerep import TEXT_VR_DELIMS
 
 from wetread.errors import BadInput
-from wetread.wire.part10 import outermost
+from wetread.wire.part10 import EXPLICIT_BIG, outermost
 
 
 class Tag(IntEnum):
@@ -43,6 +44,7 @@ class Tag(IntEnum):
 #: Invokes ISO-IR 58 within a text; pydicom takes its other escape sequences out, and leaves this one.
 ESCAPE = "\x1b$)A"
 
+_NUMBERS = {b"US": "H", b"SS": "h", b"UL": "L", b"SL": "l", b"UV": "Q", b"SV": "q"}
 _WANTED = frozenset(map(int, Tag))
 LAST = max(_WANTED)  # no element behind it is looked at
 
@@ -64,11 +66,12 @@ def glance(data: bytes | bytearray | memoryview, transfer_syntax: str) -> dict[i
     """
     found: dict[int, str] = {}
     try:
-        for tag, value in outermost(data, transfer_syntax):
+        for tag, vr, value in outermost(data, transfer_syntax):
             if tag > LAST:
                 break
             if tag in _WANTED:
-                found[tag] = text(bytes(value), found.get(Tag.CHARACTER_SET, "")).strip(" \0")
+                plain = written(vr, value, transfer_syntax)
+                found[tag] = text(plain, found.get(Tag.CHARACTER_SET, "")).strip(" \0")
     except BadInput:  # filed already: what is broken behind its UIDs is the reader's business
         pass
     return found
@@ -82,6 +85,18 @@ def series_of(seen: Mapping[int, str]) -> str:
     """
     found = seen.get(Tag.SERIES, "")
     return found if len(found) <= 64 and found.isprintable() else ""
+
+
+def written(vr: bytes, value: bytes, transfer_syntax: str) -> bytes:
+    """Return the value of an attribute of text, of one that came as a number (VR US and the like) its digits."""
+    form = _NUMBERS.get(vr)
+    if form is None:
+        return value
+    order = ">" if transfer_syntax == EXPLICIT_BIG else "<"
+    try:
+        return b"\\".join(b"%d" % number for (number,) in struct.iter_unpack(order + form, value))
+    except struct.error:
+        return b""
 
 
 def text(value: bytes, character_set: str) -> str:

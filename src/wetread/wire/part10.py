@@ -109,7 +109,7 @@ def meta(data: bytes | bytearray | memoryview) -> Meta:
     found: dict[int, bytes] = {}
     position = 132
     while position + 8 <= len(data) and data[position : position + 2] == b"\x02\x00":
-        tag, value, position = _next(data, position, "<", implicit=False)
+        tag, _, value, position = _next(data, position, "<", implicit=False)
         if position > len(data):
             raise BadInput(f"file meta information: an element ends {position - len(data)} bytes past the end")
         found[tag & 0xFFFF] = value
@@ -148,7 +148,7 @@ def beginning(file: BinaryIO, last: int) -> tuple[memoryview, Meta]:
 def _passes(data: memoryview, transfer_syntax: str, last: int) -> bool:
     """Whether an element behind a tag begins in what is here of a data set."""
     try:
-        return any(tag > last for tag, _ in _begun(data, transfer_syntax))
+        return any(tag > last for tag, _, _ in _begun(data, transfer_syntax))
     except BadInput:
         return False
 
@@ -171,7 +171,7 @@ def identify(data: bytes | bytearray | memoryview, transfer_syntax: str) -> Iden
     """
     wanted = (_SOP_CLASS, _SOP_INSTANCE, _STUDY)
     found: dict[int, bytes] = {}
-    for tag, value in outermost(data, transfer_syntax):
+    for tag, _, value in outermost(data, transfer_syntax):
         if tag in wanted:
             found[tag] = value
         if tag >= _STUDY:
@@ -182,19 +182,20 @@ def identify(data: bytes | bytearray | memoryview, transfer_syntax: str) -> Iden
     return Identity(uid(found[_SOP_CLASS]), uid(found[_SOP_INSTANCE]), uid(found[_STUDY]))
 
 
-def outermost(data: bytes | bytearray | memoryview, transfer_syntax: str) -> Iterator[tuple[int, bytes]]:
+def outermost(data: bytes | bytearray | memoryview, transfer_syntax: str) -> Iterator[tuple[int, bytes, bytes]]:
     """Walk the elements of the outermost level of an encoded data set, in their order.
 
     Yields
     ------
-    Tag and value; b"" for a value of more than 256 bytes, and none for a sequence of undefined length.
+    Tag, VR (b"" if implicit) and value; b"" for a value of more than 256 bytes, and none for a sequence of undefined
+    length.
 
     Raises
     ------
     BadInput
         As `identify`, when the walk gets there.
     """
-    return ((tag, value) for tag, value in _begun(data, transfer_syntax) if value is not None)
+    return ((tag, vr, value) for tag, vr, value in _begun(data, transfer_syntax) if value is not None)
 
 
 def complete(data: bytes | bytearray | memoryview) -> None:
@@ -211,7 +212,7 @@ def complete(data: bytes | bytearray | memoryview) -> None:
             pass
 
 
-def _begun(data: bytes | bytearray | memoryview, transfer_syntax: str) -> Iterator[tuple[int, bytes | None]]:
+def _begun(data: bytes | bytearray | memoryview, transfer_syntax: str) -> Iterator[tuple[int, bytes, bytes | None]]:
     """Walk as `outermost`; yield an element with None where its length is undefined, or goes past the end."""
     if transfer_syntax == DEFLATED_LITTLE:
         try:
@@ -226,10 +227,10 @@ def _begun(data: bytes | bytearray | memoryview, transfer_syntax: str) -> Iterat
         walked += 1
         if walked > MAX_ELEMENTS:
             raise BadInput(f"data set: more than {MAX_ELEMENTS} elements before what is looked for")
-        tag, value, position = _next(data, position, order, modes[-1])
+        tag, vr, value, position = _next(data, position, order, modes[-1])
         if position > len(data):
             if len(modes) == 1:
-                yield tag, None
+                yield tag, vr, None
             raise BadInput(f"data set: an element ends {position - len(data)} bytes past the end")
         if tag in (_ITEM_END, _SEQUENCE_END):
             if len(modes) == 1:
@@ -237,12 +238,12 @@ def _begun(data: bytes | bytearray | memoryview, transfer_syntax: str) -> Iterat
             modes.pop()
         elif value is _OPEN or value is _OPEN_IMPLICIT:
             if len(modes) == 1:
-                yield tag, None
+                yield tag, vr, None
             modes.append(modes[-1] or value is _OPEN_IMPLICIT)
             if len(modes) > MAX_DEPTH:
                 raise BadInput(f"data set: nested deeper than {MAX_DEPTH} levels")
         elif len(modes) == 1:
-            yield tag, value
+            yield tag, vr, value
 
 
 SHORT = 256  # bytes of 64 characters, the most of VR LO, in any character set (PS3.5 Section 6.2)
@@ -309,13 +310,13 @@ def _sequences(opened: list[tuple[int, int, bool]]) -> tuple[int, ...]:
     return tuple(tag for tag, _, _ in opened if tag != ITEM)
 
 
-def _next(data: bytes | bytearray | memoryview, at: int, order: str, implicit: bool) -> tuple[int, bytes, int]:
-    """Read one element: its tag, its value (short ones only) and where the next begins, be that past the end."""
+def _next(data: bytes | bytearray | memoryview, at: int, order: str, implicit: bool) -> tuple[int, bytes, bytes, int]:
+    """Read one element: its tag, VR, value (short ones only) and where the next begins, be that past the end."""
     tag, vr, length, start = _head(data, at, order, implicit)
     if length == _UNDEFINED:
         # An undefined length UN holds implicit VR (PS3.5 Section 6.2.2, note 2).
-        return tag, _OPEN_IMPLICIT if vr == b"UN" else _OPEN, start
-    return tag, bytes(data[start : start + length]) if length <= SHORT else b"", start + length
+        return tag, vr, _OPEN_IMPLICIT if vr == b"UN" else _OPEN, start
+    return tag, vr, bytes(data[start : start + length]) if length <= SHORT else b"", start + length
 
 
 def _head(data: bytes | bytearray | memoryview, at: int, order: str, implicit: bool) -> tuple[int, bytes, int, int]:

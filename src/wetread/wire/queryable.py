@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from wetread.errors import BadInput
-from wetread.wire.glance import Tag, text
+from wetread.wire.glance import Tag, text, written
 from wetread.wire.part10 import EXPLICIT_BIG, SHORT, Meta, outermost
 
 
@@ -95,13 +95,14 @@ def described(data: bytes | bytearray | memoryview, about: Meta) -> dict[str, st
     order = ">" if about.transfer_syntax == EXPLICIT_BIG else "<"
     character_set = ""
     try:
-        for tag, value in outermost(memoryview(data)[about.offset :], about.transfer_syntax):
+        for tag, vr, value in outermost(memoryview(data)[about.offset :], about.transfer_syntax):
             if tag > LAST:
                 break
             if tag == Tag.CHARACTER_SET:
                 character_set = text(value, "").strip(" \0")
             elif (one := _BY_TAG.get(tag)) is not None and len(value) <= SHORT:
-                found[one.keyword] = _value(value, one.vr, order, character_set)
+                plain = value if one.vr == "US" else written(vr, value, about.transfer_syntax)
+                found[one.keyword] = _value(plain, one.vr, order, character_set)
     except BadInput:  # what is broken behind its UIDs is the reader's business
         pass
     found["AvailableTransferSyntaxUID"] = about.transfer_syntax

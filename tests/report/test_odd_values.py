@@ -360,6 +360,18 @@ def test_the_study_of_a_record_begins_at_its_date(date: str, time: str, expected
     assert [one["resource"]["started"] for one in bundle["entry"] if "started" in one["resource"]] == [expected]
 
 
+@pytest.mark.parametrize(
+    ("offset", "here"), [("+0545", True), ("-1200", True), ("+1400", True), ("+9999", False), ("-0060", False)]
+)
+def test_an_offset_from_utc_that_there_is_not_is_no_offset(offset: str, here: bool) -> None:
+    """A server refuses the whole bundle for it."""
+    made = written(odd(having(TimezoneOffsetFromUTC=offset)))
+    (study,) = [one["resource"] for one in json.loads(made["FHIR"].data)["entry"] if "started" in one["resource"]]
+    assert study["started"] == (f"2004-08-26T18:50:59{offset[:3]}:{offset[3:]}" if here else "2004-08-26")
+    (order,) = hl7.parse(made["ORU"].data).all("OBR")
+    assert order.text(7) == "19950926125130" + (offset if here else "")
+
+
 def test_the_moment_of_the_image_may_be_written_as_formerly() -> None:
     header = Dataset()
     having(StudyDate="2020.01.02", StudyTime="12:30:00.5")(header)

@@ -27,7 +27,7 @@ from wetread.report.message import problems
 from wetread.report.observations import PRELIMINARY, Observation, accession, coded, observations
 from wetread.report.problem import require_none
 from wetread.report.sr import procedures
-from wetread.report.values import current
+from wetread.report.values import current, offset
 from wetread.wire import hl7
 from wetread.wire.hl7 import UTF_8
 
@@ -35,7 +35,6 @@ APPLICATION = "WETREAD"
 KINDS = ("ORU", "ORU-PDF")
 #: Modality (0008,0060) -> HL7 Table 0074, diagnostic service section; others are radiology.
 _SECTIONS = {"CT": "CT", "MR": "NMR", "US": "RUS"}
-_ZONE = re.compile(r"[+-]\d{4}")
 _SEXES = frozenset("MFO")
 #: A birth date of which the day, or the month too, is not known.
 _ABOUT = re.compile(r"\d{4}(0[1-9]|1[0-2])?")
@@ -249,8 +248,8 @@ def moment(context: Context) -> str:
     if not context.source.dated:
         return ""
     whole, _, fraction = time.partition(".")
-    zone = str(get(context.source.modules, "TimezoneOffsetFromUTC", ""))
-    return f"{date}{whole}{f'.{fraction[:4]}' if fraction else ''}{zone if _ZONE.fullmatch(zone) else ''}"
+    zone = offset(str(get(context.source.modules, "TimezoneOffsetFromUTC", "")))
+    return f"{date}{whole}{f'.{fraction[:4]}' if fraction else ''}{zone}"
 
 
 def _read_at(context: Context) -> str:

@@ -43,6 +43,8 @@ _FORMERLY = {
     "DA": re.compile(r"(\d{4})\.(\d\d)\.(\d\d)", re.ASCII),
     "TM": re.compile(r"(\d\d):(\d\d)(?::(\d\d(?:\.\d{1,6})?))?", re.ASCII),
 }
+#: The offsets from UTC that there are (PS3.5 Table 6.2-1, DT): whoever gets another refuses all that it stands in.
+_OFFSET = re.compile(r"-(0\d|1[01])[0-5]\d|-1200|\+(0\d|1[0-3])[0-5]\d|\+1400", re.ASCII)
 _LENGTHS = {"DS": 16, "IS": 12, "LO": 64, "LT": 10240, "SH": 16, "ST": 1024, "UI": 64}
 _SINGLE = frozenset({"LT", "ST", "UR", "UT"})
 #: Sequences that hold exactly one item wherever they are: PS3.3 Sections 8.8, C.7.6.16, C.17.3 and C.18.
@@ -134,6 +136,11 @@ def current(vr: str, text: str) -> str:
     found = _FORMERLY[vr].fullmatch(text)
     text = "".join(filter(None, found.groups())) if found else text
     return text if _PATTERNS[vr].fullmatch(text) and (vr != "DA" or _exists(text)) else ""
+
+
+def offset(text: str) -> str:
+    """Give a Timezone Offset From UTC of the source, "" where there is none such."""
+    return text if _OFFSET.fullmatch(text) else ""
 
 
 def _exists(day: str) -> bool:

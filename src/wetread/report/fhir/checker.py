@@ -21,7 +21,7 @@ from wetread.report.problem import Problem, require_none
 from wetread.report.words import decimal, percent
 
 _DATE = r"\d{4}-\d{2}-\d{2}"
-_CLOCK = r"T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})"
+_CLOCK = r"T([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?(Z|[+-]((0\d|1[0-3]):[0-5]\d|14:00))"
 _DATE_TIME = re.compile(f"{_DATE}({_CLOCK})?")
 _INSTANT = re.compile(f"{_DATE}{_CLOCK}")
 _URI = re.compile(r"(https?://|urn:)\S+")

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from wetread.records import Code, Identifier
+from wetread.report import values
 from wetread.report.codes import PRIVATE_SCHEME, PRIVATE_SCHEME_UID
 from wetread.report.fhir.site import Site
 from wetread.report.words import decimal
@@ -135,7 +136,8 @@ def moment(date: str, time: str, offset: str) -> str:
         Timezone Offset From UTC (0008,0201), "" not known.
     """
     day = f"{date[:4]}-{date[4:6]}-{date[6:8]}"
-    if not re.fullmatch(r"[+-]\d{4}", offset):
+    zone = values.offset(offset)
+    if not zone:
         return day
     clock = (time.partition(".")[0] + "000000")[:6]
-    return f"{day}T{clock[:2]}:{clock[2:4]}:{clock[4:6]}{offset[:3]}:{offset[3:]}"
+    return f"{day}T{clock[:2]}:{clock[2:4]}:{clock[4:6]}{zone[:3]}:{zone[3:]}"

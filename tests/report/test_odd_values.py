@@ -372,6 +372,29 @@ def test_an_offset_from_utc_that_there_is_not_is_no_offset(offset: str, here: bo
     assert order.text(7) == "19950926125130" + (offset if here else "")
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "expected"),
+    [
+        ("URI", "http://hospital.example/mrn", "http://hospital.example/mrn"),
+        ("URI", "hospital", None),
+        ("URI", "http://hospital.example/our mrn", None),
+        ("UUID", "not known", None),
+        ("ISO", "9.2", None),
+    ],
+)
+def test_an_issuer_whose_universal_id_is_none_has_no_system(kind: str, value: str, expected: str | None) -> None:
+    """The record gets the result none the less."""
+
+    def change(header: Dataset) -> None:
+        put(header, "IssuerOfPatientID", "MPI")
+        said = {"UniversalEntityID": value, "UniversalEntityIDType": kind}
+        header.IssuerOfPatientIDQualifiersSequence = items(said)
+
+    bundle = json.loads(written(odd(change))["FHIR"].data)
+    subjects = [one["resource"]["subject"]["identifier"] for one in bundle["entry"] if "subject" in one["resource"]]
+    assert {one.get("system") for one in subjects} == {expected}
+
+
 def test_the_moment_of_the_image_may_be_written_as_formerly() -> None:
     header = Dataset()
     having(StudyDate="2020.01.02", StudyTime="12:30:00.5")(header)

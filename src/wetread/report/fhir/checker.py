@@ -14,7 +14,7 @@ from typing import Any
 
 from wetread.report import codes
 from wetread.report.context import explained
-from wetread.report.fhir.coding import Json, dicom_uid, quantity, query
+from wetread.report.fhir.coding import URI, Json, dicom_uid, quantity, query
 from wetread.report.fhir.rules import CODES, R4, R5
 from wetread.report.fhir.shared import Shared
 from wetread.report.problem import Problem, require_none
@@ -24,7 +24,6 @@ _DATE = r"\d{4}-\d{2}-\d{2}"
 _CLOCK = r"T([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?(Z|[+-]((0\d|1[0-3]):[0-5]\d|14:00))"
 _DATE_TIME = re.compile(f"{_DATE}({_CLOCK})?")
 _INSTANT = re.compile(f"{_DATE}{_CLOCK}")
-_URI = re.compile(r"(https?://|urn:)\S+")
 _OID = re.compile(r"urn:oid:\d+(\.\d+)+")  # UIDs of the source are repeated right or wrong, as in DICOM documents
 #: The form of what stands under these names, wherever it stands.
 _FORMS = {
@@ -36,7 +35,7 @@ _FORMS = {
     "issued": _INSTANT,
     "recorded": _INSTANT,
     "timestamp": _INSTANT,
-    "system": _URI,
+    "system": URI,
     "fullUrl": re.compile(r"urn:uuid:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
     "reference": re.compile(r"urn:uuid:\S+|Patient\?identifier=\S+|ServiceRequest/[A-Za-z0-9.-]{1,64}"),
 }

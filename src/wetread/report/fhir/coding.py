@@ -45,6 +45,8 @@ SYSTEMS = {
     PRIVATE_SCHEME: f"urn:oid:{PRIVATE_SCHEME_UID}",
 }
 _OID = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+")
+#: What may stand as a system.
+URI = re.compile(r"(https?://|urn:)\S+")
 
 
 def encoded(bundle: Json) -> bytes:
@@ -102,10 +104,9 @@ def system_of(identifier: Identifier, site: Site, kind: str) -> str:
     given, value = identifier.universal_id_type.upper(), identifier.universal_id
     if given == "ISO" and _OID.fullmatch(value):
         return f"urn:oid:{value}"
-    if given == "UUID" and value:
-        return f"urn:uuid:{value.lower()}"
-    if given == "URI" and value:
-        return value
+    said = {"UUID": f"urn:uuid:{value.lower()}", "URI": value}.get(given, "")
+    if value and URI.fullmatch(said):
+        return said
     return site.systems.get(identifier.authority or kind, "")
 
 

@@ -20,8 +20,9 @@ from wetread.errors import DocumentError
 from wetread.records import Document, Result
 from wetread.report import sr
 from wetread.report.codes import CHEST_XRAY, PRIVATE_SCHEME
+from wetread.report.context import orientation
 from wetread.report.elements import decode, get
-from wetread.report.identity import OPTIONAL, bare, moment
+from wetread.report.identity import OPTIONAL, bare, identify, moment
 from wetread.report.values import current, fitting, numbers
 from wetread.wire import hl7
 
@@ -242,6 +243,16 @@ def test_what_an_image_says_of_its_place_decides_the_character_set() -> None:
     put(header, "PositionReferenceIndicator", "王")
     (document,) = [one for one in report.documents(replace(made, header=header)) if one.kind == "SEG"]
     assert read(document).PositionReferenceIndicator == "王"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("L\\F", "L\\F"), ("RP\\FA", "RP\\FA"), ("L", ""), ("X\\Y", ""), ("LE\\V", ""), ("L\\F\\H", ""), ("", "")],
+)
+def test_where_rows_run_to_is_said_in_the_letters_that_there_are(given: str, expected: str) -> None:
+    source = identify(odd(having(PatientOrientation=given.split("\\"))).header)
+    assert source is not None
+    assert get(orientation(source), "PatientOrientation") == expected
 
 
 def test_what_an_image_says_of_its_side_is_not_said_of_a_part_of_which_there_is_one() -> None:

@@ -8,6 +8,7 @@ DICOM PS3.3 Sections C.7.3.1 (general series), C.12.1 (SOP common), 10.3
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 from wetread.records import Code, Explanation, Finding, Region, Result
@@ -16,7 +17,6 @@ from wetread.report.elements import Item, item
 from wetread.report.equipment import MANUFACTURER, contributing, contributors, equipment
 from wetread.report.fingerprint import fingerprint_of
 from wetread.report.identity import Source, identify
-from wetread.report.values import fitting
 from wetread.settings import LEFT_OUT
 from wetread.uids import derive
 
@@ -45,6 +45,8 @@ KINDS = {
 }
 
 
+#: Where rows and columns run to: PS3.3 Section C.7.6.1.1.1.
+_ORIENTED = re.compile(r"[LRAPHF]{1,3}\\[LRAPHF]{1,3}")
 #: Body parts (PS3.16 Annex L) of which there is one.
 _UNPAIRED = (
     "ABDOMEN",
@@ -175,8 +177,11 @@ def body_part(source: Source, sided: bool = False) -> Item:
 
 
 def orientation(source: Source) -> Item:
-    """Make Patient Orientation (2C): by it a viewer marks the sides of a picture, which has no plane orientation."""
-    return item(PatientOrientation=fitting("PatientOrientation", source.orientation))
+    """Make Patient Orientation (2C): by it a viewer marks the sides of a picture, which has no plane orientation.
+
+    It is empty where the source has other letters, or not two values.
+    """
+    return item(PatientOrientation=source.orientation if _ORIENTED.fullmatch(source.orientation) else "")
 
 
 def image_pixel(rows: int, columns: int, bits: int) -> Item:

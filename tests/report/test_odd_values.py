@@ -360,7 +360,7 @@ def test_a_message_tells_the_birth_date_where_it_is_one(given: str, expected: st
         ("20200102", "120000", "2020-01-02T12:00:00+01:00"),
         ("2020.01.02", "12:00:00", "2020-01-02T12:00:00+01:00"),
         ("2020.01.02", "12:30", "2020-01-02T12:30:00+01:00"),
-        ("20200102", "noon", "2020-01-02T00:00:00+01:00"),
+        ("20200102", "noon", "2020-01-02"),
         ("UNKNOWN!", "120000", "1995-09-26T12:51:30+01:00"),  # that of the image
         ("20230230", "120000", "1995-09-26T12:51:30+01:00"),
     ],
@@ -410,6 +410,19 @@ def test_the_moment_of_the_image_may_be_written_as_formerly() -> None:
     header = Dataset()
     having(StudyDate="2020.01.02", StudyTime="12:30:00.5")(header)
     assert moment(header) == ("20200102", "123000.5")
+
+
+def test_where_nobody_knows_the_time_of_day_no_record_gets_one() -> None:
+    """Midnight is one."""
+    words = ("Study", "Series", "Content")
+    made = written(odd(having(TimezoneOffsetFromUTC="+0100", **{f"{word}Time": "" for word in words})))
+    message = hl7.parse(made["ORU"].data)
+    assert {message.all("OBR")[0].text(7), *(one.text(14) for one in message.all("OBX"))} == {"19950926"}
+    resources = [one["resource"] for one in json.loads(made["FHIR"].data)["entry"]]
+    told = {one[name] for one in resources for name in ("effectiveDateTime", "createdDateTime") if name in one}
+    assert told == {"1995-09-26"}
+    assert {one["started"] for one in resources if "started" in one} == {"2004-08-26"}
+    assert read(made["SR"]).ContentTime == "000000"  # must be there
 
 
 def test_where_nobody_knows_the_date_only_what_must_have_one_has_one() -> None:

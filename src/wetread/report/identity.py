@@ -147,6 +147,7 @@ class Source:
     sop_uids: tuple[str, ...]  # every instance, in slice order
     sop_class_uid: str
     moment: tuple[str, str]  # DA, TM
+    timed: bool  # whether the time of day is the source's; else it stands for that of a day
     modality: str
     body_part: str
     laterality: str
@@ -271,13 +272,18 @@ def moment(header: Any) -> tuple[str, str]:
     image's own moment, and two readings give the same bytes.  When it was read is
     said by the page, the JSON and the audit trail.
     """
+    date, time = _told(header)
+    return (date, time or UNKNOWN_MOMENT[1]) if date else UNKNOWN_MOMENT
+
+
+def _told(header: Any) -> tuple[str, str]:
+    """Give the moment of the image as far as it is told: "" for a time of day, or both, that nobody knows."""
     for date_keyword, time_keyword in _MOMENTS:
         if date := _day(text_of(header, date_keyword)):
-            return date, values.current("TM", text_of(header, time_keyword)) or "000000"
+            return date, values.current("TM", text_of(header, time_keyword))
     stamp = text_of(header, "AcquisitionDateTime")
-    if date := _day(stamp[:8]):
-        return date, values.current("TM", stamp[8:14]) or "000000"
-    return UNKNOWN_MOMENT
+    date = _day(stamp[:8])
+    return date, values.current("TM", stamp[8:14]) if date else ""
 
 
 def _day(text: str) -> str:
@@ -368,6 +374,7 @@ def identify(header: Any, study_uid: str = "", texts: Iterable[str] = ()) -> Sou
         sop_uids=(text_of(header, "SOPInstanceUID"),),
         sop_class_uid=text_of(header, "SOPClassUID"),
         moment=moment(header),
+        timed=bool(_told(header)[1]),
         modality=text_of(header, "Modality"),
         body_part=values.fitting("BodyPartExamined", text_of(header, "BodyPartExamined")),
         laterality=text_of(header, "Laterality") or text_of(header, "ImageLaterality"),

@@ -243,10 +243,12 @@ def _copied(procedure: Any) -> tuple[str, str, str]:
 
 
 def moment(context: Context) -> str:
-    """Return when the image was made, as DTM; "" where nobody knows."""
+    """Return when the image was made, as DTM: to the day where no time is known, "" where nobody knows."""
     date, time = context.source.moment
     if not context.source.dated:
         return ""
+    if not context.source.timed:
+        return date
     whole, _, fraction = time.partition(".")
     zone = offset(str(get(context.source.modules, "TimezoneOffsetFromUTC", "")))
     return f"{date}{whole}{f'.{fraction[:4]}' if fraction else ''}{zone}"

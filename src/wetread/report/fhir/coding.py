@@ -133,12 +133,14 @@ def moment(date: str, time: str, offset: str) -> str:
 
     Parameters
     ----------
+    time
+        "" not known.
     offset
         Timezone Offset From UTC (0008,0201), "" not known.
     """
     day = f"{date[:4]}-{date[4:6]}-{date[6:8]}"
     zone = values.offset(offset)
-    if not zone:
+    if not (zone and time):
         return day
     clock = (time.partition(".")[0] + "000000")[:6]
     return f"{day}T{clock[:2]}:{clock[2:4]}:{clock[4:6]}{zone[:3]}:{zone[3:]}"

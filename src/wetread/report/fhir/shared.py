@@ -96,7 +96,8 @@ def shared_of(context: Context, site: Site, base: str, made: Sequence[Document])
     result, source = context.result, context.source
     if not result.read_at:
         raise DocumentError("bundle: expected a result with the time of its reading, got one without")
-    effective = moment(*source.moment, get(source.modules, "TimezoneOffsetFromUTC", "")) if source.dated else ""
+    (date, time), offset = source.moment, get(source.modules, "TimezoneOffsetFromUTC", "")
+    effective = moment(date, time if source.timed else "", offset) if source.dated else ""
     return Shared(
         context,
         site,

@@ -19,7 +19,7 @@ from wetread.errors import BadInput
 from wetread.records import Code, Filed, Refusal, Unread
 from wetread.report.fhir.signed import signed as bundle_of
 from wetread.report.fhir.site import Site
-from wetread.report.reviewed import Review, verdicts, verified
+from wetread.report.reviewed import Review, called, verdicts, verified
 from wetread.report.signed import signed as message_of
 from wetread.wire.hl7 import Message, parse
 
@@ -188,6 +188,14 @@ def test_a_review_may_have_lines_and_names_in_three_scripts() -> None:
     review(
         name="Yamada^Tarou=山田^太郎=やまだ^たろう", organization="St. Anna Clinic", text="one\r\n\ttwo\n", system=""
     )
+
+
+def test_a_name_in_several_scripts_is_told_in_the_first(made: dict[str, bytes]) -> None:
+    for name, family, given in (("Yamada^Tarou=山田^太郎", "Yamada", "Tarou"), ("=山田^太郎", "山田", "太郎")):
+        given_by = review(name=name)
+        told = parse(message_of(made["ORU"], given_by, verdicts(made["SR"], given_by), FILED, False))
+        assert [told.all("OBR")[0].text(32, 1, place) for place in (2, 3)] == [family, given]
+        assert called(given_by) == f"{given} {family}"
 
 
 def test_a_review_of_something_else(made: dict[str, bytes]) -> None:

@@ -285,10 +285,15 @@ def _pruned(data: Item, keyword: str) -> list[Item]:
     return studies
 
 
+def components(review: Review) -> list[str]:
+    """Return the components of the person's name, in the first of its scripts."""
+    return next((one for one in review.name.split("=") if one.strip("^ ")), "").split("^")
+
+
 def called(review: Review) -> str:
     """Return the person's name for people."""
-    family, _, given = review.name.partition("^")
-    return f"{given.replace('^', ' ').strip()} {family}".strip()
+    family, *given = components(review)
+    return f"{' '.join(given).strip()} {family}".strip()
 
 
 def words(review: Review, verdicts: Iterable[Verdict], drawn: Redrawn | None = None) -> list[str]:

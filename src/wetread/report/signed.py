@@ -16,7 +16,7 @@ from wetread.report.message import formed
 from wetread.report.observations import ABNORMAL, NORMAL, PRELIMINARY
 from wetread.report.problem import require_none
 from wetread.report.redrawn import Redrawn, Size
-from wetread.report.reviewed import Review, Verdict, overruled, words
+from wetread.report.reviewed import Review, Verdict, components, overruled, words
 from wetread.report.words import plain
 from wetread.wire import hl7
 
@@ -114,7 +114,7 @@ def _redraw(lines: list[Fields], drawn: Redrawn, review: Review) -> None:
 
 def _person(review: Review, delimiter: str) -> str:
     """Write who reviewed: identifier, family and given name."""
-    return delimiter.join(map(hl7.escape, (review.identifier, *review.name.split("^")[:2])))
+    return delimiter.join(map(hl7.escape, (review.identifier, *components(review)[:2])))
 
 
 def _code(field: str) -> str:

@@ -276,6 +276,20 @@ def test_the_bundle_is_final(kind: str, made: dict[str, bytes]) -> None:
         assert ("conclusionCode" in told) == (kind not in ("reject", "correct"))
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_one_of_two_models_found_and_a_person_accepted_is_concluded(order: int) -> None:
+    result = replace(phantom.result("spacing"), read_at="2026-11-29T00:00:00Z")
+    (found,) = result.findings
+    other = phantom.model("cxr-other")
+    not_seen = replace(found, probability=0.1, present=False, model=other)
+    result = replace(result, findings=(found, not_seen)[::order], models=(*result.models, other))
+    given = {one.kind: one.data for one in report.documents(result, "", ("FHIR",), site=Site("R4"))}
+    (told,) = resources(
+        bundle_of(given["FHIR"], review(), verdicts(given["SR"], review()), "1.2.3", False), "DiagnosticReport"
+    )
+    assert [one["coding"][0]["code"] for one in told["conclusionCode"]] == [PNEUMONIA]
+
+
 def test_the_bundle_takes_back_what_is_wrong(made: dict[str, bytes]) -> None:
     told = {one["code"]["text"]: one for one in resources(final(made, "correct"), "Observation")}
     assert told["Pneumonia"]["status"] == "corrected"

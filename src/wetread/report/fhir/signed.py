@@ -53,7 +53,7 @@ def signed(
     """
     made = json.loads(bundle)
     status = "corrected" if again else "final"
-    true = {one.code: one.true for one in verdicts}
+    true = {one.code for one in verdicts if one.true}  # of several models at least by one
     changed = overruled(review, verdicts)
     observed = [one["resource"] for one in made["entry"] if "valueCodeableConcept" in one["resource"]]
     said = words(review, verdicts, drawn) + (_omitted(made) if review.decision == "correct" else [])
@@ -67,7 +67,7 @@ def signed(
                 _observation(resource, review, changed, status)
                 _outlined(resource, sizes)
             case "DiagnosticReport":
-                concluded = [concepts[code] for code, value in true.items() if value and code in concepts]
+                concluded = [told for code, told in concepts.items() if code in true]
                 _report(resource, review, concluded, status, report_uid, said)
                 _without(resource, taken)
             case "Task":

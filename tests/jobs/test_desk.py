@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,14 +12,16 @@ from typing import Any
 import pytest
 
 from tests.jobs import fake
+from tests.jobs.older import back_to
 from tests.jobs.test_flow import PACS, SETTINGS, Clock, Pacs, Seen, read_all, receive
-from wetread.errors import BadInput
+from wetread.errors import BadInput, StoreError
 from wetread.jobs.aside import Aside
 from wetread.jobs.delivery import Outbox
 from wetread.jobs.desk import Desk
 from wetread.jobs.runner import Runner
 from wetread.jobs.states import State
 from wetread.jobs.store import Store
+from wetread.jobs.tables import SCHEMA
 from wetread.jobs.worker import Worker
 
 NAME = "PACS@pacs.invalid:104"
@@ -148,3 +151,24 @@ def test_what_makes_no_sense_is_told(store: Store, desk: Desk, tmp_path: Path) -
         desk.cancel(1)
     with pytest.raises(BadInput, match="found no index"):
         Desk(tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("statements", "said"),
+    [
+        (tuple(back_to(2)), f"expected schema {SCHEMA}, got 2; start the node of this release first"),
+        ((f"UPDATE store SET schema = {SCHEMA + 1}",), f"got {SCHEMA + 1}; use the matching release"),
+    ],
+    ids=["older", "newer"],
+)
+def test_an_index_of_another_release_is_left_to_its_node(
+    tmp_path: Path, store: Store, statements: tuple[str, ...], said: str
+) -> None:
+    receive(store, "1.1", "1.1.1")
+    store.close()
+    with sqlite3.connect(tmp_path / "state/index.sqlite") as connection:
+        for statement in statements:
+            connection.execute(statement)
+    connection.close()
+    with pytest.raises(StoreError, match=said):
+        Desk(tmp_path / "state")

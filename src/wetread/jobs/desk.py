@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, case, delete, exists, func, select, update
 
-from wetread.errors import REFUSALS, BadInput
+from wetread.errors import REFUSALS, BadInput, StoreError
 from wetread.jobs import failpoints
 from wetread.jobs.index import FILE, Index
 from wetread.jobs.matching import order_of
@@ -19,7 +19,19 @@ from wetread.jobs.ordered import Ordered
 from wetread.jobs.spool import Spool, file_name
 from wetread.jobs.states import PROCEDURE_STEP, Delivery, State
 from wetread.jobs.studies import objects_of, sender_of
-from wetread.jobs.tables import aside, audit, documents, instances, jobs, orders, outbox, removed, withheld
+from wetread.jobs.tables import (
+    SCHEMA,
+    aside,
+    audit,
+    documents,
+    instances,
+    jobs,
+    orders,
+    outbox,
+    removed,
+    store,
+    withheld,
+)
 from wetread.jobs.withholding import Withholding
 from wetread.records import Sender
 from wetread.settings import IMAGE
@@ -44,7 +56,7 @@ class Desk:
     BadInput
         No node has used this folder yet.
     StoreError
-        The index cannot be opened.
+        The index cannot be opened, or is that of another release.
     """
 
     def __init__(self, state: Path, url: str = "") -> None:
@@ -53,6 +65,19 @@ class Desk:
         self._index = Index(state, url)
         self._withholding = Withholding(self._index, Ordered(self._index, failpoints.none))
         self._state = state
+        try:
+            self._check_schema()
+        except StoreError:
+            self.close()
+            raise
+
+    def _check_schema(self) -> None:
+        """Refuse an index of another release: a node alone brings up an older one, as it owns the folder."""
+        with self._index.reading() as connection:
+            schema = connection.scalar(select(store.c.schema))  # none while a lost index is made anew
+        if schema not in (None, SCHEMA):
+            do = "start the node of this release first" if schema < SCHEMA else "use the matching release"
+            raise StoreError(f"store: expected schema {SCHEMA}, got {schema}; {do}")
 
     def close(self) -> None:
         """Close the index."""

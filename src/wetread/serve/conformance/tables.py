@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, cast
 
 from pydicom._uid_dict import UID_dictionary
@@ -252,10 +253,15 @@ def settings_of_the_network() -> str:
     """Return the settings that matter to a peer."""
     known = {field.name: field for field in fields(Settings)}
     rows = (
-        (f"`{name}`", f"`{known[name].default}`", known[name].metadata["unit"], known[name].metadata["help"])
+        (f"`{name}`", f"`{_shown(known[name].default)}`", known[name].metadata["unit"], known[name].metadata["help"])
         for name in _NETWORK
     )
     return table("setting|default|unit|meaning", rows)
+
+
+def _shown(default: object) -> object:
+    """Return a default as it is written in a file: an empty path is none, as "." it would name this folder."""
+    return "" if default == Path() else default
 
 
 def suites() -> str:

@@ -183,6 +183,16 @@ def test_wrong_file_says_what_was_expected(tmp_path: Path, text: str) -> None:
         load(path, {})
 
 
+def test_a_misspelt_setting_is_told_the_one_that_was_meant(tmp_path: Path) -> None:
+    path = tmp_path / "wetread.toml"
+    path.write_text("[[destination]]")
+    with pytest.raises(SettingsError, match=r"unknown setting 'destination'; did you mean 'destinations'\? known are"):
+        load(path, {})
+    path.write_text("zzz = 1")
+    with pytest.raises(SettingsError, match="unknown setting 'zzz'; known are models"):
+        load(path, {})
+
+
 PACS = 'ae_title = "P"\nhost = "h"\nport = 104\n'
 
 

@@ -7,6 +7,7 @@ file that ``--config`` or ``WETREAD_CONFIG`` names, from the environment
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import os
 import tomllib
@@ -793,7 +794,9 @@ def load(
         raise SettingsError(f"setting {gone[0]!r} is gone: {GONE[gone[0]]}")
     unknown = sorted(set(raw) - set(kinds))
     if unknown:
-        raise SettingsError(f"unknown setting {unknown[0]!r}; known are {', '.join(kinds)}")
+        near = [f"did you mean {name!r}?" for name in difflib.get_close_matches(unknown[0], kinds, 1)]
+        told = " ".join((f"unknown setting {unknown[0]!r};", *near, f"known are {', '.join(kinds)}"))
+        raise SettingsError(told)
     made = replace(Settings(), **{name: _value(name, kinds[name], value) for name, value in raw.items()})
     _check_destinations(made)
     _check_routes(made)

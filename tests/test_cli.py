@@ -927,6 +927,21 @@ def test_doctor_says_why_a_node_would_not_start(models: Path, tmp_path: Path, mo
     assert {re.split(r"[>\[]", one)[0] for one in extras} <= set(doctor.PACKAGES)
 
 
+def test_doctor_goes_on_where_the_state_may_not_be_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shut, stat, access = tmp_path / "shut", os.stat, os.access
+    shut.mkdir()
+
+    def hidden(place: Any, **given: Any) -> Any:
+        if isinstance(place, str | Path) and shut in Path(place).parents:
+            raise PermissionError(errno.EACCES, "Permission denied", str(place))
+        return stat(place, **given)
+
+    monkeypatch.setattr(os, "stat", hidden)
+    monkeypatch.setattr(os, "access", lambda place, mode: Path(place) != shut and access(place, mode))
+    row = next(iter(doctor._state(Settings(state=shut / "state"))))
+    assert (row.what, row.ok, row.remedy) == ("state folder", False, "name another with --state")
+
+
 #: Runs each verb of the arguments, one a word list, as where an extra is not installed.
 BARE = """
 import json, sys

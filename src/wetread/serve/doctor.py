@@ -145,14 +145,15 @@ def _routes(settings: Settings) -> Iterator[Row]:
 
 def _state(settings: Settings) -> Iterator[Row]:
     place = settings.state_dir
-    parent = next(folder for folder in [place, *place.parents] if folder.exists())
+    # Not pathlib's: it raises where a folder may not be entered.
+    parent = next(folder for folder in [place, *place.parents] if os.path.exists(folder))
     ok = parent.is_dir() and os.access(parent, os.W_OK)
     free, least = shutil.disk_usage(parent).free, settings.min_free_bytes
     remedy = "" if ok else "name another with --state"
     if ok and free < least:
         remedy = f"below min_free_bytes, {least >> 20} MiB, a node takes no object (0xA700); make room"
     yield Row("state folder", not remedy, f"{place}, {free >> 20} MiB free", remedy)
-    if place.is_dir() and place.stat().st_mode & 0o007:
+    if parent == place and place.is_dir() and place.stat().st_mode & 0o007:
         yield Row("privacy", False, f"{place}: other users may look into it", f"chmod -R o= {place}", optional=True)
     profile = infer.read_profile(settings.profile_path)
     rows = {(row.device_uid, row.engine) for row in profile.rows}

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from wetread.cli.base import JOB, commands, console, desk_of, emit, extra, json_option, plain, settings_of
-
-if TYPE_CHECKING:
-    pass
 
 
 @commands.command()

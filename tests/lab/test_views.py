@@ -31,6 +31,7 @@ TABLE: dict[str, Any] = {
     "folds": {"by": "patient", "n": 2},
     "train": {"epochs": 2, "batch": 2, "learning_rate": 1e-3, "workers": 0, "views": 1, "repeat_positive": 2},
     "augment": {"bleed": 1.0},
+    "ship": {},
 }
 RECIPE = recipe_of(TABLE["recipe"])
 

@@ -79,10 +79,10 @@ def read_each(
     """
     seen: set[str] = set()
     with quiet(), run() as shared:
-        asked = ((name, data, partial(str, told) if told else shared.digest(data)) for name, told, data in blobs)
-        for number, (source, data, digest) in enumerate(
-            _ahead(asked, DIGESTS, lambda one: isinstance(one[2], partial))
-        ):
+        asked = (
+            (name, data, bool(told), partial(str, told) if told else shared.digest(data)) for name, told, data in blobs
+        )
+        for number, (source, data, _, digest) in enumerate(_ahead(asked, DIGESTS, lambda one: one[2])):
             begin(number)
             instance = read_instance(source, data, settings, assume, shared.known, digest)
             if instance.outcome.digest not in seen:

@@ -96,6 +96,8 @@ class Tasks:
                 select(performing.c.manager).where(performing.c.manager != "").distinct()
             ).all():
                 (now,) = present([name], managers)
+                if now == name:
+                    continue
                 there = select(performing.c.workitem).where(performing.c.manager == now)
                 mine = (performing.c.manager == name) & performing.c.workitem.not_in(there)
                 connection.execute(update(performing).where(mine).values(manager=now))

@@ -133,9 +133,9 @@ def _check_ship(table: Mapping[str, Any], name: str) -> None:
     if "ship" not in table:
         raise BadInput(f"{name}: expected a [[ship.label]] for each label of the network, found no table [ship]")
     ship, wanted = table["ship"], METRICS[table["task"]]
-    needed = ["summary", "label", *(["fold", "margins"] if "folds" in table else ["metric", "margin"])]
     if "withheld" in ship:
         return
+    needed = ["summary", "label", *(["fold", "margins"] if "folds" in table else ["metric", "margin"])]
     if missing := [key for key in needed if key not in ship]:
         raise BadInput(f"{name}, [ship]: expected {', '.join(needed)}, found no {', '.join(missing)}")
     margins = ship["margins"] if "folds" in table else {ship["metric"]: ship["margin"]}

@@ -18,6 +18,7 @@ import pytest
 from sqlalchemy import select, update
 
 from tests.jobs import fake
+from tests.jobs.older import back_to
 from tests.jobs.postgres import postgres
 from tests.jobs.test_expecting import World
 from tests.jobs.test_flow import PACS, SETTINGS, Clock, Pacs, receive
@@ -29,7 +30,7 @@ from wetread.jobs.instances import Effect
 from wetread.jobs.runner import Runner
 from wetread.jobs.states import State
 from wetread.jobs.store import Store
-from wetread.jobs.tables import instances, leases
+from wetread.jobs.tables import SCHEMA, instances, leases
 from wetread.jobs.watch import Watch
 from wetread.jobs.worker import Worker
 
@@ -283,3 +284,39 @@ def test_a_server_that_falls_silent_is_given_up_after_half_a_minute(shared: Open
 def test_a_server_that_is_away_is_said(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot be used now"):
         Store(tmp_path / "state", url="postgresql://wetread:secret@127.0.0.1:9/d")
+
+
+def test_an_index_that_older_nodes_use_is_brought_up_once_they_are_gone(shared: Open, database: str) -> None:
+    import psycopg
+
+    old = shared()
+    with psycopg.connect(database, autocommit=True) as connection:
+        for statement in back_to(SCHEMA - 1, shared=True):
+            connection.execute(statement.encode())
+    with pytest.raises(StoreError, match=f"expected schema {SCHEMA}, got {SCHEMA - 1}.*; stop all of them"):
+        shared()
+    with psycopg.connect(database, autocommit=True) as connection:
+        assert connection.execute("SELECT schema FROM store").fetchone() == (SCHEMA - 1,)
+    old.close()
+    store = shared()
+    receive(store, "1.1", "1.1.1")
+    assert store.studies.take() is not None
+
+
+def test_what_another_node_sent_a_moment_ago_is_not_sent_again(shared: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is sent between the look at what waits and the lease."""
+    stores, pacs, clock = [shared(), shared()], Pacs(), Clock()
+    boxes = [Outbox(NAME, PACS, store, pacs, SETTINGS, Watch(), clock) for store in stores]
+    receive(stores[0], "1.1", "1.1.1")
+    assert Worker(stores[0], fake.READER, SETTINGS, Watch()).step()
+    acquire = stores[1].leases.acquire
+
+    def late(name: str) -> bool:
+        assert boxes[0].step() == 0.0
+        stores[0].leases.release()
+        return acquire(name)
+
+    monkeypatch.setattr(stores[1].leases, "acquire", late)
+    assert boxes[1].step() == 0.0
+    assert sorted(pacs.stored) == sorted(fake.document_uids("1.1.1"))
+    assert boxes[1].step() is None

@@ -99,12 +99,17 @@ class Outbox:
         if wait := self._breaker.wait_s(now):
             return wait
         pausing = self._store.commitments.pausing(self.name) if self._destination.commitment else {}
-        parcels = self._due(self._retry.waiting(now) | pausing.keys())
+        passed = self._retry.waiting(now) | pausing.keys()
+        parcels = self._due(passed)
         if not parcels:
             waits = [wait for wait in (*pausing.values(), self._retry.next(now)) if wait is not None]
             return min(waits, default=None)
-        if self._store.shared and not self._store.leases.acquire(f"to/{self.name}"):
-            return ELSEWHERE_S
+        if self._store.shared:
+            if not self._store.leases.acquire(f"to/{self.name}"):
+                return ELSEWHERE_S
+            parcels = self._due(passed)  # whoever held it may have sent, or replaced, what waited a moment ago
+            if not parcels:
+                return 0.0
         urgent = parcels[0].lane is Lane.STAT
         if not urgent and self._turns.hurried and not self._gave_way:
             self._gave_way = True

@@ -108,8 +108,13 @@ class Found:
     missing: int = 0  # blobs that the index knows and that are gone
 
 
-def match(index: Index, spool: Spool, made: Spool) -> bool:
+def match(index: Index, spool: Spool, made: Spool, alone: bool) -> bool:
     """Make the tables, and make sure that index and spool belong together.
+
+    Parameters
+    ----------
+    alone
+        No other process has the store open: only then an index of an older release becomes one of this.
 
     Returns
     -------
@@ -143,6 +148,11 @@ def match(index: Index, spool: Spool, made: Spool) -> bool:
             raise StoreError("store: index and spool do not belong together; nothing was changed; restore both")
         if not 1 <= row.schema <= tables.SCHEMA:
             raise StoreError(f"store: expected schema {tables.SCHEMA}, got {row.schema}; use the matching release")
+        if row.schema < tables.SCHEMA and not alone:
+            raise StoreError(
+                f"store: expected schema {tables.SCHEMA}, got {row.schema}, with which nodes of an older release still "
+                "run; stop all of them, then start this one"
+            )
         if row.schema == 1:
             _part(connection, spool, made)
         anew = {} if index.shared else _MADE_ANEW

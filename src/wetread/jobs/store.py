@@ -136,7 +136,7 @@ class Store:
         self.tasks = Tasks(self._index)
         self.worklist = Worklist(self._index, self.subscriptions, self.tasks)
         self.found: opening.Found | None = None
-        rebuild = opening.match(self._index, self.spool, self.made)
+        rebuild = opening.match(self._index, self.spool, self.made, self._lock.alone)
         if self._lock.alone:
             self.leases.void()
             for blobs in (self.spool, self.made):

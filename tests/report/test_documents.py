@@ -76,6 +76,15 @@ def test_text_that_does_not_fit_the_source_set_turns_the_document_to_utf8() -> N
     assert dataset.InstitutionName == "Больница № 1"
 
 
+def test_the_words_of_a_site_count_too() -> None:
+    result = phantom.result("spacing")
+    site = Code("39607008", "SCT", "Πνεύμονας")
+    result = replace(result, findings=tuple(replace(one, site=site) for one in result.findings))
+    made = {one.kind: one for one in report.documents(result)}
+    assert read(made["SR"]).SpecificCharacterSet == "ISO_IR 192"
+    assert site.meaning in str(read(made["SR"]))
+
+
 def test_two_readings_give_the_same_bytes() -> None:
     first = phantom.result("spacing")
     again = replace(phantom.result("spacing"), timings=(Timing("infer", 999.0),), read_at="2026-11-24T08:00:00Z")

@@ -276,14 +276,29 @@ def test_the_bundle_is_final(kind: str, made: dict[str, bytes]) -> None:
         assert ("conclusionCode" in told) == (kind not in ("reject", "correct"))
 
 
-@pytest.mark.parametrize("order", [1, -1])
-def test_what_one_of_two_models_found_and_a_person_accepted_is_concluded(order: int) -> None:
+def made_by_two(order: int) -> dict[str, bytes]:
+    """The documents of a result with a pneumonia that one model sees and another does not."""
     result = replace(phantom.result("spacing"), read_at="2026-11-29T00:00:00Z")
     (found,) = result.findings
     other = phantom.model("cxr-other")
     not_seen = replace(found, probability=0.1, present=False, model=other)
     result = replace(result, findings=(found, not_seen)[::order], models=(*result.models, other))
-    given = {one.kind: one.data for one in report.documents(result, "", ("FHIR",), site=Site("R4"))}
+    return {one.kind: one.data for one in report.documents(result, "", ("FHIR",), site=Site("R4"))}
+
+
+@pytest.mark.parametrize("true", [True, False])
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_person_who_overrules_one_of_two_models_says_so(order: int, true: bool) -> None:
+    said = review("correct", findings={PNEUMONIA: true})
+    before = made_by_two(order)["SR"]
+    after = read(verified(before, said).data)
+    assert groups(after) == groups(read(before)) - 1
+    assert concepts(after)[-1] == (PNEUMONIA, "52101004" if true else "272519000")
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_one_of_two_models_found_and_a_person_accepted_is_concluded(order: int) -> None:
+    given = made_by_two(order)
     (told,) = resources(
         bundle_of(given["FHIR"], review(), verdicts(given["SR"], review()), "1.2.3", False), "DiagnosticReport"
     )

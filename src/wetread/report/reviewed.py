@@ -229,8 +229,9 @@ def _tree(data: Item, review: Review, drawn: Redrawn | None) -> list[Item]:
 
 
 def _changed(data: Item, review: Review) -> list[tuple[str, bool]]:
-    said = {one.code: one.said for one in _findings(data)}
-    return [(code, true) for code, true in review.findings.items() if said.get(code) != true]
+    """What at least one algorithm had said otherwise."""
+    said = {(one.code, one.said) for one in _findings(data)}
+    return [(code, true) for code, true in review.findings.items() if (code, not true) in said]
 
 
 def _stands(group: Item, review: Review) -> bool:

@@ -17,14 +17,16 @@ from wetread.errors import ModelError, NotRead
 from wetread.infer.gate import MEASURES, Signals, Term, refusal
 from wetread.infer.signals import (
     agreement,
-    batches,
     certainty,
+    looked,
+    looks,
     lowest_edge,
     measured,
     measures,
     overall,
+    polarity,
+    signals,
     steadiness,
-    with_mirror,
 )
 from wetread.prepare import prepare
 from wetread.records import Box, Tensor
@@ -39,25 +41,26 @@ def logits(*columns: int) -> Tensor:
     return made
 
 
-def test_mirror_image_follows() -> None:
-    tensor = np.arange(16, dtype=np.float32).reshape(2, 1, 2, 4)
-    assert with_mirror(tensor)[2:].tolist() == tensor[..., ::-1].tolist()
-
-
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 10, 16])
-def test_batches_are_those_of_all_images_and_then_of_their_mirror_images(size: int) -> None:
+def test_batches_are_those_of_all_images_and_then_of_their_other_looks(size: int) -> None:
     tensor = np.arange(5 * 8, dtype=np.float32).reshape(5, 1, 2, 4)
-    for mirrored, whole in ((True, with_mirror(tensor)), (False, tensor)):
-        made = list(batches(tensor, mirrored, size))
+    mirrored, turned = tensor[..., ::-1], tensor[..., ::-1, ::-1]
+    for asked, seen in (
+        ((), [tensor]),
+        (("mirrored",), [tensor, mirrored]),
+        (("upright",), [tensor, turned]),
+        (("upright", "certain", "mirrored"), [tensor, mirrored, turned]),
+    ):
+        made, whole = list(looked(tensor, looks(asked), size)), np.concatenate(seen)
         assert [len(one) for one in made[:-1]] == [size] * (len(made) - 1)
         assert all(one.flags.c_contiguous for one in made)
         np.testing.assert_array_equal(np.concatenate(made), whole)
 
 
 def test_agreement_is_the_overlap_with_the_mirror_image() -> None:
-    assert agreement(logits(1, 6)) == 1.0
-    assert agreement(logits(1, 1)) == 0.0
-    assert agreement(logits(1, 2, 3, 6, 5, 0)) == pytest.approx(2 / 3)  # all slices of a series together
+    assert agreement(logits(1), logits(1)) == 1.0
+    assert agreement(logits(1), logits(6)) == 0.0
+    assert agreement(logits(1, 2, 3), logits(1, 2, 7)) == pytest.approx(2 / 3)  # all slices of a series together
 
 
 @pytest.fixture
@@ -132,7 +135,7 @@ def declared(tmp_path: Path, sha256: str = "") -> Path:
 
 def test_gate_of_the_folder_is_read(tmp_path: Path) -> None:
     path = declared(tmp_path)
-    assert infer.read(path.parent).gate == infer.Gate(0.93, 0.4)
+    assert infer.read(path.parent).gate == infer.Gate(mirrored=0.93, lungs_cut=0.4)
     pipeline.open_reader(Settings(models=path.parent.parent, state=tmp_path / "state"))
 
 
@@ -177,11 +180,57 @@ def test_outline_that_the_model_doubts_is_refused(gated: infer.Loaded) -> None:
 
 
 def test_first_bound_that_is_not_reached_says_why() -> None:
-    gate = infer.Gate(mirrored=0.9, lungs_cut=0.6, certain=0.8, steady=0.7)
-    found = [Signals(), Signals(0.8), Signals(inside=0.39), Signals(certain=0.7), Signals(steady=float("nan"))]
-    told = [refusal("m", gate, one) for one in found]
-    assert [one.code if one else "" for one in told] == ["", "INCONSISTENT", "CUT-OFF", "UNCERTAIN", "UNCERTAIN"]
-    assert refusal("m", infer.Gate(), Signals(0.0, 0.0, 0.0, 0.0)) is None
+    gate = infer.Gate(mirrored=0.9, polarity=0.5, upright=0.5, lungs_cut=0.6, certain=0.8, steady=0.7)
+    expected = {
+        Signals(): "",
+        Signals(mirrored=0.8, polarity=0.4): "INCONSISTENT",
+        Signals(polarity=0.45, upright=0.4): "INVERTED",
+        Signals(upright=0.49, certain=0.7): "UPSIDE-DOWN",
+        Signals(certain=0.7): "UNCERTAIN",
+        Signals(steady=float("nan")): "UNCERTAIN",
+        Signals(inside=0.39): "CUT-OFF",
+    }
+    for found, code in expected.items():
+        told = refusal("m", gate, found)
+        assert (told.code if told else "") == code
+    assert refusal("m", infer.Gate(), Signals(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)) is None
+
+
+def chest(lungs: float, rest: float) -> tuple[Tensor, Tensor]:
+    """Logits and grey values of a film with two lungs."""
+    found = np.full((40, 40), -1.0, np.float32)
+    found[8:30, 5:16] = found[8:30, 22:35] = 1.0
+    return found, np.where(found > 0, np.float32(lungs), np.float32(rest))
+
+
+@pytest.mark.parametrize(("lungs", "rest", "expected"), [(0.2, 0.6, 0.7), (0.6, 0.2, 0.3), (0.4, 0.4, 0.5), (-3, 3, 1)])
+def test_air_is_dark(lungs: float, rest: float, expected: float) -> None:
+    found, film = chest(lungs, rest)
+    film[:, :5] = film[:, 35:] = film[:8] = film[30:] = 10.0 - 20.0 * rest  # what does not lie between them
+    assert polarity(found, film, Box(0, 0, 40, 40)) == pytest.approx(expected)
+
+
+def test_polarity_is_nothing_without_a_pair_of_lungs_or_with_nothing_between_them() -> None:
+    found, film = chest(0.6, 0.2)
+    assert polarity(np.full_like(found, -1.0), film, Box(0, 0, 40, 40)) == 1.0
+    found[8:30, 16:22] = 1.0
+    found[8:30, 19] = 0.01  # two that touch, and are cut at the thinnest column
+    found[8:20, 19] = -1.0
+    assert polarity(found, film, Box(0, 0, 40, 40)) < 0.5
+
+
+def test_film_upside_down_is_refused(gated: infer.Loaded) -> None:
+    gate = infer.Gate(polarity=0.5, upright=0.5)
+    asked = replace(gated, model=replace(gated.model, gate=gate))
+    prepared = prepare(phantoms.chest(), 1.0, gated.model.recipe)
+    plain = np.full((1, 1, *gated.model.recipe.grid), -9.0, np.float32)
+    plain[..., 10:40, 10:20] = 9.0
+    for here, turned, code in ((9.0, 0.5, ""), (0.5, 9.0, "UPSIDE-DOWN"), (2.0, 2.0, "")):
+        both = {"logits": np.concatenate([plain * here / 9, plain * turned / 9])}
+        found = signals(asked.model, prepared, both, gate.least)
+        told = refusal("m", gate, found)
+        assert (told.code if told else "") == code
+    asked.predict(prepared)  # the network of the test is as sure of both
 
 
 WORSE: dict[str, Callable[[Tensor], NDArray[Any]]] = {

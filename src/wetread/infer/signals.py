@@ -11,12 +11,12 @@ Immerkaer, "Fast Noise Variance Estimation", Comput Vis Image Underst 64 (1996):
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from wetread.infer.gate import MEASURES, Gate, Signals
-from wetread.infer.masks import is_pair
+from wetread.infer.masks import is_pair, lungs
 from wetread.infer.model import Model
 from wetread.measures import dice
 from wetread.records import Box, Mask, Prepared, Recipe, Tensor
@@ -30,20 +30,31 @@ FAR, SMALL = 8.0, 1e-4
 Outputs = Mapping[str, Tensor]
 
 
-def with_mirror(tensor: Tensor) -> Tensor:
-    """Images (n, c, y, x), then their mirror images: (2n, c, y, x)."""
-    return np.concatenate([tensor, tensor[..., ::-1]])
+#: Signals that need the answer to the images in another look too, and that look: the mirror image; upside down.
+LOOKS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "mirrored": lambda tensor: tensor[..., ::-1],
+    "upright": lambda tensor: tensor[..., ::-1, ::-1],
+}
 
 
-def batches(tensor: Tensor, mirrored: bool, size: int) -> Iterator[Tensor]:
-    """Images (n, c, y, x) in batches; of those `with_mirror`, the mirror images are made when their turn comes."""
+def looks(asked: Collection[str]) -> tuple[str, ...]:
+    """Names of the other looks that some signals need, in the order in which a model is asked about them."""
+    return tuple(name for name in LOOKS if name in asked)
+
+
+def looked(tensor: Tensor, others: Sequence[str], size: int) -> Iterator[Tensor]:
+    """Images (n, c, y, x) in batches, then all of them in each other look, made when their turn comes."""
     count = len(tensor)
-    for at in range(0, 2 * count if mirrored else count, size):
-        plain, turned = tensor[at : at + size], tensor[max(0, at - count) : max(0, at + size - count), ..., ::-1]
-        if not mirrored or at + size <= count:
-            yield plain
-        else:
-            yield np.concatenate([plain, turned])
+    seen = [tensor, *(LOOKS[name](tensor) for name in others)]
+    for at in range(0, len(seen) * count, size):
+        starts = (at - i * count for i in range(len(seen)))
+        yield _joined([one[max(0, start) : max(0, start + size)] for one, start in zip(seen, starts, strict=True)])
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """The parts of a batch in one piece; images as they are need no copy."""
+    plain, *others = parts
+    return np.concatenate(parts) if any(map(len, others)) else plain
 
 
 def signals(model: Model, prepared: Prepared, outputs: Outputs, asked: Collection[str]) -> Signals:
@@ -52,7 +63,7 @@ def signals(model: Model, prepared: Prepared, outputs: Outputs, asked: Collectio
     Parameters
     ----------
     outputs
-        Of the prepared images; for "mirrored" also of their mirror images, as `with_mirror` orders them.
+        Of the prepared images, and after them of the other `looks` that were asked, in their order.
     asked
         Names of `Signals` to take; what does not apply to the model stays 1.
     """
@@ -60,18 +71,70 @@ def signals(model: Model, prepared: Prepared, outputs: Outputs, asked: Collectio
     n = len(prepared.tensor)
     if model.segments:
         masks = outputs[model.mask_output]
+        seen = {name: masks[i * n : (i + 1) * n] for i, name in enumerate(("", *looks(asked)))}
         if "mirrored" in asked:
-            found["mirrored"] = agreement(masks)
+            found["mirrored"] = agreement(seen[""], seen["mirrored"][..., ::-1])
         if "certain" in asked:
-            found["certain"] = certainty(masks[:n])
-        if "inside" in asked and is_pair(model):
-            found["inside"] = 1 - lowest_edge(masks[0, 0] > 0, prepared.tensor[0, 0], prepared.grid.content)
+            found["certain"] = certainty(seen[""])
+        if is_pair(model):
+            found |= _of_a_pair(model, prepared, seen, asked)
     if model.classifies and "steady" in asked:
         found["steady"] = steadiness(model.gate, overall(measured(model, prepared, outputs)))
     return Signals(**found)
 
 
-def agreement(logits: Tensor) -> float:
+def _of_a_pair(
+    model: Model, prepared: Prepared, seen: Mapping[str, Tensor], asked: Collection[str]
+) -> Iterator[tuple[str, float]]:
+    """What the outline of two lungs tells of a film: its name and value.
+
+    Parameters
+    ----------
+    seen
+        Look -> what the model says of the film, (1, 1, y, x); "" as it is.
+    """
+    logits, content = seen[""][0, 0], prepared.grid.content
+    if "polarity" in asked:
+        yield "polarity", polarity(logits, prepared.tensor[0, 0] * np.float32(model.recipe.std[0]), content)
+    if "upright" in asked:
+        as_it_is, turned = certainty(seen[""]), certainty(seen["upright"])
+        yield "upright", round(as_it_is / (as_it_is + turned), 6) if as_it_is else 0.0
+    if "inside" in asked:
+        yield "inside", 1 - lowest_edge(logits > 0, prepared.tensor[0, 0], content)
+
+
+def polarity(logits: Tensor, image: Tensor, content: Box) -> float:
+    """Whether what lies between the lungs, heart and spine, is brighter than they are: air is dark on a film.
+
+    Parameters
+    ----------
+    logits
+        (y, x) float32, on the model's grid.
+    image
+        (y, x) float32, what the model saw; 1 is the whole grey scale.
+    content
+        Where the image lies on the grid.
+
+    Returns
+    -------
+    0..1, above a half where it is: half the difference of the medians, from a half.  1 where there is no plausible
+    pair of lungs, or nothing between them.
+    """
+    sides = lungs(logits, (content.y1 - content.y0, content.x1 - content.x0))
+    if sides is None:
+        return 1.0
+    left, right = sides
+    columns, width = np.arange(left.shape[1]), left.shape[1]
+    ends = np.where(left.any(1), width - 1 - left[:, ::-1].argmax(1), width)  # the inner edges, row by row
+    begins = np.where(right.any(1), right.argmax(1), 0)
+    between = (columns > ends[:, None]) & (columns < begins[:, None])
+    if not between.any():
+        return 1.0
+    apart = float(np.median(image[between]) - np.median(image[left | right]))
+    return float(np.clip(0.5 + apart / 2, 0.0, 1.0))
+
+
+def agreement(plain: Tensor, mirrored: Tensor) -> float:
     """Dice of the masks of the images and of their mirror images, of a series over all its slices together.
 
     A network that was trained on mirrored images says the same of both where it knows what
@@ -79,15 +142,14 @@ def agreement(logits: Tensor) -> float:
 
     Parameters
     ----------
-    logits
-        (2n, k, [z,] y, x) float32, as the network answers `with_mirror`.
+    plain, mirrored
+        (n, k, [z,] y, x) float32, what the network answers; the latter turned back.
 
     Returns
     -------
     0..1; 0 where one of the two masks is empty and the other is not, 1 where both are.
     """
-    plain, mirrored = np.split(logits > 0, 2)
-    return dice(plain, mirrored[..., ::-1])
+    return dice(plain > 0, mirrored > 0)
 
 
 def certainty(logits: Tensor) -> float:

@@ -15,7 +15,9 @@ from wetread.lab.trials import Case, Told, rivals
 from wetread.measures import auroc
 
 __all__ = [
+    "EITHER",
     "FALL",
+    "MEANT",
     "NONE",
     "SHARE",
     "SOUND",
@@ -43,8 +45,10 @@ Figures = dict[str, Any]
 #: Name and grade of a damage -> what came of every case.
 Tried = Mapping[tuple[str, str], Sequence[Told]]
 NONE = ("none", "")
-#: The damage that only the lower edge tells.
-CUT = "lower part missing"
+#: The damages that only one signal of a film's lungs is for, by name and grade; "": in each.
+MEANT = {"polarity": ("inverted", ""), "upright": ("turned", "180 degrees"), "inside": ("lower part missing", "")}
+#: Signals that tell one of two things: their bound lies between these, and no data fix it.
+EITHER, EVEN = ("polarity", "upright"), 0.5
 
 
 def badness(told: Iterable[Told], bounds: Mapping[str, float]) -> Floats:
@@ -55,8 +59,13 @@ def badness(told: Iterable[Told], bounds: Mapping[str, float]) -> Floats:
     bounds
         Signal -> its bound, 0 where it has none.
     """
-    found = [[(1 - getattr(one.signals, name)) / (1 - bound) for name, bound in bounds.items()] for one in told]
+    found = [[_bad(name, getattr(one.signals, name), bound) for name, bound in bounds.items()] for one in told]
     return np.asarray(np.max(found, axis=1))
+
+
+def _bad(name: str, value: float, bound: float) -> float:
+    bad = (1 - value) / (1 - bound)
+    return 0.0 if name in EITHER and bad <= 1 else bad  # how far one of two things is from the other tells nothing
 
 
 def code_of(told: Told, gate: Gate) -> str:
@@ -112,19 +121,24 @@ def _area_of(fell: NDArray[np.bool_], bad: Floats) -> float:
 def fix_bounds(tried: Tried, model: Model) -> tuple[dict[str, float], Figures]:
     """Fix a bound for the best signal, for the lungs of a film one also for what the lower edge cuts.
 
+    Whether the lungs of a film are inverted or upside down has a bound that nobody fixes, at a half.
+
     Returns
     -------
     Signal -> its bound, 0 if it tells the fallen too badly; and what each signal is worth on the damages it is for.
     """
     names = rivals(model)
-    edge = is_pair(model)
-    parts = {name: [key for key in tried if not (edge and key[0] == CUT)] for name in names}
-    if edge:
-        parts["inside"] = [key for key in tried if key[0] in (NONE[0], CUT)]
+    others = MEANT if is_pair(model) else {}
+    parts = {name: [key for key in tried if not (others and key[0] == MEANT["inside"][0])] for name in names}
+    parts |= {name: [NONE, *(key for key in tried if _is(key, damage))] for name, damage in others.items()}
     worth = {name: _worth(tried, keys, name) for name, keys in parts.items()}
     best = max(names, key=lambda name: worth[name][1]["auc"])
-    bounds = {name: bound for name, (bound, _) in worth.items() if name in (best, "inside")}
+    bounds = {name: bound for name, (bound, _) in worth.items() if name in (best, *others)}
     return bounds, {name: figures for name, (_, figures) in worth.items()}
+
+
+def _is(key: tuple[str, str], damage: tuple[str, str]) -> bool:
+    return key[0] == damage[0] and damage[1] in ("", key[1])
 
 
 def _worth(tried: Tried, keys: Sequence[tuple[str, str]], name: str) -> tuple[float, Figures]:
@@ -133,14 +147,15 @@ def _worth(tried: Tried, keys: Sequence[tuple[str, str]], name: str) -> tuple[fl
     values = np.array([getattr(one.signals, name) for one in told])
     sound = np.array([getattr(one.signals, name) for one in tried[NONE]])
     area = _area_of(fell, -values)
-    bound = bound_of(values, fell, sound) if area >= USABLE else 0.0
+    fixed = bound_of(values, fell, sound) if area >= USABLE else 0.0
+    bound = EVEN if name in EITHER else fixed
     kept = values >= bound
     return bound, {"auc": area, "fell": int(fell.sum()), "n": len(fell), "kept_sound": float((~fell[kept]).mean())}
 
 
 def gate_of(bounds: Mapping[str, float], fitted: Gate) -> Gate:
     """Return the gate of these bounds, with the terms of a fit."""
-    found = {name: bounds.get(name, 0.0) for name in ("mirrored", "certain", "steady")}
+    found = {name: bounds.get(name, 0.0) for name in ("mirrored", "polarity", "upright", "certain", "steady")}
     return Gate(
         **found, lungs_cut=round(1 - bounds.get("inside", 0.0), 3), terms=fitted.terms, constant=fitted.constant
     )

@@ -23,7 +23,9 @@ from wetread.lab.damage import damages
 from wetread.lab.data import hannover, held_back, kermany, nih
 from wetread.lab.evidence import data_of, today
 from wetread.lab.falls import (
+    EITHER,
     FALL,
+    MEANT,
     NONE,
     SHARE,
     SOUND,
@@ -37,6 +39,7 @@ from wetread.lab.falls import (
 )
 from wetread.lab.folder import sha256_of
 from wetread.lab.gate_page import write_page, write_section
+from wetread.lab.plan import recipe_of
 from wetread.lab.series import LOADERS, load
 from wetread.lab.steady import fit_steady
 from wetread.lab.train import Plan
@@ -52,7 +55,7 @@ LEARNT = 48
 
 Figures = dict[str, Any]
 #: Keys of the bounds in a declaration.
-BOUNDS = ("mirrored", "certain", "steady", "lungs_cut")
+BOUNDS = ("mirrored", "polarity", "upright", "certain", "steady", "lungs_cut")
 #: What must not fall, by the task.
 KEPT = {
     "segmentation": "their Dice",
@@ -211,7 +214,15 @@ def _film_grounds(table: Mapping[str, Any], data: Path, cache: Path) -> Grounds:
         ("xray/hannover_lungs", list(film_cases(adults, np.arange(len(adults)), labelled=False))),
         ("xray/nih_pneumonia", list(film_cases(others, rng.permutation(len(others))[: 2 * TRIED]))),
     ]
-    return [case for cases in learn for case in cases], fix, judge, [*outside, *_others(LOADERS, data, film=True)]
+    recipe, meant = recipe_of(table["recipe"]), [MEANT[name] for name in EITHER]
+    wrong = [
+        (f"{name}, {damage.name} {damage.grade}".strip(), [damaged(case, damage, recipe) for case in cases])
+        for name, cases in outside
+        for damage in damages()
+        if (damage.name, damage.grade) in meant
+    ]
+    found = [*outside, *wrong, *_others(LOADERS, data, film=True)]
+    return [case for cases in learn for case in cases], fix, judge, found
 
 
 def _series_grounds(table: Mapping[str, Any], data: Path) -> Grounds:

@@ -168,7 +168,7 @@ def test_leg_without_a_header_is_refused_by_its_pixels(shipped: pipeline.Reader)
     film.save_as(out)
     reading = read_one(shipped, out.getvalue())
     assert reading.result.refusal is not None
-    assert reading.result.refusal.code == "INCONSISTENT"
+    assert reading.result.refusal.code == "NOT-A-CHEST"
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from wetread.infer.signals import (
     steadiness,
 )
 from wetread.prepare import prepare
-from wetread.records import Box, Tensor
+from wetread.records import Box, Mask, Tensor
 from wetread.settings import Settings
 
 
@@ -196,40 +196,37 @@ def test_first_bound_that_is_not_reached_says_why() -> None:
     assert refusal("m", infer.Gate(), Signals(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)) is None
 
 
-def chest(lungs: float, rest: float) -> tuple[Tensor, Tensor]:
-    """Logits and grey values of a film with two lungs."""
-    found = np.full((40, 40), -1.0, np.float32)
-    found[8:30, 5:16] = found[8:30, 22:35] = 1.0
-    return found, np.where(found > 0, np.float32(lungs), np.float32(rest))
+def chest(lungs: float, rest: float) -> tuple[Mask, Mask, Tensor]:
+    """Two lungs and the grey values of their film."""
+    left, right = np.zeros((2, 40, 40), bool)
+    left[8:30, 5:16] = right[8:30, 22:35] = True
+    return left, right, np.where(left | right, np.float32(lungs), np.float32(rest))
 
 
 @pytest.mark.parametrize(("lungs", "rest", "expected"), [(0.2, 0.6, 0.7), (0.6, 0.2, 0.3), (0.4, 0.4, 0.5), (-3, 3, 1)])
 def test_air_is_dark(lungs: float, rest: float, expected: float) -> None:
-    found, film = chest(lungs, rest)
+    left, right, film = chest(lungs, rest)
     film[:, :5] = film[:, 35:] = film[:8] = film[30:] = 10.0 - 20.0 * rest  # what does not lie between them
-    assert polarity(found, film, Box(0, 0, 40, 40)) == pytest.approx(expected)
-
-
-def test_polarity_is_nothing_without_a_pair_of_lungs_or_with_nothing_between_them() -> None:
-    found, film = chest(0.6, 0.2)
-    assert polarity(np.full_like(found, -1.0), film, Box(0, 0, 40, 40)) == 1.0
-    found[8:30, 16:22] = 1.0
-    found[8:30, 19] = 0.01  # two that touch, and are cut at the thinnest column
-    found[8:20, 19] = -1.0
-    assert polarity(found, film, Box(0, 0, 40, 40)) < 0.5
+    assert polarity(left, right, film) == pytest.approx(expected)
+    left[8:30, 16:22] = True
+    assert polarity(left, right, film) == 1.0, "nothing lies between them"
 
 
 def test_film_upside_down_is_refused(gated: infer.Loaded) -> None:
     gate = infer.Gate(polarity=0.5, upright=0.5)
     asked = replace(gated, model=replace(gated.model, gate=gate))
     prepared = prepare(phantoms.chest(), 1.0, gated.model.recipe)
-    plain = np.full((1, 1, *gated.model.recipe.grid), -9.0, np.float32)
-    plain[..., 10:40, 10:20] = 9.0
+    outline = gated.predict(prepared).outputs["logits"]
+    plain = np.where(outline > 0, np.float32(9.0), np.float32(-9.0))
     for here, turned, code in ((9.0, 0.5, ""), (0.5, 9.0, "UPSIDE-DOWN"), (2.0, 2.0, "")):
         both = {"logits": np.concatenate([plain * here / 9, plain * turned / 9])}
         found = signals(asked.model, prepared, both, gate.least)
         told = refusal("m", gate, found)
         assert (told.code if told else "") == code
+    one = np.full_like(plain, -9.0)
+    one[..., 10:20, 5:9] = 9.0
+    found = signals(asked.model, prepared, {"logits": np.concatenate([one / 9, one])}, gate.least)
+    assert refusal("m", gate, found) is None, "what is no pair of lungs is for the code that says so"
     asked.predict(prepared)  # the network of the test is as sure of both
 
 

@@ -94,36 +94,30 @@ def _of_a_pair(
         Look -> what the model says of the film, (1, 1, y, x); "" as it is.
     """
     logits, content = seen[""][0, 0], prepared.grid.content
-    if "polarity" in asked:
-        yield "polarity", polarity(logits, prepared.tensor[0, 0] * np.float32(model.recipe.std[0]), content)
-    if "upright" in asked:
+    sides = lungs(logits, (content.y1 - content.y0, content.x1 - content.x0))
+    if "polarity" in asked and sides is not None:
+        yield "polarity", polarity(*sides, prepared.tensor[0, 0] * np.float32(model.recipe.std[0]))
+    if "upright" in asked and sides is not None:
         as_it_is, turned = certainty(seen[""]), certainty(seen["upright"])
         yield "upright", round(as_it_is / (as_it_is + turned), 6) if as_it_is else 0.0
     if "inside" in asked:
         yield "inside", 1 - lowest_edge(logits > 0, prepared.tensor[0, 0], content)
 
 
-def polarity(logits: Tensor, image: Tensor, content: Box) -> float:
+def polarity(left: Mask, right: Mask, image: Tensor) -> float:
     """Whether what lies between the lungs, heart and spine, is brighter than they are: air is dark on a film.
 
     Parameters
     ----------
-    logits
-        (y, x) float32, on the model's grid.
+    left, right
+        (y, x) bool, the lungs at the left and at the right of the picture, on the model's grid.
     image
         (y, x) float32, what the model saw; 1 is the whole grey scale.
-    content
-        Where the image lies on the grid.
 
     Returns
     -------
-    0..1, above a half where it is: half the difference of the medians, from a half.  1 where there is no plausible
-    pair of lungs, or nothing between them.
+    0..1, above a half where it is: half the difference of the medians, from a half.  1 where nothing lies between them.
     """
-    sides = lungs(logits, (content.y1 - content.y0, content.x1 - content.x0))
-    if sides is None:
-        return 1.0
-    left, right = sides
     columns, width = np.arange(left.shape[1]), left.shape[1]
     ends = np.where(left.any(1), width - 1 - left[:, ::-1].argmax(1), width)  # the inner edges, row by row
     begins = np.where(right.any(1), right.argmax(1), 0)

@@ -215,7 +215,6 @@ REFUSALS: dict[str, str] = {
     "INCONSISTENT": "The model contradicts itself on this image: it may be poor, damaged, turned or of something else.",
     "UNCERTAIN": "The model is not sure enough of its answer: the image may be poor, damaged or of something else.",
     "INVERTED": "The lungs are brighter than what lies between them: the grey scale of the film seems to be inverted.",
-    "UPSIDE-DOWN": "The model is surer of the film when it is turned by half a turn: it seems to be upside down.",
     "CUT-OFF": "The lungs reach beyond the lower edge of the image: their lower part is missing.",
     "MODEL-FAILED": "The model gave no usable answer.",
     "NOT-ROUTED": "A rule of this site lets no model read it.",

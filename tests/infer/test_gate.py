@@ -17,9 +17,8 @@ from wetread.errors import ModelError, NotRead
 from wetread.infer.gate import MEASURES, Signals, Term, refusal
 from wetread.infer.signals import (
     agreement,
+    batches,
     certainty,
-    looked,
-    looks,
     lowest_edge,
     measured,
     measures,
@@ -27,9 +26,10 @@ from wetread.infer.signals import (
     polarity,
     signals,
     steadiness,
+    with_mirror,
 )
 from wetread.prepare import prepare
-from wetread.records import Box, Mask, Tensor
+from wetread.records import Box, Tensor
 from wetread.settings import Settings
 
 
@@ -41,26 +41,25 @@ def logits(*columns: int) -> Tensor:
     return made
 
 
+def test_mirror_image_follows() -> None:
+    tensor = np.arange(16, dtype=np.float32).reshape(2, 1, 2, 4)
+    assert with_mirror(tensor)[2:].tolist() == tensor[..., ::-1].tolist()
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 10, 16])
-def test_batches_are_those_of_all_images_and_then_of_their_other_looks(size: int) -> None:
+def test_batches_are_those_of_all_images_and_then_of_their_mirror_images(size: int) -> None:
     tensor = np.arange(5 * 8, dtype=np.float32).reshape(5, 1, 2, 4)
-    mirrored, turned = tensor[..., ::-1], tensor[..., ::-1, ::-1]
-    for asked, seen in (
-        ((), [tensor]),
-        (("mirrored",), [tensor, mirrored]),
-        (("upright",), [tensor, turned]),
-        (("upright", "certain", "mirrored"), [tensor, mirrored, turned]),
-    ):
-        made, whole = list(looked(tensor, looks(asked), size)), np.concatenate(seen)
+    for mirrored, whole in ((True, with_mirror(tensor)), (False, tensor)):
+        made = list(batches(tensor, mirrored, size))
         assert [len(one) for one in made[:-1]] == [size] * (len(made) - 1)
         assert all(one.flags.c_contiguous for one in made)
         np.testing.assert_array_equal(np.concatenate(made), whole)
 
 
 def test_agreement_is_the_overlap_with_the_mirror_image() -> None:
-    assert agreement(logits(1), logits(1)) == 1.0
-    assert agreement(logits(1), logits(6)) == 0.0
-    assert agreement(logits(1, 2, 3), logits(1, 2, 7)) == pytest.approx(2 / 3)  # all slices of a series together
+    assert agreement(logits(1, 6)) == 1.0
+    assert agreement(logits(1, 1)) == 0.0
+    assert agreement(logits(1, 2, 3, 6, 5, 0)) == pytest.approx(2 / 3)  # all slices of a series together
 
 
 @pytest.fixture
@@ -180,12 +179,11 @@ def test_outline_that_the_model_doubts_is_refused(gated: infer.Loaded) -> None:
 
 
 def test_first_bound_that_is_not_reached_says_why() -> None:
-    gate = infer.Gate(mirrored=0.9, polarity=0.5, upright=0.5, lungs_cut=0.6, certain=0.8, steady=0.7)
+    gate = infer.Gate(mirrored=0.9, polarity=0.5, lungs_cut=0.6, certain=0.8, steady=0.7)
     expected = {
         Signals(): "",
         Signals(mirrored=0.8, polarity=0.4): "INCONSISTENT",
-        Signals(polarity=0.45, upright=0.4): "INVERTED",
-        Signals(upright=0.49, certain=0.7): "UPSIDE-DOWN",
+        Signals(polarity=0.45, certain=0.7): "INVERTED",
         Signals(certain=0.7): "UNCERTAIN",
         Signals(steady=float("nan")): "UNCERTAIN",
         Signals(inside=0.39): "CUT-OFF",
@@ -193,41 +191,31 @@ def test_first_bound_that_is_not_reached_says_why() -> None:
     for found, code in expected.items():
         told = refusal("m", gate, found)
         assert (told.code if told else "") == code
-    assert refusal("m", infer.Gate(), Signals(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)) is None
-
-
-def chest(lungs: float, rest: float) -> tuple[Mask, Mask, Tensor]:
-    """Two lungs and the grey values of their film."""
-    left, right = np.zeros((2, 40, 40), bool)
-    left[8:30, 5:16] = right[8:30, 22:35] = True
-    return left, right, np.where(left | right, np.float32(lungs), np.float32(rest))
+    assert refusal("m", infer.Gate(), Signals(0.0, 0.0, 0.0, 0.0, 0.0)) is None
 
 
 @pytest.mark.parametrize(("lungs", "rest", "expected"), [(0.2, 0.6, 0.7), (0.6, 0.2, 0.3), (0.4, 0.4, 0.5), (-3, 3, 1)])
 def test_air_is_dark(lungs: float, rest: float, expected: float) -> None:
-    left, right, film = chest(lungs, rest)
+    left, right = np.zeros((2, 40, 40), bool)
+    left[8:30, 5:16] = right[8:30, 22:35] = True
+    film = np.where(left | right, np.float32(lungs), np.float32(rest))
     film[:, :5] = film[:, 35:] = film[:8] = film[30:] = 10.0 - 20.0 * rest  # what does not lie between them
     assert polarity(left, right, film) == pytest.approx(expected)
     left[8:30, 16:22] = True
     assert polarity(left, right, film) == 1.0, "nothing lies between them"
 
 
-def test_film_upside_down_is_refused(gated: infer.Loaded) -> None:
-    gate = infer.Gate(polarity=0.5, upright=0.5)
+def test_inverted_film_is_refused_and_what_is_no_pair_of_lungs_is_for_another_code(gated: infer.Loaded) -> None:
+    gate = infer.Gate(polarity=0.5)
     asked = replace(gated, model=replace(gated.model, gate=gate))
     prepared = prepare(phantoms.chest(), 1.0, gated.model.recipe)
-    outline = gated.predict(prepared).outputs["logits"]
-    plain = np.where(outline > 0, np.float32(9.0), np.float32(-9.0))
-    for here, turned, code in ((9.0, 0.5, ""), (0.5, 9.0, "UPSIDE-DOWN"), (2.0, 2.0, "")):
-        both = {"logits": np.concatenate([plain * here / 9, plain * turned / 9])}
-        found = signals(asked.model, prepared, both, gate.least)
-        told = refusal("m", gate, found)
-        assert (told.code if told else "") == code
-    one = np.full_like(plain, -9.0)
-    one[..., 10:20, 5:9] = 9.0
-    found = signals(asked.model, prepared, {"logits": np.concatenate([one / 9, one])}, gate.least)
-    assert refusal("m", gate, found) is None, "what is no pair of lungs is for the code that says so"
-    asked.predict(prepared)  # the network of the test is as sure of both
+    found = asked.predict(prepared).outputs
+    inverted = replace(prepared, tensor=-prepared.tensor)
+    told = refusal("m", gate, signals(asked.model, inverted, found, gate.least))
+    assert told is not None
+    assert told.code == "INVERTED"
+    found = {"logits": np.full_like(found["logits"], -1.0)}
+    assert signals(asked.model, inverted, found, gate.least) == Signals()
 
 
 WORSE: dict[str, Callable[[Tensor], NDArray[Any]]] = {

@@ -14,7 +14,7 @@ from wetread.infer.declared import check_keys, number
 #: What a chance may be made of: see `wetread.infer.signals.measures`.
 MEASURES = ("doubt", "edges", "grain", "rows", "white", "contrast", "symmetry", "top", "middle")
 #: Bounds that a gate may hold, each 0..1.
-BOUNDS = ("mirrored", "polarity", "upright", "lungs_cut", "certain", "steady")
+BOUNDS = ("mirrored", "polarity", "lungs_cut", "certain", "steady")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,6 @@ class Signals:
 
     mirrored: float = 1.0  # agreement of the masks of the image and of its mirror image
     polarity: float = 1.0  # of the lungs of a film: above a half where what lies between them is brighter than they are
-    upright: float = 1.0  # above a half where the model is surer of the film than of the film upside down
     inside: float = 1.0  # share of the lungs' width that the film's lower edge does not cut
     certain: float = 1.0  # overlap that the model expects of its own mask
     steady: float = 1.0  # chance that the answer is that of a sound image
@@ -46,9 +45,6 @@ class Gate:
 
     mirrored: float = 0.0  # least agreement with itself on the mirror image that is read, 0..1; 0: not asked
     polarity: float = 0.0  # least brightness of what lies between the lungs, a half where it is theirs; 0: not asked
-    upright: float = (
-        0.0  # least certainty beside that of the film upside down, a half where they are equal; 0: not asked
-    )
     lungs_cut: float = 1.0  # largest share of the lungs' width that the film's lower edge may cut, 0..1
     certain: float = 0.0  # least overlap that it expects of its own mask, 0..1; 0: not asked
     steady: float = 0.0  # least chance that the answer is that of a sound image, 0..1; 0: not asked
@@ -61,7 +57,6 @@ class Gate:
         bounds = {
             "mirrored": self.mirrored,
             "polarity": self.polarity,
-            "upright": self.upright,
             "certain": self.certain,
             "steady": self.steady,
             "inside": round(1 - self.lungs_cut, 6),
@@ -83,13 +78,6 @@ REASONS: Mapping[str, tuple[str, Told]] = {
         lambda bound, got: (
             f"what lies between the lungs to be brighter than they are, by at least {2 * bound - 1:.0%} of the grey "
             f"scale, got {2 * got - 1:.0%}"
-        ),
-    ),
-    "upright": (
-        "UPSIDE-DOWN",
-        lambda bound, got: (
-            f"to be surer of the film than of the film upside down (at least {bound:.3f} of both together), "
-            f"got {got:.3f}"
         ),
     ),
     "certain": (

@@ -23,7 +23,7 @@ from wetread.infer.joining import Joining
 from wetread.infer.model import MOST_BYTES, Build, Model, read_graph, read_verified
 from wetread.infer.profile import Profile
 from wetread.infer.recipe import digest
-from wetread.infer.signals import looked, looks, signals
+from wetread.infer.signals import batches, signals
 from wetread.records import Code, ModelIdentity, Prediction, Prepared, Tensor
 from wetread.settings import Settings
 from wetread.threads import each
@@ -86,15 +86,15 @@ class Loaded:
         Before each batch `pause` is called: a reading that can wait stops there for one that cannot.
         What `known` tells of a slice is not asked again.
 
-        A segmenter whose gate asks for it is asked about the mirror image, or the film upside
-        down, too.  Where the engine fails or answers with what is no number, the spare answers,
-        an alarm is logged, and the prediction's model tells who answered and in whose stead.
+        A segmenter whose gate asks for it is asked about the mirror image too.  Where the engine fails or
+        answers with what is no number, the spare answers, an alarm is logged, and the
+        prediction's model tells who answered and in whose stead.
 
         Raises
         ------
         NotRead
-            INCONSISTENT, INVERTED, UPSIDE-DOWN, UNCERTAIN or CUT-OFF: its gate does not let the image
-            through; `StoodIn` where the spare answered.
+            INCONSISTENT, INVERTED, UNCERTAIN or CUT-OFF: its gate does not let the image through; `StoodIn` where the
+            spare answered.
         EngineError
             The tensor was made by another recipe, the engine and its spare failed, or an answer
             is not a finite number: such an answer is never passed on.
@@ -136,7 +136,7 @@ class Loaded:
         """Whether its answer to a slice needs no other slice, so that it may be had before they are here."""
         recipe = self.model.recipe
         alone = recipe.window is not None or recipe.percentiles_of == "slice"
-        others = recipe.depth or recipe.beside or recipe.region != "image" or looks(self.model.gate.least)
+        others = recipe.depth or recipe.beside or recipe.region != "image" or self.model.gate.mirrored
         return alone and not others
 
     def foresee(self, prepared: Prepared) -> dict[str, Tensor]:
@@ -155,19 +155,19 @@ class Loaded:
         refused = refusal(self.model.id, gate, signals(self.model, prepared, outputs, gate.least))
         if refused is not None:
             raise refused
-        if looks(gate.least):
+        if gate.mirrored:
             outputs = {name: values[: len(prepared.tensor)] for name, values in outputs.items()}
         return Prediction(self.identity, outputs, prepared.grid)
 
     def _answers(self, tensor: Tensor, pause: Callable[[], None], known: Answers = NONE) -> dict[str, Tensor]:
-        """What the engine says of images, and after them of the other looks that the gate asks for."""
-        others = looks(self.model.gate.least)
+        """What the engine says of images, and of their mirror images where the gate asks for them."""
+        mirrored = bool(self.model.gate.mirrored)
         told = known.to(self.identity, tensor) if self.foresees else []
         if any(told):
             return self._completed(told, tensor, pause)
-        count, at = (1 + len(others)) * len(tensor), 0
+        count, at = 2 * len(tensor) if mirrored else len(tensor), 0
         outputs: dict[str, Tensor] = {}
-        for images in looked(tensor, others, self.batch):
+        for images in batches(tensor, mirrored, self.batch):
             run = self._run(images, pause)
             if len(images) == count:
                 return run

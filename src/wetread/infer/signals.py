@@ -11,7 +11,7 @@ Immerkaer, "Fast Noise Variance Estimation", Comput Vis Image Underst 64 (1996):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -30,31 +30,20 @@ FAR, SMALL = 8.0, 1e-4
 Outputs = Mapping[str, Tensor]
 
 
-#: Signals that need the answer to the images in another look too, and that look: the mirror image; upside down.
-LOOKS: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "mirrored": lambda tensor: tensor[..., ::-1],
-    "upright": lambda tensor: tensor[..., ::-1, ::-1],
-}
+def with_mirror(tensor: Tensor) -> Tensor:
+    """Images (n, c, y, x), then their mirror images: (2n, c, y, x)."""
+    return np.concatenate([tensor, tensor[..., ::-1]])
 
 
-def looks(asked: Collection[str]) -> tuple[str, ...]:
-    """Names of the other looks that some signals need, in the order in which a model is asked about them."""
-    return tuple(name for name in LOOKS if name in asked)
-
-
-def looked(tensor: Tensor, others: Sequence[str], size: int) -> Iterator[Tensor]:
-    """Images (n, c, y, x) in batches, then all of them in each other look, made when their turn comes."""
+def batches(tensor: Tensor, mirrored: bool, size: int) -> Iterator[Tensor]:
+    """Images (n, c, y, x) in batches; of those `with_mirror`, the mirror images are made when their turn comes."""
     count = len(tensor)
-    seen = [tensor, *(LOOKS[name](tensor) for name in others)]
-    for at in range(0, len(seen) * count, size):
-        starts = (at - i * count for i in range(len(seen)))
-        yield _joined([one[max(0, start) : max(0, start + size)] for one, start in zip(seen, starts, strict=True)])
-
-
-def _joined(parts: Sequence[Tensor]) -> Tensor:
-    """The parts of a batch in one piece; images as they are need no copy."""
-    plain, *others = parts
-    return np.concatenate(parts) if any(map(len, others)) else plain
+    for at in range(0, 2 * count if mirrored else count, size):
+        plain, turned = tensor[at : at + size], tensor[max(0, at - count) : max(0, at + size - count), ..., ::-1]
+        if not mirrored or at + size <= count:
+            yield plain
+        else:
+            yield np.concatenate([plain, turned])
 
 
 def signals(model: Model, prepared: Prepared, outputs: Outputs, asked: Collection[str]) -> Signals:
@@ -63,7 +52,7 @@ def signals(model: Model, prepared: Prepared, outputs: Outputs, asked: Collectio
     Parameters
     ----------
     outputs
-        Of the prepared images, and after them of the other `looks` that were asked, in their order.
+        Of the prepared images; for "mirrored" also of their mirror images, as `with_mirror` orders them.
     asked
         Names of `Signals` to take; what does not apply to the model stays 1.
     """
@@ -71,37 +60,25 @@ def signals(model: Model, prepared: Prepared, outputs: Outputs, asked: Collectio
     n = len(prepared.tensor)
     if model.segments:
         masks = outputs[model.mask_output]
-        seen = {name: masks[i * n : (i + 1) * n] for i, name in enumerate(("", *looks(asked)))}
         if "mirrored" in asked:
-            found["mirrored"] = agreement(seen[""], seen["mirrored"][..., ::-1])
+            found["mirrored"] = agreement(masks)
         if "certain" in asked:
-            found["certain"] = certainty(seen[""])
+            found["certain"] = certainty(masks[:n])
         if is_pair(model):
-            found |= _of_a_pair(model, prepared, seen, asked)
+            found |= _of_a_pair(model, prepared, masks[0, 0], asked)
     if model.classifies and "steady" in asked:
         found["steady"] = steadiness(model.gate, overall(measured(model, prepared, outputs)))
     return Signals(**found)
 
 
-def _of_a_pair(
-    model: Model, prepared: Prepared, seen: Mapping[str, Tensor], asked: Collection[str]
-) -> Iterator[tuple[str, float]]:
-    """What the outline of two lungs tells of a film: its name and value.
-
-    Parameters
-    ----------
-    seen
-        Look -> what the model says of the film, (1, 1, y, x); "" as it is.
-    """
-    logits, content = seen[""][0, 0], prepared.grid.content
+def _of_a_pair(model: Model, prepared: Prepared, logits: Tensor, asked: Collection[str]) -> Iterator[tuple[str, float]]:
+    """Name and value of what the outline of two lungs, (y, x) logits, tells of a film."""
+    content, seen = prepared.grid.content, prepared.tensor[0, 0]
     sides = lungs(logits, (content.y1 - content.y0, content.x1 - content.x0))
     if "polarity" in asked and sides is not None:
-        yield "polarity", polarity(*sides, prepared.tensor[0, 0] * np.float32(model.recipe.std[0]))
-    if "upright" in asked and sides is not None:
-        as_it_is, turned = certainty(seen[""]), certainty(seen["upright"])
-        yield "upright", round(as_it_is / (as_it_is + turned), 6) if as_it_is else 0.0
+        yield "polarity", polarity(*sides, seen * np.float32(model.recipe.std[0]))
     if "inside" in asked:
-        yield "inside", 1 - lowest_edge(logits > 0, prepared.tensor[0, 0], content)
+        yield "inside", 1 - lowest_edge(logits > 0, seen, content)
 
 
 def polarity(left: Mask, right: Mask, image: Tensor) -> float:
@@ -128,7 +105,7 @@ def polarity(left: Mask, right: Mask, image: Tensor) -> float:
     return float(np.clip(0.5 + apart / 2, 0.0, 1.0))
 
 
-def agreement(plain: Tensor, mirrored: Tensor) -> float:
+def agreement(logits: Tensor) -> float:
     """Dice of the masks of the images and of their mirror images, of a series over all its slices together.
 
     A network that was trained on mirrored images says the same of both where it knows what
@@ -136,14 +113,15 @@ def agreement(plain: Tensor, mirrored: Tensor) -> float:
 
     Parameters
     ----------
-    plain, mirrored
-        (n, k, [z,] y, x) float32, what the network answers; the latter turned back.
+    logits
+        (2n, k, [z,] y, x) float32, as the network answers `with_mirror`.
 
     Returns
     -------
     0..1; 0 where one of the two masks is empty and the other is not, 1 where both are.
     """
-    return dice(plain > 0, mirrored > 0)
+    plain, mirrored = np.split(logits > 0, 2)
+    return dice(plain, mirrored[..., ::-1])
 
 
 def certainty(logits: Tensor) -> float:

@@ -15,9 +15,7 @@ from wetread.lab.trials import Case, Told, rivals
 from wetread.measures import auroc
 
 __all__ = [
-    "EITHER",
     "FALL",
-    "MEANT",
     "NONE",
     "SHARE",
     "SOUND",
@@ -45,10 +43,10 @@ Figures = dict[str, Any]
 #: Name and grade of a damage -> what came of every case.
 Tried = Mapping[tuple[str, str], Sequence[Told]]
 NONE = ("none", "")
-#: The damages that only one signal of a film's lungs is for, by name and grade; "": in each.
-MEANT = {"polarity": ("inverted", ""), "upright": ("turned", "180 degrees"), "inside": ("lower part missing", "")}
-#: Signals that tell one of two things: their bound lies between these, and no data fix it.
-EITHER, EVEN = ("polarity", "upright"), 0.5
+#: The damages that only one signal of a film's lungs is for.
+MEANT = {"polarity": "inverted", "inside": "lower part missing"}
+#: The bound of "polarity", which tells one of two things: no data fix it.
+EVEN = 0.5
 
 
 def badness(told: Iterable[Told], bounds: Mapping[str, float]) -> Floats:
@@ -65,7 +63,7 @@ def badness(told: Iterable[Told], bounds: Mapping[str, float]) -> Floats:
 
 def _bad(name: str, value: float, bound: float) -> float:
     bad = (1 - value) / (1 - bound)
-    return 0.0 if name in EITHER and bad <= 1 else bad  # how far one of two things is from the other tells nothing
+    return 0.0 if name == "polarity" and bad <= 1 else bad  # how far one of two things is from the other tells nothing
 
 
 def code_of(told: Told, gate: Gate) -> str:
@@ -121,7 +119,7 @@ def _area_of(fell: NDArray[np.bool_], bad: Floats) -> float:
 def fix_bounds(tried: Tried, model: Model) -> tuple[dict[str, float], Figures]:
     """Fix a bound for the best signal, for the lungs of a film one also for what the lower edge cuts.
 
-    Whether the lungs of a film are inverted or upside down has a bound that nobody fixes, at a half.
+    Whether the lungs of a film are inverted has a bound that nobody fixes.
 
     Returns
     -------
@@ -129,16 +127,12 @@ def fix_bounds(tried: Tried, model: Model) -> tuple[dict[str, float], Figures]:
     """
     names = rivals(model)
     others = MEANT if is_pair(model) else {}
-    parts = {name: [key for key in tried if not (others and key[0] == MEANT["inside"][0])] for name in names}
-    parts |= {name: [NONE, *(key for key in tried if _is(key, damage))] for name, damage in others.items()}
+    parts = {name: [key for key in tried if not (others and key[0] == MEANT["inside"])] for name in names}
+    parts |= {name: [key for key in tried if key[0] in (NONE[0], damage)] for name, damage in others.items()}
     worth = {name: _worth(tried, keys, name) for name, keys in parts.items()}
     best = max(names, key=lambda name: worth[name][1]["auc"])
     bounds = {name: bound for name, (bound, _) in worth.items() if name in (best, *others)}
     return bounds, {name: figures for name, (_, figures) in worth.items()}
-
-
-def _is(key: tuple[str, str], damage: tuple[str, str]) -> bool:
-    return key[0] == damage[0] and damage[1] in ("", key[1])
 
 
 def _worth(tried: Tried, keys: Sequence[tuple[str, str]], name: str) -> tuple[float, Figures]:
@@ -146,16 +140,16 @@ def _worth(tried: Tried, keys: Sequence[tuple[str, str]], name: str) -> tuple[fl
     told, fell = _joined(tried, keys)
     values = np.array([getattr(one.signals, name) for one in told])
     sound = np.array([getattr(one.signals, name) for one in tried[NONE]])
-    area = _area_of(fell, -values)
+    area = _area_of(fell, np.array([_bad(name, value, EVEN) for value in values]))
     fixed = bound_of(values, fell, sound) if area >= USABLE else 0.0
-    bound = EVEN if name in EITHER else fixed
+    bound = EVEN if name == "polarity" else fixed
     kept = values >= bound
     return bound, {"auc": area, "fell": int(fell.sum()), "n": len(fell), "kept_sound": float((~fell[kept]).mean())}
 
 
 def gate_of(bounds: Mapping[str, float], fitted: Gate) -> Gate:
     """Return the gate of these bounds, with the terms of a fit."""
-    found = {name: bounds.get(name, 0.0) for name in ("mirrored", "polarity", "upright", "certain", "steady")}
+    found = {name: bounds.get(name, 0.0) for name in ("mirrored", "polarity", "certain", "steady")}
     return Gate(
         **found, lungs_cut=round(1 - bounds.get("inside", 0.0), 3), terms=fitted.terms, constant=fitted.constant
     )

@@ -38,9 +38,8 @@ The gates, each with the better of the signals that its model allows:
   and edges, grain, stripes, clipping, contrast, symmetry and brightness of the box around the lungs; of a series their
   means over the slices.
 - *polarity*: of a film with lungs, what lies between them must be brighter than they are, as air is dark: the medians
-  of both are compared (INVERTED).
-- *upright*: the lungs are outlined on the film upside down too, and the network must be surer of the film as it is
-  (UPSIDE-DOWN); how sure it is, *certain* measures. The bound of neither is fixed on data: it is where both are equal.
+  of both are compared (INVERTED), where there is a plausible pair. Its bound is fixed on no data: it is where both are
+  equal.
 - *inside*: a film whose lower edge cuts the lungs is not read (CUT-OFF).
 
 Bounds are fixed on patients that neither the network nor this table saw; the chance was fitted to others of those. The
@@ -141,7 +140,6 @@ def _lost(auc: Mapping[str, Any]) -> str:
 ASKED: Mapping[str, Callable[[float], str]] = {
     "mirrored": lambda bound: f"agreement with the mirror image at least {bound:g}" if bound else "",
     "polarity": lambda bound: "what lies between the lungs brighter than they are" if bound else "",
-    "upright": lambda bound: "surer of the film than of the film upside down" if bound else "",
     "certain": lambda bound: f"overlap that it expects itself at least {bound:g}" if bound else "",
     "steady": lambda bound: f"chance that no damage moved the answer at least {bound:g}" if bound else "",
     "lungs_cut": lambda bound: f"lower edge cuts at most {bound:.0%} of the lungs' width" if bound < 1 else "",

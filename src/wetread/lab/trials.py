@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from wetread import infer
 from wetread.errors import NotRead
 from wetread.infer.gate import Signals, refusal
-from wetread.infer.signals import chances, looked, looks, measured, signals
+from wetread.infer.signals import chances, measured, signals, with_mirror
 from wetread.lab.cases import Cases, Directions
 from wetread.lab.certify import certified
 from wetread.lab.damage import Damage, Span
@@ -37,8 +37,6 @@ __all__ = [
 
 #: Marks pixels of a mask that do not count.
 IGNORED = 255
-#: Signals that the lungs of a film have besides.
-OF_A_PAIR = ("polarity", "upright", "inside")
 #: Inputs that go through a graph at a time.
 BATCH = 16
 
@@ -110,11 +108,6 @@ def rivals(model: infer.Model) -> list[str]:
     return ["certain", "mirrored"] if always else ["mirrored"]
 
 
-def asked(model: infer.Model) -> list[str]:
-    """Return every signal that a gate of the model may ask."""
-    return [*rivals(model), *(OF_A_PAIR if infer.is_pair(model) else ())]
-
-
 def span_of(pixels: NDArray[Any], recipe: Recipe) -> Span:
     """Return the values that stand for black and white: the recipe's window, all of 8 bits, or the percentiles."""
     if recipe.window is not None:
@@ -161,7 +154,7 @@ class Subject:
         return Told(
             code,
             self._implausible(case, ready, outputs),
-            signals(self.model, ready, both, asked(self.model)),
+            signals(self.model, ready, both, [*rivals(self.model), "polarity", "inside"]),
             figure,
             given,
             outputs["logits"][:, 0].astype(np.float64) if self.model.classifies else np.zeros(0),
@@ -169,9 +162,9 @@ class Subject:
         )
 
     def _answers(self, ready: Prepared) -> dict[str, Tensor]:
-        """Return what it says of the images and, where they may be compared, of their other looks."""
-        others = looks(asked(self.model))
-        runs = [self.loaded.engine.run(images) for images in looked(ready.tensor, others, BATCH)]
+        """Return what it says of the images and, where the two may be compared, of their mirror images."""
+        tensor = with_mirror(ready.tensor) if "mirrored" in rivals(self.model) else ready.tensor
+        runs = [self.loaded.engine.run(tensor[at : at + BATCH]) for at in range(0, len(tensor), BATCH)]
         return {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
 
     def _region(self, case: Case) -> tuple[str, Box | None]:
@@ -180,7 +173,7 @@ class Subject:
             return "", None
         model, ready = self.before.model, prepare(case.pixels, case.aspect, self.before.model.recipe)
         both = self.before._answers(ready)
-        refused = refusal(model.id, model.gate, signals(model, ready, both, asked(model)))
+        refused = refusal(model.id, model.gate, signals(model, ready, both, model.gate.least))
         code = refused.code if refused else ""
         try:
             sides = infer.outlines(model, Prediction(self.before.loaded.identity, both, ready.grid), ready.grid)

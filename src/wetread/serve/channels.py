@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 
 from starlette.concurrency import run_in_threadpool
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -22,6 +23,7 @@ from wetread.wire.upsevents import status_change
 log = logging.getLogger("wetread.serve")
 
 POLL_S = 1.0  # another node may have written an event
+FAREWELL_S = 1.0  # so long a subscriber may take to hear that the node goes down
 GOING_AWAY = 1001  # RFC 6455 Section 7.4.1
 
 
@@ -49,9 +51,12 @@ class Channels:
             loop.call_soon_threadsafe(woken.set)
 
     def close(self) -> None:
-        """Tell everybody that the node goes down, and close."""
+        """Tell everybody that the node goes down, and close; wait for that: the server cuts off who is still open."""
         self._ended = True
         self.wake()
+        end = time.monotonic() + FAREWELL_S
+        while self._open and time.monotonic() < end:
+            time.sleep(0.01)
 
     async def serve(self, websocket: WebSocket) -> None:
         """Tell one subscriber of its events until it leaves."""

@@ -74,9 +74,10 @@ def signals(model: Model, prepared: Prepared, outputs: Outputs, asked: Collectio
 def _of_a_pair(model: Model, prepared: Prepared, logits: Tensor, asked: Collection[str]) -> Iterator[tuple[str, float]]:
     """Name and value of what the outline of two lungs, (y, x) logits, tells of a film."""
     content, seen = prepared.grid.content, prepared.tensor[0, 0]
-    sides = lungs(logits, (content.y1 - content.y0, content.x1 - content.x0))
-    if "polarity" in asked and sides is not None:
-        yield "polarity", polarity(*sides, seen * np.float32(model.recipe.std[0]))
+    if "polarity" in asked:
+        sides = lungs(logits, (content.y1 - content.y0, content.x1 - content.x0))
+        if sides is not None:
+            yield "polarity", polarity(*sides, seen * np.float32(model.recipe.std[0]))
     if "inside" in asked:
         yield "inside", 1 - lowest_edge(logits > 0, seen, content)
 

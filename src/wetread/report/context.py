@@ -85,7 +85,7 @@ def _texts(result: Result, institution: str) -> list[str]:
     for model in result.models:
         texts += (model.id, model.version, model.build, model.manufacturer, model.family.meaning)
     for finding in result.findings:
-        texts += (finding.tracking_id, finding.code.meaning, *(one.meaning for one in (finding.site,) if one))
+        texts += (finding.tracking_id, finding.code.meaning, finding.site.meaning if finding.site is not None else "")
     for region in result.regions:
         texts += (region.label, region.tracking_id, region.category.meaning, region.type.meaning)
         texts += (one.code.meaning for one in region.measurements)

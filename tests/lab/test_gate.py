@@ -18,9 +18,11 @@ from wetread.infer import Gate
 from wetread.infer.gate import MEASURES, Signals, Term
 from wetread.infer.signals import steadiness
 from wetread.lab.damage import Damage, damages
+from wetread.lab.evidence import data_of
 from wetread.lab.falls import NONE, badness, bound_of, code_of, fallen, fix_bounds, gate_of, separated
-from wetread.lab.gate import fitted, halves, parts
+from wetread.lab.gate import fitted, halves, judge_builds, parts
 from wetread.lab.gate_page import gate_text, section, write_section
+from wetread.lab.plan import load_plan
 from wetread.lab.steady import fit_steady
 from wetread.lab.trials import (
     Case,
@@ -34,6 +36,7 @@ from wetread.lab.trials import (
     subject_of,
     without,
 )
+from wetread.lab.written import write_json
 from wetread.measures import auroc
 from wetread.records import Recipe
 
@@ -247,6 +250,19 @@ def test_a_classifier_is_measured_and_judged_behind_the_segmenter_before_it(tmp_
     assert code_of(behind, gate) == (found.before or "UNCERTAIN")
     blank = replace(case, pixels=np.zeros_like(case.pixels))
     assert subject.ask(blank).before == "NOT-A-CHEST"
+
+
+def test_a_gate_that_stands_is_judged_without_the_films_outside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another host needs neither other hospitals' films nor images of other organs."""
+    models, table = toy.make_models(tmp_path / "models"), load_plan("cxr-lungs")
+    (tmp_path / table["data"]).mkdir(parents=True)
+    monkeypatch.setattr("wetread.lab.gate.kermany", lambda *_: drawn_films())
+    standing = {"sha256": infer.read(models / "cxr-lungs").build("fp32").sha256, "data": data_of(table, tmp_path)}
+    write_json(models / "cxr-lungs" / "gate.json", standing | {"builds": []})
+    (row,) = judge_builds(table, tmp_path, tmp_path, models)["builds"]
+    assert row["build"] == "fp32"
 
 
 def test_gate_goes_into_the_card_and_the_figures(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ A gate belongs to the bytes that it was fixed on: `model.toml` names their SHA-2
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ from wetread.lab.steady import fit_steady
 from wetread.lab.train import Plan
 from wetread.lab.trials import Case, Subject, Told, damaged, film_cases, rivals, series_cases, subject_of, without
 from wetread.lab.written import write_json
+from wetread.records import Recipe
 
 __all__ = ["fitted", "halves", "judge_builds", "kept_gate", "make_gate", "parts"]
 
@@ -191,11 +193,15 @@ def kept_gate(folder: Path) -> Figures | None:
     return told | {"builds": [one for one in told["builds"] if one["sha256"] in files]}
 
 
-Grounds = tuple[list[Case], list[Case], list[Case], list[tuple[str, list[Case]]]]
+Named = tuple[str, list[Case]]
+Grounds = tuple[list[Case], list[Case], list[Case], Iterator[Named]]
 
 
 def _grounds(table: Mapping[str, Any], data: Path, cache: Path) -> Grounds:
-    """Return the cases that a chance is fitted to, that fix the bounds, that judge them, and those from outside."""
+    """Return the cases that a chance is fitted to, that fix the bounds, that judge them, and those from outside.
+
+    Those from outside are read only when they are asked for.
+    """
     return _series_grounds(table, data) if "folds" in table else _film_grounds(table, data, cache)
 
 
@@ -209,20 +215,23 @@ def _film_grounds(table: Mapping[str, Any], data: Path, cache: Path) -> Grounds:
         half = halves(films.patient[sides[0]], films.label[sides[0]].astype(str))
         sides = [sides[0][half == 0], sides[0][half == 1], sides[1]]
     *learn, fix, judge = (list(film_cases(films, rng.permutation(rows)[:SOUND_ONES])) for rows in sides)
+    found = chain(_outside_films(recipe_of(table["recipe"]), data, cache, rng), _others(LOADERS, data, film=True))
+    return [case for cases in learn for case in cases], fix, judge, found
+
+
+def _outside_films(recipe: Recipe, data: Path, cache: Path, rng: np.random.Generator) -> Iterator[Named]:
+    """Yield films of other hospitals, as they are and as a wrong header or a wrong hand makes them."""
     adults, others = hannover(data, cache), nih(data, cache)
     outside = [
         ("xray/hannover_lungs", list(film_cases(adults, np.arange(len(adults)), labelled=False))),
         ("xray/nih_pneumonia", list(film_cases(others, rng.permutation(len(others))[: 2 * TRIED]))),
     ]
-    recipe = recipe_of(table["recipe"])
-    wrong = [
-        (f"{name}, {damage.name} {damage.grade}".strip(), [damaged(case, damage, recipe) for case in cases])
-        for name, cases in outside
-        for damage in damages()
-        if (damage.name, damage.grade) in WRONG
-    ]
-    found = [*outside, *wrong, *_others(LOADERS, data, film=True)]
-    return [case for cases in learn for case in cases], fix, judge, found
+    yield from outside
+    for name, cases in outside:
+        for damage in damages():
+            if (damage.name, damage.grade) in WRONG:
+                told = f"{name}, {damage.name} {damage.grade}".strip()
+                yield told, [damaged(case, damage, recipe) for case in cases]
 
 
 def _series_grounds(table: Mapping[str, Any], data: Path) -> Grounds:
@@ -243,8 +252,8 @@ def _series_grounds(table: Mapping[str, Any], data: Path) -> Grounds:
         (f"{name}, slices without {table['labels'][0]}", [one for one in map(without, some) if one is not None])
         for name, some in sets.items()
     ]
-    found = [("undamaged, trained on", more), *empty, *others]
-    return list(series_cases(cases, seen[:LEARNT])), fix, judge, [(name, some) for name, some in found if some]
+    found = ((name, some) for name, some in chain([("undamaged, trained on", more)], empty, others) if some)
+    return list(series_cases(cases, seen[:LEARNT])), fix, judge, found
 
 
 def halves(patient: NDArray[np.str_], stratum: NDArray[np.str_] | None = None) -> NDArray[np.int64]:
@@ -260,16 +269,14 @@ def halves(patient: NDArray[np.str_], stratum: NDArray[np.str_] | None = None) -
     return deal(patient, np.full(len(patient), "") if stratum is None else stratum, "gate", 2)
 
 
-def _others(keys: Iterable[str], data: Path, film: bool = False) -> list[tuple[str, list[Case]]]:
-    """Return images of other organs: series as they are, or their middle slices as films; nobody knows a truth."""
-    found = []
+def _others(keys: Iterable[str], data: Path, film: bool = False) -> Iterator[Named]:
+    """Yield images of other organs: series as they are, or their middle slices as films; nobody knows a truth."""
     for key in sorted(key for key in keys if (data / key).is_dir()):
         cases = LOADERS[key](data / key)
         rows = range(0, len(cases), max(1, len(cases) // OTHERS))[:OTHERS]
         images = [cases.images[row].astype(np.float32) for row in rows]
         shown = [image[len(image) // 2][None] if film else image for image in images]
-        found.append((f"something else: {key}", [Case(image, spacing_mm=(1.0, 1.0, 1.0)) for image in shown]))
-    return found
+        yield f"something else: {key}", [Case(image, spacing_mm=(1.0, 1.0, 1.0)) for image in shown]
 
 
 def _try(subject: Subject, cases: Sequence[Case]) -> dict[tuple[str, str], list[Told]]:

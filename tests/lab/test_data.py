@@ -197,6 +197,20 @@ def test_a_folder_without_a_model_says_what_to_run(tmp_path: Path) -> None:
         certified(tmp_path, "ct-lungs")
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--data", "b"], "expected one folder, below which a recipe names its data, got 2"),
+        (["--sensitivity", "0.9"], "--sensitivity: expected only with an imported model"),
+        (["--patient-from", "(.)", "--accept-leakage", "why"], "--patient-from, --accept-leakage: expected only"),
+    ],
+)
+def test_a_recipe_is_certified_without_the_options_of_an_imported_model(more: list[str], said: str) -> None:
+    found = CliRunner().invoke(cli.commands, ["lab", "certify", "ct-lungs", "--data", "a", *more])
+    assert found.exit_code == 2
+    assert said in " ".join(found.output.split())
+
+
 @pytest.mark.parametrize("verb", ["train", "recover"])
 def test_several_weights_are_one_document(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, verb: str) -> None:
     files = [tmp_path / f"fold{fold}" / "weights.pt" for fold in range(2)]

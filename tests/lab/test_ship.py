@@ -19,12 +19,14 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
+from tests.lab.films import drawn_films
+from tests.toy import make_models, pneumonia_graph
 from wetread import infer
 from wetread.errors import BadInput, GoldenMismatch
 from wetread.infer import engine
-from wetread.lab import certify
+from wetread.lab import certify, ship
 from wetread.lab import folder as folders
-from wetread.lab.card import standing_text
+from wetread.lab.card import card, standing_text
 from wetread.lab.certify import document, fit_temperature, standing, verdict
 from wetread.lab.data import Films
 from wetread.lab.export import export_onnx, fold_norms
@@ -60,6 +62,7 @@ OUTPUTS = {
     "hybrid-transformer": ("mask", "logits", "map"),
     "unet3d": ("logits",),
 }
+SHIPPED = Path(__file__).parents[2] / "models"
 PARENT = {"what": "a toy", "sha256": "0" * 64}
 RECIPE = Recipe(grid=(64, 96), percentiles=(1, 99), mean=(0.5,), std=(0.25,))
 
@@ -252,6 +255,29 @@ def test_missing_weights_say_what_to_do(tmp_path: Path) -> None:
 def test_a_classifier_of_films_comes_after_the_lungs_that_bound_it(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="expected a certified cxr-lungs"):
         course_of(load_plan("cxr-pneumonia"), tmp_path, tmp_path, tmp_path)
+
+
+def test_certificate_and_card_say_whose_boxes_a_classifier_saw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models, plan = make_models(tmp_path / "models"), load_plan("cxr-pneumonia")
+    plan["recipe"] = {"grid": [64, 64], "region": "lungs", "mean": [0.5], "std": [0.25]}
+    plan |= {"model": SMALL["efficientnet-lite0"], "train": plan["train"] | {"held_back": 0.5}}
+    save_weights(tmp_path / "cxr-pneumonia" / "weights.pt", plan, trained("efficientnet-lite0"))
+    (tmp_path / "cxr-pneumonia" / "builds").mkdir()
+    (tmp_path / "cxr-pneumonia" / "builds" / "fp32.onnx").write_bytes(pneumonia_graph())
+    monkeypatch.setattr(ship, "_verdicts", lambda *_: [])
+    monkeypatch.setattr(ship, "write_folder", lambda *_: None)
+    for name in ("kermany", "nih"):
+        monkeypatch.setattr(ship, name, lambda *_: drawn_films())
+    told = ship.certify(plan, tmp_path, tmp_path, models)["boxes"]
+    choice = infer.candidates(infer.read(models / "cxr-lungs"))[0]
+    lungs = sha256_of(models / "cxr-lungs" / "fp32.onnx")
+    assert told == {"model": "cxr-lungs 0.0.1+fp32", "engine": choice.engine, "sha256": lungs}
+    shipped = SHIPPED / "cxr-pneumonia"
+    figures = json.loads((shipped / "figures.json").read_text())["figures"]
+    certificate = json.loads((shipped / "certificate.json").read_text())
+    declared, line = infer.read(shipped), f"are those of cxr-lungs 0.0.1+fp32 on {choice.engine} (`{lungs[:16]}`)."
+    assert line not in card(declared, figures, certificate, ""), "a certificate of before tells of none"
+    assert card(declared, figures | {"boxes": told}, certificate | {"boxes": told}, "").count(line) == 2
 
 
 def folder(tmp_path: Path, passed: bool, gate: str = "") -> Path:

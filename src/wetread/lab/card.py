@@ -54,7 +54,9 @@ def card(model: Model, figures: Figures, certificate: Mapping[str, Any], remarks
         model.summary,
         "Decision support for research and evaluation; not a certified medical device.",
         "Every figure below is written by `wetread lab evaluate " + model.id + "`; intervals are 95 %, by a bootstrap "
-        "of patients (2,000 draws); builds run on OpenVINO where it is installed." + standing_text(figures),
+        "of patients (2,000 draws); builds run on OpenVINO where it is installed."
+        + standing_text(figures)
+        + boxes_text(figures),
         *tables(model, figures),
         audit_text(figures["audit"], _ours(model, figures)),
         *damage_parts(figures),
@@ -97,6 +99,14 @@ def standing_text(figures: Mapping[str, Any]) -> str:
     days = sorted(set(kept.values()))
     told = "; ".join(f"{', '.join(name for name, day in kept.items() if day == one)} of {one}" for one in days)
     return f" Figures that stand, as the machine of this evaluation has no such precision: {told}." if told else ""
+
+
+def boxes_text(told: Mapping[str, Any]) -> str:
+    """Return which build of another model gave the boxes, of figures or a certificate; "" where they tell of none."""
+    if "boxes" not in told:
+        return ""
+    one = told["boxes"]
+    return f" The boxes around the lungs are those of {one['model']} on {one['engine']} (`{one['sha256'][:16]}`)."
 
 
 def damage_parts(figures: Mapping[str, Any]) -> list[str]:
@@ -219,7 +229,8 @@ def certificate_text(certificate: Mapping[str, Any]) -> str:
         for row in certificate["builds"]
     ]
     head = ["build", "engine", "data", "metric", "value", "difference to the parent", "largest loss allowed", "passed"]
-    parts = [f"{certificate['method'][:1].upper() + certificate['method'][1:]}.", table_text(head, rows)]
+    method = f"{certificate['method'][:1].upper() + certificate['method'][1:]}."
+    parts = [method + boxes_text(certificate), table_text(head, rows)]
     return "\n\n".join([*parts, *_subgroup_parts(certificate["builds"])])
 
 

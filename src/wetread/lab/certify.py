@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wetread.errors import BadInput
-from wetread.infer import Model, candidates, read
+from wetread.infer import Choice, Model, candidates, read
 from wetread.lab.data import Films
 from wetread.lab.folder import PRECISION, engines_for, sha256_of
 from wetread.lab.lungs import film_dice
@@ -20,7 +20,7 @@ from wetread.lab.subgroups import DRAWS, FACTOR, SEED, SMALLEST, Paired, subgrou
 from wetread.records import Recipe
 
 __all__ = [
-    *("PARENT", "certified", "document", "film_scores", "fit_temperature", "network", "shipped_boxes"),
+    *("PARENT", "boxes_of", "certified", "document", "film_scores", "fit_temperature", "network", "shipped_boxes"),
     *("shipped_segmenter", "standing", "verdict"),
 ]
 
@@ -119,12 +119,25 @@ def shipped_segmenter(models: Path, forked: bool = False) -> tuple[Model, Predic
     BadInput
         No segmenter has shipped yet.
     """
-    model = certified(models, "cxr-lungs")
+    model, choice = _segmenter(models)
     if forked:
         return model, built(model.build("fp32").path, "fp32", "onnxruntime", threads=1)
-    choice = candidates(model)[0]
     best = model.build(choice.build)
     return model, built(best.path, best.precision, choice.engine)
+
+
+def _segmenter(models: Path) -> tuple[Model, Choice]:
+    model = certified(models, "cxr-lungs")
+    return model, candidates(model)[0]
+
+
+def boxes_of(models: Path, recipe: Recipe) -> dict[str, dict[str, str]]:
+    """Return, for certificate and card, which build gives a model of the region `lungs` its `boxes`; else {}."""
+    if recipe.region != "lungs":
+        return {}
+    model, choice = _segmenter(models)
+    told = {"model": f"{model.id} {model.version}+{choice.build}", "engine": choice.engine}
+    return {"boxes": told | {"sha256": model.build(choice.build).sha256}}
 
 
 def shipped_boxes(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from wetread.infer import Build, Model, calibrated
 from wetread.lab.baselines import lung_baselines, pneumonia_baselines
-from wetread.lab.certify import PARENT, shipped_boxes
+from wetread.lab.certify import PARENT, boxes_of, shipped_boxes
 from wetread.lab.data import Films, hannover, held_back, kermany, nih
 from wetread.lab.folder import engines_for, runnable
 from wetread.lab.lungs import film_dice
@@ -105,7 +105,8 @@ def evaluate_pneumonia(model: Model, models: Path, data: Path, cache: Path, plan
     sets["nih"] = (outside, np.arange(len(outside)))
     points = {name: _point(model, models, films, rows, cache) for name, (films, rows) in sets.items()}
     baselines = pneumonia_baselines(inside, train, test)
-    return {"builds": builds, "refused": refused, "looks": looks, "operating": points, "baselines": baselines}
+    told = {"builds": builds, "refused": refused, "looks": looks, "operating": points, "baselines": baselines}
+    return told | boxes_of(models, model.recipe)
 
 
 def _point(model: Model, models: Path, films: Films, rows: Rows, cache: Path) -> Figures:

@@ -13,6 +13,7 @@ from wetread.infer import calibrated
 from wetread.lab.builds import float_builds, int8_builds, judged_builds
 from wetread.lab.certify import (
     PARENT,
+    boxes_of,
     document,
     film_scores,
     fit_temperature,
@@ -89,7 +90,8 @@ def certify(plan: Mapping[str, Any], data: Path, out: Path, models: Path) -> dic
     sites = _sites(table["task"], films, data, out / "cache")
     verdicts = [row for site in sites for row in _verdicts(table, parent, files, site, models, out / "cache")]
     verdicts += standing(models / model, files, verdicts)
-    certificate = document(model, network(parent, table), [name for name, _, _ in sites], verdicts, operating)
+    notes = operating | boxes_of(models, recipe_of(table["recipe"]))
+    certificate = document(model, network(parent, table), [name for name, _, _ in sites], verdicts, notes)
     write_folder(models / model, table, passing(files, verdicts), certificate)
     return certificate
 

@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.report import phantom
@@ -80,6 +81,27 @@ def test_the_page_lists_every_metric_and_a_parser_reads_them(tmp_path: Path) -> 
         shown = {label for sample in family.samples for label in sample.labels} - {"le"}
         if family.samples:
             assert set(re.findall(r"`(\w+)`", labels)) == shown, name
+
+
+@pytest.mark.parametrize(
+    "series",
+    [
+        'jobs_ended_total{state="FAILED"}',
+        'hl7_messages_total{ack="AE",type="ORM^O01"}',
+        'hl7_messages_total{ack="AR",type="other"}',
+        'objects_refused_total{status="0xA700"}',
+        'no_room_total{lane="STAT",short="disk"}',
+        'commitments_total{outcome="failed"}',
+        'alerts_total{outcome="unanswered"}',
+        'studies_removed_total{why="space"}',
+        'deadlines_missed_total{lane="STAT"}',
+        'decoders_ended_total{why="MEMORY"}',
+        'associations_refused_total{reason="address"}',
+    ],
+)
+def test_the_first_alarm_is_an_increase(series: str) -> None:
+    """Prometheus sees none of a series that appears at 1."""
+    assert f"wetread_{series} 0.0\n" in Metrics().text().decode()
 
 
 def test_a_destination_that_is_away_and_comes_back() -> None:

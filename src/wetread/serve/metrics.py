@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import product
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -12,13 +13,15 @@ from wetread.errors import DECODER_ENDS
 from wetread.jobs.instances import Effect
 from wetread.jobs.lanes import Lane
 from wetread.jobs.retention import free_bytes
-from wetread.jobs.states import Delivery, State
+from wetread.jobs.states import TERMINAL, Delivery, State
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
 from wetread.records import Reading
 from wetread.settings import STEPS
 from wetread.trace import Span
+from wetread.wire.acknowledge import Ack
 from wetread.wire.dimse import STORED, Refusal
+from wetread.wire.ordering import TYPES
 from wetread.wire.ups import StepState
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -46,8 +49,6 @@ class Metrics(Watch):
         self._turned_away = Counter(
             "wetread_associations_refused", "Connections that got no association", ["reason"], registry=registry
         )
-        for refusal in Refusal:
-            self._turned_away.labels(refusal.value)  # at 0 from the start: an increase is seen
         self._effects = Counter("wetread_objects_effects", "What objects changed", ["effect"], registry=registry)
         self._stages = Histogram(
             "wetread_stage_seconds",
@@ -74,8 +75,6 @@ class Metrics(Watch):
         self._late = Counter(
             "wetread_deadlines_missed", "Results after their lane's deadline", ["lane"], registry=registry
         )
-        for lane in Lane:
-            self._late.labels(lane.name)
         self._no_room = Counter(
             "wetread_no_room", "Objects refused for want of room", ["lane", "short"], registry=registry
         )
@@ -126,8 +125,6 @@ class Metrics(Watch):
         self._decoders = Counter(
             "wetread_decoders_ended", "Processes that died over what they parsed or decoded", ["why"], registry=registry
         )
-        for why in DECODER_ENDS:
-            self._decoders.labels(why)
         self._ended = Counter("wetread_jobs_ended", "Jobs by terminal state", ["state"], registry=registry)
         self._performed = Counter(
             "wetread_workitems_performed", "Work items that the node performed", ["state"], registry=registry
@@ -145,6 +142,25 @@ class Metrics(Watch):
         self._away = Gauge(
             "wetread_destination_away", "1 while a destination is away or full", ["destination"], registry=registry
         )
+        self._begin()
+
+    def _begin(self) -> None:
+        """Put what is counted at 0: of a series that appears with its first alarm Prometheus sees no increase."""
+        beginnings: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
+            (self._refused, [("0xA700",)]),
+            (self._turned_away, [(refusal.value,) for refusal in Refusal]),
+            (self._late, [(lane.name,) for lane in Lane]),
+            (self._no_room, product([lane.name for lane in Lane], ("studies", "bytes", "disk"))),
+            (self._messages, product((*TYPES, "other"), Ack)),
+            (self._commitments, [("kept",), ("failed",)]),
+            (self._alerts, [(outcome,) for outcome in ("told", "failed", "acknowledged", "escalated", "unanswered")]),
+            (self._decoders, [(why,) for why in DECODER_ENDS]),
+            (self._ended, [(state.value,) for state in TERMINAL]),
+            (self._removed, [("age",), ("space",)]),
+        )
+        for counter, series in beginnings:
+            for labels in series:
+                counter.labels(*labels)
 
     def observe(self, store: Store, ready: Callable[[], bool], associations: Callable[[], int]) -> None:
         """Let the state of a node be read whenever the metrics are."""

@@ -119,7 +119,7 @@ def test_what_failed_and_a_person_has_seen_to_can_be_ended(store: Store, desk: D
     receive(store, "1.1", "1.1.1", size=fake.CRASHING_BYTES)
     settings, pacs, clock = replace(SETTINGS, max_tries=1), Pacs(), Clock()
     Worker(store, fake.READER, settings, Seen(), clock).step()
-    with pytest.raises(BadInput, match="expected one that waits, got FAILED"):
+    with pytest.raises(BadInput, match="got FAILED; end it when its refusals are made"):
         desk.cancel(1)  # its refusals are to come
     assert Aside(store, fake.READER, settings, Seen(), clock).step()
     deliver(store, pacs, clock)

@@ -555,6 +555,8 @@ def test_a_person_releases(stopped: Bench) -> None:
     assert "12" not in str({key: value for key, value in row.items() if key != "age_s"})
     with pytest.raises(BadInput, match="withheld release"):
         desk.retry(row["job"])
+    with pytest.raises(BadInput, match="`wetread withheld discard`"):
+        desk.cancel(row["job"])
     assert desk.release(row["job"]) is State.READ
     assert desk.withheld() == []
     with pytest.raises(BadInput):

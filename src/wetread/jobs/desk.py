@@ -214,7 +214,7 @@ class Desk:
         Raises
         ------
         BadInput
-            There is no such job, it is being read just now, or nothing of it waits.
+            There is no such job, it is being read just now, its documents are withheld, or nothing of it waits.
         """
         with self._index.writing() as connection:
             state, now = State(self._row(connection, job).state), self._index.now()
@@ -230,7 +230,7 @@ class Desk:
                 move(connection, job, State.CANCELED, now)
                 state = State.CANCELED
             elif not gone:
-                raise BadInput(f"job {job}: expected one that waits, got {state}")
+                raise BadInput(self._stays(connection, job, state))
             note(connection, now, "canceled", job, {"documents": gone})
         return state
 
@@ -238,6 +238,13 @@ class Desk:
         """Whether the refusals of a job that FAILED are still to be made, or it is withheld."""
         to_come = connection.execute(select(aside.c.job).where(aside.c.job == job)).first()
         return to_come is not None or connection.execute(_undecided(job)).first() is not None
+
+    def _stays(self, connection: Connection, job: int, state: State) -> str:
+        if connection.execute(_undecided(job)).first() is not None:
+            return f"job {job}: is withheld; look at order and images, then `wetread withheld discard` or `release` it"
+        if state is State.FAILED:
+            return f"job {job}: expected one that waits, got FAILED; end it when its refusals are made"
+        return f"job {job}: expected one that waits, got {state}"
 
     def withheld(self) -> list[Row]:
         """Return the jobs whose documents wait for a person to look, the oldest first, without naming a patient."""

@@ -211,6 +211,15 @@ def test_what_is_exposed_without_a_list_does_not_start(given: dict[str, object],
         assert row.remedy == str(caught.value)
 
 
+def test_doctor_names_every_door() -> None:
+    def doors(settings: Settings) -> str:
+        (row,) = [row for row in doctor._doors(settings) if row.what == "doors"]
+        return row.found
+
+    assert doors(Settings()) == "DICOM 127.0.0.1:11112, HTTP 127.0.0.1:8042"
+    assert doors(Settings(hl7_port=2575)) == "DICOM 127.0.0.1:11112, HL7 127.0.0.1:2575, HTTP 127.0.0.1:8042"
+
+
 def test_a_peer_that_is_reported_to_by_tls_needs_files() -> None:
     """Else no report of storage commitment would ever reach it."""
     peer = Peer("MR1", ("10.1.2.4",), ("store", "commit"), port=104, tls=True)

@@ -197,11 +197,11 @@ def _doors(settings: Settings) -> Iterator[Row]:
     yield from _alerts(settings)
     yield from _tokens(settings)
     http = "HTTPS" if settings.http_tls else "HTTP"
+    hl7 = f"HL7 {settings.host}:{settings.hl7_port}, " if settings.hl7_port else ""
+    found = f"DICOM {settings.host}:{settings.port}, {hl7}{http} {settings.http_host}:{settings.http_port}"
     try:
         check_exposure(settings)
-        yield Row(
-            "doors", True, f"DICOM {settings.host}:{settings.port}, {http} {settings.http_host}:{settings.http_port}"
-        )
+        yield Row("doors", True, found)
     except SettingsError as error:
         yield Row("doors", False, "the node would not start", str(error))
 

@@ -21,8 +21,10 @@ from wetread.lab.audit.adapters import Row
 from wetread.lab.audit.looks import look
 from wetread.lab.builds import judged_builds, note_source
 from wetread.lab.cases import Cases
+from wetread.lab.courses import read_cases
 from wetread.lab.crossed import tensors
 from wetread.lab.gridded import lay_cases
+from wetread.lab.held_out import held_out
 from wetread.lab.own import cases_of
 from wetread.lab.plan import load_plan, recipe_of
 from wetread.lab.predict import eager
@@ -414,3 +416,18 @@ def test_volumes_in_capitals_are_volumes(tmp_path: Path, recipe: Path) -> None:
     for name in ("images", "labels"):
         (folder / name / "case1.nii.gz").rename(folder / name / "CASE1.NII.GZ")
     assert sorted(load(load_plan(recipe), tmp_path).patient) == ["case0", "case1", "case2"]
+
+
+def test_folds_of_several_recipes_are_not_put_together(tmp_path: Path, recipe: Path) -> None:
+    volumes(tmp_path / "mine" / "balls", 2)
+    table = load_plan(recipe)
+    _, gridded, folds = read_cases(table, tmp_path)
+    for more, said in (
+        ({"epochs": 2}, "fold1: expected a network that learnt by the recipe of fold0"),
+        ({"workers": 2}, "without the images"),
+    ):
+        for fold, plan in enumerate((table["train"], table["train"] | more)):
+            weights = tmp_path / "mr-mine" / f"fold{fold}" / "weights.pt"
+            save_weights(weights, table | {"train": plan}, zoo.build(table["model"]))
+        with pytest.raises(BadInput, match=said):
+            held_out(table, gridded, folds, tmp_path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from wetread.lab.cases import Cases, used_folds
 from wetread.lab.courses import rows_digest
 from wetread.lab.crossed import OUTPUTS, Answers, answers, fold_folder
 from wetread.lab.gridded import Gridded
-from wetread.lab.plan import recipe_of
+from wetread.lab.plan import digest_of, recipe_of
 from wetread.lab.predict import Predictor, eager
+from wetread.lab.train import Plan
 from wetread.lab.weights import load_weights
 from wetread.measures import dice, hausdorff95
 from wetread.prepare import back_mask_stack
@@ -39,10 +40,11 @@ def held_out(
     Raises
     ------
     BadInput
-        A fold was not trained, or as `fold_answers`.
+        A fold was not trained, or by another recipe than the first, or as `fold_answers`.
     """
-    rows, parts = [], []
-    for fold in used_folds(table["folds"], folds):
+    rows, parts, used = [], [], used_folds(table["folds"], folds)
+    _check_alike([fold_folder(out, str(table["id"]), fold) for fold in used])
+    for fold in used:
         rows.append(np.flatnonzero(folds[gridded.series] == fold))
         parts.append(fold_answers(table, rows[-1], gridded, fold_folder(out, str(table["id"]), fold)))
     whole = np.concatenate(rows)
@@ -51,6 +53,19 @@ def held_out(
     together = Answers(np.concatenate(masks) if masks else None, np.concatenate(logits) if logits else None)
     order = np.argsort(whole, kind="stable")
     return whole[order], together.take(order)
+
+
+def _check_alike(folders: Sequence[Path]) -> None:
+    """See that the networks of all folds learnt by one recipe: figures put together are of no network otherwise."""
+    tables = [load_weights(folder / "weights.pt")[0] for folder in folders]
+    learnt = [digest_of(table, train=Plan.from_table(table["train"]).learnt()) for table in tables]
+    for folder, digest in zip(folders, learnt, strict=True):
+        if digest != learnt[0]:
+            raise BadInput(
+                f"{folder.parent.name}, {folder.name}: expected a network that learnt by the recipe of "
+                f"{folders[0].name}, got one of another recipe or number of epochs; train one of them again with "
+                "--fresh --fold"
+            )
 
 
 def trained_network(table: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], Predictor]:

@@ -77,6 +77,10 @@ class Plan:
         """Return the record of a recipe's ``[train]`` table; raises `BadInput` as `made_of`."""
         return made_of(cls, table, "train")
 
+    def learnt(self) -> Plan:
+        """Return the same plan but for what weights do not depend on."""
+        return replace(self, workers=0, checkpoint_steps=0, device="")
+
     def asked(self, patient: NDArray[np.str_], fold: int = 0) -> NDArray[np.bool_]:
         """Return (n,) which rows are of patients who only say when the network of a fold stops."""
         return held_back(patient, self.aside if self.patience else 0.0, self.seed + 1 + fold)
@@ -300,7 +304,7 @@ def fit(
         The checkpoint is one of another plan, or of other weights; there are fewer rows than a batch; the loss is no
         number; or as `device_of`.
     """
-    learnt_by = digest_of({}, plan=replace(plan, workers=0, checkpoint_steps=0, device=""), by=learnt_by, of=course.of)
+    learnt_by = digest_of({}, plan=plan.learnt(), by=learnt_by, of=course.of)
     device = device_of(plan)
     torch.manual_seed(plan.seed)
     out.mkdir(parents=True, exist_ok=True)

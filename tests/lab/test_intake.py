@@ -171,6 +171,20 @@ def test_safetensors_of_a_known_architecture(tmp_path: Path) -> None:
     np.testing.assert_allclose(answers(made, image)["logits"], expected, atol=1e-4)
 
 
+def test_a_header_of_safetensors_may_be_of_any_length(tmp_path: Path) -> None:
+    """One file in 32 starts with the byte of a pickle."""
+    network = zoo.build({"architecture": "unet", "widths": [8, 8, 8, 8]})
+    files = (save(network.state_dict(), {"by": "x" * length}) for length in range(256))
+    data = next(one for one in files if one.startswith(b"\x80"))
+    file, told = tmp_path / "unet.safetensors", describe(tmp_path / "told.toml", model='architecture = "unet"')
+    file.write_bytes(data)
+    with pytest.raises(ModelError, match="tensors of the network's shapes"):  # of other widths
+        take_in(file, told, tmp_path / "models")
+    file.write_bytes(struct.pack("<Q", 1 << 63) + data[8:])
+    with pytest.raises(ModelError, match="expected a safetensors header that the file can hold"):
+        take_in(file, told, tmp_path / "models")
+
+
 def test_torch_checkpoint_of_a_classifier_keeps_its_map(tmp_path: Path) -> None:
     network = zoo.build({"architecture": "efficientnet-lite0"})
     torch.save({"epoch": 3, "state_dict": network.state_dict()}, tmp_path / "net.pt")

@@ -84,6 +84,9 @@ def _graph(source: Path, description: Path, scratch: Path) -> tuple[Description,
     if source.is_dir():
         return _from_bundle(open_folder(source), description, scratch)
     data = bounded_bytes(source)
+    # First of all: the length of a header may be the byte that a pickle starts with.
+    if is_safetensors(data):
+        return _from_weights("safetensors", load_safetensors(source.name, data), source, description, scratch)
     for start, what in FOREIGN.items():
         if data.startswith(start):
             raise ModelError(f"{source.name}: expected ONNX, safetensors or a bundle, got {what}")
@@ -92,8 +95,10 @@ def _graph(source: Path, description: Path, scratch: Path) -> tuple[Description,
         if bundle_root(container) is not None:
             return _from_bundle(container, description, scratch)
         return _from_weights("a torch checkpoint", load_checkpoint(source.name, data), source, description, scratch)
-    if is_safetensors(data):
-        return _from_weights("safetensors", load_safetensors(source.name, data), source, description, scratch)
+    if source.suffix.lower() == ".safetensors":
+        raise ModelError(
+            f"{source.name}: expected a safetensors header that the file can hold, got none; fetch it again"
+        )
     return read_description(description, {}), "ONNX", judge(source.name, data)
 
 

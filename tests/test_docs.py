@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from wetread import cli
@@ -38,11 +40,39 @@ def test_command_page_names_every_verb_and_exit_code() -> None:
         assert f"| {code} |" in page
 
 
+def anchors(page: Path) -> set[str]:
+    """The anchors that headings get where the pages are shown."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    heads = (re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", one) for one in re.findall(r"^#+ (.*)$", text, re.M))
+    return {re.sub(r"[^\w\- ]", "", head.strip().lower()).replace(" ", "-") for head in heads}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)]*))?\)", page.read_text(encoding="utf-8")):
         if not target.startswith(("http://", "https://")):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+            there = page.parent / target if target else page
+            assert there.exists(), f"{page.name}: {target}"
+            if anchor and there.suffix == ".md":
+                assert anchor in anchors(there), f"{page.name}: {target}#{anchor}"
+
+
+def options(words: list[str]) -> Iterator[tuple[str, bool]]:
+    """Each long option of a `wetread` line, and whether the verbs before it have it."""
+    verbs: list[click.Command] = [cli.commands]
+    for word in words:
+        if option := re.match(r"--[a-z][a-z-]*", word):
+            known = {name for verb in verbs for one in verb.params for name in one.opts}
+            yield option.group(), option.group() in known
+        elif isinstance(verbs[-1], click.Group) and word in verbs[-1].commands:
+            verbs.append(verbs[-1].commands[word])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_have_the_options_that_pages_name(page: Path) -> None:
+    for line in re.findall(r"(?:^|[`$ (])wetread ([^`#;|\n]*)", page.read_text(encoding="utf-8"), re.M):
+        for option, known in options(line.split()):
+            assert known or option == "--help", f"{page.name}: wetread {line}: {option}"
 
 
 def test_readme_first_screen() -> None:

@@ -106,6 +106,9 @@ ODD = {
         LossyImageCompression="01", LossyImageCompressionRatio="12.3", LossyImageCompressionMethod="jpeg"
     ),
     "orientation in words": having(PatientOrientation=["Left", "Foot"]),
+    "orientation of a row alone": having(PatientOrientation="L"),
+    "orientation of two empty values": having(PatientOrientation=["", ""]),
+    "orientation of an animal": having(PatientOrientation=["LE", "V"]),
     "body part in small letters": having(BodyPartExamined="Chest"),
     "long position reference": having(PositionReferenceIndicator="x" * 70),
     "position reference beyond ASCII": having(PositionReferenceIndicator="王"),

@@ -11,13 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from wetread.report import codes, enclosed, numbered, presented, revision, selected
-from wetread.report.context import KINDS
+from wetread.report.context import KINDS, orientation
 from wetread.report.elements import Item, entry_of, get, sequence
 from wetread.report.equipment import MANUFACTURER, MODEL_NAME
 from wetread.report.identity import Source
 from wetread.report.problem import HABIT, Problem
 from wetread.report.tree import key_of, named, walk_nodes
-from wetread.report.values import fitting
 
 _EVIDENCE = "CurrentRequestedProcedureEvidenceSequence"
 _EQUAL = ("StudyInstanceUID", "PatientID", "PatientName", "Manufacturer", "SoftwareVersions", "DeviceSerialNumber")
@@ -154,7 +153,7 @@ def habits(kind: str, data: Item, source: Source) -> Iterator[Problem]:
         "InstanceNumber": "1",
     }
     if kind in ("SEG", "SC", "LABELMAP"):
-        expected["PatientOrientation"] = fitting("PatientOrientation", source.orientation)
+        expected["PatientOrientation"] = get(orientation(source), "PatientOrientation")
     if kind not in ("SR", "KOS", "PDF") and source.body_part:
         expected["BodyPartExamined"] = source.body_part
     if kind in ("SC", "PDF"):

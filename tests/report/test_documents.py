@@ -239,11 +239,13 @@ def test_the_moment_is_that_of_the_image() -> None:
     assert moment(header) == ("19950926", "125130")
     del header.ContentDate
     header.AcquisitionDate, header.AcquisitionTime = "20040826", ""
+    assert moment(header) == ("20040826", "185059")  # that of series and study, of the same day
+    header.SeriesDate = header.StudyDate = header.InstanceCreationDate = "20040825"
     assert moment(header) == ("20040826", "000000")
     assert moment(Dataset()) == UNKNOWN_MOMENT
     stamped = Dataset()
     stamped.AcquisitionDateTime = "20240131121530.5"
-    assert moment(stamped) == ("20240131", "121530")
+    assert moment(stamped) == ("20240131", "121530.5")
 
 
 @pytest.mark.parametrize(

@@ -415,6 +415,39 @@ def test_the_moment_of_the_image_may_be_written_as_formerly() -> None:
     assert moment(header) == ("20200102", "123000.5")
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (
+            {"ContentDate": "20200102", "AcquisitionDate": "20200102", "AcquisitionTime": "101500"},
+            ("20200102", "101500"),
+        ),
+        ({"ContentDate": "20200103", "StudyDate": "20200102", "StudyTime": "101500"}, ("20200103", "000000")),
+        ({"ContentTime": "101500", "StudyDate": "20200102", "StudyTime": "1200"}, ("20200102", "1200")),
+        ({"ContentDate": "20200102", "AcquisitionDateTime": "20200102101500.25+0100"}, ("20200102", "101500.25")),
+        ({"AcquisitionDateTime": "202001021015+0100"}, ("20200102", "1015")),
+        ({"AcquisitionDateTime": "20200102-0500"}, ("20200102", "000000")),
+        ({"AcquisitionDateTime": "202001"}, ("19000101", "000000")),
+    ],
+)
+def test_a_day_without_its_time_has_that_of_another_pair_of_the_day(
+    given: dict[str, str], expected: tuple[str, str]
+) -> None:
+    header = Dataset()
+    having(**given)(header)
+    assert moment(header) == expected
+
+
+def test_a_leap_second_costs_no_time_of_day() -> None:
+    """PS3.5 Section 6.2: a TM may have the second 60; HL7's DTM has none."""
+    leap = having(StudyDate="20161231", StudyTime="235960", ContentDate="20161231", ContentTime="235960.5")
+    made = written(odd(having(TimezoneOffsetFromUTC="+0000"), leap))
+    assert (read(made["SR"]).StudyTime, read(made["SR"]).ContentTime) == ("235960", "235959.5")
+    assert not report.check(made["SR"].data)
+    assert hl7.parse(made["ORU"].data).all("OBR")[0].text(7) == "20161231235959.5+0000"
+    assert b'"started":"2016-12-31T23:59:59+00:00"' in made["FHIR"].data
+
+
 def test_where_nobody_knows_the_time_of_day_no_record_gets_one() -> None:
     """Midnight is one."""
     words = ("Study", "Series", "Content")

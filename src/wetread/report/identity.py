@@ -8,6 +8,7 @@ C.7.1.3 (clinical trial), C.12.1 (SOP common).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -115,6 +116,8 @@ _MOMENTS = (
     ("StudyDate", "StudyTime"),
     ("InstanceCreationDate", "InstanceCreationTime"),
 )
+#: A DT to the day at least, without its offset from UTC.
+_STAMP = re.compile(r"(\d{8})([\d.]*)(?:[+-]\d{4})?", re.ASCII)
 #: Stands where no date is known at all, but one must be there.
 UNKNOWN_MOMENT = ("19000101", "000000")
 #: What a report must have to be found under its patient and study, beside `REQUIRED` and `_MOMENTS`.
@@ -277,13 +280,16 @@ def moment(header: Any) -> tuple[str, str]:
 
 
 def _told(header: Any) -> tuple[str, str]:
-    """Give the moment of the image as far as it is told: "" for a time of day, or both, that nobody knows."""
-    for date_keyword, time_keyword in _MOMENTS:
-        if date := _day(text_of(header, date_keyword)):
-            return date, values.current("TM", text_of(header, time_keyword))
-    stamp = text_of(header, "AcquisitionDateTime")
-    date = _day(stamp[:8])
-    return date, values.current("TM", stamp[8:14]) if date else ""
+    """Give the moment of the image as far as it is told: "" for a time of day, or both, that nobody knows.
+
+    A day without its time has the next time that is told of the same day.
+    """
+    told = [tuple(text_of(header, keyword) for keyword in pair) for pair in _MOMENTS]
+    stamp = _STAMP.fullmatch(text_of(header, "AcquisitionDateTime"))
+    told += [stamp.groups("")] if stamp else []
+    moments = [(day, values.current("TM", time)) for date, time in told if (day := _day(date))]
+    first = moments[0][0] if moments else ""
+    return first, next((time for day, time in moments if day == first and time), "")
 
 
 def _day(text: str) -> str:

@@ -34,7 +34,7 @@ _PATTERNS = {
         "DS": r" *[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)? *",
         "DT": r"\d{4}(\d{2}){0,5}(\.\d{1,6})?([+-]\d{4})?",
         "IS": r" *[+-]?\d{1,11} *",
-        "TM": r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?",
+        "TM": r"([01]\d|2[0-3])([0-5]\d(([0-5]\d|60)(\.\d{1,6})?)?)?",
         "UI": r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+",
     }.items()
 }
@@ -132,10 +132,15 @@ def _number(text: str) -> str:
 
 
 def current(vr: str, text: str) -> str:
-    """Give a DA or TM of the source as it is written today, "" where it is none, such as February 30."""
+    """Give a DA or TM of the source as it is written today, "" where it is none, such as February 30.
+
+    A leap second counts as the second before: HL7 and many programs know none.
+    """
     found = _FORMERLY[vr].fullmatch(text)
     text = "".join(filter(None, found.groups())) if found else text
-    return text if _PATTERNS[vr].fullmatch(text) and (vr != "DA" or _exists(text)) else ""
+    if not _PATTERNS[vr].fullmatch(text) or (vr == "DA" and not _exists(text)):
+        return ""
+    return f"{text[:4]}59{text[6:]}" if vr == "TM" and text[4:6] == "60" else text
 
 
 def offset(text: str) -> str:

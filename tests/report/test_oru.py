@@ -182,7 +182,25 @@ def test_names_change_places_and_keep_their_groups() -> None:
     assert [one[:2] + one[7:] for one in oru.names("Yamada^Tarou=山田^太郎=やまだ^たろう")] == [
         *(("Yamada", "Tarou", "A"), ("山田", "太郎", "I"), ("やまだ", "たろう", "P"))
     ]
-    assert oru.names("^^^^") == []
+    assert oru.names("^^^^") == oru.names(" ^ ") == []
+    assert [one[:2] + one[7:] for one in oru.names("Smith ^ Jane\\Jones^Jane=山田^太郎")] == [
+        *(("Smith", "Jane", ""), ("Jones", "Jane", "A"), ("山田", "太郎", "I"))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("person", "expected"),
+    [
+        ("Müller^Jürgen^^Dr.", "^Müller^Jürgen^^^Dr."),
+        ("=山田^太郎=やまだ^たろう", "^山田^太郎"),
+        ("Smith^Ann\\Jones^Ben", "^Smith^Ann~^Jones^Ben"),
+        ("", ""),
+    ],
+)
+def test_who_asked_is_named_by_the_first_group_that_says_something(person: str, expected: str) -> None:
+    result = phantom.result("utf8")
+    result.header.ReferringPhysicianName = person
+    assert parse(message_of(result).data).all("OBR")[0].raw(16) == expected
 
 
 def test_it_is_the_same_again_but_for_its_time() -> None:
@@ -237,7 +255,7 @@ def test_no_text_changes_the_structure() -> None:
     result = phantom.result("spacing")
     usual = [one.name for one in parse(message_of(result).data).segments]
     header = result.header
-    header.PatientName, header.PatientID = "O'Neil|X^A~B&C\\", "12|3^4"
+    header.PatientName, header.PatientID = "O'Neil|X^A~B&C\\", "12|3^4"  # a backslash parts names
     header.AccessionNumber, header.ReferringPhysicianName = "A|1~2", "Dr|OBX^x&y"
     header.RequestAttributesSequence[0].RequestedProcedureID = "R|P"
     finding = replace(result.findings[0], tracking_id=HOSTILE[:60])
@@ -247,7 +265,7 @@ def test_no_text_changes_the_structure() -> None:
     message = parse(message_of(result).data)
     assert [one.name for one in message.segments] == usual
     patient, request = message.all("PID")[0], message.all("OBR")[0]
-    assert (patient.text(3), patient.text(5), patient.text(5, 2)) == ("12|3^4", "O'Neil|X", "A~B&C\\")
+    assert (patient.text(3), patient.text(5), patient.text(5, 2)) == ("12|3^4", "O'Neil|X", "A~B&C")
     assert (request.text(18), request.text(16, 2)) == ("A|1~2", "Dr|OBX")
     assert request.text(31, 2).startswith("a|b^c~d\\e&f\nOBX|99|ST|x")
 

@@ -189,14 +189,24 @@ def _cx(value: tuple[str, str, str, str], kind: str) -> tuple[Any, ...]:
 
 
 def names(person: str) -> list[tuple[str, ...]]:
-    """Turn a DICOM PN into repetitions of XPN: suffix and prefix change places, each group becomes a repetition."""
+    """Turn a DICOM PN into repetitions of XPN: suffix and prefix change places, each group becomes a repetition.
+
+    Of several names each has its own; spaces around a component mean nothing (PS3.5 Section 6.2).
+    """
     made: list[tuple[str, ...]] = []
-    for group, representation in zip(person.split("="), "AIP", strict=False):
-        family, given, middle, prefix, suffix = (*group.split("^"), "", "", "", "", "")[:5]
-        if group.strip("^ "):
-            several = "=" in person
-            made.append((family, given, middle, suffix, prefix, "", "", representation if several else ""))
+    for name in person.split("\\"):
+        for group, representation in zip(name.split("="), "AIP", strict=False):
+            parts = (*(part.strip() for part in group.split("^")), "", "", "", "", "")
+            family, given, middle, prefix, suffix = parts[:5]
+            if any(parts):
+                made.append((family, given, middle, suffix, prefix, "", "", representation if "=" in name else ""))
     return made
+
+
+def _doctors(person: str) -> list[tuple[str, ...]]:
+    """Turn a DICOM PN into repetitions of XCN: each name by the first of its groups that says something."""
+    told = (names(one) for one in person.split("\\"))
+    return [("", *groups[0][:5]) for groups in told if groups]
 
 
 def _order(context: Context) -> Iterator[tuple[Any, ...]]:
@@ -208,7 +218,6 @@ def _order(context: Context) -> Iterator[tuple[Any, ...]]:
         _ei(order.filler) if order is not None and order.filler.value else (number or source.study_uid, APPLICATION)
     )
     procedure = order.procedure if order is not None and order.procedure is not None else procedures(context)[0]
-    person = names(str(get(source.modules, "ReferringPhysicianName", "")).partition("=")[0])
     asked = order.procedure_id if order is not None else ""
     yield _segment("ORC", {1: "RE", 2: placer, 3: filler})
     yield _segment(
@@ -219,7 +228,7 @@ def _order(context: Context) -> Iterator[tuple[Any, ...]]:
             3: filler,
             4: coded(procedure) if isinstance(procedure, Code) else _copied(procedure),
             7: moment(context),
-            16: ("", *person[0][:5]) if person else "",
+            16: _doctors(str(get(source.modules, "ReferringPhysicianName", ""))),
             18: number,
             19: asked or str(get(request, "RequestedProcedureID", "")),
             20: str(get(request, "ScheduledProcedureStepID", "")),

@@ -68,6 +68,19 @@ def test_the_same_bytes_in_another_character_set_are_another_name() -> None:
     assert len({str(parse(data, 1 << 30, known).header.PatientName) for data in films}) == 2
 
 
+@pytest.mark.parametrize("vr", ["OB", "OW", "UN"])
+def test_text_that_came_as_bytes_is_text(vr: str) -> None:
+    """Filing and matching with orders take it for text too: who is on the image must be one to all."""
+    film = phantoms.make_film(SpecificCharacterSet="ISO_IR 100", PatientID=None, PatientName=None)
+    data = phantoms.to_bytes(film)
+    for tag, value in ((0x00100020, b"4711 "), (0x00100010, b"M\xfcller^J ")):
+        data = phantoms.insert(data, tag, phantoms.element(tag >> 16, tag & 0xFFFF, vr, value))
+    for known in (None, {}):
+        header = parse(data, 1 << 30, known).header
+        assert (header["PatientID"].VR, header.PatientID) == ("LO", "4711")
+        assert (header["PatientName"].VR, str(header.PatientName)) == ("PN", "M\xfcller^J")
+
+
 @settings(deadline=None)
 @given(
     st.sampled_from(("u1", "u2", "i2", "u4", "i4")), st.integers(-(2**31), 2**31 - 1), st.integers(-300, 300), st.data()

@@ -37,6 +37,7 @@ CHARACTER_SET = 0x00080005
 _PLAIN = frozenset(
     {"AE", "AS", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT", "PN", "SH", "SL", "ST", "TM", "UI", "UL", "US"}
 )
+_TEXTS = _PLAIN - {"FD", "FL", "SL", "UL", "US"}
 
 
 @dataclass(slots=True)
@@ -93,6 +94,7 @@ def settle(
                 if tag >> 16 == 0 or (not everything and _is_heavy(inner, tag)):
                     del inner[tag]
                     continue
+                _name_text(inner, tag)
                 escaped = ESCAPE.encode() in _raw(inner, tag)
                 element = inner[tag]
                 if escaped:
@@ -146,6 +148,20 @@ def _raw(dataset: Dataset, tag: int) -> bytes:
     """Return the bytes of an element that is not converted yet, else b""."""
     value = getattr(dataset._dict.get(BaseTag(tag)), "value", None)
     return value if isinstance(value, bytes) else b""
+
+
+def _name_text(dataset: Dataset, tag: BaseTag) -> None:
+    """Give text that came as bytes, as an ID of VR OB, the VR that the dictionary has for it, as filing reads it."""
+    raw = dataset._dict.get(tag)
+    if isinstance(raw, RawDataElement) and raw.VR in ("OB", "OW") and (vr := _text_vr(tag)):
+        dataset._dict[tag] = raw._replace(VR=vr)
+
+
+@lru_cache(maxsize=4096)
+def _text_vr(tag: int) -> str:
+    """Name the VR that the dictionary has under a tag where it is one of text, else ""."""
+    vr = dictionary_VR(tag) if dictionary_has_tag(tag) else ""
+    return vr if vr in _TEXTS else ""
 
 
 def _is_sequence(dataset: Dataset, tag: int) -> bool:

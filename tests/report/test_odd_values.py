@@ -91,6 +91,10 @@ ODD = {
     "backslash in a code": by("TX2", "99KIS", "Thorax\\pa"),
     "a meaning of our own scheme": by("THRESHOLD", "99WETREAD", "Thorax pa"),
     "another code of a known meaning": by("168731009", "SCT", CHEST_XRAY.meaning),
+    "an empty item of a procedure": lambda header: setattr(header, "ProcedureCodeSequence", items({})),
+    "two body parts": having(BodyPartExamined=["CHEST", "ABDOMEN"]),
+    "two modalities": having(Modality=["CR", "DX"]),
+    "two procedure IDs": asking({"RequestedProcedureID": "R1\\R2"}),
     "equal requests": asking({"RequestedProcedureID": "RP1"}, {"RequestedProcedureID": "RP1"}),
     "long accession number": having(AccessionNumber="A" * 20),
     "long accession number of a request": asking({"AccessionNumber": "A" * 20}),
@@ -228,6 +232,28 @@ def test_what_identifies_stays_whole_where_there_is_room() -> None:
     assert named(made) == [("", "", "")]
     (order,) = hl7.parse(made["ORU"].data).all("OBR")
     assert (order.text(18), order.text(19)) == ("A" * 20, "R" * 20)
+
+
+def test_where_one_value_may_stand_one_stands() -> None:
+    """Of several the one counts by which the image was read; an ID of two values is none."""
+    made = written(odd(ODD["two body parts"], ODD["two modalities"], ODD["two procedure IDs"]))
+    assert {read(made[kind]).BodyPartExamined for kind in ("SEG", "PM", "SC", "GSPS")} == {"CHEST"}
+    assert read(made["PM"]).Modality == "CR"
+    assert named(made) == [("A2026-17", "", "")]
+
+
+def test_an_item_without_attributes_is_not_repeated() -> None:
+    """Validators ask of each item what must be in it."""
+    one = {"PatientID": "X", "TypeOfPatientID": "TEXT"}
+
+    def change(header: Dataset) -> None:
+        header.ProcedureCodeSequence, header.OtherPatientIDsSequence = items({}), items({}, one)
+        header.PatientSpeciesDescription, header.PatientBreedCodeSequence = "Canis lupus familiaris", items({})
+
+    made = read(written(odd(change))["SR"])
+    assert "ProcedureCodeSequence" not in made
+    assert [item.PatientID for item in made.OtherPatientIDsSequence] == ["X"]
+    assert made["PatientBreedCodeSequence"].is_empty  # must be there of an animal
 
 
 def test_what_does_not_fit_is_left_out() -> None:

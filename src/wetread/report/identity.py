@@ -210,6 +210,11 @@ def _plain(value: Any) -> str:
     return str(value).rstrip(" \0")
 
 
+def _first(header: Any, keyword: str) -> str:
+    """Give what an attribute of one value says: of several, which are wrong there, the one by which it was read."""
+    return text_of(header, keyword).partition("\\")[0].rstrip(" ")
+
+
 def _lossy(header: Any) -> Item:
     """Say whether the source was ever compressed with loss, how, and how much (PS3.3 Section C.7.6.1.1.5).
 
@@ -255,8 +260,8 @@ def _copied(element: Any) -> Item:
             copied: Item = {}
             for one in child:
                 copied |= _copied(one)
-            children.append(copied)
-        return {int(element.tag): ("SQ", children)}
+            children += [copied] if copied else []  # an item without attributes says nothing, and none may be so
+        return {int(element.tag): ("SQ", children)} if children else {}
     own = vr if vr in allowed else allowed[0]
     if element.tag.is_private or vr == "SQ" or not (own in CHARACTER_VRS or {vr, own} <= _TEXTS):
         return {}
@@ -381,8 +386,8 @@ def identify(header: Any, study_uid: str = "", texts: Iterable[str] = ()) -> Sou
         sop_class_uid=text_of(header, "SOPClassUID"),
         moment=moment(header),
         timed=bool(_told(header)[1]),
-        modality=text_of(header, "Modality"),
-        body_part=values.fitting("BodyPartExamined", text_of(header, "BodyPartExamined")),
+        modality=_first(header, "Modality"),
+        body_part=values.fitting("BodyPartExamined", _first(header, "BodyPartExamined")),
         laterality=text_of(header, "Laterality") or text_of(header, "ImageLaterality"),
         orientation=_turned(header) or text_of(header, "PatientOrientation"),
         frame_of_reference=frame if frame.isascii() else "",

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from datetime import date
 from functools import lru_cache
 
-from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.datadict import dictionary_has_tag, dictionary_VM, dictionary_VR
 from pydicom.valuerep import format_number_as_ds
 
 from wetread.records import Code
@@ -114,7 +114,9 @@ def fault_of(vr: str, value: str) -> str:
 
 def fitting(keyword: str, value: str) -> str:
     """Give an optional value of the source where an attribute of ours can hold it, else "": it is never shortened."""
-    return "" if "�" in value or fault_of(entry_of(keyword)[1], value) else value
+    tag, vr = entry_of(keyword)
+    several = "\\" in value and vr not in _SINGLE and dictionary_VM(tag) == "1"
+    return "" if several or "�" in value or fault_of(vr, value) else value
 
 
 def numbers(text: str) -> str:

@@ -75,7 +75,8 @@ def test_text_that_came_as_bytes_is_text(vr: str) -> None:
     data = phantoms.to_bytes(film)
     for tag, value in ((0x00100020, b"4711 "), (0x00100010, b"M\xfcller^J ")):
         data = phantoms.insert(data, tag, phantoms.element(tag >> 16, tag & 0xFFFF, vr, value))
-    for known in (None, {}):
+    fresh: Known = {}
+    for known in (None, fresh):
         header = parse(data, 1 << 30, known).header
         assert (header["PatientID"].VR, header.PatientID) == ("LO", "4711")
         assert (header["PatientName"].VR, str(header.PatientName)) == ("PN", "M\xfcller^J")

@@ -258,6 +258,16 @@ def test_a_token_endpoint_that_refuses_or_is_busy(tmp_path: Path) -> None:
                 fhir.send(ehr, [ITEM])
 
 
+def test_a_token_endpoint_that_says_when_to_come_again(tmp_path: Path) -> None:
+    key = private_key(tmp_path / "key.pem", "EC")
+    with server(lambda *_: (429, b"", {"Retry-After": "90"})) as (url, _seen):
+        token_url = url.removeprefix("fhir+") + "/token"
+        ehr = Destination("EHR", url=url, client_id="wetread", client_key=key, token_url=token_url)
+        with pytest.raises(PeerBusy) as caught:
+            fhir.send(ehr, [ITEM])
+    assert caught.value.retry_after_s == 90
+
+
 @pytest.mark.parametrize("kind", ["none", "text", "P-256"])
 def test_a_key_that_is_none(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "key.pem"

@@ -4,17 +4,14 @@ A bundle counts as stored only where the answer says so of every entry: a page t
 
 References
 ----------
-FHIR R4, RESTful API Sections 3.1.0.11 (transaction), 3.1.0.1.6 (Prefer) and 3.1.1 (search); RFC 9110 Section 10.2.3
-(Retry-After).
+FHIR R4, RESTful API Sections 3.1.0.11 (transaction), 3.1.0.1.6 (Prefer) and 3.1.1 (search).
 """
 
 from __future__ import annotations
 
-import email.utils
 import http.client
 import json
 import logging
-import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -24,7 +21,7 @@ from wetread.errors import PeerBusy, PeerRefused, PeerUnreachable
 from wetread.settings import Destination
 from wetread.wire import smart
 from wetread.wire.command import Status
-from wetread.wire.https import PATIENCE, asked, bearer, connect, read
+from wetread.wire.https import PATIENCE, asked, bearer, connect, read, retry_after_s
 from wetread.wire.tls import reason
 
 log = logging.getLogger("wetread.wire")
@@ -32,7 +29,6 @@ log = logging.getLogger("wetread.wire")
 JSON = "application/fhir+json"
 MOST_ANSWER = 1 << 24  # bytes: some servers give everything back
 MOST_PAGES = 4  # of one search
-MOST_WAIT_S = 3600.0  # however long a server says
 _FULL = (429, 503, 507)  # it has no room now, whatever is sent
 _TOO_LARGE = 413  # of this bundle, whoever says so: a proxy in front of the server has no OperationOutcome
 _UNWANTED = (400, 404, 409, 410, 412, 415, 422)  # with an OperationOutcome: it does not want this bundle
@@ -294,14 +290,3 @@ def _parsed(data: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return made if isinstance(made, dict) else {}
-
-
-def retry_after_s(value: str) -> float:
-    """Return how long a Retry-After asks to wait, s: 0 where it says nothing that counts."""
-    if value.isascii() and value.strip().isdigit():
-        return min(float(value.strip()), MOST_WAIT_S)
-    try:
-        at = email.utils.parsedate_to_datetime(value).timestamp()
-    except (TypeError, ValueError, OverflowError):
-        return 0.0
-    return max(0.0, min(at - time.time(), MOST_WAIT_S))

@@ -5,11 +5,13 @@ its answer and its body have a time each, too.
 
 References
 ----------
-RFC 9110; RFC 6750 Section 2.1 (Bearer); RFC 9112 Section 9.3.1 (requests that are tried again); RFC 9325 (TLS).
+RFC 9110 (Section 10.2.3: Retry-After); RFC 6750 Section 2.1 (Bearer); RFC 9112 Section 9.3.1 (requests that are tried
+again); RFC 9325 (TLS).
 """
 
 from __future__ import annotations
 
+import email.utils
 import http.client
 import io
 import math
@@ -29,6 +31,7 @@ MOST_ANSWER = 1 << 20  # bytes
 CHUNK = 1 << 16  # bytes that are read or written at once
 PATIENCE = 6  # timeouts that a request, the head of its answer, or its body may take
 LEAST_BYTES_S = 1 << 14  # at which a server takes what is longer
+MOST_WAIT_S = 3600.0  # however long a server says
 #: How a connection looks that a server closed while nothing was asked.
 CLOSED = (BrokenPipeError, ConnectionResetError, ConnectionAbortedError, http.client.RemoteDisconnected)
 
@@ -227,3 +230,14 @@ def read(response: Answer, within_s: float, most: int = MOST_ANSWER) -> bytes:
         if len(answer) > most:
             raise Endless(f"the answer is too long: expected at most {most} bytes")
     return bytes(answer)
+
+
+def retry_after_s(value: str) -> float:
+    """Return how long a Retry-After asks to wait, s: 0 where it says nothing that counts."""
+    if value.isascii() and value.strip().isdigit():
+        return min(float(value.strip()), MOST_WAIT_S)
+    try:
+        at = email.utils.parsedate_to_datetime(value).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
+    return max(0.0, min(at - time.time(), MOST_WAIT_S))

@@ -22,7 +22,7 @@ from urllib.parse import urlencode, urlsplit
 from wetread import urls
 from wetread.errors import PeerBusy, PeerRefused, PeerUnreachable, SettingsError
 from wetread.settings import Destination
-from wetread.wire.https import PATIENCE, asked, connect, read
+from wetread.wire.https import PATIENCE, asked, connect, read, retry_after_s
 from wetread.wire.tls import reason
 
 ASSERTION_S = 300  # how long an assertion holds; the most that SMART allows
@@ -110,7 +110,8 @@ def _asked(destination: Destination, url: str, timeout_s: float, form: str = "")
     finally:
         connection.close()
     if response.status in (429, 503):
-        raise PeerBusy(f"{name}: SMART: no token now, status {response.status}")
+        wait_s = retry_after_s(response.headers.get("Retry-After", ""))
+        raise PeerBusy(f"{name}: SMART: no token now, status {response.status}", wait_s)
     try:
         made = json.loads(answer)
     except (ValueError, RecursionError):

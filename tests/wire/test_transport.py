@@ -110,3 +110,12 @@ def test_who_waits_acknowledges_at_once(ends: tuple[Transport, socket.socket]) -
     assert near.read(5.0, 5.0)[0] is Pdu.P_DATA_TF
     rest.join()
     assert QUICKACK in recorded.options
+
+
+def test_half_a_pdu_is_no_silence(ends: tuple[Transport, socket.socket]) -> None:
+    near, far = ends
+    near.last = 0.0
+    far.sendall(pdu(Pdu.P_DATA_TF, body(1, 100))[:50])
+    with pytest.raises(PeerUnreachable):
+        near.read(5.0, 0.1)
+    assert near.last > 0

@@ -102,7 +102,7 @@ class Transport:
         self._limit = limit
         self._buffer = bytearray(BUFFER_BYTES)
         self._begin = self._end = 0  # what was received and not read yet lies between
-        self.last = time.monotonic()  # when the last PDU was read or written
+        self.last = time.monotonic()  # when the last byte came, or a PDU was written
         sock.setblocking(False)  # what is there is taken at once; only for what is not do we ask the kernel to wait
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -128,7 +128,6 @@ class Transport:
         self._fill(HEAD, body_s)
         kind, length = check_head(self._buffer[self._begin : self._begin + HEAD], self._limit)
         self._fill(HEAD + length, end - time.monotonic())
-        self.last = time.monotonic()
         body = memoryview(self._buffer)[self._begin + HEAD : self._begin + HEAD + length]
         self._begin += HEAD + length
         return kind, body
@@ -159,6 +158,7 @@ class Transport:
                 if not got:
                     raise PeerUnreachable("the peer closed the connection")
                 self._end += got
+                self.last = time.monotonic()
                 if self._end - self._begin < number and time.monotonic() > end:
                     raise TimeoutError
         except TimeoutError as error:

@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -210,17 +210,33 @@ def orthanc_plugin(name: str) -> str:
 
 @contextmanager
 def orthanc(folder: Path, **given: Any) -> Iterator[Orthanc]:
-    """Orthanc with its storage in a folder, and what is given of its configuration."""
+    """Orthanc with its storage in a folder, and what is given of its configuration.
+
+    It ends where another process took one of its ports meanwhile: then it is given others.
+    """
     program = require("Orthanc", "orthanc")
     folder.mkdir(parents=True, exist_ok=True)
-    port, http_port = free_port(), free_port()
+    with ExitStack() as stack:
+        for tries_left in (2, 1, 0):
+            found = Orthanc(free_port(), free_port())
+            path = _orthanc_settings(folder, found, given)
+            try:
+                stack.enter_context(_running([program, str(path)], found.http_port))
+                break
+            except RuntimeError:
+                if not tries_left:
+                    raise
+        yield found
+
+
+def _orthanc_settings(folder: Path, ports: Orthanc, given: dict[str, Any]) -> Path:
     config = {
         "Name": "peer",
         "StorageDirectory": str(folder / "storage"),
         "IndexDirectory": str(folder / "index"),
         "Plugins": [],
-        "HttpPort": http_port,
-        "DicomPort": port,
+        "HttpPort": ports.http_port,
+        "DicomPort": ports.port,
         "DicomAet": "ORTHANC",
         "RemoteAccessAllowed": False,
         "AuthenticationEnabled": False,
@@ -235,5 +251,4 @@ def orthanc(folder: Path, **given: Any) -> Iterator[Orthanc]:
     }
     path = folder / "orthanc.json"
     path.write_text(json.dumps(config))
-    with _running([program, str(path)], http_port):
-        yield Orthanc(port, http_port)
+    return path

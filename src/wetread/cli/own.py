@@ -120,7 +120,7 @@ def certify(
             raise BadInput(
                 f"{model}: expected model.toml in it, found none; run `wetread lab import` first, or name a recipe"
             ) from error
-        refuse_what_a_recipe_says(folders, given)
+        refuse_what_a_recipe_says(context, folders, given)
         say(True, "certificate", lab_commands().certify(model, folders[0], folder, settings_of(context).models_dir))
         return
     certificate = lab_commands().certify_imported(Path(model), folders, **given)
@@ -131,14 +131,14 @@ def certify(
         click.echo(f"The figures beside the trivial rivals: {Path(model) / 'card.md'}")
 
 
-def refuse_what_a_recipe_says(folders: tuple[Path, ...], given: dict[str, Any]) -> None:
+def refuse_what_a_recipe_says(context: click.Context, folders: tuple[Path, ...], given: dict[str, Any]) -> None:
     """Refuse options of an imported model beside a recipe, which says all that itself."""
     if len(folders) > 1:
         raise click.UsageError(
             f"--data: expected one folder, below which a recipe names its data, got {len(folders)}; several are for an "
             "imported model"
         )
-    if meant := [f"--{name.replace('_', '-').replace('accepted', 'accept-leakage')}" for name in given if given[name]]:
+    if meant := [option.opts[0] for option in context.command.params if given.get(option.name or "")]:
         raise click.UsageError(f"{', '.join(meant)}: expected only with an imported model; a recipe says it itself")
 
 

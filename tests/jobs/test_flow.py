@@ -250,15 +250,32 @@ def test_a_study_is_read_and_queued(store: Store) -> None:
     assert seen.terminal == []
 
 
-def test_the_memory_of_a_large_study_goes_back(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_memory_of_a_large_study_goes_back_when_nothing_follows(
+    store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     given: list[str] = []
     monkeypatch.setattr(worker_module, "LARGE", 3000)
     monkeypatch.setattr(worker_module, "give_back", lambda: given.append("back"))
-    worker = Worker(store, fake.READER, SETTINGS, Seen())
-    for study, size, times in (("1.1", 64, 0), ("1.2", 3000, 1), ("1.3", 64, 1)):
+    worker = Worker(store, fake.READER, SETTINGS, Seen(), clock)
+    for study, size in (("1.1", 64), ("1.2", 3000), ("1.3", 64)):
         receive(store, study, f"{study}.1", size=size)
         assert worker.step()
-        assert len(given) == times
+        clock.now += worker_module.TIDY_S / 2
+        assert not worker.step()
+        assert not given
+    clock.now += worker_module.TIDY_S / 2
+    for _ in range(2):
+        assert not worker.step()
+        assert len(given) == 1
+    receive(store, "1.4", "1.4.1")
+    assert worker.step()
+    clock.now += worker_module.TIDY_S
+    assert not worker.step()
+    assert len(given) == 1
+    monkeypatch.setattr(worker_module, "HUGE", 5000)
+    receive(store, "1.5", "1.5.1", size=5000)
+    assert worker.step()
+    assert len(given) == 2
 
 
 def test_a_refusal_has_its_document_too(store: Store) -> None:

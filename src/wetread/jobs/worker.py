@@ -24,7 +24,7 @@ from wetread.jobs.store import Store
 from wetread.jobs.strain import Strain
 from wetread.jobs.watch import Watch
 from wetread.jobs.withholding import WITHHELD
-from wetread.memory import LARGE, give_back
+from wetread.memory import HUGE, LARGE, give_back
 from wetread.records import USUAL, Alarm, Circumstances, Reading, Stored
 from wetread.settings import Settings
 from wetread.trace import About, Span, following, step
@@ -34,6 +34,8 @@ log = logging.getLogger("wetread.jobs")
 
 #: So long a study waits for a store or a system that gives nothing; then that counts as a try, s.
 PATIENCE_S = 3600.0
+#: The next study has the memory of a large one, if it comes so soon, s.
+TIDY_S = 5.0
 
 
 class Reader(Protocol):
@@ -123,7 +125,8 @@ class Worker:
         self._watch = watch
         self._clock = clock
         self._retry = retry or RetryClock(Backoff(settings.retry_first_s, settings.retry_most_s))
-        self._bytes = 0  # of the objects of the study that was read last
+        self._bytes = 0  # of the objects of the largest study whose memory was not given back
+        self._read_at = 0.0  # when the last one was read
         self._unrecorded: tuple[Job, Callable[[], None]] | None = None  # what the store could not take down
 
     def step(self) -> bool:
@@ -142,6 +145,7 @@ class Worker:
             asked = (waiting, self._slowest, not alone, last)
             due = self._store.studies.due(*asked)
             if due is None:
+                self._tidy()
                 return False
             with ExitStack() as hurry:
                 hurry.enter_context(self._turn(due))
@@ -156,9 +160,15 @@ class Worker:
                 with following(job.trace_id):
                     self._waited(job)
                     self._take_through(job)
-            if self._bytes >= LARGE:  # nothing of it is referred to any more
-                give_back()
+            self._read_at = self._clock()
+            self._tidy()
             return True
+
+    def _tidy(self) -> None:
+        """Give back what large studies left, once no study follows; nothing of them is referred to any more."""
+        if self._bytes >= HUGE or (self._bytes >= LARGE and self._clock() - self._read_at >= TIDY_S):
+            self._bytes = 0
+            give_back()
 
     def _turn(self, job: Job) -> AbstractContextManager[None]:
         """A STAT study goes before the others, until what was made is with its outboxes."""
@@ -227,7 +237,7 @@ class Worker:
         reduced = tuple(step for step in self._steps() if step != "routine")  # which changes no document
         files = self._store.files(job.id)
         given = replace(circumstances(self._store, self._settings, job), reduced=reduced)
-        self._bytes = sum(file.size for _, file in files)
+        self._bytes = max(self._bytes, sum(file.size for _, file in files))
         begin = time.perf_counter()
         try:
             with step("read", self._watch.span, job=job.id, lane=job.lane.name, tries=job.tries) as reading:

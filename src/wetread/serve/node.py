@@ -19,6 +19,7 @@ from wetread.jobs.lanes import deadlines_s
 from wetread.jobs.runner import Arrived, Runner
 from wetread.jobs.store import Store
 from wetread.jobs.worker import Reader
+from wetread.memory import keep_freed
 from wetread.serve import dicomweb, fhir, review, stow, viewer
 from wetread.serve.channels import Channels
 from wetread.serve.http import HttpServer, application
@@ -100,6 +101,7 @@ class Node:
             A port cannot be bound, or strangers could reach it, or what sends spans is not installed.
         """
         check_exposure(self.settings)
+        keep_freed()  # before the threads that this starts
         self._loading.start()
         try:
             self._open()

@@ -300,13 +300,39 @@ def test_the_rule_of_the_threshold_is_the_recipes() -> None:
     probability = np.concatenate([np.linspace(0, 0.6, 90), np.linspace(0.5, 0.9, 10)])
     highest = {
         rule: threshold_by({rule: value}, truth, probability)
-        for rule, value in (("sensitivity", 0.8), ("accuracy", 1), ("balanced_accuracy", 1))
+        for rule, value in (
+            ("sensitivity", 0.8),
+            ("accuracy", 1),
+            ("balanced_accuracy", 1),
+            ("smoothed_balanced_accuracy", 1),
+        )
     }
     assert highest["sensitivity"] == pytest.approx(0.5 + 0.4 * 2 / 9)
     assert highest["balanced_accuracy"] < highest["accuracy"]
+    assert abs(highest["smoothed_balanced_accuracy"] - highest["balanced_accuracy"]) < 0.1
     assert rule_words({"balanced_accuracy": 1}) == "that of the highest balanced accuracy"
     with pytest.raises(BadInput, match="operating_point"):
         threshold_by({"luck": 1}, truth, probability)
+
+
+def test_the_smoothed_threshold_moves_less_than_the_highest_step() -> None:
+    rng = np.random.default_rng(3)
+    found = {"balanced_accuracy": [], "smoothed_balanced_accuracy": []}
+    for _ in range(20):
+        logits = np.concatenate([rng.normal(-2, 1.5, 100), rng.normal(2, 1.5, 100)])
+        truth, probability = np.repeat([0, 1], 100), 1 / (1 + np.exp(-logits))
+        for rule, thresholds in found.items():
+            chosen = threshold_by({rule: 1}, truth, probability)
+            thresholds.append(np.log(chosen / (1 - chosen)))
+    spread = {rule: float(np.std(thresholds)) for rule, thresholds in found.items()}
+    assert spread["smoothed_balanced_accuracy"] < 0.7 * spread["balanced_accuracy"]
+    assert abs(float(np.mean(found["smoothed_balanced_accuracy"]))) < 0.15
+
+
+def test_the_smoothed_threshold_parts_what_is_certain() -> None:
+    truth = np.array([0, 0, 1, 1])
+    threshold = threshold_by({"smoothed_balanced_accuracy": 1}, truth, np.array([0.0, 0.0, 1.0, 1.0]))
+    assert 0 < threshold < 1
 
 
 def test_the_curve_holds_the_point_that_the_threshold_chose(tmp_path: Path) -> None:

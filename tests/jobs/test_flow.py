@@ -584,6 +584,19 @@ def test_a_destination_without_room_is_asked_with_one_document_at_a_time(
     assert seen.away_now == [False, True, False]
 
 
+def test_a_destination_without_room_is_asked_again_soon_however_much_it_refused_at_a_time(
+    store: Store, outbox: Outbox, pacs: Pacs, clock: Clock
+) -> None:
+    receive(store, "1.1", *(f"1.1.{number}" for number in range(8)))
+    read_all(store)
+    pacs.status = lambda instance: 0xA700
+    waits = []
+    for _ in range(3):
+        waits.append(outbox.step() or 0.0)
+        clock.now += waits[-1]
+    assert [0.5 * most <= wait <= most for wait, most in zip(waits, (1.0, 2.0, 4.0), strict=True)] == [True] * 3, waits
+
+
 def test_breaking_off_keeps_what_was_confirmed(store: Store, outbox: Outbox, pacs: Pacs, clock: Clock) -> None:
     receive(store, "1.1", "1.1.1")
     read_all(store)

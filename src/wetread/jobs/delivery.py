@@ -73,6 +73,7 @@ class Outbox:
         self._clock = clock
         self._turns = turns or Turns()
         self._gave_way = False  # the present step does not wait for what is read
+        self._told = False  # that it is away or full, in the present association
         backoff = backoff or Backoff(settings.retry_first_s, settings.retry_most_s)
         self._retry = RetryClock(backoff)
         self._breaker = Breaker(backoff)
@@ -145,7 +146,7 @@ class Outbox:
             self._take_down(parcels[i], status)
             self._begin_ns = time.time_ns()
 
-        self._begin_ns = time.time_ns()
+        self._begin_ns, self._told = time.time_ns(), False
         try:
             self._send(self._destination, files, answered)
         except StoreError:
@@ -173,7 +174,8 @@ class Outbox:
 
         What was under way may be to blame: the next try begins with something else, if anything else waits.
         """
-        self._breaker.failed(self._clock(), least_s)
+        self._breaker.failed(self._clock(), least_s, self._told)
+        self._told = True
         if parcel is not None:
             self._retry.failed(parcel.id, self._clock())
         self._watch.away(self.name, True)

@@ -98,9 +98,15 @@ class Breaker:
         self._until = 0.0
         self.failures = 0  # in a row; 0: closed
 
-    def failed(self, now: float, least_s: float = 0.0) -> None:
-        """The peer is away, or says that it has no room, and perhaps for how long at least."""
-        self.failures += 1
+    def failed(self, now: float, least_s: float = 0.0, same: bool = False) -> None:
+        """The peer is away, or says that it has no room, and perhaps for how long at least.
+
+        Parameters
+        ----------
+        same
+            It said so in the same association before: that counts once.
+        """
+        self.failures += not (same and self.failures)
         self._until = now + max(least_s, self._backoff.wait_s(self.failures))
 
     def succeeded(self) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -390,6 +391,54 @@ def test_a_store_that_fails_is_not_the_study_s_fault(
     assert worker.step()
     assert state(store, "1.1") is State.READ
     assert store.overview.versions("1.1")[0].tries == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "tries", "ends"),
+    [
+        (RuntimeError("can't start new thread"), 0, State.READ),
+        (LookupError("nobody foresaw it"), 3, State.FAILED),
+    ],
+)
+def test_whatever_keeps_documents_from_being_stored_leaves_no_study_in_reading(
+    store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch, error: Exception, tries: int, ends: State
+) -> None:
+    receive(store, "1.1", "1.1.1")
+    worker, fails, put_all = Worker(store, fake.READER, SETTINGS, Watch(), clock), [True] * 3, store.made.put_all
+
+    def made(blobs: Iterable[bytes]) -> list[str]:
+        if fails:
+            fails.pop()
+            raise error
+        return put_all(blobs)
+
+    monkeypatch.setattr(store.made, "put_all", made)
+    for number in range(1, 4):
+        assert worker.step()
+        assert state(store, "1.1") is (State.FAILED if number == tries else State.COMPLETE)
+        clock.now += 400.0
+    worker.step()
+    assert state(store, "1.1") is ends
+    assert [event for event, *_ in store.overview.audits()] == ["reading-failed"] * (ends is State.FAILED)
+
+
+def test_a_system_without_a_thread_is_not_the_study_s_fault(
+    store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receive(store, "1.1", "1.1.1")
+    worker = Worker(store, fake.READER, SETTINGS, Watch(), clock)
+
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        for _ in range(5):  # more often than max_tries
+            assert worker.step()
+            assert (state(store, "1.1"), store.overview.versions("1.1")[0].tries) == (State.COMPLETE, 0)
+            clock.now += 400.0
+    assert worker.step()
+    assert state(store, "1.1") is State.READ
 
 
 @pytest.mark.parametrize(("away_s", "ends"), [(3000.0, State.READ), (1e9, State.FAILED)])

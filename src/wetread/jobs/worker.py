@@ -36,6 +36,8 @@ log = logging.getLogger("wetread.jobs")
 PATIENCE_S = 3600.0
 #: The next study has the memory of a large one, if it comes so soon, s.
 TIDY_S = 5.0
+#: What Python says where the system, or its limits, allow no further thread.
+NO_THREAD = "can't start new thread"
 
 
 class Reader(Protocol):
@@ -183,16 +185,16 @@ class Worker:
             self._turns.pause()
             made = replace(made, images=images(self._store, self._settings, job.id))
         except Exception as error:  # noqa: BLE001 - the worker's door: the next study must be read
-            if passing(error, self._retry.failing_s(job.id, self._clock())):
-                self._put_back(job, "study not read", error)
-            else:
-                self._record(job, partial(self._crashed, job, describe(error)))
+            self._not_read(job, error)
             return
         try:
             told = (made.refusal, made.critical, made.alarms, made.images)
             state = self._store.studies.finish(job.id, made.documents, *told)
         except (StoreError, OSError) as error:
             self._put_back(job, "documents not stored", error)
+            return
+        except Exception as error:  # noqa: BLE001 - as above: else it would be READING until the node ends
+            self._not_read(job, error)
             return
         self._retry.succeeded(job.id)
         about = {"job": job.id, "state": state, "documents": len(made.documents), "refusal": made.refusal}
@@ -202,6 +204,13 @@ class Worker:
         self._timed(job)
         if state in TERMINAL:
             self._watch.ended(state)
+
+    def _not_read(self, job: Job, error: Exception) -> None:
+        """Try again what the study is not to blame for; else that was one of its tries."""
+        if passing(error, self._retry.failing_s(job.id, self._clock())):
+            self._put_back(job, "study not read", error)
+        else:
+            self._record(job, partial(self._crashed, job, describe(error)))
 
     def _put_back(self, job: Job, why: str, error: Exception) -> None:
         """Try again later what is not the study's fault: it does not count as a try."""
@@ -303,9 +312,10 @@ def _all_free(desks: Iterable[threading.Lock], held: ExitStack) -> bool:
 def passing(error: Exception, failing_s: float) -> bool:
     """Whether a study is not to blame for an error that has lasted so long, s.
 
-    Index or blobs cannot be read now, or the system has no process for a decoder.
+    Index or blobs cannot be read now, or the system has no process for a decoder, or no thread.
     """
-    starved = isinstance(error, DecoderDied) and error.why == "START"
+    threadless = isinstance(error, RuntimeError) and str(error) == NO_THREAD
+    starved = threadless or (isinstance(error, DecoderDied) and error.why == "START")
     unread = isinstance(error, StoreError) and not isinstance(error, DamagedBlob)
     return (starved or unread) and failing_s < PATIENCE_S
 

@@ -9,8 +9,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,21 @@ from tests.jobs.postgres import postgres
 from tests.jobs.test_expecting import World
 from tests.jobs.test_flow import PACS, SETTINGS, Clock, Pacs, receive
 from tests.jobs.test_store import arrive
-from wetread.errors import StoreError
+from tests.wire.objects import CR
+from wetread.errors import PeerUnreachable, StoreError
+from wetread.jobs.committing import Committing
 from wetread.jobs.completion import OPEN_FACTOR
 from wetread.jobs.delivery import ELSEWHERE_S, Outbox
 from wetread.jobs.instances import Effect
+from wetread.jobs.reporting import Reporting, Tell
 from wetread.jobs.runner import Runner
 from wetread.jobs.states import State
 from wetread.jobs.store import Store
 from wetread.jobs.tables import SCHEMA, instances, leases
 from wetread.jobs.watch import Watch
 from wetread.jobs.worker import Worker
+from wetread.settings import Destination, Peer
+from wetread.wire.commitment import Report, Request
 
 Open = Callable[..., Store]
 NAME = "PACS@pacs.invalid:104"
@@ -250,6 +256,46 @@ def test_one_node_sends_to_a_destination_and_another_takes_over(shared: Open) ->
     stores[0].leases.release()
     assert boxes[1].step() == 0.0
     assert sorted(pacs.stored) == sorted(uid for study in ("1.1", "1.2") for uid in fake.document_uids(f"{study}.1"))
+
+
+def test_a_node_that_does_not_reach_a_destination_leaves_it_to_another(shared: Open) -> None:
+    stores, cut_off, pacs, clock = [shared(), shared()], Pacs(), Pacs(), Clock()
+    cut_off.away = True
+    boxes = [
+        Outbox(NAME, PACS, store, send, SETTINGS, Watch(), clock)
+        for store, send in zip(stores, (cut_off, pacs), strict=True)
+    ]
+    receive(stores[0], "1.1", "1.1.1")
+    assert Worker(stores[0], fake.READER, SETTINGS, Watch()).step()
+    assert (boxes[0].step() or 0.0) > 0.0
+    assert boxes[1].step() == 0.0
+    assert sorted(pacs.stored) == sorted(fake.document_uids("1.1.1"))
+
+    asked: list[int] = []
+
+    def away(_destination: Destination, _transaction: str, _instances: Mapping[str, str]) -> None:
+        raise PeerUnreachable("PACS: no connection")
+
+    asks = (away, lambda _destination, _transaction, instances: asked.append(len(instances)))
+    committing = [Committing(PACS, store, SETTINGS, ask, clock) for store, ask in zip(stores, asks, strict=True)]
+    assert (committing[0].step() or 0.0) > 0.0
+    assert committing[1].step() == 0.0
+    assert asked == [2]
+
+    def silent(*_: object) -> int:
+        raise PeerUnreachable("CT1: no connection")
+
+    def told(_peer: Destination, report: Report) -> int:
+        asked.append(len(report.kept))
+        return 0
+
+    peers = (Peer("CT1", ("127.0.0.1",), ("store", "commit"), port=104),)
+    settings = replace(SETTINGS, peers=peers)
+    tells: list[Tell] = [silent, told]
+    reporting = [Reporting(one, settings, Watch(), tell, clock) for one, tell in zip(stores, tells, strict=True)]
+    stores[0].requests.hear(Request("2.25.7", ((CR, "1.1.1"),), "CT1", "127.0.0.1", silent))
+    assert [reporting[0].step(), reporting[1].step()] == [0.0, 0.0]
+    assert asked == [2, 1]
 
 
 def test_a_database_that_promises_nothing_is_refused(tmp_path: Path) -> None:

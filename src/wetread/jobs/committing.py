@@ -50,6 +50,7 @@ class Committing:
     ) -> None:
         self._destination = destination
         self._name = destination_name(destination)
+        self._lease = f"commit/{self._name}"
         self._store = store
         self._settings = settings
         self._ask = ask or self._commit
@@ -73,7 +74,7 @@ class Committing:
         stored = self._store.commitments.due(self._name, but, MOST)
         if not stored:
             return self._retry.next(self._clock())
-        if self._store.shared and not self._store.leases.acquire(f"commit/{self._name}"):
+        if self._store.shared and not self._store.leases.acquire(self._lease):
             return ELSEWHERE_S
         named = self._named(stored)
         if not named:
@@ -88,6 +89,8 @@ class Committing:
         except WetreadError as error:
             self._store.commitments.withdraw(transaction_uid)
             self._breaker.failed(self._clock())
+            if self._store.shared:  # another node may reach it
+                self._store.leases.give_back((self._lease,), self._lease)
             log.warning("commitment not asked for", extra={"destination": self._name, "reason": str(error)})
             return self._breaker.wait_s(self._clock())
         self._breaker.succeeded()

@@ -64,6 +64,7 @@ class Outbox:
         turns: Turns | None = None,
     ) -> None:
         self.name = name
+        self._lease = f"to/{name}"
         self._destination = destination
         self._store = store
         self._send = send
@@ -106,7 +107,7 @@ class Outbox:
             waits = [wait for wait in (*pausing.values(), self._retry.next(now)) if wait is not None]
             return min(waits, default=None)
         if self._store.shared:
-            if not self._store.leases.acquire(f"to/{self.name}"):
+            if not self._store.leases.acquire(self._lease):
                 return ELSEWHERE_S
             parcels = self._due(passed)  # whoever held it may have sent, or replaced, what waited a moment ago
             if not parcels:
@@ -158,6 +159,8 @@ class Outbox:
             reason = str(error) if isinstance(error, WetreadError) else type(error).__name__
             with following(left[0].trace_id if left else ""):
                 self._failed(left[0] if left else None, "unreachable", reason)
+            if self._store.shared:  # another node may reach it
+                self._store.leases.give_back((self._lease,), self._lease)
 
     def _take_down(self, parcel: Parcel, status: int) -> None:
         """Act on an answer; the next step makes up for what cannot be recorded now."""

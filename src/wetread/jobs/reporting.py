@@ -105,7 +105,7 @@ class Reporting:
         return self._breakers.setdefault((asked.ae_title, asked.address), Breaker(self._backoff))
 
     def _ours(self, asked: Asked) -> bool:
-        return not self._store.shared or self._store.leases.acquire(f"report/{asked.ae_title}")
+        return not self._store.shared or self._store.leases.acquire(_lease(asked))
 
     def _one(self, asked: Asked) -> None:
         if asked not in self._judged:
@@ -117,6 +117,8 @@ class Reporting:
         except WetreadError as error:
             self._breaker(asked).failed(self._clock())
             self._retry.failed(asked.id, self._clock())
+            if self._store.shared:  # another node may reach it
+                self._store.leases.give_back((_lease(asked),), _lease(asked))
             log.warning("commitment not reported", extra={**about, "reason": str(error)})
             return
         self._breaker(asked).succeeded()
@@ -144,3 +146,7 @@ class Reporting:
 
     def _report(self, to: Destination, told: Report) -> int:
         return report(to, told, self._settings.ae_title, self._settings.peer_timeout_s)
+
+
+def _lease(asked: Asked) -> str:
+    return f"report/{asked.ae_title}"

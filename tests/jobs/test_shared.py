@@ -311,6 +311,12 @@ def test_an_empty_database_beside_a_full_spool_is_refused(shared: Open, server: 
         Store(tmp_path / "state", url=server)
 
 
+def test_a_folder_that_nodes_of_another_database_use_is_refused(shared: Open, server: str, tmp_path: Path) -> None:
+    shared()
+    with pytest.raises(StoreError, match="another database"):
+        Store(tmp_path / "state", url=server)
+
+
 @pytest.mark.parametrize("url", ["mysql://wetread:secret@h/d", "no url: secret"])
 def test_another_url_is_refused_and_not_repeated(url: str, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="expected postgresql") as caught:

@@ -141,6 +141,11 @@ def match(index: Index, spool: Spool, made: Spool, alone: bool) -> bool:
         if row is None and mark:
             if not empty and index.shared:
                 raise StoreError("store: the database is empty, the spool is not; restore it, or name the right one")
+            if not alone:
+                raise StoreError(
+                    "store: expected the database of the nodes that use this folder now, got another database; name "
+                    "the same index_url for all, or another folder"
+                )
             if empty:
                 connection.execute(insert(tables.store).values(id=mark, schema=tables.SCHEMA))
             return not empty

@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import hashlib
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -338,6 +339,32 @@ def test_what_cannot_start_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) 
     for _ in range(3):
         with pytest.raises(DecoderDied, match=r"did not start \(EAGAIN\)"):
             decoder.decode([("film", film_of("1.1.1"))], SETTINGS)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "call"), [(os, "memfd_create", 1), (os, "memfd_create", 2), (socket, "socketpair", 1)]
+)
+def test_who_has_no_descriptor_left_starts_nothing_and_leaves_nothing_open(
+    monkeypatch: pytest.MonkeyPatch, module: Any, name: str, call: int
+) -> None:
+    decoder, before, real, calls = (
+        Contained(Children(SETTINGS)),
+        len(os.listdir("/proc/self/fd")),
+        getattr(module, name),
+        0,
+    )
+
+    def full(*given: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real(*given)
+
+    monkeypatch.setattr(module, name, full)
+    with pytest.raises(DecoderDied, match=r"did not start \(EMFILE\)"):
+        decoder.decode([("film", film_of("1.1.1"))], SETTINGS)
     assert len(os.listdir("/proc/self/fd")) == before
 
 

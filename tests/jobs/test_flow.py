@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import random
 import threading
@@ -346,13 +347,18 @@ def test_tries_cut_off_by_a_kill_count(store: Store, tmp_path: Path) -> None:
         assert [after for _, after in store.studies.recover(3)] == [left]
 
 
-def test_a_decoder_that_does_not_start_is_not_the_study_s_fault(store: Store, clock: Clock) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [DecoderDied("START", detail="EAGAIN"), OSError(errno.EMFILE, "Too many open files")],
+    ids=["child", "file"],
+)
+def test_a_decoder_that_does_not_start_is_not_the_study_s_fault(store: Store, clock: Clock, error: Exception) -> None:
     receive(store, "1.1", "1.1.1")
     busy = [True] * 5  # more often than max_tries
 
     def read(files: Sequence[tuple[str, bytes]]) -> tuple[Reading, ...]:
         if busy and busy.pop():
-            raise DecoderDied("START", detail="EAGAIN")
+            raise error
         return fake.read(files)
 
     worker = Worker(store, fake.Fake(read), SETTINGS, Watch(), clock)

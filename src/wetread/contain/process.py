@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from wetread.contain.talk import (
@@ -76,11 +77,14 @@ class Process:
         self._at = -1  # the file that it reads
         self.jobs = 0
         limits = (settings.decoder_memory_bytes, max(1, round(settings.decoder_cpu_s)), self._largest)
-        self._memories: tuple[int, ...] = (_memory("files"), _memory("answers"))
+        self._memories: tuple[int, ...] = ()
         self._new = False  # the child does not have the last one yet
-        self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            with theirs:
+            self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with ExitStack() as undo, theirs:
+                undo.callback(self._let_go)
+                for of in ("files", "answers"):
+                    self._memories += (_memory(of),)
                 self._process = subprocess.Popen(
                     [sys.executable, "-P", "-m", module, *map(str, (*self._memories, *limits))],
                     stdin=theirs.fileno(),
@@ -90,8 +94,8 @@ class Process:
                     env=_environment(),
                     start_new_session=True,  # Ctrl-C in a terminal is for the service
                 )
+                undo.pop_all()
         except OSError as error:
-            self._let_go()
             raise DecoderDied("START", detail=errno.errorcode.get(error.errno or 0, "")) from error
 
     @property

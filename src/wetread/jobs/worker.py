@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 import time
@@ -312,10 +313,11 @@ def _all_free(desks: Iterable[threading.Lock], held: ExitStack) -> bool:
 def passing(error: Exception, failing_s: float) -> bool:
     """Whether a study is not to blame for an error that has lasted so long, s.
 
-    Index or blobs cannot be read now, or the system has no process for a decoder, or no thread.
+    Index or blobs cannot be read now, or the system has no process for a decoder, no thread, or no descriptor.
     """
-    threadless = isinstance(error, RuntimeError) and str(error) == NO_THREAD
-    starved = threadless or (isinstance(error, DecoderDied) and error.why == "START")
+    starved = isinstance(error, DecoderDied) and error.why == "START"
+    starved = starved or (isinstance(error, RuntimeError) and str(error) == NO_THREAD)
+    starved = starved or (isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE))
     unread = isinstance(error, StoreError) and not isinstance(error, DamagedBlob)
     return (starved or unread) and failing_s < PATIENCE_S
 

@@ -145,6 +145,24 @@ def test_the_last_of_parallel_associations_completes(completion: Completion, com
     assert completed == ["1.1"]
 
 
+def test_a_single_slice_leaves_it_to_the_timer(completion: Completion, completed: list[str], clock: Clock) -> None:
+    """Some senders open an association for each object; a film is a result of its own, a slice is not."""
+    for association in (1, 2, 3):
+        for sliced in (None, True):
+            completion.touch("1.1", association, sliced)
+        completion.end(association, released=True)
+        clock.now += 4.9
+        assert (completed, completion.due()) == ([], [])
+    clock.now += 0.2
+    assert completion.due() == ["1.1"]
+    for study_uid, objects in (("1.2", (True, True)), ("1.3", (False,))):
+        for sliced in objects:
+            completion.touch(study_uid, 4, None)
+            completion.touch(study_uid, 4, sliced)
+    completion.end(4, released=True)
+    assert completed == ["1.2", "1.3"]
+
+
 def test_a_broken_association_leaves_it_to_the_timer(
     completion: Completion, completed: list[str], clock: Clock
 ) -> None:

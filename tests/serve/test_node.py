@@ -107,6 +107,20 @@ def test_a_series_comes_in_slice_by_slice_and_one_report_goes_out(start: Start, 
     assert len(pacs.receipts) == 2 + 1
 
 
+def test_a_series_of_which_each_slice_comes_by_an_association_of_its_own_is_read_once(
+    start: Start, pacs: Receiver, tmp_path: Path
+) -> None:
+    models = toy.make_series_models(tmp_path / "models")
+    reader = open_reader(Settings(models=models, state=tmp_path / "state"))
+    node = start(lambda: reader, destinations=(Destination("PACS", "127.0.0.1", pacs.port, ("SR",)),), quiet_s=1.0)
+    volume = slices.balls(slices.AXIAL, (8, 48, 44), np.array([[-8.0, -16.0, 22.0]]), (9.0,), (800,))
+    assert node.wait_ready(5)
+    for _, data in slices.blobs(slices.series(volume)):
+        assert send(address(node), [data]) == [0]
+    until(lambda: node.store.overview.counts()["DELIVERED"] == 1)
+    assert sum(node.store.overview.counts().values()) == len(pacs.receipts) == 1
+
+
 def test_metrics(start: Start, pacs: Receiver) -> None:
     node = start(destinations=(Destination("PACS", "127.0.0.1", pacs.port, ("SR",)),))
     name = f"PACS@127.0.0.1:{pacs.port}"

@@ -22,6 +22,7 @@ class _Arriving:
     here: bool = True  # something of it is here: not all was refused
     lacks: int | None = None  # association of which an object was refused; its sender will try again
     hold_s: float = 0.0  # more of it was announced: so long after the last object it is waited for
+    sliced: bool = False  # what came last is one of many slices
 
 
 class Completion:
@@ -54,7 +55,8 @@ class Completion:
         self._elsewhere = elsewhere
         self._received = received
         self._arriving: dict[str, _Arriving] = {}
-        self._brought: dict[int, dict[str, None]] = {}  # association -> studies of which it brought objects, in order
+        #: association -> studies of which it brought objects, in order -> how many that are durable
+        self._brought: dict[int, dict[str, int]] = {}
         self._changed = threading.Condition()
         self._ended = False
         self._wakes = float("inf")  # when the timers look again by themselves
@@ -71,15 +73,22 @@ class Completion:
             self._changed.notify()
         self._thread.join()
 
-    def touch(self, study_uid: str, association: int | None = None) -> None:
-        """An object of a study arrives by an association, or the study was found after a start."""
+    def touch(self, study_uid: str, association: int | None = None, sliced: bool | None = None) -> None:
+        """An object of a study arrives by an association, or the study was found after a start.
+
+        Parameters
+        ----------
+        sliced
+            It is durable now: whether it is one of the slices of a series; None: it is not yet.
+        """
         with self._changed:
             arriving = self._arriving.setdefault(study_uid, _Arriving(0.0))
             arriving.last, arriving.here = self._clock(), True
             if association is not None:
-                self._brought.setdefault(association, {})[study_uid] = None
+                brought = self._brought.setdefault(association, {})
+                brought[study_uid] = brought.get(study_uid, 0) + (sliced is not None)
                 arriving.open.add(association)
-                arriving.ours = True
+                arriving.ours, arriving.sliced = True, bool(sliced)
             if association != arriving.lacks:
                 arriving.lacks = None
             self._hasten(arriving)
@@ -91,7 +100,7 @@ class Completion:
         """
         with self._changed:
             arriving = self._arriving.setdefault(study_uid, _Arriving(self._clock(), here=False))  # it may be the first
-            self._brought.setdefault(association, {})[study_uid] = None
+            self._brought.setdefault(association, {}).setdefault(study_uid, 0)
             arriving.lacks = association
             self._hasten(arriving)
 
@@ -145,11 +154,12 @@ class Completion:
     def end(self, association: int, released: bool) -> None:
         """An association is over; studies that only waited for its release are complete.
 
-        One that another process still receives is left to that one, and watched.
+        One of which it brought a single slice waits for the timer: some senders open an association for each.  One that
+        another process still receives is left to that one, and watched.
         """
         done = []
         with self._changed:
-            for study_uid in self._brought.pop(association, ()):
+            for study_uid, number in self._brought.pop(association, {}).items():
                 arriving = self._arriving.get(study_uid)
                 if arriving is None:
                     continue
@@ -157,7 +167,8 @@ class Completion:
                     del self._arriving[study_uid]  # nothing of it is here that could be complete
                 elif association in arriving.open:
                     arriving.open.discard(association)
-                    if released and not (arriving.open or arriving.lacks is not None or arriving.hold_s):
+                    waits = arriving.open or arriving.lacks is not None or arriving.hold_s
+                    if released and not waits and not (number == 1 and arriving.sliced):
                         done.append(study_uid)
                         del self._arriving[study_uid]
                     else:

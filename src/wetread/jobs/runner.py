@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
+from wetread.acquire.tomography import CLASSIC
 from wetread.errors import StoreError
 from wetread.jobs.addressing import destination_name
 from wetread.jobs.alerting import Alerting
@@ -353,7 +354,7 @@ class Runner:
             identity_of(seen),
         )
         effect = self._receipts.admit(arrival)
-        self._completion.touch(received.study_uid, received.association)
+        self._completion.touch(received.study_uid, received.association, received.sop_class_uid in CLASSIC)
         self._watch.admitted(effect)
         if effect is Effect.NEW:
             self._expecting.arrived(arrival)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -464,6 +465,32 @@ def test_the_command_serves_until_sigterm(tmp_path: Path, models: bool) -> None:
     assert events[-1] == "stopped"
     assert (process.returncode == 0) == models
     assert ("models not loaded" in events) != models
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+@pytest.mark.parametrize("full", [True, False], ids=["full", "nobody reads it"])
+def test_the_command_serves_where_its_standard_output_takes_nothing(tmp_path: Path, full: bool) -> None:
+    port, nobody = peers.free_port(), os.pipe()
+    os.close(nobody[0])
+    models = toy.make_models(tmp_path / "models")
+    environment = {"WETREAD_MODELS": str(models), "WETREAD_STATE": str(tmp_path / "state"), "PATH": "/usr/bin:/bin"}
+    environment |= {"WETREAD_PORT": str(port), "WETREAD_HTTP_PORT": "0", "WETREAD_ENGINE": "onnxruntime"}
+    command = [sys.executable, "-c", "from wetread.cli import main; main()", "serve"]
+    with open("/dev/full", "w") as disk:
+        out = disk.fileno() if full else nobody[1]
+        process = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.PIPE, text=True)
+    os.close(nobody[1])
+    try:
+        peers.wait_for_port(port, process)
+        time.sleep(0.3)  # what it says comes after
+        assert echo(Destination("WETREAD", "127.0.0.1", port)) < 2.0
+        process.terminate()
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 0
+    assert json.loads(errors.splitlines()[-1])["event"] == "stopped"
 
 
 #: A node whose main thread gets SIGTERM while it holds whatever lock of Python's it waits by; if there is none, then

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
+import logging
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +19,8 @@ from wetread.settings import Settings
 
 if TYPE_CHECKING:
     from wetread.serve.node import Node
+
+log = logging.getLogger("wetread.cli")
 
 
 @commands.command()
@@ -43,6 +48,13 @@ def serve(
     settings = settings_of(context, **given)
 
     def started(node: Node) -> None:
+        try:
+            tell(node)
+        except OSError as error:  # its disk is full, or nobody reads it: no reason not to serve
+            sys.stdout = io.StringIO()  # else it would be tried again at the end, and fail again
+            log.warning("ports not told on standard output", extra={"reason": error.strerror})
+
+    def tell(node: Node) -> None:
         if as_json:
             click.echo(json.dumps({"ae_title": settings.ae_title, "port": node.port, "http_port": node.http_port}))
         else:

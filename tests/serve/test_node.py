@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -491,6 +492,25 @@ def test_the_command_serves_where_its_standard_output_takes_nothing(tmp_path: Pa
         process.communicate()
     assert process.returncode == 0
     assert json.loads(errors.splitlines()[-1])["event"] == "stopped"
+
+
+def test_the_command_may_open_as_much_as_connections_that_ask_for_nothing_fill(tmp_path: Path) -> None:
+    port, http_port, hard = peers.free_port(), peers.free_port(), resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    models = toy.make_models(tmp_path / "models")
+    environment = {"WETREAD_MODELS": str(models), "WETREAD_STATE": str(tmp_path / "state"), "PATH": "/usr/bin:/bin"}
+    environment |= {"WETREAD_PORT": str(port), "WETREAD_HTTP_PORT": str(http_port), "WETREAD_ENGINE": "onnxruntime"}
+    few = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (128, {hard}))"
+    command = [sys.executable, "-c", f"{few}; from wetread.cli import main; main()", "serve"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        peers.wait_for_port(port, process)
+        with ExitStack() as held:
+            for one in (port, http_port) * 100:
+                held.enter_context(socket.create_connection(("127.0.0.1", one), timeout=2.0))
+            assert send(Destination("WETREAD", "127.0.0.1", port), [film()]) == [0]
+    finally:
+        process.kill()
+        process.wait()
 
 
 #: A node whose main thread gets SIGTERM while it holds whatever lock of Python's it waits by; if there is none, then

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -26,6 +27,9 @@ from wetread.wire.credentials import check_credentials
 
 if TYPE_CHECKING:
     from wetread.serve.node import Node
+
+#: Files and connections that may be open at a time, if the system lets us.
+DESCRIPTORS = 4096
 
 
 def run(settings: Settings, on_start: Callable[[Node], None] = lambda node: None) -> None:
@@ -60,6 +64,7 @@ def run(settings: Settings, on_start: Callable[[Node], None] = lambda node: None
     def ended(why: str) -> None:
         node.metrics.decoder_ended(why)
 
+    _open_enough()
     os.umask(os.umask(0o077) | 0o007)  # what the node writes tells of patients: no other user may read it
     check_exposure(settings)  # as the node does; here before anything is loaded
     check_credentials(settings)
@@ -82,3 +87,11 @@ def run(settings: Settings, on_start: Callable[[Node], None] = lambda node: None
         ahead.decode_with(early, CLASSIC)
         node = Node(settings, loading.result, preferred=SYNTAXES, turns=turns, arrived=ahead.take)
         node.run(on_start)
+
+
+def _open_enough() -> None:
+    """Have room for all connections that both ports take: 1,024 files, as most systems give, they fill alone."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if 0 <= soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from tests.report import phantom
 from tests.wire.ehr import ack, ehr
 from tests.wire.hook import Hook, hook
 from wetread.errors import PeerUnreachable, StoreError
-from wetread.jobs.alerting import Alerting, Tell
+from wetread.jobs.alerting import ELSEWHERE_S, Alerting, Tell
 from wetread.jobs.alerts import Pending, Told
 from wetread.jobs.lanes import Lane
 from wetread.jobs.matching import Match
@@ -124,6 +124,30 @@ def test_the_first_is_told_at_once_and_the_study_is_urgent(bench: Bench) -> None
     assert bench.targets.names == ["EHR"]
     assert bench.seen.told == ["told"]
     assert bench.lanes == [Lane.STAT]
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["two nodes", "one node"])
+def test_who_does_not_reach_a_target_leaves_alerts_to_another_node(shared: Callable[..., Store], alone: bool) -> None:
+    stores, cut_off, targets, clock = [shared(), shared()], Targets({"EHR"}), Targets(), Clock()
+    receive(stores[0], "1.1", "1.1.1")
+    readings = (Reading(replace(PRESENT, study_uid="1.1"), ()),)
+    assert Worker(stores[0], fake.Fake(lambda files: readings), SETTINGS, Watch(), clock).step()
+    first = Alerting(stores[0], SETTINGS, Watch(), cut_off, clock)
+    second = Alerting(stores[1], SETTINGS, Watch(), targets, clock)
+    wait = first.step()
+    assert wait is not None
+    assert 0.0 < wait <= 1.0
+    if alone:
+        cut_off.away.clear()
+        assert (first.step() or 0.0) > 0.0  # not before its time
+        assert cut_off.names == []
+        clock.now += wait
+        first.step()
+        assert cut_off.names == ["EHR"]
+    assert second.step() == (ELSEWHERE_S if alone else pytest.approx(RULE.within_s, abs=1.0))
+    assert targets.names == ([] if alone else ["EHR"])
+    clock.now += wait
+    assert (first.step() == ELSEWHERE_S) is not alone
 
 
 @pytest.mark.parametrize(

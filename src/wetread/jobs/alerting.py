@@ -21,6 +21,7 @@ from wetread.wire.deliver import STORED, deliver
 
 log = logging.getLogger("wetread.jobs")
 
+LEASE = "alerts"
 ELSEWHERE_S = 5.0  # until this process looks again whether another still tells
 
 #: Brings an alert to one target; raises where it was not taken.
@@ -62,6 +63,8 @@ class Alerting:
         self._breakers: dict[str, Breaker] = {}  # by target: who is silent keeps no other alert waiting
         self._ends: dict[tuple[int, int], float] = {}  # alert and step -> when its turn is over
         self._took: set[tuple[int, int]] = set()  # alert and step: taken, and perhaps not recorded
+        self._unreached = False  # a target, in the present step
+        self._until = 0.0  # what is known already is left to other nodes, by the clock
         self.loop = Loop("wetread-alerting", self.step)
 
     def step(self) -> float | None:
@@ -78,8 +81,12 @@ class Alerting:
             The index cannot be read or written now.
         """
         pending = self._store.alerts.pending()
-        if pending and self._store.shared and not self._store.leases.acquire("alerts"):
-            return ELSEWHERE_S
+        if pending and self._store.shared:
+            known = all((one.id, one.step) in self._ends for one in pending)
+            if known and (wait := self._until - self._clock()) > 0:
+                return wait
+            if not self._store.leases.acquire(LEASE):
+                return ELSEWHERE_S
         self._ends = {key: self._ends[key] for one in pending if (key := (one.id, one.step)) in self._ends}
         self._took &= self._ends.keys()
         failure = None
@@ -96,7 +103,12 @@ class Alerting:
         retry = self._retry.next(now)
         waits += [retry] if retry is not None else []
         waits += [wait for one in self._breakers.values() if (wait := one.wait_s(now))]
-        return max(0.01, min(waits)) if self._ends else None
+        wait_s = max(0.01, min(waits)) if self._ends else None
+        if self._unreached and self._store.shared:  # another node may reach whom this one does not
+            self._store.leases.give_back((LEASE,), LEASE)
+            self._until = now + (wait_s or 0.0)
+        self._unreached = False
+        return wait_s
 
     def _one(self, alert: Pending) -> None:
         rule, now = self._rules.get(alert.rule), self._clock()
@@ -125,6 +137,7 @@ class Alerting:
             self._tell(rule.to[alert.step], rule, alert)
         except Exception as error:  # noqa: BLE001 - what nobody foresaw over one alert must not hold the others up
             if isinstance(error, PeerUnreachable):
+                self._unreached = True
                 self._breaker(alert, rule).failed(self._clock())
             else:
                 self._retry.failed(alert.id, self._clock())

@@ -94,6 +94,22 @@ def test_a_study_that_nobody_takes_yet_is_decoded_anew(children: Children, tmp_p
     assert Contained(children).decode(files, SETTINGS)[0].images
 
 
+def test_a_system_without_a_thread_keeps_no_object_out(
+    ahead: Ahead, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = series(tmp_path)
+
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        ahead.take("1.2.3", SLICE, *files[0])
+    assert ahead.studies(files) is None
+    arrive(ahead, files)
+    assert ahead.studies(files) is not None
+
+
 def test_a_child_that_was_not_ready_is_for_the_next_study(tmp_path: Path) -> None:
     files = series(tmp_path)
     with closing(Children(SETTINGS)) as children, Ahead(1) as ahead:

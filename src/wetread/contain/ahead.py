@@ -192,7 +192,11 @@ class Ahead:
                 one = _Arriving()
                 given = study_uid, one, self._decode, self._early
                 thread = threading.Thread(target=self._run, args=given, name="wetread-ahead", daemon=True)
-                thread.start()
+                try:
+                    thread.start()
+                except RuntimeError as error:  # the system has none left: the study is decoded when it is complete
+                    log.warning("not decoded ahead", extra={"reason": str(error)})
+                    return
                 self._threads.add(thread)
                 self._arriving[study_uid] = one
             self._arriving[study_uid].take(name, file)

@@ -21,7 +21,7 @@ from wetread.lab.damage import Damage, damages
 from wetread.lab.evidence import data_of
 from wetread.lab.falls import NONE, badness, bound_of, code_of, fallen, fix_bounds, gate_of, separated
 from wetread.lab.gate import fitted, halves, judge_builds, parts
-from wetread.lab.gate_page import gate_text, section, write_section
+from wetread.lab.gate_page import gate_text, section, write_page, write_section
 from wetread.lab.plan import load_plan
 from wetread.lab.steady import fit_steady
 from wetread.lab.trials import (
@@ -287,6 +287,17 @@ def test_card_page_and_declaration_say_what_the_gate_does(path: Path) -> None:
     assert gate_text(told) in (SHIPPED / "docs" / "evidence" / "gate.md").read_text()
     gate = infer.read(path.parent).gate
     assert {name: getattr(gate, name) for name in told["bounds"]} == told["bounds"]
+
+
+def test_the_page_of_a_strangers_models_tells_nothing_of_ours(tmp_path: Path) -> None:
+    told = json.loads((SHIPPED / "models" / "mr-hippocampus" / "gate.json").read_text())
+    write_json(tmp_path / "mr-theirs" / "gate.json", told | {"model": "mr-theirs 1.0.0+fp32"})
+    write_page(tmp_path, tmp_path / "evidence")
+    page = (tmp_path / "evidence" / "gate.md").read_text()
+    assert "## mr-theirs" in page
+    assert "mr-glioma" not in page
+    write_page(SHIPPED / "models", tmp_path / "ours")
+    assert (tmp_path / "ours" / "gate.md").read_text() == (SHIPPED / "docs" / "evidence" / "gate.md").read_text()
 
 
 def test_folder_without_a_card_gets_none(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import struct
+import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Mapping
@@ -31,6 +32,7 @@ from wetread.lab.intake import checkpoint, container
 from wetread.lab.intake.description import read_description
 from wetread.lab.intake.graph import Meaning
 from wetread.lab.intake.take import take_in
+from wetread.lab.intake.trial import try_once
 
 #: torch's exporter warns about itself.
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
@@ -611,6 +613,20 @@ def test_safetensors_that_contradict_themselves_are_refused(data: bytes) -> None
     assert checkpoint.is_safetensors(data)
     with pytest.raises(ModelError):
         checkpoint.load_safetensors("net", data)
+
+
+def test_answers_that_are_no_numbers_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = '{"logits": {"shape": [1, 1], "finite": false, "together": true}}'
+    done = subprocess.CompletedProcess([], 0, told, "")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
+    with pytest.raises(ModelError, match=r"^net: expected numbers in its logits, got NaN or infinite ones$"):
+        try_once("net", tmp_path / "net.onnx", (1, 32, 32))
+
+
+def test_a_short_header_of_safetensors_is_said_to_be_no_json() -> None:
+    whole = tensors({"a": GOOD})
+    with pytest.raises(ModelError, match=r"expected a header of 9 bytes with .* in JSON, got no JSON; fetch it again"):
+        checkpoint.load_safetensors("net", (9).to_bytes(8, "little") + whole[8:])
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,11 @@ def _check_header(what: str, data: bytes) -> None:
             for start, end in [item["data_offsets"]]
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ModelError(f"{what}: expected shapes, offsets and element types, got {type(error).__name__}") from error
+        got = "no JSON" if isinstance(error, ValueError) else f"a table without them ({type(error).__name__})"
+        raise ModelError(
+            f"{what}: expected a header of {length} bytes with shapes, offsets and element types in JSON, got {got}; "
+            "fetch it again"
+        ) from error
     at = 0
     for start, end, size in spans:
         if start != at or end - start != size:

@@ -47,7 +47,7 @@ def try_once(what: str, file: Path, shape: tuple[int, ...]) -> dict[str, tuple[i
         )
     told = json.loads(done.stdout)
     if odd := [name for name, one in told.items() if not one["finite"]]:
-        raise ModelError(f"{what}: expected a finite {odd[0]}, got another")
+        raise ModelError(f"{what}: expected numbers in its {odd[0]}, got NaN or infinite ones")
     if odd := [name for name, one in told.items() if not one["together"]]:
         raise ModelError(
             f"{what}: expected of two images the {odd[0]} of each, got another or none: a node reads the slices of a "

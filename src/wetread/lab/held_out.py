@@ -28,6 +28,8 @@ from wetread.records import Mask
 __all__ = ["fold_answers", "found_masks", "held_out", "overlaps", "pooled", "trained_network"]
 
 Floats = NDArray[np.float64]
+#: The recipe that a network was trained by, and the network.
+Trained = tuple[dict[str, Any], Predictor]
 
 
 def held_out(
@@ -43,10 +45,12 @@ def held_out(
         A fold was not trained, or by another recipe than the first, or as `fold_answers`.
     """
     rows, parts, used = [], [], used_folds(table["folds"], folds)
-    _check_alike([fold_folder(out, str(table["id"]), fold) for fold in used])
-    for fold in used:
+    folders = [fold_folder(out, str(table["id"]), fold) for fold in used]
+    networks = [trained_network(table, folder) for folder in folders]
+    _check_alike(folders, [trained for trained, _ in networks])
+    for fold, folder, network in zip(used, folders, networks, strict=True):
         rows.append(np.flatnonzero(folds[gridded.series] == fold))
-        parts.append(fold_answers(table, rows[-1], gridded, fold_folder(out, str(table["id"]), fold)))
+        parts.append(fold_answers(table, rows[-1], gridded, folder, network))
     whole = np.concatenate(rows)
     masks = [part.masks for part in parts if part.masks is not None]
     logits = [part.logits for part in parts if part.logits is not None]
@@ -55,9 +59,8 @@ def held_out(
     return whole[order], together.take(order)
 
 
-def _check_alike(folders: Sequence[Path]) -> None:
+def _check_alike(folders: Sequence[Path], tables: Sequence[Mapping[str, Any]]) -> None:
     """See that the networks of all folds learnt by one recipe: figures put together are of no network otherwise."""
-    tables = [load_weights(folder / "weights.pt")[0] for folder in folders]
     learnt = [digest_of(table, train=Plan.from_table(table["train"]).learnt()) for table in tables]
     for folder, digest in zip(folders, learnt, strict=True):
         if digest != learnt[0]:
@@ -68,21 +71,28 @@ def _check_alike(folders: Sequence[Path]) -> None:
             )
 
 
-def trained_network(table: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], Predictor]:
+def trained_network(table: Mapping[str, Any], folder: Path) -> Trained:
     """Return the recipe that a fold's network was trained by, and the network in torch, float32."""
     trained, network = load_weights(folder / "weights.pt")
     return trained, eager(network, OUTPUTS[table["task"]], bf16=False)
 
 
-def fold_answers(table: Mapping[str, Any], rows: NDArray[np.int64], gridded: Gridded, folder: Path) -> Answers:
+def fold_answers(
+    table: Mapping[str, Any], rows: NDArray[np.int64], gridded: Gridded, folder: Path, network: Trained
+) -> Answers:
     """Return what the network of one fold says of the rows that it never saw; kept beside its weights.
+
+    Parameters
+    ----------
+    network
+        As `trained_network` gives it of that folder.
 
     Raises
     ------
     BadInput
         The rows are not those that were left out when it was trained.
     """
-    trained, predictor = trained_network(table, folder)
+    trained, predictor = network
     apart = rows_digest(gridded, rows)
     if trained.get("apart") != apart:
         raise BadInput(

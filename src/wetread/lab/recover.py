@@ -256,7 +256,8 @@ def _same_fold(plan: Mapping[str, Any], data: Path, seen: Seen, out: Path, folde
     cases, gridded, folds = seen
     fold = int(plan["ship"]["fold"])
     rows = np.flatnonzero(folds[gridded.series] == fold)
-    answered = fold_answers(plan, rows, gridded, weights_folder(plan, out))
+    place = weights_folder(plan, out)
+    answered = fold_answers(plan, rows, gridded, place, trained_network(plan, place))
     overlap = measure_answers(answered, cases, gridded, rows, plan, bool(plan.get("whole")))
     found = mask_figures(overlap, cases, names_of(plan))["mean dice"]
     told = note["figures"]["crossed"]["masks by fold"][used_folds(plan["folds"], folds).index(fold)]

@@ -66,7 +66,8 @@ def certify_series(table: dict[str, Any], data: Path, out: Path, models: Path) -
     BadInput
         As `judged_builds`.
     """
-    trained, predictor = trained_network(table, weights_folder(table, out))
+    place = weights_folder(table, out)
+    trained, predictor = trained_network(table, place)
     # The recipe at hand says what ships; the weights say how they were trained.
     preparation = table["recipe"] | trained["recipe"]
     dealt = table["folds"] | trained["folds"]
@@ -82,7 +83,7 @@ def certify_series(table: dict[str, Any], data: Path, out: Path, models: Path) -
         notes = _set_point(table, *point)
     name = f"{table['data']}, fold {table['ship']['fold']}, which the network never saw"
     ground = Ground(name, table, cases, gridded, aside)
-    parent = fold_answers(table, aside, gridded, weights_folder(table, out))
+    parent = fold_answers(table, aside, gridded, place, (trained, predictor))
     verdicts = [
         row
         for build, path in files.items()

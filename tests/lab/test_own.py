@@ -124,6 +124,7 @@ def test_from_a_folder_to_a_certified_model(tmp_path: Path, recipe: Path) -> Non
     assert card.startswith("# mr-mine 1.0.0\n\nOutlines bright balls.")
     assert "Published" not in card
     assert json.loads((models / "mr-mine" / "figures.json").read_text())["data"].keys() == {"folder", "files_sha256"}
+    assert "What else was tried" not in card  # without remarks nothing stands at the end
     assert "HD95, mean, mm" in card
     recipe.write_text(RECIPE.format(task="segmentation").replace("n = 2\n", "n = 2\nseed = 1\n"))
     with pytest.raises(BadInput, match="expected a checkpoint of this recipe"):

@@ -89,12 +89,13 @@ def _folds(table: Mapping[str, Any], folds: list[Figures]) -> str:
     total = {key: sum(fold[key] for fold in folds) for key in ("patients", "series", "slices")}
     kind = "volumes" if len(table["recipe"]["grid"]) == 3 else "slices"
     count = f"{table['folds']['n']} folds" if by == "patient" else "Folds"
+    more = " What else was tried stands at the end." if table["remarks"].strip() else ""
     if "used" in table["folds"]:
         count += f", of which {len(folds)} trained so far"
     return (
         f"{count} by {by}: {total['patients']} patients, {total['series']} series, "
         f"{total['slices']} {kind}. Each network trains as long as the recipe says; nothing stops early "
-        "on the patients that it answers for. What else was tried stands at the end."
+        f"on the patients that it answers for.{more}"
     )
 
 

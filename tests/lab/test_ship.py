@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import hashlib
 import json
 import tomllib
@@ -315,6 +316,20 @@ def test_where_no_build_passes_the_folder_stays(tmp_path: Path) -> None:
         write_folder(made, load_plan("cxr-lungs"), {}, {"builds": [row | {"passed": False}]})
     assert {file.read_text() for file in made.iterdir()} == {"as it was"}
     assert len(list(made.iterdir())) == 3
+
+
+def test_where_the_disk_is_full_the_folder_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = folder(tmp_path, passed=True)
+    before = {file.name: file.read_bytes() for file in made.iterdir()}
+    rows = json.loads((made / "certificate.json").read_text())["builds"]
+
+    def full(*_: object) -> float:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(folders, "_write_golden", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_folder(made, load_plan("cxr-lungs"), {"fp32": tmp_path / "fp32.onnx"}, {"builds": rows})
+    assert {file.name: file.read_bytes() for file in made.iterdir()} == before
 
 
 def test_folder_loads_with_every_build_on_every_engine(tmp_path: Path) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from tests.lab.films import drawn_films
 from tests.lab.series import drawn_cases
 from wetread.errors import BadInput
 from wetread.lab import train as training
+from wetread.lab import weights as saving
 from wetread.lab import zoo
 from wetread.lab.augment import Augment
 from wetread.lab.cases import Cases, fold_of
@@ -81,6 +83,26 @@ def test_a_damaged_checkpoint_says_so(tmp_path: Path, left: int) -> None:
     path.write_bytes(path.read_bytes()[:left])
     with pytest.raises(BadInput, match=r"/checkpoint\.pt: .* got a damaged file .*--fresh"):
         run(tmp_path)
+
+
+def test_a_full_disk_is_said_to_be_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch says: unexpected pos 704 vs 598."""
+
+    @contextmanager
+    def full(path: Path) -> Iterator[BinaryIO]:
+        with Path("/dev/full").open("wb") as file:
+            yield file
+
+    monkeypatch.setattr(saving, "replacing", full)
+    with pytest.raises(OSError, match="No space left on device") as found:
+        saving.put_saved(tmp_path / "checkpoint.pt", {"a": torch.zeros(100_000)})
+    assert found.value.filename == str(tmp_path / "checkpoint.pt")
+
+
+def test_weights_that_are_none_are_refused(tmp_path: Path) -> None:
+    saving.put_saved(tmp_path / "fold0" / "weights.pt", {"step": 3})
+    with pytest.raises(BadInput, match=r"fold0/weights\.pt: expected a network and the recipe that it learnt by"):
+        saving.load_weights(tmp_path / "fold0" / "weights.pt")
 
 
 def test_weights_depend_on_what_the_recipe_says_of_them() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,6 +25,18 @@ def test_what_is_not_defined_is_null(tmp_path: Path) -> None:
     told = json.loads(path.read_text())
     assert told == {"one": {"value": 0.5, "low": None, "high": None, "n": 3, "groups": 2}, "many": [1.0, [None, "NaN"]]}
     assert interval_text(told["one"]) == "-"
+
+
+def test_a_file_that_cannot_be_written_whole_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    write_json(tmp_path / "figures.json", {"one": 1})
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*figures\.json"):
+        write_json(tmp_path / "figures.json", {"one": 2})
+    assert json.loads((tmp_path / "figures.json").read_text()) == {"one": 1}
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.parametrize("files", ["docs/evidence", "models"])

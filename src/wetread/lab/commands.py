@@ -40,6 +40,7 @@ from wetread.lab.taught import course_of, learn_to_be_rounded
 from wetread.lab.taught import prune as pruned
 from wetread.lab.train import Plan, fit
 from wetread.lab.weights import save_weights
+from wetread.lab.written import write_text
 
 __all__ = [
     "ask",
@@ -289,7 +290,7 @@ def evaluate(model: str, data: Path, out: Path, models: Path, evidence: Path) ->
     figures = with_standing_builds(figures, declared, models / name) | audited
     certificate = json.loads((models / name / "certificate.json").read_text(encoding="utf-8"))
     told = card(declared, figures, certificate, str(table["remarks"]))
-    (models / name / "card.md").write_text(told, encoding="utf-8")
+    write_text(models / name / "card.md", told)
     write_evidence(models / name / "figures.json", table, data, figures)
     return figures
 
@@ -308,8 +309,7 @@ def _evaluate_series(table: dict[str, Any], data: Path, out: Path, audited: Figu
     figures = evaluate_series(table, declared, data, out, standing) | audited
     if declared is not None:
         figures = with_standing_builds(figures, declared, place / name)
-    pages[0].parent.mkdir(parents=True, exist_ok=True)
-    pages[0].write_text(card_series(table, figures, certificate, pages[2].name), encoding="utf-8")
+    write_text(pages[0], card_series(table, figures, certificate, pages[2].name))
     if "operating" in figures["crossed"]:
         draw_curves_of(figures["crossed"]["operating"], pages[2])
     write_evidence(pages[1], table, data, figures)

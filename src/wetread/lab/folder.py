@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import tempfile
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from wetread.errors import BadInput
 from wetread.infer import Build, Model, engine
 from wetread.lab.phantom import LUNGS, chest
 from wetread.lab.plan import recipe_of
-from wetread.lab.written import write_json
+from wetread.lab.written import write_json, write_text
 from wetread.prepare import prepare
 from wetread.records import Pixels, Recipe, Tensor
 from wetread.uids import derive
@@ -120,14 +121,18 @@ def write_folder(
     before = _declared(folder / "model.toml")
     builds = {name: path for name, path in builds.items() if name not in table["ship"].get("without", ())}
     kept = _kept_golden(folder, before, builds)
-    for old in folder.glob("*.onnx"):
-        old.unlink()
-    files = {name: Path(shutil.copyfile(path, folder / path.name)) for name, path in builds.items()}
-    tolerance = _write_golden(folder / "golden.npz", table, files, kept)
-    if kept:
-        tolerance = max(tolerance, float(before["golden"]["tolerance"]))
-    write_json(folder / "certificate.json", certificate)
-    (folder / "model.toml").write_text(_declaration(table, files, tolerance, before.get("gate", {})), encoding="utf-8")
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:  # there may be no room for them
+        new = Path(scratch)
+        files = {name: Path(shutil.copyfile(path, new / path.name)) for name, path in builds.items()}
+        tolerance = _write_golden(new / "golden.npz", table, files, kept)
+        if kept:
+            tolerance = max(tolerance, float(before["golden"]["tolerance"]))
+        write_json(new / "certificate.json", certificate)
+        write_text(new / "model.toml", _declaration(table, files, tolerance, before.get("gate", {})))
+        for old in folder.glob("*.onnx"):
+            old.unlink()
+        for file in new.iterdir():
+            file.replace(folder / file.name)
     return folder
 
 

@@ -43,7 +43,7 @@ from wetread.lab.series import LOADERS, load
 from wetread.lab.steady import fit_steady
 from wetread.lab.train import Plan
 from wetread.lab.trials import Case, Subject, Told, damaged, film_cases, rivals, series_cases, subject_of, without
-from wetread.lab.written import write_json
+from wetread.lab.written import write_json, write_text
 from wetread.records import Recipe
 
 __all__ = ["fitted", "halves", "judge_builds", "kept_gate", "make_gate", "parts"]
@@ -334,4 +334,4 @@ def _put(path: Path, gate: Gate, told: Mapping[str, Any], kept: str) -> None:
             whose = "patients that it was trained on" if learnt["seen"] else "others of those patients"
             rule += f"; terms fitted to {learnt['damaged']} images in every damage, of {whose}"
         declared += "\n\n" + "\n".join(["[gate]", *lines, f'sha256 = "{told["sha256"]}"', f'rule = "{rule}"'])
-    path.write_text(declared + "\n", encoding="utf-8")
+    write_text(path, declared + "\n")

@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from wetread.lab.evidence import save_svg
-from wetread.lab.written import write_json
+from wetread.lab.written import write_json, write_text
 
 __all__ = ["gate_text", "section", "write_page", "write_section"]
 
@@ -100,7 +100,7 @@ def write_section(folder: Path, told: Mapping[str, Any]) -> None:
     card, figures = folder / "card.md", folder / "figures.json"
     if card.is_file() and f"\n{TITLE}\n" in (text := card.read_text(encoding="utf-8")):
         before, after = text.split(f"{TITLE}\n", 1)
-        card.write_text(before + section(told) + "\n\n## " + after.split("\n## ", 1)[1], encoding="utf-8")
+        write_text(card, before + section(told) + "\n\n## " + after.split("\n## ", 1)[1])
     if figures.is_file():
         noted = json.loads(figures.read_text(encoding="utf-8"))
         noted["figures"]["gate"] = told

@@ -19,13 +19,12 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from wetread.errors import BadInput
-from wetread.files import replacing
 from wetread.infer import natively
 from wetread.lab.curves import draw_curves
 from wetread.lab.data import held_back
 from wetread.lab.plan import digest_of, made_of
 from wetread.lab.samples import Batches
-from wetread.lab.weights import read_saved
+from wetread.lab.weights import put_saved, read_saved
 from wetread.lab.written import write_json
 
 __all__ = [
@@ -136,7 +135,7 @@ class State:
     best: dict[str, Tensor] = field(default_factory=dict)  # of `average`, where the loss on the patients aside is least
 
     def save(self, path: Path, learnt_by: str) -> None:
-        """Write the state, and by what it was learnt, so that a power cut leaves the old or the new one."""
+        """Write the state, and by what it was learnt: as `put_saved`."""
         told = {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
@@ -148,8 +147,7 @@ class State:
             "cuda_rng": torch.cuda.get_rng_state_all(),
             "learnt_by": learnt_by,
         }
-        with replacing(path) as file:
-            torch.save(told, file)
+        put_saved(path, told)
 
     def load(self, path: Path, learnt_by: str) -> None:
         """Restore what `save` wrote.

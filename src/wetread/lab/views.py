@@ -8,7 +8,9 @@ kept in bfloat16, and the epochs take turns with as many changed views as the re
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,10 +20,10 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from wetread.errors import BadInput
-from wetread.files import replacing
 from wetread.lab.gridded import GridSamples
 from wetread.lab.samples import Key
 from wetread.lab.train import autocast
+from wetread.lab.weights import put_saved, read_saved
 from wetread.lab.zoo.efficientnet_lite import EfficientNetLite0, first_blocks
 
 __all__ = ["Tail", "Views"]
@@ -66,14 +68,16 @@ class Views(Dataset[tuple[Tensor, Tensor]]):
         self.count = count
         self.place = {int(row): at for at, row in enumerate(rows)}
         digest = _digest(samples, rows, count, tail)
-        kept = torch.load(file, map_location="cpu", weights_only=True) if file.exists() else {}
+        kept: dict[str, Any] = {}
+        if file.exists():
+            with suppress(BadInput):  # a damaged one is made anew
+                kept = read_saved(file)
         if kept.get("digest") != digest:
             keys = [(view, int(row)) for view in range(count) for row in rows]
             parts = [_seen(samples, keys[at : at + 32], tail.network) for at in track(range(0, len(keys), 32), "views")]
             features, targets = (torch.cat(part) for part in zip(*parts, strict=True))
             kept = {"digest": digest, "features": features, "targets": targets}
-            with replacing(file) as stream:
-                torch.save(kept, stream)
+            put_saved(file, kept)
         self.features: Tensor = kept["features"]
         self.targets: Tensor = kept["targets"]
 

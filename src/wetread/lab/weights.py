@@ -14,13 +14,31 @@ from wetread.errors import BadInput
 from wetread.files import replacing
 from wetread.lab import zoo
 
-__all__ = ["fit_shapes", "load_weights", "read_saved", "save_weights"]
+__all__ = ["fit_shapes", "load_weights", "put_saved", "read_saved", "save_weights"]
 
 
 def save_weights(path: Path, table: Mapping[str, Any], model: nn.Module) -> None:
     """Write recipe and tensors; a power cut leaves the old file or the new one."""
-    with replacing(path) as file:
-        torch.save({"table": dict(table), "state": model.state_dict()}, file)
+    put_saved(path, {"table": dict(table), "state": model.state_dict()})
+
+
+def put_saved(path: Path, told: Mapping[str, Any]) -> None:
+    """Write what `read_saved` reads; a kill, a power cut or a full disk leaves the old file or the new one.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written, with its name.
+    """
+    try:
+        with replacing(path) as file:
+            torch.save(dict(told), file)
+    except (OSError, RuntimeError) as error:
+        # Of a full disk torch says "unexpected pos", and why only in the context.
+        reason = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(reason, OSError):
+            raise
+        raise OSError(reason.errno, reason.strerror, str(path)) from error
 
 
 def read_saved(path: Path) -> dict[str, Any]:
@@ -47,11 +65,16 @@ def load_weights(path: Path) -> tuple[dict[str, Any], nn.Module]:
     Raises
     ------
     BadInput
-        There is no such file, or it is damaged.
+        There is no such file, or it is damaged or another.
     """
     if not path.is_file():
         raise BadInput(f"expected weights at {path}, found none; train the model first")
     saved = read_saved(path)
+    if not {"table", "state"} <= saved.keys():
+        raise BadInput(
+            f"{path.parent.name}/{path.name}: expected a network and the recipe that it learnt by, got another file; "
+            "run `wetread lab train` again"
+        )
     table: dict[str, Any] = saved["table"]
     options = {key: value for key, value in table["model"].items() if key != "pretrained"}
     model = fit_shapes(zoo.build(options), saved["state"])

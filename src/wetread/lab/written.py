@@ -8,20 +8,35 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["interval_text", "write_json"]
+from wetread.files import replacing
+
+__all__ = ["interval_text", "write_json", "write_text"]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file of text in UTF-8, or leave the old one: one cut off, as on a full disk, would pass for whole.
+
+    Raises
+    ------
+    OSError
+        It cannot be written, with its name.
+    """
+    try:
+        with replacing(path) as file:
+            file.write(text.encode("utf-8", "backslashreplace"))  # names of files need not be UTF-8
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_json(path: Path, told: Mapping[str, Any] | Sequence[Any], **more: Any) -> None:
-    """Write a file of JSON, RFC 8259: a figure that is not defined (NaN) is null.
+    """Write a file of JSON, RFC 8259, as `write_text`: a figure that is not defined (NaN) is null.
 
     Parameters
     ----------
     more
         As of `json.dumps`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(_defined(told), indent=1, allow_nan=False, **more)
-    path.write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")  # names of files need not be UTF-8
+    write_text(path, json.dumps(_defined(told), indent=1, allow_nan=False, **more) + "\n")
 
 
 def _defined(value: Any) -> Any:

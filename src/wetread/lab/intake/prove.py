@@ -29,6 +29,7 @@ from wetread.lab.predict import Predictor, built
 from wetread.lab.quantize import quantize_onnx
 from wetread.lab.subgroups import Paired
 from wetread.lab.verdicts import label_figures, mask_figures, measure_answers
+from wetread.lab.written import write_text
 from wetread.measures import threshold_at_sensitivity
 from wetread.records import Recipe, Tensor
 
@@ -83,7 +84,7 @@ def prove(folder: Path, found: Audit, positive: str = "", sensitivity: float = 0
         certificate["baselines"] = {key: found.document()[key] for key in ("digest", "split", "accepted", "baselines")}
         # The parent stays in any case: without a certificate it does not load, but it can be tried again.
         write_folder(folder, table, {PARENT: files[PARENT]} | passing(files, rows), certificate)
-    (folder / "card.md").write_text(proof_card(table, certificate), encoding="utf-8")
+    write_text(folder / "card.md", proof_card(table, certificate))
     return certificate
 
 

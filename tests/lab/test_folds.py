@@ -258,7 +258,7 @@ def test_one_fold_is_trained_alone(recipe: Any, tmp_path: Path) -> None:
 
 def test_a_recipe_that_does_not_say_how_to_prune_is_refused(recipe: Any, tmp_path: Path) -> None:
     path = Path(recipe(**JOINT))
-    path.write_text(path.read_text().replace("[prune]", "[other]"))
+    path.write_text(path.read_text().replace("[prune]\nratio = 0.5\nepochs = 2\n", ""))
     commands.train(str(path), tmp_path, tmp_path, tmp_path, fold=0, epochs=1)
     with pytest.raises(BadInput, match=r"\[prune\]"):
         commands.prune(str(path), tmp_path, tmp_path, tmp_path)

@@ -74,11 +74,44 @@ def read(tmp_path: Path, old: str, new: str) -> dict[str, Any]:
         ("std = [0.25]", "std = [0.0]", r"\[recipe\] std: expected numbers above 0"),
         ("[model]", "[operating_point]\nsensitivity = 90\n[model]", "sensitivity: expected a share above 0"),
         ("[model]", "[operating_point]\nspecificity = 0.9\n[model]", r"\[operating_point\]: expected one of"),
+        ("[model]", "[augmnt]\nflip = 0.0\n[model]", "expected some of id, .* augment, .*, got augmnt"),
+        ("[model]", 'remarks = ["a"]\n[model]', "remarks: expected a text"),
+        ("[model]", 'faults = "none"\n[model]', "faults: expected a list of texts, got 'none'"),
+        ("[model]", 'rivals = ["resnet"]\n[model]', "rivals: expected some of threshold, .*, got 'resnet'"),
+        ("[model]", 'whole = "no"\n[model]', "whole: expected true or false, got 'no'"),
+        ("[model]", 'labels = ["a", "b"]\n[model]', r"labels: expected 1, as \[model\] labels says, got \['a', 'b'\]"),
+        ('name = "ball"', "name = 7", r"\[ship\]: label 7: name: expected text, got 7"),
     ],
 )
 def test_a_recipe_that_cannot_be_meant(tmp_path: Path, old: str, new: str, said: str) -> None:
     with pytest.raises(BadInput, match=said):
         read(tmp_path, old, new)
+
+
+def test_a_recipe_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(TABLE, encoding="utf-8-sig")
+    assert load_plan(path)["id"] == "mr-mine"
+
+
+@pytest.mark.parametrize(
+    ("task", "labels", "rival"), [("classification", 1, "average mask"), ("segmentation", 2, "threshold")]
+)
+def test_a_rival_that_cannot_be_made_is_refused(tmp_path: Path, task: str, labels: int, rival: str) -> None:
+    """It ended the evaluation, after everything was trained."""
+    path = tmp_path / "mine.toml"
+    told = TABLE.replace("labels = 1", f"labels = {labels}").replace("segmentation", task)
+    told = told[: told.index("[[ship.label]]")].replace("[ship]", '[ship]\nwithheld = "a test"')
+    path.write_text(f'rivals = ["{rival}"]\n{told}')
+    with pytest.raises(BadInput, match=f"rivals: expected some of .* of a {task} of {labels} label.*, got '{rival}'"):
+        load_plan(path)
+
+
+def test_two_labels_of_one_name_are_refused(tmp_path: Path) -> None:
+    path, label = tmp_path / "mine.toml", TABLE[TABLE.index("[[ship.label]]") :]
+    path.write_text(TABLE.replace("labels = 1", "labels = 2") + label)
+    with pytest.raises(BadInput, match="expected a name of its own for each label, got 'ball' twice"):
+        load_plan(path)
 
 
 FILMS = 'data = "xray/kermany"\n[model]'
@@ -114,6 +147,43 @@ def test_a_classifier_of_several_labels_is_not_trained(tmp_path: Path, task: str
 def test_a_model_that_cannot_be_made(widths: Any) -> None:
     with pytest.raises(BadInput, match=r"\[model\]: expected options that make a unet"):
         zoo.build({"architecture": "unet", "widths": widths})
+
+
+@pytest.mark.parametrize("wrong", [{"architecture": ["unet"]}, {"architecture": "unet", "prior": "rare"}])
+def test_a_model_of_another_type_of_value(wrong: dict[str, Any]) -> None:
+    with pytest.raises(BadInput, match=r"recipe, \[model\] .*: expected"):
+        zoo.build(wrong)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("workers = 0", "workers = -1", r"\[train\] workers: expected 0 or more, got -1"),
+        ("workers = 0", "checkpoint_steps = 0", r"\[train\] checkpoint_steps: expected 1 or more, got 0"),
+        ("workers = 0", "seed = -1", r"\[train\] seed: expected 0 to .*, got -1"),
+        ("workers = 0", "patience = -1", r"\[train\] patience: expected 0 or more"),
+        ("workers = 0", "weight_decay = -1.0", r"\[train\] weight_decay: expected 0 or more"),
+        ("workers = 0", "ema = nan", r"\[train\] ema: expected 0 to 1, got nan"),
+        ("workers = 0", 'device = "gpu"', r"\[train\] device: expected auto, cpu or cuda"),
+        ("learning_rate = 1e-3", 'learning_rate = "fast"', r"\[train\] learning_rate: expected float, got 'fast'"),
+        ("learning_rate = 1e-3", "learning_rate = inf", r"\[train\]: expected .* a learning_rate above 0"),
+        ("[ship]", "[augment]\nrotate_deg = -5.0\n[ship]", r"\[augment\] rotate_deg: expected 0 or more, got -5"),
+        ("[ship]", "[audit]\npatients = 'a'\n[ship]", r"\[audit\]: expected some of .*, got patients"),
+        ("n = 2", 'n = 2\nused = ["a"]', r"\[folds\] used: expected numbers of folds"),
+        ("n = 2", "n = 2\ntogether = [1]", r"\[folds\] together: expected .*; write each as a list"),
+        ("n = 2", 'n = 2\ntogether = ["case0", "case1"]', r"\[folds\] together: expected .*; write each as a list"),
+        ("[ship]", "[prune]\nepochs = 1\n[ship]", r"\[prune\] ratio: expected a share .*, got None"),
+        ("[ship]", "[prune]\nratio = 1.0\n[ship]", r"\[prune\] ratio: expected a share of at least 0 and below 1"),
+        ("[ship]", "[prune]\nratio = 0.3\nepochs = 0\n[ship]", r"\[prune\]: expected epochs and batch of at least 1"),
+        ("[ship]", '[quantize]\nmax_drop = "x"\n[ship]', r"\[quantize\] max_drop: expected a share"),
+    ],
+)
+def test_tables_are_asked_before_data_are_read(tmp_path: Path, old: str, new: str, said: str) -> None:
+    """Some ended in a traceback, at the first step or when all was trained, some trained nothing without a word."""
+    path = tmp_path / "mine.toml"
+    path.write_text(TABLE.replace(old, new, 1))
+    with pytest.raises(BadInput, match=said):
+        commands.ask(str(path), tmp_path, tmp_path / "run")
 
 
 @pytest.mark.parametrize(

@@ -241,6 +241,9 @@ def _check_tables(table: Mapping[str, Any], path: Path) -> None:
 
 
 def _label(item: Mapping[str, Any], path: Path) -> Label:
+    words = {key: item[key] for key in ("name", "code", "scheme", "meaning")}
+    if odd := [key for key, value in words.items() if not (isinstance(value, str) and value)]:
+        raise ModelError(f"{path}: label {item['name']}: {odd[0]}: expected text, got {words[odd[0]]!r}")
     ranges = {key: tuple(map(float, item[key])) for key in ("plausible_ml", "plausible_share") if key in item}
     if any(len(ends) != 2 or not 0 <= ends[0] < ends[1] for ends in ranges.values()):
         raise ModelError(f"{path}: label {item['name']}: expected plausible values as [low, high], got {ranges}")
@@ -253,7 +256,7 @@ def _label(item: Mapping[str, Any], path: Path) -> Label:
         threshold,
         item.get("threshold_rule", ""),
         bool(item.get("abnormal", False)),
-        int(item.get("largest", 0)),
+        int(number(item.get("largest", 0), f"{path}: label {item['name']}: largest")),
         bool(item.get("one_of_pair", False)),
         **ranges,  # type: ignore[arg-type]
     )

@@ -6,6 +6,7 @@ that a resumed run sees the same images as one that was never stopped.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -14,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from wetread.errors import BadInput
 from wetread.lab.plan import made_of
 
 __all__ = ["Augment", "affine_matrix", "appearance", "belly", "cutouts", "frame_matrix", "opacities"]
@@ -23,7 +25,13 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Augment:
-    """Strength of each random change; probabilities are in [0, 1]."""
+    """Strength of each random change; probabilities are in [0, 1].
+
+    Raises
+    ------
+    BadInput
+        One is below 0, infinite or no number.
+    """
 
     rotate_deg: float = 8.0
     scale: float = 0.15
@@ -50,6 +58,13 @@ class Augment:
     upend: float = 0.0
     bleed: float = 0.0  # share of slices of head CT without a bleed into which one is drawn
     window: tuple[int, ...] = ()  # ([z,] y, x) of the part of a slice or volume that is shown; empty: all of it
+
+    def __post_init__(self) -> None:
+        """See that all can be drawn."""
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if one.name != "window" and not 0 <= value < math.inf:
+                raise BadInput(f"recipe, [augment] {one.name}: expected 0 or more, got {value}")
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Augment:

@@ -14,7 +14,7 @@ from wetread.errors import BadInput
 from wetread.lab.plan import made_of
 from wetread.records import Vector
 
-__all__ = ["Cases", "Directions", "by_size", "deal", "fold_of", "owners", "used_folds"]
+__all__ = ["Cases", "Directions", "Folds", "by_size", "deal", "fold_of", "owners", "used_folds"]
 
 Strings = NDArray[np.str_]
 Directions = tuple[Vector, Vector, Vector]
@@ -22,7 +22,13 @@ Directions = tuple[Vector, Vector, Vector]
 
 @dataclass(frozen=True, slots=True)
 class Folds:
-    """The ``[folds]`` table of a recipe."""
+    """The ``[folds]`` table of a recipe.
+
+    Raises
+    ------
+    BadInput
+        ``together`` holds no lists of texts, or ``used`` no whole numbers.
+    """
 
     by: str  # "patient" or "site"
     n: int = 0  # of patients
@@ -30,6 +36,20 @@ class Folds:
     stratify: str = ""  # a trait that is dealt out evenly
     together: tuple[tuple[str, ...], ...] = ()  # groups of patients that share a fold
     used: tuple[int, ...] = ()  # folds that are trained and judged; all of them by default
+
+    def __post_init__(self) -> None:
+        """See what the lists hold."""
+        if odd := [one for one in self.together if not (isinstance(one, list | tuple) and all(map(_is_text, one)))]:
+            raise BadInput(
+                f"[folds] together: expected groups of patients of the data, got {odd[0]!r}; write each as a list, "
+                "such as [['a', 'b']]"
+            )
+        if any(type(fold) is not int for fold in self.used):
+            raise BadInput(f"[folds] used: expected numbers of folds, such as [0, 1], got {self.used}")
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 @dataclass(frozen=True, slots=True)

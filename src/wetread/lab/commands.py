@@ -23,7 +23,7 @@ from wetread.lab.crossed import train_folds
 from wetread.lab.evaluate import Figures, evaluate_lungs, evaluate_pneumonia
 from wetread.lab.evaluate_series import evaluate_series
 from wetread.lab.evidence import write_evidence
-from wetread.lab.fits import check_network
+from wetread.lab.fits import check_network, check_tables
 from wetread.lab.folder import IDENTITY
 from wetread.lab.gate import judge_builds, kept_gate, make_gate
 from wetread.lab.intake.prove import prove
@@ -36,7 +36,7 @@ from wetread.lab.ship import quantize as quantize_film
 from wetread.lab.ship_series import certify_series, quantize_series
 from wetread.lab.sweep import sweep_builds
 from wetread.lab.sweep_page import write_sweep
-from wetread.lab.taught import course_of, learn_to_be_rounded
+from wetread.lab.taught import check_children, course_of, learn_to_be_rounded
 from wetread.lab.taught import prune as pruned
 from wetread.lab.train import Plan, fit
 from wetread.lab.weights import save_weights
@@ -68,6 +68,7 @@ def _planned(recipe: str | Path, fold: int | None) -> dict[str, Any]:
     table = load_plan(recipe)
     if fold is not None and "folds" not in table:
         raise BadInput(f"fold: expected none, as {recipe} has no table [folds]; got {fold}")
+    check_tables(table)
     check_network(table)
     return table
 
@@ -200,9 +201,10 @@ def quantize(
     ------
     BadInput
         The model was not exported, a classifier of films comes before cxr-lungs has shipped, or
-        the recipe does not say how to learn.
+        the recipe does not say how to learn, or as `wetread.lab.taught.check_children`.
     """
     table = load_plan(model)
+    check_children(table)
     if aware:
         learn_to_be_rounded(table, data, out, models, resume=resume)
     if "folds" in table:

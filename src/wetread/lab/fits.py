@@ -1,4 +1,4 @@
-"""Whether the network of a recipe fits its images and its task: asked before anything is learnt."""
+"""Whether a recipe can be meant, and its network fits its images and its task: asked before anything is learnt."""
 
 from __future__ import annotations
 
@@ -9,12 +9,31 @@ import torch
 
 from wetread.errors import BadInput
 from wetread.lab import zoo
+from wetread.lab.audit import Columns
 from wetread.lab.augment import Augment
+from wetread.lab.cases import Folds
 from wetread.lab.courses import labels_of
 from wetread.lab.crossed import OUTPUTS
-from wetread.lab.plan import recipe_of
+from wetread.lab.plan import made_of, recipe_of
+from wetread.lab.taught import check_children
+from wetread.lab.train import Plan, device_of
 
-__all__ = ["check_network"]
+__all__ = ["check_network", "check_tables"]
+
+
+def check_tables(table: Mapping[str, Any]) -> None:
+    """See that the tables by which a recipe's networks learn can be meant, also those that are read after a training.
+
+    Raises
+    ------
+    BadInput
+        As `wetread.lab.train.Plan.from_table`, `device_of`, `made_of`, and `wetread.lab.taught.check_children`.
+    """
+    device_of(Plan.from_table(table["train"]))
+    made_of(Columns, table.get("audit", {}), "audit")
+    if "folds" in table:
+        made_of(Folds, table["folds"], "folds")
+    check_children(table)
 
 
 def check_network(table: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +16,7 @@ from wetread.infer.model import declared
 from wetread.infer.recipe import parse as recipe_of
 from wetread.lab.points import rule_words
 
-__all__ = ["ID", "digest_of", "load_plan", "made_of", "recipe_of"]
+__all__ = ["ID", "check_apart", "digest_of", "load_plan", "made_of", "recipe_of"]
 
 RECIPES = Path(__file__).parent / "recipes"
 TASKS = ("classification", "segmentation", "segmentation+classification")
@@ -30,6 +30,12 @@ REGIONS = {"segmentation": "image", "classification": "lungs"}
 ID = r"[a-z0-9][a-z0-9-]{0,63}"
 #: What is a table where a recipe has it.
 TABLES = ("model", "recipe", "train", "folds", "audit", "augment", "operating_point", "prune", "quantize", "ship")
+#: What else a recipe may say, and what one that compares several does.
+MORE = ("labels", "whole", "rivals", "published", "faults", "remarks", *TABLES)
+COMPARED = ("architecture", "title", "search")
+#: Trivial rivals, and the one that draws no masks.
+RIVALS = ("threshold", "average mask", "brightness", "labels")
+NO_MASKS = "labels"
 #: Annotation of a field -> the types of its values.
 KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "bool": (bool,), "str": (str,)}
 
@@ -59,20 +65,24 @@ def load_plan(name: str | Path, several: bool = False) -> dict[str, Any]:
     Raises
     ------
     BadInput
-        There is no such recipe, or it lacks what every recipe says.
+        There is no such recipe, it lacks what every recipe says, or says what none does.
     """
     path = Path(name) if str(name).endswith(".toml") else RECIPES / f"{name}.toml"
     if not path.is_file():
         known = sorted(file.stem for file in RECIPES.glob("*.toml"))
         raise BadInput(f"expected one of {known} or a .toml file, got {str(name)!r}")
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise BadInput(f"{path.name}: expected TOML: {error}") from error
     needed = (*NEEDED, "architecture" if several else "model")
     if missing := [key for key in needed if key not in table]:
         raise BadInput(f"{path.name}: expected {', '.join(needed)}, found no {', '.join(missing)}")
+    keys = dict.fromkeys((*needed, *MORE, *(COMPARED if several else ())))
+    if unknown := sorted(set(table) - set(keys)):
+        raise BadInput(f"{path.name}: expected some of {', '.join(keys)}, got {', '.join(unknown)}")
     _check(table, path.name)
+    _check_told(table, path.name)
     table = USUAL | {"labels": [one["name"] for one in table.get("ship", {}).get("label", [])]} | table
     if not several:
         _check_split(table, path.name)
@@ -94,6 +104,7 @@ def _check(table: Mapping[str, Any], name: str) -> None:
     labels = table.get("ship", {}).get("label", [])
     if not isinstance(labels, list) or not all(isinstance(one, dict) and one.get("name") for one in labels):
         raise BadInput(f"{name}, ship.label: expected tables [[ship.label]], each with a name")
+    check_apart(labels, f"{name}, ship.label")
     if "folds" in table and type(table.get("ship", {}).get("fold", 0)) is not int:
         raise BadInput(f"{name}, [ship] fold: expected the number of a fold, got {table['ship']['fold']!r}")
     outputs = table.get("model", {}).get("labels", 1)
@@ -110,6 +121,32 @@ def _check(table: Mapping[str, Any], name: str) -> None:
         recipe_of(table["recipe"])
     except ModelError as error:
         raise BadInput(f"{name}, {error}") from error
+
+
+def check_apart(labels: Sequence[Mapping[str, Any]], where: str) -> None:
+    """See that no two labels have one name: figures, cards and regions could not tell them apart."""
+    names = [one["name"] for one in labels]
+    if twice := [one for at, one in enumerate(names) if one in names[:at]]:
+        raise BadInput(f"{where}: expected a name of its own for each label, got {twice[0]!r} twice")
+
+
+def _check_told(table: Mapping[str, Any], name: str) -> None:
+    """See that what the card is to tell can be told: it is read when all is trained."""
+    for key in ("labels", "rivals", "published", "faults"):
+        given = table.get(key, [])
+        if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
+            raise BadInput(f"{name}, {key}: expected a list of texts, got {given!r}")
+    for key, kind, told in (("remarks", str, "a text"), ("whole", bool, "true or false")):
+        if not isinstance(table.get(key, kind()), kind):
+            raise BadInput(f"{name}, {key}: expected {told}, got {table[key]!r}")
+    outputs, names = table.get("model", {}).get("labels", 1), table.get("labels")
+    if "model" in table and names is not None and len(names) != outputs:
+        raise BadInput(f"{name}, labels: expected {outputs}, as [model] labels says, got {names}")
+    fit = [one for one in RIVALS if one != "threshold" or outputs == 1]
+    fit = [NO_MASKS] if table["task"] == "classification" else fit
+    if strange := [one for one in table.get("rivals", []) if one not in fit]:
+        told = f"{table['task']} of {outputs} label{'s' * (outputs != 1)}"
+        raise BadInput(f"{name}, rivals: expected some of {', '.join(fit)} of a {told}, got {strange[0]!r}")
 
 
 def _check_split(table: Mapping[str, Any], name: str) -> None:

@@ -13,13 +13,13 @@ from wetread.lab.certify import shipped_segmenter
 from wetread.lab.courses import read_cases, series_course
 from wetread.lab.folder import sha256_of
 from wetread.lab.lungs import lung_course
-from wetread.lab.plan import digest_of, made_of, recipe_of
+from wetread.lab.plan import digest_of, recipe_of
 from wetread.lab.pneumonia import pneumonia_course
 from wetread.lab.prune import cut, distil
 from wetread.lab.train import Course, Plan, fit
 from wetread.lab.weights import load_weights, save_weights
 
-__all__ = ["course_of", "learn_to_be_rounded", "prune"]
+__all__ = ["check_children", "course_of", "learn_to_be_rounded", "prune"]
 
 Table = Mapping[str, Any]
 
@@ -60,7 +60,7 @@ def prune(plan: Table, data: Path, out: Path, models: Path, *, resume: bool = Tr
     """
     folder = weights_folder(plan, out)
     table, parent = load_weights(folder / "weights.pt")
-    ratio = float(_settings(plan, "prune")["ratio"])
+    ratio = _share(_settings(plan, "prune"), "prune", "ratio")
     course = course_of(_at_hand(plan, table), data, out, models)
     child, course = cut(parent, recipe_of(table["recipe"]), ratio, course), distil(course, parent)
     by = digest_of(table, parent=sha256_of(folder / "weights.pt"), prune=_settings(plan, "prune"))
@@ -94,6 +94,28 @@ def learn_to_be_rounded(plan: Table, data: Path, out: Path, models: Path, *, res
     return files
 
 
+def check_children(table: Table) -> None:
+    """See that ``[prune]`` and ``[quantize]`` can be meant, where they are: they are read when all is trained.
+
+    Raises
+    ------
+    BadInput
+        As `Plan.from_table`, or ``ratio`` or ``max_drop`` is no share.
+    """
+    for name, key in (("prune", "ratio"), ("quantize", "max_drop")):
+        if name in table:
+            _schedule(table, name, table)
+            if name == "prune" or key in table[name]:
+                _share(table[name], name, key)
+
+
+def _share(settings: Table, name: str, key: str) -> float:
+    value: Any = settings.get(key)
+    if not (type(value) in (int, float) and 0 <= value < 1):
+        raise BadInput(f"recipe, [{name}] {key}: expected a share of at least 0 and below 1, got {value!r}")
+    return float(value)
+
+
 def _at_hand(plan: Table, table: Table) -> dict[str, Any]:
     """Return how a network was trained, with the fold that the recipe at hand ships."""
     return {**table, "ship": plan["ship"]}
@@ -108,4 +130,4 @@ def _settings(plan: Table, name: str) -> dict[str, Any]:
 def _schedule(plan: Table, name: str, table: Table) -> Plan:
     """Return how a child learns: the recipe at hand says what differs from how its parent was trained."""
     settings = {key: value for key, value in _settings(plan, name).items() if key not in ("ratio", "max_drop")}
-    return made_of(Plan, table["train"] | {"steps": 0} | settings, name)
+    return Plan.from_table(table["train"] | {"steps": 0} | settings, name)

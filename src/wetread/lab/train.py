@@ -38,6 +38,17 @@ Loss = Callable[[Answer, Tensor], Tensor]
 Validate = Callable[[nn.Module], dict[str, float]]
 
 
+#: Least and most of what `Plan` holds besides epochs, batch and rate.
+RANGES: dict[str, tuple[int, float]] = {
+    **dict.fromkeys(("weight_decay", "warmup_steps", "workers", "views"), (0, math.inf)),
+    **dict.fromkeys(("guidance", "steps", "patience"), (0, math.inf)),
+    **dict.fromkeys(("repeat_positive", "checkpoint_steps"), (1, math.inf)),
+    **dict.fromkeys(("ema", "held_back", "mixup", "aside"), (0, 1)),
+    "label_smoothing": (0, 0.5),
+    "seed": (0, 2**63 - 1),  # what torch and numpy both take
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The ``[train]`` table of a recipe."""
@@ -63,18 +74,26 @@ class Plan:
     patience: int = 0  # epochs without a lower loss on the patients aside after which training stops; 0: never
     aside: float = 0.1  # share of training patients who are only asked when to stop; with `patience`
 
-    def __post_init__(self) -> None:
-        """See that there is something to do; raises `BadInput`."""
-        if min(self.epochs, self.batch) < 1 or not self.learning_rate > 0:
-            told = f"epochs {self.epochs}, batch {self.batch}, learning_rate {self.learning_rate}"
-            raise BadInput(
-                f"recipe, [train]: expected epochs and batch of at least 1 and a learning_rate above 0, got {told}"
-            )
-
     @classmethod
-    def from_table(cls, table: Mapping[str, Any]) -> Plan:
-        """Return the record of a recipe's ``[train]`` table; raises `BadInput` as `made_of`."""
-        return made_of(cls, table, "train")
+    def from_table(cls, table: Mapping[str, Any], where: str = "train") -> Plan:
+        """Return the record of a recipe's table, by default ``[train]``.
+
+        Raises
+        ------
+        BadInput
+            As `made_of`; there is nothing to do, or a number is none that can be meant.
+        """
+        plan = made_of(cls, table, where)
+        if min(plan.epochs, plan.batch) < 1 or not 0 < plan.learning_rate < math.inf:
+            told = f"epochs {plan.epochs}, batch {plan.batch}, learning_rate {plan.learning_rate}"
+            raise BadInput(
+                f"recipe, [{where}]: expected epochs and batch of at least 1 and a learning_rate above 0, got {told}"
+            )
+        for name, (least, most) in RANGES.items():
+            if not least <= (value := getattr(plan, name)) <= most:
+                wanted = f"{least} to {most:g}" if math.isfinite(most) else f"{least} or more"
+                raise BadInput(f"recipe, [{where}] {name}: expected {wanted}, got {value}")
+        return plan
 
     def learnt(self) -> Plan:
         """Return the same plan but for what weights do not depend on."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from wetread.errors import BadInput, ModelError
 from wetread.lab.intake.graph import GIVES, LAYOUTS, Meaning
-from wetread.lab.plan import ID, recipe_of
+from wetread.lab.plan import ID, check_apart, recipe_of
 from wetread.records import Recipe
 
 __all__ = ["Description", "read_description"]
@@ -64,6 +64,7 @@ def read_description(path: Path, known: Mapping[str, Any]) -> Description:
     missing += [f"ship.label {key}" for label in labels for key in LABEL if key not in label]
     if missing:
         raise BadInput(f"{path}: expected {', '.join(missing)}, found none; see docs/how-to/bring-your-own.md")
+    check_apart(labels, f"{path}, ship.label")
     if not re.fullmatch(ID, str(table["id"])):
         raise BadInput(f"{path}: id: expected small letters, digits and hyphens, at most 64, got {table['id']!r}")
     if table["task"] not in TASKS:

@@ -42,9 +42,9 @@ def build(table: Mapping[str, Any]) -> nn.Module:
     ----------
     Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, arXiv:1708.02002, Section 3.3 (the prior).
     """
-    options = dict(table)
+    options: dict[str, Any] = dict(table)
     name, prior = options.pop("architecture", ""), options.pop("prior", None)
-    if name not in ARCHITECTURES:
+    if not isinstance(name, str) or name not in ARCHITECTURES:
         raise BadInput(f"recipe, [model] architecture: expected one of {sorted(ARCHITECTURES)}, got {name!r}")
     known = inspect.signature(ARCHITECTURES[name]).parameters
     if unknown := sorted(set(options) - set(known)):
@@ -54,7 +54,7 @@ def build(table: Mapping[str, Any]) -> nn.Module:
     except (TypeError, ValueError, RuntimeError, IndexError) as error:
         raise BadInput(f"recipe, [model]: expected options that make a {name}, got {options}: {error}") from error
     if prior is not None:
-        if not 0 < prior < 1:
+        if not (isinstance(prior, int | float) and 0 < prior < 1):
             raise BadInput(f"recipe, [model] prior: expected a share between 0 and 1, got {prior!r}")
         last: Any = getattr(network, "mask", None) or network.head
         nn.init.constant_(last.bias, math.log(prior / (1 - prior)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,25 @@ def test_segmentation_is_no_image_and_an_image_is_described(tmp_path: Path) -> N
     assert described is not None
     pixels, patient, facts, uids = described
     assert (pixels.shape, patient, facts["modality"], len(uids)) == ((1, 128, 128), "1CT1", "CT", 1)
+
+
+def test_segmentations_of_one_image_in_two_sizes_are_refused(tmp_path: Path) -> None:
+    seg = dcmread(written(tmp_path))
+    seg.Rows //= 2
+    seg.save_as(tmp_path / "seg2.dcm")
+    with pytest.raises(BadInput, match=r"\*\.dcm 2 by name: expected a DICOM SEG of .* pixels, as another"):
+        acquire.marked([tmp_path], load())
+
+
+def test_a_file_that_may_not_be_read_is_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(tmp_path)
+
+    def shut(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", shut)
+    with pytest.raises(BadInput, match=r"\*\.dcm 1 by name: expected a DICOM file, got one that cannot be read"):
+        acquire.marked([tmp_path], load())
 
 
 def nameless(seg: Any) -> None:

@@ -525,6 +525,39 @@ def test_command_reads_series_with_segmentations(run: Run, tmp_path: Path) -> No
     assert average["dice"]["value"] > 0.99
 
 
+def test_command_misses_the_images_of_segmentations(run: Run, tmp_path: Path) -> None:
+    """They were left out without a word, and the folders of patients taken for classes."""
+    from tests.report import phantom
+    from wetread import report
+
+    for patient, name in (("A", "CT_small.dcm"), ("B", "MR2_UNCI.dcm")):
+        (tmp_path / "data" / patient).mkdir(parents=True)
+        shutil.copy(str(get_testdata_file(name)), tmp_path / "data" / patient / "1.dcm")
+    (seg,) = (one.data for one in report.documents(phantom.result("real")) if one.kind == "SEG")
+    (tmp_path / "data" / "A" / "seg.dcm").write_bytes(seg)
+    code, out, err = run(tmp_path / "data", "--split", "patients:2", "--json")
+    assert (code, out) == (4, "")
+    assert "1 of the 1 images that DICOM SEG name are not below" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_that_may_not_be_read_are_not_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ball", "shut"):
+        (tmp_path / name).mkdir()
+        cv2.imwrite(str(tmp_path / name / "a.png"), np.eye(16, dtype=np.uint8))
+    monkeypatch.setattr(os, "access", lambda path, mode: path.name != "shut")
+    with pytest.raises(BadInput, match="expected folders that may be read, got 1 that may not"):
+        audit([tmp_path], Columns())
+    with pytest.raises(BadInput, match="expected a folder that may be read"):
+        audit([tmp_path / "shut"], Columns())
+
+
+def test_a_manifest_with_semicolons_says_so(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text("image;patient;label\na.png;p;ill\n")
+    with pytest.raises(BadInput, match="in the first row no file; put commas between the cells"):
+        audit([tmp_path], Columns())
+
+
 def test_published_audits_are_those_of_the_plan() -> None:
     plan = tomllib.loads(PLAN.read_text(encoding="utf-8"))["audit"]
     told = json.loads((ROOT / "docs/evidence/audit.json").read_text(encoding="utf-8"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -123,8 +124,8 @@ def test_from_a_folder_to_a_certified_model(tmp_path: Path, recipe: Path) -> Non
     card = (models / "mr-mine" / "card.md").read_text()
     assert card.startswith("# mr-mine 1.0.0\n\nOutlines bright balls.")
     assert "Published" not in card
-    assert json.loads((models / "mr-mine" / "figures.json").read_text())["data"].keys() == {"folder", "files_sha256"}
     assert "What else was tried" not in card  # without remarks nothing stands at the end
+    assert json.loads((models / "mr-mine" / "figures.json").read_text())["data"].keys() == {"folder", "files_sha256"}
     assert "HD95, mean, mm" in card
     recipe.write_text(RECIPE.format(task="segmentation").replace("n = 2\n", "n = 2\nseed = 1\n"))
     with pytest.raises(BadInput, match="expected a checkpoint of this recipe"):
@@ -162,6 +163,36 @@ def test_an_image_without_a_class_is_no_negative(tmp_path: Path) -> None:
     table = {"task": "classification", "recipe": {"grid": [32, 32]}, "ship": {"label": [{"name": "ball"}]}}
     with pytest.raises(BadInput, match="mine row 2: expected a class, found none"):
         cases_of(rows, table, "")
+
+
+def test_one_class_alone_is_not_learnt(tmp_path: Path, recipe: Path) -> None:
+    """It was found out at the certificate, after the training."""
+    for at in range(4):
+        (tmp_path / "mine" / "balls" / "ball").mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / "mine" / "balls" / "ball" / f"{at}.png"), np.eye(32, dtype=np.uint8) * (at + 1))
+    told = RECIPE.format(task="classification").replace("dice = 0.5", "auc = 0.5")
+    recipe.write_text(told + "[audit]\npatient_pattern = '(\\d)\\.png'\n")
+    with pytest.raises(BadInput, match="expected images with and without 'ball', got 4 with it"):
+        load(load_plan(recipe), tmp_path)
+
+
+def test_a_picture_that_may_not_be_read_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cv2.imwrite(str(tmp_path / "Jane.png"), np.eye(32, dtype=np.uint8))
+
+    def shut(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", shut)
+    with pytest.raises(BadInput, match=r"^mine row 1: expected an image, got a file that cannot be read: Permission"):
+        own(tmp_path / "Jane.png", None, {"grid": [32, 32]})
+
+
+def test_a_mask_of_another_size_is_refused_by_the_audit(tmp_path: Path) -> None:
+    """Training refused it, when the audit had passed."""
+    for name, side in (("a.png", 32), ("m.png", 16)):
+        cv2.imwrite(str(tmp_path / name), np.eye(side, dtype=np.uint8) * 255)
+    with pytest.raises(BadInput, match=r"mine row 1: expected a mask of the image's shape \(32, 32\), got \(16, 16\)"):
+        look([Row("mine row 1", tmp_path / "a.png", tmp_path / "m.png", "p", "")])
 
 
 def test_the_recipe_of_the_how_to_page_is_one(tmp_path: Path) -> None:

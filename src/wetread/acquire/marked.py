@@ -38,23 +38,41 @@ def marked(folders: Sequence[Path], settings: Settings) -> dict[str, Mask]:
     Raises
     ------
     BadInput
-        A segmentation is compressed, not binary, names no source images, or is damaged.
+        A file cannot be read; a segmentation is compressed, not binary, names no source images, is damaged, or of
+        another size than another one of its image.
     """
     masks: dict[str, Mask] = {}
     with quiet():
-        for file in (file for folder in folders for file in sorted(Path(folder).rglob("*.dcm"))):
-            data = file.read_bytes() if file.stat().st_size <= max_file_bytes(settings) else b""
-            if SegmentationStorage.encode() not in data[:1024] or not looks_like_dicom(data):
-                continue
-            try:
-                found = list(_frames(parse(data, max_file_bytes(settings)), settings))
-            except _BROKEN as error:
-                raise BadInput(
-                    f"a DICOM SEG: expected a readable one, got {type(error).__name__}; export it again"
-                ) from error
-            for uid, mask in found:
-                masks[uid] = masks[uid] | mask if uid in masks else mask
+        for folder in folders:
+            for number, file in enumerate(sorted(Path(folder).rglob("*.dcm")), 1):
+                place = f"{folder} *.dcm {number} by name"
+                for uid, mask in _segmented(file, place, settings):
+                    if (known := masks.get(uid, mask)).shape != mask.shape:
+                        raise BadInput(
+                            f"{place}: expected a DICOM SEG of {known.shape} pixels, as another of the same image, got "
+                            f"one of {mask.shape}; export it again"
+                        )
+                    masks[uid] = known | mask
     return masks
+
+
+def _segmented(file: Path, place: str, settings: Settings) -> list[tuple[str, Mask]]:
+    """Return what a file marks: nothing, if it is no segmentation."""
+    most = max_file_bytes(settings)
+    try:
+        data = file.read_bytes() if file.stat().st_size <= most else b""
+    except OSError as error:
+        raise BadInput(f"{place}: expected a DICOM file, got one that cannot be read: {error.strerror}") from error
+    if SegmentationStorage.encode() not in data[:1024] or not looks_like_dicom(data):
+        return []
+    try:
+        return list(_frames(parse(data, most), settings))
+    except BadInput as error:
+        raise BadInput(f"{place}: {error}") from error
+    except _BROKEN as error:
+        raise BadInput(
+            f"{place}: a DICOM SEG: expected a readable one, got {type(error).__name__}; export it again"
+        ) from error
 
 
 def _frames(parsed: Parsed, settings: Settings) -> Iterator[tuple[str, Mask]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wetread.cli.base import NOT_READ, OK, console, emit, extra, json_option, say, settings_of
+from wetread.cli.base import NOT_READ, OK, console, emit, extra, json_option, say, settings_of, visible
 from wetread.cli.lab import accept_option, lab, lab_commands, recipe_of, recipes_like, run_option
 from wetread.errors import BadInput
 
@@ -39,7 +39,7 @@ def data(context: click.Context, /, folders: tuple[Path, ...], out: Path, as_jso
     settings = settings_of(context)
     split, accepted, pattern = given.pop("split"), given.pop("accepted").strip(), given.pop("patient_from")
     columns = room.Columns(patient_pattern=pattern, **given)
-    masks = acquire.marked(folders, settings)
+    masks, met = acquire.marked(folders, settings), set[str]()
 
     def decode(path: Path) -> Decoded | None:
         described = acquire.described(path, settings)
@@ -47,9 +47,15 @@ def data(context: click.Context, /, folders: tuple[Path, ...], out: Path, as_jso
             return None
         pixels, patient, about, uids = described
         marks = [masks[uid] for uid in uids if uid in masks]
+        met.update(uids)
         return room.Decoded(pixels, patient, about, np.stack(marks) if len(marks) == len(pixels) else None)
 
     found = room.audit(folders, columns, split, accepted, decode)
+    if apart := len(masks.keys() - met):
+        told = f"{apart} of the {len(masks)} images that DICOM SEG name are not below {', '.join(map(str, folders))}"
+        if apart == len(masks):
+            raise BadInput(f"expected the images of the segmentations, but {told}; copy their series there")
+        click.echo(visible(f"{told}: their masks are left out"), err=True)
     files = room.write_audit(found, out)
     if as_json:
         emit({**found.document(), "files": [str(file) for file in files]})

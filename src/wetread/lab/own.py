@@ -34,7 +34,7 @@ def load_own(table: Mapping[str, Any], folder: Path) -> Cases:
     ------
     BadInput
         The folder is none that `wetread lab data` knows, the patient of an image is not known, the recipe names no
-        labels or one that is marked nowhere, or as `cases_of`.
+        labels or one that is marked nowhere, all images are of one class, or as `cases_of`.
     """
     if not table.get("ship", {}).get("label"):
         raise BadInput("recipe: expected a [[ship.label]] for each label of the network, found none")
@@ -45,7 +45,13 @@ def load_own(table: Mapping[str, Any], folder: Path) -> Cases:
             f"{unknown}: expected a patient; name the column, or a pattern of the path, in the recipe's [audit]"
         )
     cases = cases_of(rows, table, columns.positive)
-    _check_marked(cases.masks, [str(label["name"]) for label in table["ship"]["label"]])
+    names = [str(label["name"]) for label in table["ship"]["label"]]
+    _check_marked(cases.masks, names)
+    if cases.present and all(one.all() for one in cases.present):
+        raise BadInput(
+            f"expected images with and without {names[0]!r}, got {len(cases)} with it; add some without: nothing is "
+            "learnt from one class"
+        )
     return cases
 
 
@@ -99,7 +105,8 @@ def _truth(classes: Sequence[str], labels: Sequence[str], positive: str) -> NDAr
         if name.casefold() not in known:
             raise BadInput(
                 f"expected a class {name!r} for the model's label, got the classes {known[:10]}; name the column with "
-                "--label, the class of a model with one label with --positive"
+                "--label, the class of a model with one label with --positive; in a recipe by `label` and `positive` "
+                "in [audit]"
             )
     return np.array([[int(one.casefold() == name.casefold()) for name in wanted] for one in classes], np.int64)
 

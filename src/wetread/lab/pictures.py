@@ -55,9 +55,12 @@ def read_picture(path: Path, place: str) -> NDArray[Any]:
     Raises
     ------
     BadInput
-        The file holds no picture, or several, or as `finite`.
+        The file cannot be read, holds no picture, or several, or as `finite`.
     """
-    data = _bytes_of(path)  # none where a link leads nowhere
+    try:
+        data = _bytes_of(path)  # none where a link leads nowhere
+    except OSError as error:
+        raise BadInput(f"{place}: expected an image, got a file that cannot be read: {error.strerror}") from error
     image = _decoded(data)
     if image is None:
         raise BadInput(f"{place}: expected an image, got {data.size} bytes that are none")

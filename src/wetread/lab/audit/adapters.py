@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -74,18 +75,23 @@ def rows_of(folders: Sequence[Path], columns: Columns) -> list[Row]:
     Raises
     ------
     BadInput
-        A folder is not there or is none of the kinds above, or a column that was named does not exist.
+        A folder is not there, may not be read or is none of the kinds above, or a column that was named does not exist.
     """
     rows = [row for folder in folders for row in _folder(Path(folder), columns)]
     if columns.positive and columns.positive.casefold() not in {row.label.casefold() for row in rows}:
         known = sorted({row.label for row in rows})[:10]
-        raise BadInput(f"--positive: expected one of the classes {known}, got {columns.positive!r}")
+        raise BadInput(
+            f"--positive, or `positive` in a recipe's [audit]: expected one of the classes {known}, got "
+            f"{columns.positive!r}"
+        )
     return rows
 
 
 def _folder(folder: Path, columns: Columns) -> list[Row]:
     if not folder.is_dir():
         raise BadInput(f"expected a folder at {folder}, found none")
+    if not _enterable(folder):
+        raise BadInput(f"{folder}: expected a folder that may be read, got one that may not")
     if (folder / "manifest.csv").is_file():
         rows = list(_manifest(folder, columns))
     elif (folder / "dataset.json").is_file():
@@ -100,6 +106,10 @@ def _folder(folder: Path, columns: Columns) -> list[Row]:
     return rows
 
 
+def _enterable(folder: Path) -> bool:
+    return os.access(folder, os.R_OK | os.X_OK)
+
+
 def _manifest(folder: Path, columns: Columns) -> Iterator[Row]:
     table = _table(folder / "manifest.csv")
     names = list(table[0])
@@ -111,7 +121,7 @@ def _manifest(folder: Path, columns: Columns) -> Iterator[Row]:
     if not image:
         raise BadInput(
             f"{folder}/manifest.csv: expected a column of {IMAGE} whose files exist, got {names} "
-            f"and in the first row no file"
+            f"and in the first row no file{_separated(names)}"
         )
     mask = next((name for name in MASK if any(_found(folder, "labels", row.get(name)) for row in table[:50])), "")
     mask = mask or (image if _found(folder, "labels", first[image]) != _found(folder, "images", first[image]) else "")
@@ -134,9 +144,16 @@ def _manifest(folder: Path, columns: Columns) -> Iterator[Row]:
         )
 
 
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path}: expected a file that can be read, got another: {error.strerror}") from error
+
+
 def _table(path: Path) -> list[dict[str, str]]:
     """Return the rows of a manifest."""
-    data = path.read_bytes()
+    data = _read(path)
     try:
         table = list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))
     except UnicodeDecodeError as error:
@@ -154,6 +171,11 @@ def _table(path: Path) -> list[dict[str, str]]:
                 "holds a comma in quotes"
             )
     return table
+
+
+def _separated(names: Sequence[str]) -> str:
+    """Return what to do if the whole line was taken for one column."""
+    return "; put commas between the cells" if len(names) == 1 and re.search("[;\t|]", names[0]) else ""
 
 
 def _all_columns(row: Mapping[str, str]) -> dict[str, str]:
@@ -176,7 +198,7 @@ def _found(folder: Path, below: str, name: str | None) -> Path | None:
 
 def _decathlon(folder: Path, columns: Columns) -> Iterator[Row]:
     try:
-        table = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+        table = json.loads(_read(folder / "dataset.json"))
         pairs = [(str(item["image"]), str(item["label"])) for item in table["training"]]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadInput(
@@ -214,6 +236,10 @@ def _classes(folder: Path, columns: Columns) -> Iterator[Row]:
     below_it = sorted(folder.rglob("*"))
     if any(one.is_symlink() and one.is_dir() for one in below_it):
         raise BadInput(f"{folder}: expected folders, got a link to one, whose files would be left out; copy it there")
+    if shut := sum(one.is_dir() and not _enterable(one) for one in below_it):
+        raise BadInput(
+            f"{folder}: expected folders that may be read, got {shut} that may not, whose files would be left out"
+        )
     for pair in (*PAIRS, ("images", "masks")):
         if all(any(one.name.lower().endswith(PICTURES) for one in (folder / part).glob("*")) for part in pair):
             raise BadInput(
@@ -249,7 +275,8 @@ def _patient(given: str, file: Path, columns: Columns) -> str:
         found = re.search(columns.patient_pattern, file.as_posix())
     except re.error as error:
         raise BadInput(
-            f"--patient-from: expected a regular expression, got {columns.patient_pattern!r}: {error}"
+            f"--patient-from, or `patient_pattern` in a recipe's [audit]: expected a regular expression, got "
+            f"{columns.patient_pattern!r}: {error}"
         ) from error
     if found is None or not found.groups():
         return ""

@@ -68,7 +68,8 @@ def look(rows: Sequence[Row], decode: Decoder | None = None, workers: int = 2) -
     Raises
     ------
     BadInput
-        A file cannot be read or is too large, or is DICOM and no `decode` was given; or none holds an image.
+        A file cannot be read or is too large, or is DICOM and no `decode` was given; a mask is of another shape than
+        its image; or none holds an image.
     """
     with ThreadPoolExecutor(workers) as pool:
         seen = [one for one in pool.map(lambda row: _one(row, decode), rows) if one is not None]
@@ -94,6 +95,8 @@ def _one(row: Row, decode: Decoder | None) -> tuple[Any, ...] | None:
     else:
         pixels = _pixels(row.image, row.place)
         check_mask(row)
+    if mask is not None and row.mask is not None and _stack(mask) != _stack(pixels):  # a SEG may have its own grid
+        raise BadInput(f"{row.place}: expected a mask of the image's shape {pixels.shape}, got {mask.shape}")
     plane = _plane(pixels)
     mask = None if mask is None else _plane(_foreground(mask, row))
     return (
@@ -106,6 +109,11 @@ def _one(row: Row, decode: Decoder | None) -> tuple[Any, ...] | None:
         _sharpness(plane),
         _border(plane),
     )
+
+
+def _stack(pixels: NDArray[Any]) -> tuple[int, ...]:
+    """Return the shape (z, y, x) of an image (y, x) or (z, y, x)."""
+    return pixels.reshape(-1, *pixels.shape[-2:]).shape
 
 
 def _decoded(row: Row, decode: Decoder | None) -> Decoded | None:

@@ -552,6 +552,22 @@ def test_folders_that_may_not_be_read_are_not_left_out(tmp_path: Path, monkeypat
         audit([tmp_path / "shut"], Columns())
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("image,mask\na.png,m.png\na.png,x.png\n", "row 2, mask: expected a file inside the folder, or an empty cell"),
+        ("image,patient,patient\na.png,p,q\n", "expected columns of different names, got 'patient' twice"),
+    ],
+)
+def test_a_manifest_that_names_what_there_is_not(tmp_path: Path, text: str, said: str) -> None:
+    """It went on without the mask, and with the second column."""
+    cv2.imwrite(str(tmp_path / "a.png"), np.eye(16, dtype=np.uint8))
+    shutil.copy(tmp_path / "a.png", tmp_path / "m.png")
+    (tmp_path / "manifest.csv").write_text(text)
+    with pytest.raises(BadInput, match=said):
+        audit([tmp_path], Columns())
+
+
 def test_a_manifest_with_semicolons_says_so(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text("image;patient;label\na.png;p;ill\n")
     with pytest.raises(BadInput, match="in the first row no file; put commas between the cells"):

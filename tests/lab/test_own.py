@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from wetread.lab.builds import judged_builds, note_source
 from wetread.lab.cases import Cases
 from wetread.lab.courses import read_cases
 from wetread.lab.crossed import tensors
+from wetread.lab.evidence import data_of
 from wetread.lab.gridded import lay_cases
 from wetread.lab.held_out import held_out
 from wetread.lab.own import cases_of
@@ -185,6 +187,23 @@ def test_a_picture_that_may_not_be_read_says_so(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(Path, "read_bytes", shut)
     with pytest.raises(BadInput, match=r"^mine row 1: expected an image, got a file that cannot be read: Permission"):
         own(tmp_path / "Jane.png", None, {"grid": [32, 32]})
+
+
+def test_a_volume_that_may_not_be_read_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    as_nifti(tmp_path / "a.nii", np.zeros((3, 32, 32), np.int16), slices.AXIAL)
+
+    def shut(path: Path, mode: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", shut)
+    with pytest.raises(BadInput, match=r"^mine row 1: expected a NIfTI volume, got a file that cannot be read: Perm"):
+        own(tmp_path / "a.nii", None, {"grid": [32, 32]})
+
+
+def test_a_name_that_is_no_utf8_has_its_digest(tmp_path: Path) -> None:
+    """The certificate of a model of such data ended in a traceback, after the training."""
+    (tmp_path / os.fsdecode(b"J\xe4ne.png")).write_bytes(b"1")
+    assert len(data_of({"data": "."}, tmp_path)["files_sha256"]) == 64
 
 
 def test_a_mask_of_another_size_is_refused_by_the_audit(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,7 +44,7 @@ def data_of(table: Mapping[str, Any], data: Path) -> dict[str, str]:
         return {"folder": table["data"], "manifest_sha256": sha256_of(folder / "manifest.csv")}
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     told = "".join(f"{sha256_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
-    return {"folder": table["data"], "files_sha256": hashlib.sha256(told.encode()).hexdigest()}
+    return {"folder": table["data"], "files_sha256": hashlib.sha256(os.fsencode(told)).hexdigest()}
 
 
 def write_evidence(path: Path, table: Mapping[str, Any], data: Path, figures: Mapping[str, Any]) -> None:

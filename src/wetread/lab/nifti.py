@@ -98,8 +98,13 @@ def read_voxels(
     Raises
     ------
     BadInput
-        The file is damaged or no NIfTI, has other axes, is too large, says not how it lies, or a voxel is no number.
+        The file cannot be read, is damaged or no NIfTI, has other axes, is too large, says not how it lies, or a voxel
+        is no number.
     """
+    try:
+        path.open("rb").close()  # nibabel takes one that it may not read for another file
+    except OSError as error:
+        raise BadInput(f"{place}: expected a NIfTI volume, got a file that cannot be read: {error.strerror}") from error
     try:
         image = nibabel.load(path)
         shape = image.shape if isinstance(image, nibabel.Nifti1Image) else ()

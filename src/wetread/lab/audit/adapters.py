@@ -133,11 +133,17 @@ def _manifest(folder: Path, columns: Columns) -> Iterator[Row]:
         file = _found(folder, "images", row[image])
         if file is None:
             raise BadInput(f"{folder}/manifest.csv row {number}: expected a file inside the folder, found none")
+        drawn = _found(folder, "labels", row[mask]) if mask else None
+        if mask and (row[mask] or "").strip() and drawn is None:
+            raise BadInput(
+                f"{folder}/manifest.csv row {number}, {mask}: expected a file inside the folder, or an empty cell, got "
+                "the name of none"
+            )
         facts = {name.lower(): row[name] for name in wanted} | {"split": row.get(split) or "", "folder": folder.name}
         yield Row(
             place=f"{folder} row {number}",
             image=file,
-            mask=_found(folder, "labels", row[mask]) if mask else None,
+            mask=drawn,
             patient=_patient(row.get(patient) or "", file.relative_to(folder), columns),
             label=(row.get(label) or "").strip(),
             facts={name: value for name, value in facts.items() if value} | _all_columns(row),
@@ -155,7 +161,8 @@ def _table(path: Path) -> list[dict[str, str]]:
     """Return the rows of a manifest."""
     data = _read(path)
     try:
-        table = list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))
+        reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
+        table, names = list(reader), list(reader.fieldnames or ())
     except UnicodeDecodeError as error:
         place = f"{path} line {data[: error.start].count(10) + 1}"
         got = "UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else f"the byte 0x{data[error.start]:02x}"
@@ -164,6 +171,8 @@ def _table(path: Path) -> list[dict[str, str]]:
         raise BadInput(f"{path}: expected a table, got what is none: {error}; save it as CSV in UTF-8") from error
     if not table:
         raise BadInput(f"{path}: expected rows, found none")
+    if twice := [name for at, name in enumerate(names) if name in names[:at]]:
+        raise BadInput(f"{path}: expected columns of different names, got {twice[0]!r} twice; rename one")
     for number, row in enumerate(table, 1):
         if None in row:
             raise BadInput(

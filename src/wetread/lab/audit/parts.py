@@ -73,7 +73,7 @@ def _column(rows: Sequence[Row], name: str) -> NDArray[np.str_]:
     if not (part != "").all():
         known = sorted({key.lstrip("=") for row in rows for key in row.facts})
         raise BadInput(
-            f"--split: expected patients:K, images:K, folders or a column that is filled in every row "
+            f"--split: expected patients:K, images:K (K of 2 or more), folders or a column that is filled in every row "
             f"(there are {known}), got {name!r}"
         )
     return part

@@ -98,3 +98,10 @@ def test_segmentation_that_cannot_be_trusted_is_bad_input(tmp_path: Path, damage
         path.write_bytes(path.read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.5\0", 1))
     with pytest.raises(BadInput, match="SEG"):
         acquire.marked([tmp_path], load())
+
+
+def test_a_segmentation_that_was_cut_off_says_so(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    path.write_bytes(path.read_bytes()[:1999])
+    with pytest.raises(BadInput, match=r"\*\.dcm 1 by name: a DICOM SEG: expected a readable one, got DAMAGED-FILE: "):
+        acquire.marked([tmp_path], load())

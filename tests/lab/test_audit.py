@@ -568,6 +568,13 @@ def test_a_manifest_that_names_what_there_is_not(tmp_path: Path, text: str, said
         audit([tmp_path], Columns())
 
 
+def test_files_without_an_end_are_none(tmp_path: Path) -> None:
+    (tmp_path / "patient").mkdir()
+    shutil.copy(str(get_testdata_file("CT_small.dcm")), tmp_path / "patient" / "IM0001")
+    with pytest.raises(BadInput, match=r"found none of them; files are known by their ends, \.png .* \.dcm; see docs"):
+        audit([tmp_path], Columns())
+
+
 def test_a_manifest_with_semicolons_says_so(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text("image;patient;label\na.png;p;ill\n")
     with pytest.raises(BadInput, match="in the first row no file; put commas between the cells"):

@@ -70,9 +70,8 @@ def _segmented(file: Path, place: str, settings: Settings) -> list[tuple[str, Ma
     except BadInput as error:
         raise BadInput(f"{place}: {error}") from error
     except _BROKEN as error:
-        raise BadInput(
-            f"{place}: a DICOM SEG: expected a readable one, got {type(error).__name__}; export it again"
-        ) from error
+        got = str(error) if isinstance(error, NotRead) else type(error).__name__
+        raise BadInput(f"{place}: a DICOM SEG: expected a readable one, got {got}; export it again") from error
 
 
 def _frames(parsed: Parsed, settings: Settings) -> Iterator[tuple[str, Mask]]:

@@ -101,7 +101,8 @@ def _folder(folder: Path, columns: Columns) -> list[Row]:
     if not rows:
         raise BadInput(
             f"{folder}: expected manifest.csv, dataset.json, images/ with labels/ in NIfTI, or a folder a class; "
-            "found none of them; see docs/how-to/bring-your-own.md"
+            f"found none of them; files are known by their ends, {' '.join((*PICTURES, *NIFTI, *DICOM))}; see "
+            "docs/how-to/bring-your-own.md"
         )
     return rows
 

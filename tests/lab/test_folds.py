@@ -13,7 +13,7 @@ import torch
 from tests.lab.series import drawn_cases, save_cases
 from wetread import infer
 from wetread.errors import BadInput
-from wetread.lab import commands, series
+from wetread.lab import card_series, commands, series
 from wetread.lab.audit import rivals
 from wetread.lab.card import operating_text
 from wetread.lab.folder import sha256_of
@@ -119,6 +119,13 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         return str(path)
 
     return write
+
+
+@pytest.mark.parametrize(("patients", "said"), [(4, "By series (patient): 4 of 4"), (2, "By series: 4 of 2")])
+def test_a_series_is_a_patient_where_each_has_one(patients: int, said: str) -> None:
+    one = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 4, "groups": patients}
+    found = {"series": dict.fromkeys((*card_series.LABEL_COLUMNS, "calibration error"), one) | {"prevalence": 0.5}}
+    assert said in card_series._results("", found, {})[1]
 
 
 def _judged_again(name: str, data: Path, out: Path, models: Path, gate: dict[str, Any]) -> None:

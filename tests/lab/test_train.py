@@ -100,6 +100,9 @@ def test_a_full_disk_is_said_to_be_full(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_weights_that_are_none_are_refused(tmp_path: Path) -> None:
+    torch.save([1, 2], tmp_path / "checkpoint.pt")
+    with pytest.raises(BadInput, match=r"/checkpoint\.pt: expected what a training saved, got a list; .*--fresh"):
+        run(tmp_path)
     saving.put_saved(tmp_path / "fold0" / "weights.pt", {"step": 3})
     with pytest.raises(BadInput, match=r"fold0/weights\.pt: expected a network and the recipe that it learnt by"):
         saving.load_weights(tmp_path / "fold0" / "weights.pt")

@@ -116,7 +116,8 @@ def _results(title: str, found: Figures, table: Mapping[str, Any]) -> list[str]:
     for kind in ("slices", "series"):
         if kind in found:
             one = found[kind]["auroc"]
-            told = f"By {'series (patient)' if kind == 'series' else 'slice'}: {one['n']} of {one['groups']} patients, "
+            series = "series (patient)" if one["n"] == one["groups"] else "series"
+            told = f"By {series if kind == 'series' else 'slice'}: {one['n']} of {one['groups']} patients, "
             told += f"{100 * found[kind]['prevalence']:.1f} % positive."
             parts.append(told + "\n\n" + _label_table({"": found[kind]}))
     return parts

@@ -47,15 +47,20 @@ def read_saved(path: Path) -> dict[str, Any]:
     Raises
     ------
     BadInput
-        The file is damaged.
+        The file is damaged or another.
     """
     try:
-        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        saved = torch.load(path, map_location="cpu", weights_only=True)
     except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
         raise BadInput(
             f"{path.parent.name}/{path.name}: expected what a training saved, got a damaged file "
             f"({type(error).__name__}); train again with --fresh"
         ) from error
+    if not isinstance(saved, dict):
+        raise BadInput(
+            f"{path.parent.name}/{path.name}: expected what a training saved, got a {type(saved).__name__}; train "
+            "again with --fresh"
+        )
     return saved
 
 

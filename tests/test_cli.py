@@ -313,6 +313,15 @@ def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (1, "wetread: No space left on device\n")
 
 
+def test_ctrl_c_says_that_it_stopped(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pressed(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.commands, "invoke", pressed)
+    code, out, err = run("settings")
+    assert (code, out, err.strip()) == (130, "", "wetread: stopped")
+
+
 def test_a_closed_output_ends_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     assert run("settings")[::2] == (0, "")

@@ -1,7 +1,8 @@
 """One command; its verbs are subcommands.  The only room that prints.
 
 Exit codes: 0 done (for `read`: every image was read, by one model at least); 1 something
-failed; 2 wrong usage or setting; 3 at least one image was read by none (coded reason); 4 bad input.
+failed; 2 wrong usage or setting; 3 at least one image was read by none (coded reason); 4 bad input;
+130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from wetread.errors import BadInput, NotRead, SettingsError, WetreadError
 
 __all__ = ["commands", "exit_code", "main"]
 
+#: By Ctrl-C: 128 and the number of SIGINT, as shells have it.
+STOPPED = 130
 #: Of a write for which there is no room; it does not say to which file.
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -36,7 +39,8 @@ def main() -> None:
         error.show()
         sys.exit(USAGE)
     except click.exceptions.Abort:
-        sys.exit(130)
+        click.echo("wetread: stopped", err=True)
+        sys.exit(STOPPED)
     except WetreadError as error:
         click.echo(visible(f"wetread: {error}"), err=True)
         sys.exit(exit_code(error))

@@ -122,7 +122,7 @@ def test_from_a_folder_to_a_certified_model(tmp_path: Path, recipe: Path) -> Non
     figures = commands.evaluate(str(recipe), data, run, models, tmp_path / "evidence")
     assert sum(fold["series"] for fold in figures["folds"]) == 8
     (model,) = infer.find(models)
-    assert (model.id, model.labels[0].name) == ("mr-mine", "ball")
+    assert (model.id, model.labels[0].name, model.manufacturer) == ("mr-mine", "ball", "unknown")  # not ours
     card = (models / "mr-mine" / "card.md").read_text()
     assert card.startswith("# mr-mine 1.0.0\n\nOutlines bright balls.")
     assert "Published" not in card

@@ -16,7 +16,7 @@ from wetread.infer.model import declared
 from wetread.infer.recipe import parse as recipe_of
 from wetread.lab.points import rule_words
 
-__all__ = ["ID", "check_apart", "digest_of", "load_plan", "made_of", "recipe_of"]
+__all__ = ["ID", "UNKNOWN", "check_apart", "digest_of", "load_plan", "made_of", "recipe_of"]
 
 RECIPES = Path(__file__).parent / "recipes"
 TASKS = ("classification", "segmentation", "segmentation+classification")
@@ -28,6 +28,8 @@ FILMS = "xray/kermany"
 REGIONS = {"segmentation": "image", "classification": "lungs"}
 #: What a model may be called: it is a folder's name too.
 ID = r"[a-z0-9][a-z0-9-]{0,63}"
+#: Who made a model that does not say it.
+UNKNOWN = "unknown"
 #: What is a table where a recipe has it.
 TABLES = ("model", "recipe", "train", "folds", "audit", "augment", "operating_point", "prune", "quantize", "ship")
 #: What else a recipe may say, and what one that compares several does.
@@ -87,6 +89,8 @@ def load_plan(name: str | Path, several: bool = False) -> dict[str, Any]:
     if not several:
         _check_split(table, path.name)
         _check_ship(table, path.name)
+        if path.resolve().parent != RECIPES.resolve():  # a stranger's model must not be taken for ours
+            table["ship"] = {"manufacturer": UNKNOWN} | table["ship"]
     return table
 
 

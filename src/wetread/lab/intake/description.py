@@ -11,7 +11,7 @@ from typing import Any
 
 from wetread.errors import BadInput, ModelError
 from wetread.lab.intake.graph import GIVES, LAYOUTS, Meaning
-from wetread.lab.plan import ID, check_apart, recipe_of
+from wetread.lab.plan import ID, UNKNOWN, check_apart, recipe_of
 from wetread.records import Recipe
 
 __all__ = ["Description", "read_description"]
@@ -19,8 +19,6 @@ __all__ = ["Description", "read_description"]
 SHIP = ("version", "summary", "licence", "training_data", "modality", "body_part", "views")
 LABEL = ("name", "code", "scheme", "meaning")
 TASKS = ("classification", "segmentation")
-#: Who made a model whose description does not say it.
-UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)

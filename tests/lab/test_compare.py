@@ -14,6 +14,7 @@ from wetread.lab import series, zoo
 from wetread.lab.compare import compare_architectures
 from wetread.lab.compare_page import verdict, write_comparisons
 from wetread.lab.plan import load_plan
+from wetread.lab.train import Plan
 
 #: torch's exporter warns about itself.
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
@@ -64,6 +65,12 @@ def test_architectures_are_trained_measured_and_told(tmp_path: Path, monkeypatch
     assert page.count("| U-Net |") == 2
     assert verdict(found) in page
     assert "<svg" in files[2].read_text()
+
+
+@pytest.mark.parametrize("name", ["cardiac", "kermany"])
+def test_a_comparison_can_be_meant(name: str) -> None:
+    """Its learning rate of 0 was refused, and so was `wetread lab compare`."""
+    assert Plan.from_table(load_plan(f"compare/{name}", several=True)["train"]).epochs
 
 
 @pytest.mark.parametrize("name", ["cardiac", "kermany"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from tests.toy import lungs_graph, make_model
 from wetread import acquire, infer
 from wetread.errors import BadInput
 from wetread.lab import commands, zoo
-from wetread.lab.audit.adapters import Row
+from wetread.lab.audit.adapters import Columns, Row
 from wetread.lab.audit.looks import look
 from wetread.lab.builds import judged_builds, note_source
 from wetread.lab.cases import Cases
@@ -29,7 +30,7 @@ from wetread.lab.evidence import data_of
 from wetread.lab.gridded import lay_cases
 from wetread.lab.held_out import held_out
 from wetread.lab.own import cases_of
-from wetread.lab.plan import load_plan, recipe_of
+from wetread.lab.plan import load_plan, made_of, recipe_of
 from wetread.lab.predict import eager
 from wetread.lab.recover import standing_figures
 from wetread.lab.series import load
@@ -223,6 +224,10 @@ def test_the_recipe_of_the_how_to_page_is_one(tmp_path: Path) -> None:
     assert Plan.from_table(table["train"]).epochs == 48
     assert recipe_of(table["recipe"]).grid == (256, 256)
     assert len(load(table, tmp_path)) == 2
+    (told,) = [one for block in page.split("```toml\n")[1:] if "patient_pattern" in (one := block.split("```")[0])]
+    more = tomllib.loads(told)
+    assert zoo.build(more["model"] | {"pretrained": False})
+    assert made_of(Columns, more["audit"], "audit").positive == "fracture"
 
 
 def test_what_cannot_be_trained_on(tmp_path: Path, recipe: Path) -> None:

@@ -25,7 +25,7 @@ from wetread.lab.audit.looks import look
 from wetread.lab.builds import judged_builds, note_source
 from wetread.lab.cases import Cases
 from wetread.lab.courses import read_cases
-from wetread.lab.crossed import tensors
+from wetread.lab.crossed import tensors, train_folds
 from wetread.lab.evidence import data_of
 from wetread.lab.gridded import lay_cases
 from wetread.lab.held_out import held_out
@@ -177,6 +177,21 @@ def test_one_class_alone_is_not_learnt(tmp_path: Path, recipe: Path) -> None:
     recipe.write_text(told + "[audit]\npatient_pattern = '(\\d)\\.png'\n")
     with pytest.raises(BadInput, match="expected images with and without 'ball', got 4 with it"):
         load(load_plan(recipe), tmp_path)
+
+
+def test_a_fold_of_one_class_does_not_ship(tmp_path: Path, recipe: Path) -> None:
+    """It was found out at the certificate, after the training."""
+    for name in ("ball", "none"):
+        (tmp_path / "mine" / "balls" / name).mkdir(parents=True)
+        for at in range(3):
+            cv2.imwrite(str(tmp_path / "mine" / "balls" / name / f"{name}{at}.png"), np.eye(32, dtype=np.uint8) * at)
+    told = RECIPE.format(task="classification").replace("dice = 0.5", "auc = 0.5")
+    recipe.write_text(told + "[audit]\npatient_pattern = '/([bn])'\n")
+    with pytest.raises(
+        BadInput, match=r"\[ship\] fold: expected images with and without the label in fold 0, .* one kind"
+    ):
+        train_folds(load_plan(recipe), tmp_path, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_picture_that_may_not_be_read_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

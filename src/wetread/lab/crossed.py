@@ -50,7 +50,7 @@ def train_folds(
     Raises
     ------
     BadInput
-        There is no such fold, or none that `[ship]` names.
+        There is no such fold, or none that `[ship]` names, or that one has images of one kind.
     """
     cases, gridded, folds = read_cases(table, data)
     plan, views, files = Plan.from_table(table["train"]), None, []
@@ -59,6 +59,8 @@ def train_folds(
         raise BadInput(f"fold: expected one of {', '.join(map(str, known))}, got {fold}")
     if (ships := table["ship"].get("fold", known[0])) not in known:
         raise BadInput(f"recipe, [ship] fold: expected one of {', '.join(map(str, known))}, got {ships}")
+    if table["task"] != "segmentation" and "withheld" not in table["ship"]:
+        _check_kinds(gridded.present[folds[gridded.series] == ships, 0], int(ships))
     for one in known if fold is None else [fold]:
         folder = fold_folder(out, str(table["id"]), one)
         course = series_course(table, cases, gridded, folds, one)
@@ -80,6 +82,15 @@ def train_folds(
         save_weights(folder / "weights.pt", dict(table) | {"fold": one, "apart": apart}, kept)
         files.append(folder / "weights.pt")
     return files
+
+
+def _check_kinds(present: NDArray[np.int64], fold: int) -> None:
+    """See that there is an area under the curve on which builds can be compared."""
+    if len(np.unique(present)) < 2:
+        raise BadInput(
+            f"recipe, [ship] fold: expected images with and without the label in fold {fold}, on which the builds are "
+            "judged, got one kind; ship another fold, or deal them otherwise by [folds] n or seed"
+        )
 
 
 @dataclass(frozen=True, slots=True)

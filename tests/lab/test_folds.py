@@ -324,7 +324,7 @@ def test_the_rule_of_the_threshold_is_the_recipes() -> None:
 
 def test_the_smoothed_threshold_moves_less_than_the_highest_step() -> None:
     rng = np.random.default_rng(3)
-    found = {"balanced_accuracy": [], "smoothed_balanced_accuracy": []}
+    found: dict[str, list[float]] = {"balanced_accuracy": [], "smoothed_balanced_accuracy": []}
     for _ in range(20):
         logits = np.concatenate([rng.normal(-2, 1.5, 100), rng.normal(2, 1.5, 100)])
         truth, probability = np.repeat([0, 1], 100), 1 / (1 + np.exp(-logits))

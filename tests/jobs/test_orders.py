@@ -20,11 +20,13 @@ from wetread.jobs.lanes import Lane
 from wetread.jobs.matching import Identity
 from wetread.jobs.ordering import Ordering
 from wetread.jobs.orders import Orders
+from wetread.jobs.runner import Runner
 from wetread.jobs.store import Store
 from wetread.jobs.watch import Watch
 from wetread.records import Identifier, Order
 from wetread.serve.node import Node
 from wetread.settings import Destination, Settings, load
+from wetread.wire import worklist
 from wetread.wire.dimse import send
 
 RIS, OLD = Destination("RIS", "127.0.0.1", 104), Destination("OLD", "127.0.0.1", 105)
@@ -154,6 +156,34 @@ def test_the_setting(tmp_path: Path) -> None:
     path.write_text('tls_key = "k.pem"\n[[worklists]]\nae_title = "RIS"\nhost = "h"\nport = 1\ntls = true\n')
     assert load(path, {}).worklists == (Destination("RIS", "h", 1, tls=True, tls_key=Path("k.pem")),)
     assert load(None, {"WETREAD_WORKLISTS": "RIS@h:1"}).worklists == (Destination("RIS", "h", 1),)
+
+
+def test_what_waits_to_be_read_when_a_node_starts_is_asked_for(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The node that took it may have ended before a worklist answered."""
+    asked = []
+
+    def told(_worklist: Destination, accession: str, study_uid: str, *_: object) -> list[Order]:
+        asked.append((study_uid, accession))
+        return [Order(Identifier(accession), Identifier("1"), priority="STAT", source="worklist")]
+
+    monkeypatch.setattr(worklist, "orders", told)
+    desk.study("1.0", "A-0")
+    desk.store.studies.complete("1.0")
+    job = desk.store.studies.take()
+    assert job is not None
+    desk.store.studies.finish(job.id, [], "")
+    desk.study("1.1", "A-1")
+    desk.study("1.2", "A-2")
+    desk.store.studies.complete("1.2")
+    desk.study("1.3", "A-3", Lane.PRIOR)
+    runner = Runner(desk.store, SETTINGS)
+    runner.start()
+    try:
+        until(lambda: [desk.lane(study_uid) for study_uid in ("1.1", "1.2")] == [Lane.STAT] * 2)
+    finally:
+        runner.stop()
+        desk.store.close()
+    assert sorted(asked) == [("1.1", "A-1"), ("1.2", "A-2")]
 
 
 @pytest.mark.peer

@@ -147,6 +147,9 @@ class Runner:
     def start(self) -> None:
         """Take up what an earlier process left, and start; studies are read once `read_with` is called."""
         self._take_over()
+        for study_uid, accession, lane in self._store.studies.unread():  # an earlier process may not have got an answer
+            self.ordering.arrived(study_uid, accession, lane)
+            self._orders.arrived(study_uid, accession)
         self._store.tasks.follow(self._settings.managers)
         configured = {destination_name(one): one for one in self._settings.destinations}
         path = self._settings.ledger_path

@@ -138,6 +138,17 @@ class Studies:
         with self._index.reading() as connection:
             return list(connection.scalars(select(jobs.c.study_uid).where(jobs.c.state == State.RECEIVED)))
 
+    def unread(self) -> list[tuple[str, str, Lane]]:
+        """Return the studies that wait to be read, each with the accession number of its objects and its lane.
+
+        Without those that nobody but the node wanted.
+        """
+        told = select(jobs.c.study_uid, func.max(instances.c.accession), jobs.c.lane).join(instances)
+        waits = jobs.c.state.in_((State.RECEIVED, State.COMPLETE)) & (jobs.c.lane < Lane.PRIOR)
+        with self._index.reading() as connection:
+            rows = connection.execute(told.where(waits).group_by(jobs.c.id, jobs.c.study_uid, jobs.c.lane)).all()
+        return [(row[0], row[1], Lane(row[2])) for row in rows]
+
     def silent_s(self, study_uid: str) -> float | None:
         """Return how long ago the newest object of a study came that still takes objects; None: there is none.
 
